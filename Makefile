@@ -1,0 +1,54 @@
+# Two commands: `make run` and `make test`. Both install what is missing and say what they do.
+SHELL := /bin/bash
+export PATH := $(HOME)/.cargo/bin:$(CURDIR)/.tools/cargo-tools/bin:$(PATH)
+
+DATA ?= signet-data
+EDGE_PORT ?= 8443
+PLAIN_PORT ?= 8080
+AUTHORITY_PORT ?= 9443
+
+.PHONY: help run build test check fmt bench plugins advisories
+
+help:
+	@sed -n 's/^## //p' $(MAKEFILE_LIST)
+
+## make run         build in release and start an authority and an edge on this machine (DATA, EDGE_PORT, PLAIN_PORT, AUTHORITY_PORT)
+run: build
+	@exec target/release/signet dev --data $(DATA) --edge-port $(EDGE_PORT) --plain-port $(PLAIN_PORT) --authority-port $(AUTHORITY_PORT)
+
+## make build       the release binary, target/release/signet
+build:
+	@scripts/setup run
+	cargo build --release --locked -p signet
+
+## make test        everything: format, lints, dependency rules, unit and whole-system tests
+test:
+	@scripts/setup test
+	@$(MAKE) --no-print-directory check
+	cargo build --locked -p signet
+	cargo nextest run --locked --workspace --no-fail-fast
+
+## make check       format, clippy, and the dependency rules
+check:
+	@scripts/setup check
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	cargo deny --log-level error check bans licenses sources
+
+## make fmt         format the code
+fmt:
+	cargo fmt --all
+
+## make bench       CPU time a request of the whole edge beside a bare server that only signs
+bench: build
+	cargo build --release --locked -p loadtest
+	target/release/signet-bench --signet target/release/signet
+
+## make plugins     rebuild the example plugins and compare them with the committed ones
+plugins:
+	plugins/build.sh
+
+## make advisories  known vulnerabilities in the dependencies (needs the advisory database)
+advisories:
+	@scripts/setup check
+	cargo deny check advisories
