@@ -1,1 +1,55 @@
-//! Placeholder.
+//! The host of Signet's plugins: WebAssembly components of the WIT world `signet:rule@1.0.0`.
+//!
+//! A plugin may refuse a request, cap a token's lifetime or add the claims its profile lists as plugin-writable.
+//! It cannot do anything else: there is no WASI, no network, no file and no clock behind its imports (`log`, `config`).
+//!
+//! ```no_run
+//! # async fn example(wasm: Vec<u8>, request: runtime::Request<'_>) -> Result<(), Box<dyn std::error::Error>> {
+//! let host = runtime::Host::new(runtime::Settings::default())?;
+//! let plugin = host.load(runtime::PluginSource::new("claim-guard", wasm))?;
+//! let verdict = plugin.evaluate(&request).await?;
+//! # Ok(()) }
+//! ```
+//!
+//! What holds, whatever a plugin does:
+//!
+//! - **Fresh state.** Each call has its own store and instance, and memory is reset between them: nothing of one
+//!   request is visible to the next (R21).
+//! - **A budget.** Running time, memory, tables, stack, host calls, log lines and output are bounded (R22). A call
+//!   that runs for long yields every 250 µs, and only a few such calls run at a time ([`Settings::slow_lanes`]).
+//! - **One request.** A trap, a time-out, a bad output or a panic of the host denies that request with
+//!   [`RuleError::Failed`]; the next call is served as ever.
+//!
+//! `docs/reference/plugins.md` says the same to authors of plugins.
+#![cfg_attr(
+    test,
+    allow(
+        clippy::arithmetic_side_effects,
+        clippy::indexing_slicing,
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        missing_docs
+    )
+)]
+
+mod call;
+mod component;
+mod engine;
+mod failure;
+mod import;
+mod limits;
+mod metrics;
+mod request;
+mod slice;
+mod ticker;
+mod value;
+mod verdict;
+
+pub use component::{LoadError, LoadFailure, Plugin, PluginSource};
+pub use engine::{Host, HostError, Settings};
+pub use failure::{FailureKind, RuleError};
+pub use metrics::Metrics;
+pub use request::{Argument, ArtifactForm, ArtifactRequest, Caller, Payload, Protocol, Request, TokenRequest};
+pub use value::Value;
+pub use verdict::Verdict;

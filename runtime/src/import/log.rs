@@ -1,0 +1,87 @@
+//! `signet:rule/log`: one line for the edge's log, under the target `plugin`.
+
+use super::counted;
+use crate::call::State;
+use crate::limits::{MAX_LOG_LINE, MAX_LOG_LINES};
+use crate::metrics::count;
+use wasmtime::StoreContextMut;
+use wasmtime::component::{ComponentType, Lift, Linker, WasmStr};
+
+pub(super) const INSTANCE: &str = "signet:rule/log@1.0.0";
+
+#[derive(Debug, Clone, Copy, ComponentType, Lift)]
+#[component(enum)]
+#[repr(u8)]
+enum Level {
+    #[component(name = "trace")]
+    Trace,
+    #[component(name = "debug")]
+    Debug,
+    #[component(name = "info")]
+    Info,
+    #[component(name = "warn")]
+    Warn,
+    #[component(name = "error")]
+    Error,
+}
+
+pub(super) fn add(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+    linker.instance(INSTANCE)?.func_wrap("log", log)
+}
+
+fn log(mut context: StoreContextMut<'_, State>, (level, message): (Level, WasmStr)) -> wasmtime::Result<()> {
+    let state = context.data_mut();
+    counted(state)?;
+    state.log_lines = state.log_lines.saturating_add(1);
+    if state.log_lines > MAX_LOG_LINES {
+        count(&state.plugin.metrics.log_dropped);
+        return Ok(());
+    }
+    let line = one_line(&message.to_str(&context)?);
+    let state = context.data();
+    count(&state.plugin.metrics.log_lines);
+    let (plugin, request_id) = (state.plugin.name.as_str(), state.request_id.as_ref());
+    match level {
+        Level::Trace => tracing::trace!(target: "plugin", plugin, request_id, "{line}"),
+        Level::Debug => tracing::debug!(target: "plugin", plugin, request_id, "{line}"),
+        Level::Info => tracing::info!(target: "plugin", plugin, request_id, "{line}"),
+        Level::Warn => tracing::warn!(target: "plugin", plugin, request_id, "{line}"),
+        Level::Error => tracing::error!(target: "plugin", plugin, request_id, "{line}"),
+    }
+    Ok(())
+}
+
+/// At most [`MAX_LOG_LINE`] bytes, with every control character written out, so that a guest cannot forge a line.
+fn one_line(message: &str) -> String {
+    let mut line = String::with_capacity(message.len().min(MAX_LOG_LINE));
+    for character in message.chars() {
+        let room = MAX_LOG_LINE.saturating_sub(line.len());
+        if character.is_control() {
+            let escaped = character.escape_default();
+            if escaped.len() > room {
+                break;
+            }
+            line.extend(escaped);
+        } else if character.len_utf8() > room {
+            break;
+        } else {
+            line.push(character);
+        }
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // R22
+    #[test]
+    fn a_line_is_bounded_and_cannot_forge_another() {
+        assert_eq!(one_line("plain é"), "plain é");
+        assert_eq!(one_line("a\nERROR b\u{1b}[0m"), "a\\nERROR b\\u{1b}[0m");
+        assert_eq!(one_line(&"x".repeat(5000)).len(), MAX_LOG_LINE);
+        assert!(one_line(&"é".repeat(5000)).len() <= MAX_LOG_LINE);
+        assert!(one_line(&"\n".repeat(5000)).len() <= MAX_LOG_LINE);
+    }
+}

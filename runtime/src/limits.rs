@@ -1,0 +1,132 @@
+//! Memory and tables of one call, and the bounds that no setting changes.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use wasmtime::ResourceLimiter;
+
+/// Entries of one table of a guest.
+pub(crate) const MAX_TABLE_ELEMENTS: usize = 10_000;
+/// Linear memories of one component. Two, so that one composed of a rule and a library is possible.
+pub(crate) const MAX_MEMORIES: u32 = 2;
+/// Tables of one component.
+pub(crate) const MAX_TABLES: u32 = 4;
+/// Core instances of one component: the rule, its adapters and what tools put around them.
+pub(crate) const MAX_CORE_INSTANCES: u32 = 16;
+/// The guest's own stack, in bytes. The rest of a fiber's stack is for the host's side of a call.
+pub(crate) const GUEST_STACK: usize = 256 << 10;
+/// A fiber's stack, in bytes.
+pub(crate) const FIBER_STACK: usize = 1 << 20;
+/// What one crossing from guest to host may hand over, in bytes of the host's memory: 32 claims fit, an output that
+/// names the same megabyte a thousand times does not.
+pub(crate) const MAX_CROSSING: usize = 64 << 10;
+/// Calls of imports in one evaluation.
+pub(crate) const MAX_HOST_CALLS: u32 = 1_000;
+/// Lines that one evaluation may log. Further ones are dropped and counted.
+pub(crate) const MAX_LOG_LINES: u32 = 16;
+/// Bytes of one line of log. What is longer is cut.
+pub(crate) const MAX_LOG_LINE: usize = 1024;
+/// All settings of one plugin together, in bytes.
+pub(crate) const MAX_CONFIG: usize = 64 << 10;
+
+/// A guest ran for longer than its deadline.
+#[derive(Debug, thiserror::Error)]
+#[error("ran for longer than its deadline")]
+pub(crate) struct DeadlineExceeded;
+
+/// The memory of all calls that are running, in bytes.
+#[derive(Debug)]
+pub(crate) struct MemoryPool {
+    used: AtomicUsize,
+    limit: usize,
+}
+
+impl MemoryPool {
+    pub(crate) fn new(limit: usize) -> MemoryPool {
+        MemoryPool { used: AtomicUsize::new(0), limit }
+    }
+
+    fn take(&self, bytes: usize) -> bool {
+        let grow = |used: usize| used.checked_add(bytes).filter(|sum| *sum <= self.limit);
+        self.used.try_update(Ordering::Relaxed, Ordering::Relaxed, grow).is_ok()
+    }
+
+    fn give_back(&self, bytes: usize) {
+        self.used.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+/// The memory of one call: at most its plugin's, and at most what the pool of all calls has left.
+#[derive(Debug)]
+pub(crate) struct Budget {
+    pool: Arc<MemoryPool>,
+    limit: usize,
+    used: usize,
+    denied: bool,
+}
+
+impl Budget {
+    pub(crate) fn new(pool: Arc<MemoryPool>, limit: usize) -> Budget {
+        Budget { pool, limit, used: 0, denied: false }
+    }
+
+    /// Whether the guest ever asked for more than it may have.
+    pub(crate) fn denied(&self) -> bool {
+        self.denied
+    }
+}
+
+impl Drop for Budget {
+    fn drop(&mut self) {
+        self.pool.give_back(self.used);
+    }
+}
+
+impl ResourceLimiter for Budget {
+    fn memory_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+        let more = desired.saturating_sub(current);
+        let total = self.used.saturating_add(more);
+        if total > self.limit || !self.pool.take(more) {
+            self.denied = true;
+            return Ok(false);
+        }
+        self.used = total;
+        Ok(true)
+    }
+
+    fn table_growing(&mut self, _: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+        let allowed = desired <= MAX_TABLE_ELEMENTS;
+        self.denied |= !allowed;
+        Ok(allowed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // R22
+    #[test]
+    fn memory_is_counted_over_all_memories_and_given_back() {
+        let pool = Arc::new(MemoryPool::new(1000));
+        let mut budget = Budget::new(pool.clone(), 600);
+        assert!(budget.memory_growing(0, 400, None).unwrap());
+        assert!(!budget.memory_growing(0, 300, None).unwrap(), "a second memory over the plugin's limit");
+        assert!(budget.denied());
+        let mut other = Budget::new(pool.clone(), 800);
+        assert!(!other.memory_growing(0, 700, None).unwrap(), "more than the pool has left");
+        assert!(other.memory_growing(0, 600, None).unwrap());
+        drop(budget);
+        drop(other);
+        assert_eq!(pool.used.load(Ordering::Relaxed), 0);
+    }
+
+    // R22
+    #[test]
+    fn tables_are_bounded() {
+        let mut budget = Budget::new(Arc::new(MemoryPool::new(0)), 0);
+        assert!(budget.table_growing(0, MAX_TABLE_ELEMENTS, None).unwrap());
+        assert!(!budget.denied());
+        assert!(!budget.table_growing(0, MAX_TABLE_ELEMENTS + 1, None).unwrap());
+        assert!(budget.denied());
+    }
+}

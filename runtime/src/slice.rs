@@ -1,0 +1,95 @@
+//! The running time of a guest: slices of 250 µs, between which others get the core, and a deadline over all of them.
+
+use crate::limits::DeadlineExceeded;
+use crate::metrics::count;
+use crate::ticker::TICK;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use wasmtime::{StoreContextMut, UpdateDeadline};
+
+use crate::call::State;
+
+/// Ticks of the first slice. Two, so that a call of some microseconds is not made to yield by a tick that happens to
+/// fall into it.
+pub(crate) const FIRST_SLICE: u64 = 2;
+const NEXT_SLICE: u64 = 1;
+
+/// The most one slice counts for: time in which the kernel ran something else is not the guest's.
+const MOST: Duration = Duration::from_millis(1);
+
+/// How long a guest has run and may run. Waits do not count.
+#[derive(Debug)]
+pub(crate) struct Clock {
+    spent: Duration,
+    deadline: Duration,
+    resumed: Instant,
+    lane: Option<Arc<Lane>>,
+}
+
+/// A guest that has used up its first slice runs in one of a few lanes, one slice at a time, first come first served:
+/// so a flood of slow calls takes no more cores than there are lanes.
+#[derive(Debug)]
+struct Lane(Mutex<(Instant, Option<OwnedSemaphorePermit>)>);
+
+impl Clock {
+    pub(crate) fn start(deadline: Duration) -> Clock {
+        Clock { spent: Duration::ZERO, deadline, resumed: Instant::now(), lane: None }
+    }
+
+    fn stop(&mut self, now: Instant) -> Result<(), DeadlineExceeded> {
+        if let Some(lane) = &self.lane {
+            let mut held = lane.0.lock().unwrap_or_else(PoisonError::into_inner);
+            self.resumed = held.0;
+            held.1 = None;
+        }
+        let slice = now.saturating_duration_since(self.resumed).clamp(Duration::from_micros(1), MOST.max(TICK));
+        self.spent = self.spent.saturating_add(slice);
+        if self.spent >= self.deadline { Err(DeadlineExceeded) } else { Ok(()) }
+    }
+}
+
+/// What happens at the end of a slice: the guest ends, or waits for its next one.
+pub(crate) fn expired(mut context: StoreContextMut<'_, State>) -> wasmtime::Result<UpdateDeadline> {
+    let now = Instant::now();
+    let state = context.data_mut();
+    state.clock.stop(now)?;
+    count(&state.plugin.metrics.yielded);
+    let lanes = state.plugin.shared.lanes.clone();
+    let lane = state.clock.lane.get_or_insert_with(|| Arc::new(Lane(Mutex::new((now, None))))).clone();
+    Ok(UpdateDeadline::YieldCustom(NEXT_SLICE, Box::pin(next_slice(lanes, lane))))
+}
+
+async fn next_slice(lanes: Arc<Semaphore>, lane: Arc<Lane>) {
+    // Tokio's own yield lets its driver look at sockets and timers; waking oneself would not.
+    tokio::task::yield_now().await;
+    // The semaphore is never closed.
+    let permit = lanes.acquire_owned().await.ok();
+    *lane.0.lock().unwrap_or_else(PoisonError::into_inner) = (Instant::now(), permit);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slices_add_up_to_the_deadline() {
+        let mut clock = Clock::start(Duration::from_micros(600));
+        let start = clock.resumed;
+        assert!(clock.stop(start + Duration::from_micros(250)).is_ok());
+        clock.resumed = start;
+        assert!(clock.stop(start + Duration::from_micros(250)).is_ok());
+        clock.resumed = start;
+        assert!(clock.stop(start + Duration::from_micros(250)).is_err());
+    }
+
+    #[test]
+    fn a_descheduled_guest_is_charged_a_bounded_slice_and_an_instant_one_is_charged_too() {
+        let mut clock = Clock::start(Duration::from_millis(3));
+        let start = clock.resumed;
+        assert!(clock.stop(start + Duration::from_secs(60)).is_ok());
+        assert_eq!(clock.spent, MOST);
+        assert!(clock.stop(start).is_ok());
+        assert!(clock.spent > MOST);
+    }
+}
