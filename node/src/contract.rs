@@ -1,0 +1,63 @@
+//! What an edge and the authority say to each other, generated from `proto/authority.proto` when the crate is built.
+//!
+//! The messages that carry a secret print `[redacted]` in its place (R10).
+
+use std::fmt;
+
+#[allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::all,
+    clippy::arithmetic_side_effects,
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "generated code; its documentation is the .proto file"
+)]
+mod generated {
+    tonic::include_proto!("signet.authority.v1");
+}
+
+pub use generated::*;
+
+impl fmt::Debug for EnrollRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EnrollRequest")
+            .field("join_token", &"[redacted]")
+            .field("csr", &self.csr.len())
+            .finish()
+    }
+}
+
+impl fmt::Debug for SharedVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SharedVersion")
+            .field("kid", &self.kid)
+            .field("material", &"[redacted]")
+            .field("sign_from", &self.sign_from)
+            .field("sign_until", &self.sign_until)
+            .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // R10
+    #[test]
+    fn messages_with_secrets_do_not_print_them() {
+        let enroll = EnrollRequest { join_token: "canary-join".into(), csr: vec![1] };
+        assert!(!format!("{enroll:?}").contains("canary"));
+
+        let version =
+            SharedVersion { kid: "k".into(), material: b"canary-key".to_vec(), sign_from: 1, sign_until: 2 };
+        let nested = DelegateResponse {
+            mode: Some(delegate_response::Mode::Shared(SharedDelegation { versions: vec![version], not_after: 2 })),
+        };
+        let text = format!("{nested:?}");
+        assert!(text.contains("[redacted]"));
+        assert!(!text.contains(&format!("{:?}", b"canary-key")), "{text}");
+    }
+}
