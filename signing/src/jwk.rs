@@ -65,6 +65,24 @@ impl From<serde::de::IgnoredAny> for Private {
 }
 
 impl Jwk {
+    /// Reads one JWK, at most 16 KiB. Duplicate members are refused.
+    ///
+    /// # Errors
+    /// [`KeyError::Unsupported`] for anything that is not a JWK object.
+    pub fn from_json(json: &[u8]) -> Result<Self, KeyError> {
+        let malformed = KeyError::Unsupported("not a JWK: expected a JSON object with `kty` and texts");
+        if json.len() > 16 * 1024 {
+            return Err(malformed);
+        }
+        let value = crate::json::parse(json, 8).map_err(|_| malformed.clone())?;
+        serde_json::from_value(value).map_err(|_| malformed)
+    }
+
+    /// The JWK as JSON, members in a fixed order.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
+    }
+
     /// The JWK of a public key: `kid` its thumbprint, `alg` always present, `use` = `sig`.
     pub fn from_public(key: &PublicKey) -> Self {
         let mut jwk = Self {

@@ -7,7 +7,7 @@ mod trusted;
 mod verifier;
 
 pub use public::PublicKey;
-pub(crate) use public::Raw;
+pub(crate) use public::{ED25519_OID, Raw};
 pub use secret::Secret;
 pub use signing::SigningKey;
 pub use trusted::{Family, TrustedKey};
