@@ -1,0 +1,107 @@
+//! Plugins that profiles may name: a component, its bounds and its configuration.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::{BundleError, Document, Files};
+use crate::names;
+use crate::units::{ByteSize, Span};
+
+/// One Wasm rule and how it is run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plugin {
+    /// Its name, by which profiles call it.
+    pub name: String,
+    /// The file it came from.
+    pub file: String,
+    /// The component's bytes.
+    pub wasm: Arc<[u8]>,
+    /// How long one call may take. 1 ms to 1 s, default 5 ms.
+    pub deadline: Duration,
+    /// How much linear memory one call may have, in bytes. 64 KiB to 256 MiB, default 16 MiB.
+    pub memory: u64,
+    /// What it reads through its `config` import.
+    pub config: BTreeMap<String, ConfigValue>,
+}
+
+/// A typed value of a plugin's configuration.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(untagged)]
+pub enum ConfigValue {
+    /// `true` or `false`
+    Bool(bool),
+    /// A whole number.
+    Int(i64),
+    /// A number with a fraction.
+    Float(f64),
+    /// A text.
+    Text(String),
+    /// A list of texts.
+    Texts(Vec<String>),
+}
+
+/// Default of [`Plugin::deadline`].
+pub(super) const DEFAULT_DEADLINE: Duration = Duration::from_millis(5);
+/// Default of [`Plugin::memory`].
+pub(super) const DEFAULT_MEMORY: u64 = 16 << 20;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawPlugin {
+    pub(super) name: String,
+    file: String,
+    deadline: Option<Span>,
+    memory: Option<ByteSize>,
+    #[serde(default)]
+    config: BTreeMap<String, toml::Value>,
+}
+
+impl RawPlugin {
+    pub(super) fn build(self, index: usize, document: &Document<'_>, files: &Files<'_>) -> Result<Plugin, BundleError> {
+        let at = |field: &str| format!("plugins[{index}].{field}");
+        if !names::is_name(&self.name) {
+            let hint = "use 1 to 63 of a-z, 0-9 and -, starting with a letter or digit";
+            return Err(document.error(&at("name"), format!("`{}` cannot name a plugin", self.name), hint));
+        }
+        let Some(wasm) = files
+            .get(self.file.as_str())
+            .filter(|_| self.file.starts_with("plugins/"))
+        else {
+            let hint = "put the component into the bundle's plugins/ folder and write its path, such as plugins/x.wasm";
+            let message = format!("the bundle has no file `{}` under plugins/", self.file);
+            return Err(document.error(&at("file"), message, hint));
+        };
+        if !wasm.starts_with(b"\0asm") {
+            let hint = "build it with `make plugins`, or make a component of it with wasm-tools component new";
+            return Err(document.error(&at("file"), format!("`{}` is no WebAssembly file", self.file), hint));
+        }
+        let deadline = self.deadline.map_or(DEFAULT_DEADLINE, |span| span.0);
+        if !(Duration::from_millis(1)..=Duration::from_secs(1)).contains(&deadline) {
+            return Err(document.error(&at("deadline"), "out of bounds", "write a duration from 1ms to 1s"));
+        }
+        let memory = self.memory.map_or(DEFAULT_MEMORY, |size| size.0);
+        if !((64 << 10)..=(256 << 20)).contains(&memory) {
+            return Err(document.error(&at("memory"), "out of bounds", "write a size from 64KiB to 256MiB"));
+        }
+        let mut config = BTreeMap::new();
+        for (key, value) in self.config {
+            let Ok(value) = value.try_into::<ConfigValue>() else {
+                let hint = "write a text, an integer, a float, a boolean or a list of texts";
+                let field = at(&format!("config.{key}"));
+                return Err(document.error(&field, "a value of a kind that plugins cannot read", hint));
+            };
+            config.insert(key, value);
+        }
+        Ok(Plugin {
+            name: self.name,
+            file: self.file,
+            wasm: Arc::from(*wasm),
+            deadline,
+            memory,
+            config,
+        })
+    }
+}

@@ -1,0 +1,192 @@
+//! The Cedar engine: a bundle's policies, validated and sliced when it is loaded, asked once a request.
+
+mod admin;
+mod compile;
+mod context;
+mod decision;
+mod entities;
+mod facts;
+mod question;
+mod slice;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+pub use admin::AdminAction;
+pub use compile::{MAX_POLICIES, PolicyError};
+pub use decision::{Considered, Denial, DenialCode};
+pub use facts::{
+    AdminResource, Attribute, CallerFacts, DelegationMode, EdgeFacts, KeyFacts, OperatorFacts, Principal, RequestFacts,
+};
+pub(crate) use question::Question;
+
+use crate::bundle::Bundle;
+use crate::intent::Intent;
+use crate::permit::Permit;
+use crate::profile::{Kind, Profile};
+use crate::schema::TYPES;
+use decision::{Index, decide};
+use slice::{Scope, Slice};
+
+/// One bundle's policies, ready to be asked. Immutable; share it in an `Arc` and replace it whole.
+///
+/// A decision is pure: the same facts give the same answer. An error while evaluating any policy of a slice denies
+/// (R39), since Cedar itself would skip that policy, be it a forbid.
+#[derive(Debug)]
+pub struct Engine {
+    index: Index,
+    profiles: HashMap<String, ProfileSlices>,
+    delegate: Slice,
+    admin: HashMap<AdminAction, Slice>,
+    warnings: Vec<PolicyError>,
+}
+
+#[derive(Debug)]
+struct ProfileSlices {
+    profile: Arc<Profile>,
+    sign: Slice,
+    verify: Slice,
+}
+
+/// Proof that policy allowed an edge or an operator something.
+#[derive(Debug)]
+pub struct Allowed {
+    policies: Vec<Arc<str>>,
+}
+
+impl Allowed {
+    /// Ids of the policies that permitted it, never empty.
+    pub fn policies(&self) -> &[Arc<str>] {
+        &self.policies
+    }
+}
+
+impl Engine {
+    /// Validates a bundle's policies strictly against the schema and prepares them.
+    ///
+    /// # Errors
+    /// Every fault that was found, with file, line, column and a hint; also a set of policies that would forbid the
+    /// service's own administrator to replace it.
+    pub fn new(bundle: &Bundle) -> Result<Self, Vec<PolicyError>> {
+        let compiled = compile::compile(&bundle.policies)?;
+        let policies = &compiled.policies;
+        let of_profile = |profile: &Arc<Profile>| {
+            let action = match profile.kind() {
+                Kind::Token => "Mint",
+                Kind::Artifact => "SignArtifact",
+            };
+            let slices = ProfileSlices {
+                profile: Arc::clone(profile),
+                sign: Slice::new(action, Scope::Profile(profile), policies),
+                verify: Slice::new("Verify", Scope::Profile(profile), policies),
+            };
+            (profile.name.clone(), slices)
+        };
+        let of_action = |action: AdminAction| {
+            (
+                action,
+                Slice::new(action.as_str(), Scope::Action(&TYPES.operator), policies),
+            )
+        };
+        let engine = Self {
+            profiles: bundle.profiles.iter().map(of_profile).collect(),
+            delegate: Slice::new("Delegate", Scope::Action(&TYPES.edge), policies),
+            admin: AdminAction::ALL.into_iter().map(of_action).collect(),
+            index: compiled.index,
+            warnings: compiled.warnings,
+        };
+        engine.refuse_lockout()?;
+        Ok(engine)
+    }
+
+    /// The built-in policies alone: what holds before the first bundle. Nobody signs, `admin` administers.
+    ///
+    /// # Errors
+    /// None in a program that passed its tests.
+    pub fn builtin() -> Result<Self, Vec<PolicyError>> {
+        Self::new(&Bundle::empty())
+    }
+
+    /// What is odd about the policies but no error, such as one that can never apply.
+    pub fn warnings(&self) -> &[PolicyError] {
+        &self.warnings
+    }
+
+    /// Decides whether `principal` may have `intent` signed (or verified) with `profile` and `key`.
+    ///
+    /// # Errors
+    /// [`Denial`], naming the policies that decided.
+    pub fn authorize(
+        &self,
+        principal: &Principal,
+        facts: &RequestFacts,
+        profile: Arc<Profile>,
+        key: &KeyFacts,
+        intent: Intent,
+    ) -> Result<Permit, Denial> {
+        let question = self.question(principal, facts, &profile, key, &intent)?;
+        let policies = decide(&self.index, &question)?;
+        Ok(Permit::new(intent, profile, key.id().to_owned(), policies))
+    }
+
+    /// Decides whether an edge gets a delegation of `key` (Cedar action `Delegate`).
+    ///
+    /// # Errors
+    /// [`Denial`], naming the policies that decided.
+    pub fn authorize_delegate(
+        &self,
+        edge: &EdgeFacts,
+        key: &KeyFacts,
+        mode: DelegationMode,
+        now: u64,
+    ) -> Result<Allowed, Denial> {
+        let question = self.delegate_question(edge, key, mode, now)?;
+        Ok(Allowed {
+            policies: decide(&self.index, &question)?,
+        })
+    }
+
+    /// Decides whether an operator may do `action` on `resource`.
+    ///
+    /// # Errors
+    /// [`Denial`], naming the policies that decided.
+    pub fn authorize_admin(
+        &self,
+        operator: &OperatorFacts,
+        action: AdminAction,
+        resource: AdminResource<'_>,
+        now: u64,
+    ) -> Result<Allowed, Denial> {
+        let question = self.admin_question(operator, action, resource, now)?;
+        Ok(Allowed {
+            policies: decide(&self.index, &question)?,
+        })
+    }
+
+    pub(crate) fn decide(&self, question: &question::Question<'_>) -> Result<Vec<Arc<str>>, Denial> {
+        decide(&self.index, question)
+    }
+
+    pub(crate) fn consider(&self, question: &question::Question<'_>) -> Vec<Considered> {
+        decision::consider(&self.index, question)
+    }
+
+    /// A bundle that nobody could replace any more is refused.
+    fn refuse_lockout(&self) -> Result<(), Vec<PolicyError>> {
+        let root = OperatorFacts {
+            id: "root".to_owned(),
+            role: "admin".to_owned(),
+            tenant: None,
+        };
+        let Err(denial) = self.authorize_admin(&root, AdminAction::ApplyBundle, AdminResource::Authority, 0) else {
+            return Ok(());
+        };
+        Err(vec![PolicyError {
+            file: "policies".to_owned(),
+            line: 1,
+            column: 1,
+            message: format!("nobody could replace these policies: the operator `root` is {denial}"),
+            hint: "restrict the forbid to `principal is Caller`, or to the actions it is meant for".to_owned(),
+        }])
+    }
+}

@@ -1,0 +1,286 @@
+//! Proof that a request may be signed: each stage's value is made only by the stage before it.
+//!
+//! [`Permit`] comes from the engine alone and owns the intent; [`Permit::meter`] takes the quota and makes [`Metered`];
+//! [`Metered::clear`] holds what the plugins ruled against the profile and makes [`Cleared`], which is all that a key
+//! ring signs. There is no other way to make one, and none of them can be cloned.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::intent::{Intent, claims_out_of_bounds};
+use crate::profile::Profile;
+
+/// A request that policy permitted, with everything that was judged.
+#[derive(Debug)]
+pub struct Permit {
+    intent: Intent,
+    profile: Arc<Profile>,
+    key_id: String,
+    policies: Vec<Arc<str>>,
+}
+
+/// A permitted request for which the quota was taken.
+#[derive(Debug)]
+pub struct Metered(Permit);
+
+/// A request that every plugin of its profile let pass: the only thing that is signed.
+#[derive(Debug)]
+pub struct Cleared {
+    permit: Permit,
+    lifetime: u32,
+}
+
+/// Counts what is permitted. One instance serves all requests.
+pub trait Quota {
+    /// Takes one signature from each quota of the profile, or from none of them.
+    ///
+    /// # Errors
+    /// [`RetryAfter`] for the quota that is used up. Never blocks.
+    fn take(&self, key_id: &str, profile: &Profile) -> Result<(), RetryAfter>;
+}
+
+/// A quota that is used up.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the quota {quota} is used up, try again in {} s", .after.as_secs_f32().ceil())]
+pub struct RetryAfter {
+    /// Which one: `per_key` or `per_profile`.
+    pub quota: &'static str,
+    /// How many come at once.
+    pub limit: u32,
+    /// How long its window is: the time in which `limit` come back.
+    pub window: Duration,
+    /// When one will be there again.
+    pub after: Duration,
+}
+
+/// What one plugin ruled: it only narrows.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ruling {
+    /// The plugin's name.
+    pub plugin: String,
+    /// The longest lifetime it accepts, in seconds; none: as asked. Without effect on artifacts.
+    pub lifetime_cap: Option<u32>,
+    /// Claims it adds. The profile must list each as a plugin's.
+    pub claims: Vec<(String, Value)>,
+}
+
+/// Why rulings clear nothing. The plugin, or the code that ran it, is to blame, never the caller.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ClearError {
+    /// The rulings are not those of the profile's plugins in the profile's order.
+    #[error("the rulings are of [{}], the profile asks for [{}]", .found.join(", "), .expected.join(", "))]
+    Plugins {
+        /// The profile's plugins.
+        expected: Vec<String>,
+        /// The plugins that ruled.
+        found: Vec<String>,
+    },
+    /// A plugin set a claim that the profile does not list as a plugin's.
+    #[error("the plugin `{plugin}` set the claim `{claim}`, which the profile does not list under claims.plugin")]
+    ClaimNotListed {
+        /// The plugin.
+        plugin: String,
+        /// The claim.
+        claim: String,
+    },
+    /// Two rulings set one claim.
+    #[error("the plugin `{plugin}` set the claim `{claim}`, which is set already")]
+    ClaimTwice {
+        /// The plugin.
+        plugin: String,
+        /// The claim.
+        claim: String,
+    },
+    /// The claims are too many, too deep or too large once the plugins added theirs.
+    #[error("with what the plugin `{plugin}` added, {detail}")]
+    ClaimsTooLarge {
+        /// The last plugin that added one.
+        plugin: String,
+        /// Which bound.
+        detail: String,
+    },
+    /// A plugin capped the lifetime at 0 seconds: it has to refuse instead.
+    #[error("the plugin `{plugin}` capped the lifetime at 0 seconds, it has to refuse instead")]
+    NoLifetime {
+        /// The plugin.
+        plugin: String,
+    },
+    /// A plugin set claims of something that has none.
+    #[error("the plugin `{plugin}` set claims, but the profile signs no tokens")]
+    NotAToken {
+        /// The plugin.
+        plugin: String,
+    },
+}
+
+impl ClearError {
+    /// The plugin at fault, where it is one.
+    pub fn plugin(&self) -> Option<&str> {
+        match self {
+            Self::Plugins { .. } => None,
+            Self::ClaimNotListed { plugin, .. }
+            | Self::ClaimTwice { plugin, .. }
+            | Self::ClaimsTooLarge { plugin, .. }
+            | Self::NoLifetime { plugin }
+            | Self::NotAToken { plugin } => Some(plugin),
+        }
+    }
+}
+
+impl Permit {
+    pub(crate) fn new(intent: Intent, profile: Arc<Profile>, key_id: String, policies: Vec<Arc<str>>) -> Self {
+        Self {
+            intent,
+            profile,
+            key_id,
+            policies,
+        }
+    }
+
+    /// Takes the quota of the key and the profile.
+    ///
+    /// # Errors
+    /// [`RetryAfter`]; the permit is gone, a later attempt is judged anew.
+    pub fn meter(self, quota: &dyn Quota) -> Result<Metered, RetryAfter> {
+        quota.take(&self.key_id, &self.profile)?;
+        Ok(Metered(self))
+    }
+
+    /// What was permitted.
+    pub fn intent(&self) -> &Intent {
+        &self.intent
+    }
+
+    /// The profile it was judged by.
+    pub fn profile(&self) -> &Arc<Profile> {
+        &self.profile
+    }
+
+    /// The key it was judged with.
+    pub fn key_id(&self) -> &str {
+        &self.key_id
+    }
+
+    /// Ids of the policies that permitted it, never empty.
+    pub fn policies(&self) -> &[Arc<str>] {
+        &self.policies
+    }
+}
+
+impl Metered {
+    /// The plugins that have to rule, in this order.
+    pub fn plugins(&self) -> &[String] {
+        &self.0.profile.plugins
+    }
+
+    /// What was permitted.
+    pub fn intent(&self) -> &Intent {
+        &self.0.intent
+    }
+
+    /// The profile it was judged by.
+    pub fn profile(&self) -> &Arc<Profile> {
+        &self.0.profile
+    }
+
+    /// The key it was judged with.
+    pub fn key_id(&self) -> &str {
+        &self.0.key_id
+    }
+
+    /// Ids of the policies that permitted it.
+    pub fn policies(&self) -> &[Arc<str>] {
+        &self.0.policies
+    }
+
+    /// Applies one ruling of each plugin of the profile, in its order. The lifetime becomes the least of what was asked
+    /// and what the plugins accept; claims are added.
+    ///
+    /// # Errors
+    /// [`ClearError`]; the request is refused with `rule_failed`.
+    pub fn clear(self, rulings: Vec<Ruling>) -> Result<Cleared, ClearError> {
+        let mut permit = self.0;
+        if !rulings.iter().map(|ruling| &ruling.plugin).eq(&permit.profile.plugins) {
+            let expected = permit.profile.plugins.clone();
+            return Err(ClearError::Plugins {
+                expected,
+                found: rulings.into_iter().map(|r| r.plugin).collect(),
+            });
+        }
+        let profile = Arc::clone(&permit.profile);
+        for ruling in rulings {
+            apply(&mut permit.intent, &profile, ruling)?;
+        }
+        let lifetime = match &permit.intent {
+            Intent::Token(token) => token.lifetime,
+            Intent::Artifact(_) | Intent::Verify(_) => 0,
+        };
+        Ok(Cleared { permit, lifetime })
+    }
+}
+
+fn apply(intent: &mut Intent, profile: &Profile, ruling: Ruling) -> Result<(), ClearError> {
+    let Ruling {
+        plugin,
+        lifetime_cap,
+        claims,
+    } = ruling;
+    let (Intent::Token(token), Some(rules)) = (intent, profile.token()) else {
+        return if claims.is_empty() {
+            Ok(())
+        } else {
+            Err(ClearError::NotAToken { plugin })
+        };
+    };
+    if let Some(cap) = lifetime_cap {
+        if cap == 0 {
+            return Err(ClearError::NoLifetime { plugin });
+        }
+        token.lifetime = token.lifetime.min(cap);
+    }
+    if claims.is_empty() {
+        return Ok(());
+    }
+    for (claim, value) in claims {
+        if !rules.claims.plugin.contains(&claim) {
+            return Err(ClearError::ClaimNotListed { plugin, claim });
+        }
+        if token.claims.contains_key(&claim) {
+            return Err(ClearError::ClaimTwice { plugin, claim });
+        }
+        token.claims.insert(claim, value);
+    }
+    match claims_out_of_bounds(&token.claims) {
+        Some(detail) => Err(ClearError::ClaimsTooLarge { plugin, detail }),
+        None => Ok(()),
+    }
+}
+
+impl Cleared {
+    /// What is to be signed, with the plugins' claims.
+    pub fn intent(&self) -> &Intent {
+        &self.permit.intent
+    }
+
+    /// The profile it was judged by.
+    pub fn profile(&self) -> &Arc<Profile> {
+        &self.permit.profile
+    }
+
+    /// The key it was judged with, and which alone may sign it.
+    pub fn key_id(&self) -> &str {
+        &self.permit.key_id
+    }
+
+    /// The token's lifetime in seconds, after every cap; 0 for an artifact, which has none.
+    pub fn lifetime(&self) -> u32 {
+        self.lifetime
+    }
+
+    /// Ids of the policies that permitted it.
+    pub fn policies(&self) -> &[Arc<str>] {
+        &self.permit.policies
+    }
+}
