@@ -1,1 +1,29 @@
-//! Placeholder.
+//! The audit trail of an edge: what was signed or refused, for whom, with which key, under which policies.
+//!
+//! - [`record`]: the schema, an allow-list, its encoding and its hash.
+//! - [`spool`]: the local log: durable reservations, a writer thread, recovery after a crash.
+//! - [`read`]: the log as a stream of records, for `signet audit tail`.
+//! - [`verify`]: every hash chain of a directory, checked.
+//!
+//! The promise (mode `reserve`): a sequence number is inside a durable reservation before an answer that carries its
+//! signature leaves, and its record is on disk within a second. A crash leaves at most one reservation of unknown
+//! content, and the next process puts that on record. What the crate cannot show alone is the removal of the newest
+//! records with everything after them: that takes an anchor outside this directory.
+#![cfg_attr(
+    test,
+    allow(
+        clippy::arithmetic_side_effects,
+        clippy::indexing_slicing,
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        missing_docs
+    )
+)]
+
+mod frame;
+pub mod read;
+pub mod record;
+pub mod spool;
+pub mod verify;
+mod volume;

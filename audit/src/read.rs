@@ -1,0 +1,151 @@
+//! The spool as a stream of records.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::frame::{Item, Items};
+use crate::record::Record;
+use crate::volume::{list, segment_path};
+
+/// How often a following reader looks for more.
+const POLL: Duration = Duration::from_millis(200);
+
+/// Why a record could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The directory or a segment could not be read.
+    #[error("audit spool `{}`: {source}", path.display())]
+    Io {
+        /// What was read.
+        path: PathBuf,
+        /// The system's words.
+        source: io::Error,
+    },
+    /// Bytes that are no frame, between ones that are: the file was changed after it was written.
+    #[error("audit segment `{}` is damaged: {length} bytes at offset {offset} are not records", path.display())]
+    Damaged {
+        /// The segment.
+        path: PathBuf,
+        /// The first bad byte.
+        offset: u64,
+        /// How many bytes.
+        length: u64,
+    },
+}
+
+/// Every record of the spool in `directory`, oldest first; with `follow`, the ones to come as well.
+///
+/// The chain is not checked here: that is [`crate::verify`]'s. Records appear when they are written, which may be a
+/// moment before they are durable.
+///
+/// # Errors
+/// [`ReadError::Io`] where the directory cannot be listed.
+pub fn tail(directory: &Path, follow: bool) -> Result<Tail, ReadError> {
+    list(directory).map_err(|source| ReadError::Io { path: directory.to_owned(), source })?;
+    Ok(Tail { directory: directory.to_owned(), follow, at: Position::default(), ready: VecDeque::new() })
+}
+
+/// Iterates over records. Following, it blocks and never ends.
+#[derive(Debug)]
+pub struct Tail {
+    directory: PathBuf,
+    follow: bool,
+    at: Position,
+    ready: VecDeque<Result<Record, ReadError>>,
+}
+
+#[derive(Debug, Default, Clone, Copy)]
+struct Position {
+    segment: u64,
+    offset: u64,
+}
+
+impl Tail {
+    /// What can be read now, without waiting: `None` where there is nothing new.
+    ///
+    /// # Errors
+    /// [`ReadError`]; reading on is possible after [`ReadError::Damaged`].
+    pub fn poll(&mut self) -> Option<Result<Record, ReadError>> {
+        loop {
+            if let Some(ready) = self.ready.pop_front() {
+                return Some(ready);
+            }
+            match self.fill() {
+                Ok(true) => {}
+                Ok(false) => return None,
+                Err(source) => return Some(Err(ReadError::Io { path: self.directory.clone(), source })),
+            }
+        }
+    }
+
+    /// Reads what the present segment has more, or moves on to the next. Returns whether either happened.
+    fn fill(&mut self) -> io::Result<bool> {
+        // Listed before it is read: where a later segment exists, this one grows no more.
+        let numbers: Vec<u64> = list(&self.directory)?.into_iter().map(|(number, _)| number).collect();
+        let later = numbers.iter().copied().find(|number| *number > self.at.segment);
+        let advanced = if numbers.contains(&self.at.segment) { self.read_more(later.is_some())? } else { false };
+        match later {
+            Some(segment) if !advanced => self.at = Position { segment, offset: 0 },
+            _ => return Ok(advanced),
+        }
+        Ok(true)
+    }
+
+    fn read_more(&mut self, complete: bool) -> io::Result<bool> {
+        let path = segment_path(&self.directory, self.at.segment);
+        let bytes = match read_from(&path, self.at.offset) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            other => other?,
+        };
+        let mut items = Items::new(&bytes, self.at.offset);
+        let base = self.at.offset;
+        let mut damaged = |offset: usize, length: usize| {
+            let offset = base.saturating_add(length_u64(offset));
+            Err(ReadError::Damaged { path: path.clone(), offset, length: length_u64(length) })
+        };
+        for item in items.by_ref() {
+            match item {
+                Item::Record { record, .. } => self.ready.push_back(Ok(*record)),
+                Item::Damage { offset, length } => self.ready.push_back(damaged(offset, length)),
+                Item::Head(_) | Item::Mark { .. } => {}
+            }
+        }
+        let end = items.end();
+        let left = bytes.len().saturating_sub(end);
+        if complete && left > 0 {
+            self.ready.push_back(damaged(end, left));
+            self.at.offset = base.saturating_add(length_u64(bytes.len()));
+            return Ok(true);
+        }
+        self.at.offset = base.saturating_add(length_u64(end));
+        Ok(end > 0)
+    }
+}
+
+impl Iterator for Tail {
+    type Item = Result<Record, ReadError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            match self.poll() {
+                None if self.follow => std::thread::sleep(POLL),
+                other => return other,
+            }
+        }
+    }
+}
+
+fn read_from(path: &Path, offset: u64) -> io::Result<Vec<u8>> {
+    let mut file = File::open(path)?;
+    file.seek(SeekFrom::Start(offset))?;
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn length_u64(length: usize) -> u64 {
+    u64::try_from(length).unwrap_or(u64::MAX)
+}

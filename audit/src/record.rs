@@ -1,0 +1,391 @@
+//! One audit record: the allow-list of what is kept, its encoding and its hash.
+//!
+//! There is no field for a body, a token, a claim or a secret, and none may be added (R33): what was signed is present
+//! only as its digest.
+//!
+//! Encoding: postcard of [`Record`], in the order of its fields. Hash: SHA-256 over `signet audit record v1\n` and the
+//! encoding; each record carries the hash of the one before it in its chain, and zeros in the first.
+
+mod json;
+
+use std::borrow::Cow;
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use uuid::Uuid;
+
+/// A SHA-256 value.
+pub type Hash = [u8; 32];
+
+/// The version of the schema that this crate writes.
+pub const VERSION: u8 = 1;
+
+/// The longest encoded record, in bytes. A longer one is refused, and with it the signature.
+pub const MAX_BYTES: usize = 16 * 1024;
+
+const DOMAIN: &[u8] = b"signet audit record v1\n";
+
+/// What an edge says about one decision; the spool adds the rest of the [`Record`].
+///
+/// Every field borrows, so that a request pays for one copy: `caller.id().into()`. Missing knowledge is `None`: a
+/// refusal by policy has no `kid` and no `digest`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Draft<'a> {
+    /// Signed, or refused with which code.
+    pub outcome: Outcome<'a>,
+    /// `oidc:ISSUER#SUBJECT` or a SPIFFE ID.
+    pub caller: Cow<'a, str>,
+    /// The caller's tenant, 12 digits.
+    pub tenant: Cow<'a, str>,
+    /// The profile, once it is known to exist.
+    pub profile: Option<Cow<'a, str>>,
+    /// The logical key's id.
+    pub key: Option<Cow<'a, str>>,
+    /// The key that signed.
+    pub kid: Option<Cow<'a, str>>,
+    /// SHA-256 of the bytes that were signed.
+    pub digest: Option<Hash>,
+    /// The ids of the policies that decided.
+    pub policies: Cow<'a, [String]>,
+    /// What each plugin said, in the order of the calls.
+    pub plugins: Vec<Verdict<'a>>,
+    /// The id that the caller and the log have.
+    pub request_id: Uuid,
+    /// W3C trace context, where the caller sent one.
+    pub trace_id: Option<TraceId>,
+    /// Milliseconds since 1970 by the authority's time, as `iat` has it.
+    pub time_ms: u64,
+}
+
+/// How a request ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Outcome<'a> {
+    /// A signature was made.
+    Signed,
+    /// It was refused after authentication.
+    Refused {
+        /// The problem's stable code, such as `policy_denied`.
+        code: Cow<'a, str>,
+    },
+}
+
+/// What one plugin said.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Verdict<'a> {
+    /// The plugin's name in the bundle.
+    pub plugin: Cow<'a, str>,
+    /// Its answer.
+    pub outcome: VerdictOutcome<'a>,
+}
+
+/// A plugin's answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum VerdictOutcome<'a> {
+    /// It let the request pass, possibly narrowed.
+    Allowed,
+    /// It refused.
+    Refused {
+        /// The plugin's own code.
+        code: Cow<'a, str>,
+    },
+    /// It failed: a trap, a timeout, bad output.
+    Failed {
+        /// Which failure, such as `timeout`.
+        kind: Cow<'a, str>,
+    },
+}
+
+/// A W3C trace id: 16 bytes, not all zero, written as 32 lower-case hexadecimal digits.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TraceId([u8; 16]);
+
+/// A record as it is stored, hashed and shipped.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// Of the schema.
+    pub version: u8,
+    /// The edge's id.
+    pub edge: String,
+    /// The edge process's id: one chain for each.
+    pub incarnation: String,
+    /// From 1, without gaps but those that [`Started`] names.
+    pub sequence: u64,
+    /// The hash of the record before; zeros in the first.
+    pub previous: Hash,
+    /// What happened.
+    pub event: Event,
+}
+
+/// What a record tells.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Event {
+    /// A process opened the spool.
+    Started(Started),
+    /// A signature or a refusal. (Position 1 in the encoding.)
+    Use(Draft<'static>),
+    /// The oldest segment is about to be removed, by a configuration that allows it.
+    Dropped(Dropped),
+    /// The process closed the spool: no reserved sequence number was used beyond this record.
+    Stopped {
+        /// Milliseconds since 1970 by this machine's clock.
+        time_ms: u64,
+    },
+}
+
+/// The first record of a process.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Started {
+    /// Milliseconds since 1970 by this machine's clock.
+    pub time_ms: u64,
+    /// The chain that the spool held before, and how it ended.
+    pub predecessor: Option<Predecessor>,
+}
+
+/// How an earlier chain ended: this links the chains of a spool to each other.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Predecessor {
+    /// The edge's id.
+    pub edge: String,
+    /// The edge process's id.
+    pub incarnation: String,
+    /// Its last record that could be read; 0 where there was none.
+    pub sequence: u64,
+    /// That record's hash.
+    pub hash: Hash,
+    /// The sequence numbers, first and last, that were reserved and have no record: each may or may not have been a
+    /// signature that left.
+    pub unaccounted: Option<(u64, u64)>,
+    /// Whether bytes that had once been durable could not be read again.
+    pub damaged: bool,
+}
+
+/// A segment that was removed to make room.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dropped {
+    /// Milliseconds since 1970 by this machine's clock.
+    pub time_ms: u64,
+    /// The edge process whose records they were.
+    pub incarnation: String,
+    /// The first and the last sequence number in it.
+    pub range: (u64, u64),
+    /// The hash of the last record in it.
+    pub hash: Hash,
+}
+
+/// Why bytes are not a record.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum RecordError {
+    /// The fields do not fit in [`MAX_BYTES`].
+    #[error("an audit record takes at most {MAX_BYTES} bytes")]
+    TooLong,
+    /// Not an encoded record of a known version.
+    #[error("not an audit record of version {VERSION}")]
+    Malformed,
+}
+
+impl Record {
+    /// Decodes exactly one record.
+    ///
+    /// # Errors
+    /// [`RecordError::Malformed`] for anything else, bytes left over included.
+    pub fn decode(bytes: &[u8]) -> Result<Record, RecordError> {
+        match postcard::take_from_bytes::<Record>(bytes) {
+            Ok((record, [])) if record.version == VERSION => Ok(record),
+            _ => Err(RecordError::Malformed),
+        }
+    }
+
+    /// The bytes that are hashed.
+    ///
+    /// # Errors
+    /// [`RecordError::TooLong`].
+    pub fn encode(&self) -> Result<Vec<u8>, RecordError> {
+        bounded(postcard::to_stdvec(self))
+    }
+
+    /// The record's hash: what the next one carries as `previous`.
+    ///
+    /// # Errors
+    /// [`RecordError::TooLong`].
+    pub fn hash(&self) -> Result<Hash, RecordError> {
+        Ok(hash_encoded(&self.encode()?))
+    }
+
+    /// One line of JSON, without the line's end: what `signet audit tail` prints.
+    pub fn to_json(&self) -> String {
+        json::line(self)
+    }
+}
+
+impl TraceId {
+    /// The trace id of a W3C `traceparent` header, or `None` where it is not one.
+    pub fn from_traceparent(value: &str) -> Option<TraceId> {
+        let mut parts = value.split('-');
+        let version = parts.next().filter(|version| version.len() == 2 && *version != "ff")?;
+        let trace = parts.next()?;
+        let parent = parts.next().filter(|parent| parent.len() == 16)?;
+        let hex = |text: &str| text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        if hex(version) && hex(parent) { trace.parse().ok() } else { None }
+    }
+}
+
+impl FromStr for TraceId {
+    type Err = RecordError;
+
+    fn from_str(text: &str) -> Result<TraceId, RecordError> {
+        let lower = text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        match u128::from_str_radix(text, 16) {
+            Ok(value) if lower && text.len() == 32 && value != 0 => Ok(TraceId(value.to_be_bytes())),
+            _ => Err(RecordError::Malformed),
+        }
+    }
+}
+
+impl fmt::Display for TraceId {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{:032x}", u128::from_be_bytes(self.0))
+    }
+}
+
+impl fmt::Debug for TraceId {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, out)
+    }
+}
+
+/// SHA-256 of an encoded record under the record's domain.
+pub(crate) fn hash_encoded(encoded: &[u8]) -> Hash {
+    Sha256::new().chain_update(DOMAIN).chain_update(encoded).finalize().into()
+}
+
+/// The part of a record that the request pays for: `Event::Use(draft)`, encoded without cloning the draft.
+pub(crate) fn encode_use(draft: &Draft<'_>) -> Result<Vec<u8>, RecordError> {
+    const POSITION: u8 = 1;
+    let encoded = postcard::to_extend(&(POSITION, draft), Vec::with_capacity(512));
+    bounded(encoded).and_then(|bytes| if bytes.len() > MAX_EVENT { Err(RecordError::TooLong) } else { Ok(bytes) })
+}
+
+/// The part that the writer adds in front of an encoded event.
+pub(crate) fn encode_head(
+    out: &mut Vec<u8>,
+    edge: &str,
+    incarnation: &str,
+    sequence: u64,
+    previous: &Hash,
+) -> Result<(), RecordError> {
+    let head = postcard::to_extend(&(VERSION, edge, incarnation, sequence, previous), std::mem::take(out));
+    *out = head.map_err(|_| RecordError::TooLong)?;
+    Ok(())
+}
+
+/// Leaves room for the head: two names of at most 64 bytes, the hash and three short integers.
+const MAX_EVENT: usize = MAX_BYTES - 256;
+
+fn bounded(encoded: postcard::Result<Vec<u8>>) -> Result<Vec<u8>, RecordError> {
+    encoded.ok().filter(|bytes| bytes.len() <= MAX_BYTES).ok_or(RecordError::TooLong)
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    pub(crate) fn draft() -> Draft<'static> {
+        Draft {
+            outcome: Outcome::Signed,
+            caller: "oidc:https://ci.example#repo:acme/web".into(),
+            tenant: "000000000001".into(),
+            profile: Some("bench".into()),
+            key: Some("5e0f6c0a-98a5-4be5-9d1f-6c3a2b9f5a01".into()),
+            kid: Some("NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs".into()),
+            digest: Some([7; 32]),
+            policies: vec!["allow-ci".to_owned()].into(),
+            plugins: vec![Verdict { plugin: "claim-guard".into(), outcome: VerdictOutcome::Allowed }],
+            request_id: Uuid::from_u128(42),
+            trace_id: Some(TraceId([1; 16])),
+            time_ms: 1_790_000_000_123,
+        }
+    }
+
+    pub(crate) fn record(event: Event) -> Record {
+        Record {
+            version: VERSION,
+            edge: "edge-1".into(),
+            incarnation: "i1".into(),
+            sequence: 9,
+            previous: [3; 32],
+            event,
+        }
+    }
+
+    fn composed(draft: &Draft<'_>) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        encode_head(&mut bytes, "edge-1", "i1", 9, &[3; 32]).unwrap();
+        bytes.extend(encode_use(draft).unwrap());
+        bytes
+    }
+
+    #[test]
+    fn head_and_event_make_the_record() {
+        let whole = record(Event::Use(draft()));
+        assert_eq!(whole.encode().unwrap(), composed(&draft()));
+        assert_eq!(Record::decode(&composed(&draft())).unwrap(), whole);
+    }
+
+    #[test]
+    fn any_flipped_bit_changes_the_hash() {
+        let bytes = composed(&draft());
+        let hash = hash_encoded(&bytes);
+        for bit in 0..bytes.len() * 8 {
+            let mut other = bytes.clone();
+            other[bit / 8] ^= 1 << (bit % 8);
+            assert_ne!(hash_encoded(&other), hash);
+        }
+    }
+
+    #[test]
+    fn left_over_bytes_and_other_versions_are_no_record() {
+        let mut longer = composed(&draft());
+        longer.push(0);
+        assert_eq!(Record::decode(&longer), Err(RecordError::Malformed));
+        let mut newer = composed(&draft());
+        newer[0] = 2;
+        assert_eq!(Record::decode(&newer), Err(RecordError::Malformed));
+        assert_eq!(Record::decode(&[]), Err(RecordError::Malformed));
+    }
+
+    #[test]
+    fn an_overlong_draft_is_refused() {
+        let mut long = draft();
+        long.caller = "x".repeat(MAX_BYTES).into();
+        assert_eq!(encode_use(&long), Err(RecordError::TooLong));
+        long.caller = "x".repeat(MAX_EVENT - 400).into();
+        assert!(encode_use(&long).is_ok());
+    }
+
+    #[test]
+    fn trace_ids() {
+        let id = "4bf92f3577b34da6a3ce929d0e0e4736";
+        let parent = |text: &str| TraceId::from_traceparent(text).map(|id| id.to_string());
+        assert_eq!(parent(&format!("00-{id}-00f067aa0ba902b7-01")).as_deref(), Some(id));
+        for bad in
+            ["", "00", id, "00-00000000000000000000000000000000-00f067aa0ba902b7-01", "ff-x-y-z", "00-+bf9-00f0-01"]
+        {
+            assert_eq!(parent(bad), None, "{bad}");
+        }
+        assert!("+bf92f3577b34da6a3ce929d0e0e4736".parse::<TraceId>().is_err());
+        assert!("4BF92F3577B34DA6A3CE929D0E0E4736".parse::<TraceId>().is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn decoding_anything_returns(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
+            if let Ok(record) = Record::decode(&bytes) {
+                let canonical = record.encode().unwrap();
+                prop_assert_eq!(Record::decode(&canonical).unwrap(), record);
+            }
+        }
+    }
+}

@@ -1,0 +1,324 @@
+//! The local log of an edge.
+//!
+//! [`Spool::append`] is what a request pays: it encodes the draft, takes a sequence number inside a reservation that is
+//! durable already, and queues the bytes in memory. One writer thread chains, writes and syncs them several times a
+//! second, and extends the reservation in the same sync. When the disk fails, appending fails: an edge that cannot
+//! record does not sign (R30).
+
+mod queue;
+mod recover;
+mod segments;
+mod worker;
+mod writer;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use crate::record::{self, Draft, Predecessor};
+use crate::volume::{Directory, Volume};
+use queue::Queue;
+
+/// How a spool behaves. [`Settings::default`] is safe for one edge on a local disk.
+#[derive(Clone)]
+pub struct Settings {
+    /// How long a record may wait in memory. Default 250 ms, at most 500 ms, so that records follow within a second.
+    pub flush_every: Duration,
+    /// The least number of sequence numbers reserved ahead; a busy edge reserves a second's worth. Default 4,096, from
+    /// 2 to 1,048,576. Too small: requests are refused while the disk syncs. Large: a crash leaves a wider range unknown.
+    pub reserve: u64,
+    /// How many encoded bytes may wait in memory. Default 16 MiB, at least 64 KiB. Beyond it appending is refused.
+    pub queue_bytes: usize,
+    /// When a new segment is begun. Default 16 MiB, from 4 KiB to 1 GiB.
+    pub segment_bytes: u64,
+    /// What the directory may hold. Default 1 GiB, at least four segments.
+    pub max_bytes: u64,
+    /// What happens at `max_bytes`. Default [`Retention::Stop`].
+    pub retention: Retention,
+    /// Called with the reason when a sync fails; the default ends the process (`abort`), and whatever replaces it must
+    /// too, but in tests: the page cache may have dropped what was acknowledged to it.
+    pub on_failed_sync: Arc<dyn Fn(&str) + Send + Sync>,
+}
+
+/// What happens when the directory is full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Retention {
+    /// Appending is refused, and signing stops, until there is room.
+    #[default]
+    Stop,
+    /// The oldest segment is removed, shipped or not; a record names what was in it.
+    DropOldest,
+}
+
+/// What [`Spool::open`] found.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Recovered {
+    /// The chain before this one and how it ended; the first record of this chain says the same.
+    pub predecessor: Option<Predecessor>,
+    /// Bytes of a write that was never acknowledged, cut off.
+    pub torn_bytes: u64,
+    /// How many segments were there.
+    pub segments: usize,
+    /// Their size in bytes.
+    pub bytes: u64,
+}
+
+/// Proof that a record has its place: its sequence number is inside a durable reservation. Only [`Spool::append`] makes
+/// one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use = "only a recorded signature may leave"]
+pub struct Recorded {
+    sequence: u64,
+}
+
+impl Recorded {
+    /// The record's number in its chain.
+    pub fn sequence(&self) -> u64 {
+        self.sequence
+    }
+}
+
+/// Why a draft was not recorded: the signature it speaks of must not leave.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SpoolError {
+    /// The draft does not fit into a record; the caller's names are too long.
+    #[error("an audit record takes at most {} bytes", record::MAX_BYTES)]
+    TooLong,
+    /// More is asked for than the disk takes; trying again soon is right.
+    #[error("the audit spool is behind: its disk is slower than its callers")]
+    Behind,
+    /// The directory reached its size.
+    #[error("the audit spool holds {bytes} of {limit} bytes: ship or remove segments, raise `max_bytes`, or set `retention = \"drop-oldest\"`")]
+    Full {
+        /// In the directory.
+        bytes: u64,
+        /// `max_bytes`.
+        limit: u64,
+    },
+    /// A write failed; it is tried again every second.
+    #[error("the audit spool cannot be written: {detail}")]
+    Disk {
+        /// The system's words.
+        detail: String,
+    },
+    /// A sync failed, and the process is about to end.
+    #[error("the audit spool could not be made durable: {detail}")]
+    Lost {
+        /// The system's words.
+        detail: String,
+    },
+    /// The spool was closed.
+    #[error("the audit spool is closed")]
+    Closed,
+}
+
+/// Why a spool could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The directory could not be read or written.
+    #[error("audit spool `{}`: {what}: {source}", path.display())]
+    Io {
+        /// The directory.
+        path: PathBuf,
+        /// Which step.
+        what: &'static str,
+        /// The system's words.
+        source: std::io::Error,
+    },
+    /// Another process has it.
+    #[error("audit spool `{}` is in use by another process", path.display())]
+    Locked {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// An edge id is `[a-z0-9-]{{1,63}}`, an incarnation `[A-Za-z0-9-]{{1,64}}`.
+    #[error("`{name}` is no {what}")]
+    Name {
+        /// What was given.
+        name: String,
+        /// What it should have been.
+        what: &'static str,
+    },
+    /// A setting is outside its bounds.
+    #[error("audit setting `{field}` {problem}")]
+    Setting {
+        /// Which one.
+        field: &'static str,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+}
+
+/// How the spool is doing, for `/readyz` and `/metrics`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Status {
+    /// Why appending is refused at present.
+    pub refusing: Option<SpoolError>,
+    /// Records that were appended.
+    pub appended: u64,
+    /// The highest sequence number whose record is durable.
+    pub durable: u64,
+    /// Encoded bytes waiting in memory.
+    pub waiting_bytes: usize,
+    /// The first sequence number beyond the durable reservation.
+    pub reserved_end: u64,
+    /// Bytes on disk.
+    pub disk_bytes: u64,
+}
+
+/// An open spool: shared by reference (`Arc<Spool>`) between all requests.
+pub struct Spool {
+    queue: Arc<Queue>,
+    worker: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Spool {
+    /// Opens the spool in `directory` for this process: recovers what an earlier one left, and returns when the first
+    /// record and the first reservation are durable.
+    ///
+    /// `edge` is `[a-z0-9-]{1,63}`; `incarnation` is `[A-Za-z0-9-]{1,64}`, best a fresh one for each process.
+    ///
+    /// # Errors
+    /// [`OpenError`]; nothing was promised then.
+    pub fn open(
+        directory: &Path,
+        edge: &str,
+        incarnation: &str,
+        settings: Settings,
+    ) -> Result<(Spool, Recovered), OpenError> {
+        settings.check()?;
+        check_name(edge, "edge id", 63, |byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'))?;
+        check_name(incarnation, "incarnation", 64, |byte| byte.is_ascii_alphanumeric() || byte == b'-')?;
+        let io = |what| move |source| OpenError::Io { path: directory.to_owned(), what, source };
+        let volume = Directory::open(directory)
+            .map_err(io("open"))?
+            .ok_or_else(|| OpenError::Locked { path: directory.to_owned() })?;
+        Spool::start(Box::new(volume), edge, incarnation, settings).map_err(|(what, source)| io(what)(source))
+    }
+
+    fn start(
+        volume: Box<dyn Volume>,
+        edge: &str,
+        incarnation: &str,
+        settings: Settings,
+    ) -> Result<(Spool, Recovered), (&'static str, std::io::Error)> {
+        let found = recover::recover(volume.as_ref()).map_err(|error| ("recover", error))?;
+        let recovered = found.summary();
+        let queue = Arc::new(Queue::new(&settings));
+        let writer = writer::Writer::open(volume, edge, incarnation, &settings, found)
+            .map_err(|error| ("write the first record", error.into_source()))?;
+        queue.published(&writer, settings.reserve);
+        let worker = worker::Worker::new(writer, Arc::clone(&queue), settings);
+        let handle = std::thread::Builder::new()
+            .name("audit-spool".to_owned())
+            .spawn(move || worker.run())
+            .map_err(|error| ("start its thread", error))?;
+        Ok((Spool { queue, worker: Mutex::new(Some(handle)) }, recovered))
+    }
+
+    /// Records what `draft` says. No I/O and no waiting: about a microsecond.
+    ///
+    /// # Errors
+    /// [`SpoolError`]; the signature must not leave then.
+    pub fn append(&self, draft: &Draft<'_>) -> Result<Recorded, SpoolError> {
+        let event = record::encode_use(draft).map_err(|_| SpoolError::TooLong)?;
+        Ok(Recorded { sequence: self.queue.push(&event)? })
+    }
+
+    /// Waits until everything appended so far is durable. Blocks on the disk: not for the request path.
+    ///
+    /// # Errors
+    /// [`SpoolError`] where that cannot be had at present.
+    pub fn flush(&self) -> Result<(), SpoolError> {
+        self.queue.flush()
+    }
+
+    /// Writes what is queued and a last record, and lets go of the directory. Appending is refused from now on; closing
+    /// twice is fine. Dropping the spool does the same. Blocks on the disk.
+    pub fn close(&self) {
+        self.queue.close();
+        let handle = self.worker.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if handle.is_some_and(|handle| handle.join().is_err()) {
+            tracing::error!("the audit spool's thread ended in a panic");
+        }
+    }
+
+    /// How it is doing.
+    pub fn status(&self) -> Status {
+        self.queue.status()
+    }
+}
+
+impl Drop for Spool {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl fmt::Debug for Spool {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Spool").field("status", &self.status()).finish_non_exhaustive()
+    }
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            flush_every: Duration::from_millis(250),
+            reserve: 4096,
+            queue_bytes: 16 << 20,
+            segment_bytes: 16 << 20,
+            max_bytes: 1 << 30,
+            retention: Retention::Stop,
+            on_failed_sync: Arc::new(|_| std::process::abort()),
+        }
+    }
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Settings")
+            .field("flush_every", &self.flush_every)
+            .field("reserve", &self.reserve)
+            .field("queue_bytes", &self.queue_bytes)
+            .field("segment_bytes", &self.segment_bytes)
+            .field("max_bytes", &self.max_bytes)
+            .field("retention", &self.retention)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Settings {
+    fn check(&self) -> Result<(), OpenError> {
+        let rules: [(&'static str, bool, &'static str); 5] = [
+            ("flush_every", self.flush_every <= Duration::from_millis(500), "must be at most 500 ms"),
+            ("reserve", (2..=MAX_RESERVE).contains(&self.reserve), "must be from 2 to 1048576"),
+            ("queue_bytes", self.queue_bytes >= 64 << 10, "must be at least 64 KiB"),
+            ("segment_bytes", (4 << 10..=1 << 30).contains(&self.segment_bytes), "must be from 4 KiB to 1 GiB"),
+            ("max_bytes", self.max_bytes / 4 >= self.segment_bytes, "must be at least four times `segment_bytes`"),
+        ];
+        match rules.into_iter().find(|(_, holds, _)| !holds) {
+            Some((field, _, problem)) => Err(OpenError::Setting { field, problem }),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The widest reservation, however busy the edge.
+pub(crate) const MAX_RESERVE: u64 = 1 << 20;
+
+fn check_name(name: &str, what: &'static str, longest: usize, allowed: fn(u8) -> bool) -> Result<(), OpenError> {
+    if (1..=longest).contains(&name.len()) && name.bytes().all(allowed) {
+        Ok(())
+    } else {
+        Err(OpenError::Name { name: name.to_owned(), what })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,225 @@
+//! What requests and the writer thread share: the encoded events, the sequence numbers, the reservation.
+
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::writer::Writer;
+use super::{Settings, SpoolError, Status};
+
+/// How long the writer waits before it tries a failed write again, or measures a full directory again.
+pub(super) const RETRY: Duration = Duration::from_secs(1);
+
+/// The lock is held for a copy of some hundred bytes, never over I/O.
+pub(super) struct Queue {
+    state: Mutex<State>,
+    /// The writer waits on it.
+    wake: Condvar,
+    /// Those who flush wait on it.
+    done: Condvar,
+    linger: Duration,
+    most_bytes: usize,
+}
+
+#[derive(Default)]
+struct State {
+    /// Events in the order of their numbers: length (u32, little endian), encoding.
+    events: Vec<u8>,
+    count: u64,
+    next: u64,
+    reserved_end: u64,
+    low_water: u64,
+    durable: u64,
+    appended: u64,
+    attempts: u64,
+    disk_bytes: u64,
+    refusing: Option<SpoolError>,
+    closing: bool,
+    /// The writer sleeps until there is something to write.
+    idle: bool,
+    /// The writer should not linger.
+    urgent: bool,
+}
+
+/// What the writer is to store next.
+pub(super) struct Taken {
+    pub(super) events: Vec<u8>,
+    pub(super) count: u64,
+    pub(super) closing: bool,
+}
+
+impl Queue {
+    pub(super) fn new(settings: &Settings) -> Queue {
+        Queue {
+            state: Mutex::new(State::default()),
+            wake: Condvar::new(),
+            done: Condvar::new(),
+            linger: settings.flush_every,
+            most_bytes: settings.queue_bytes,
+        }
+    }
+
+    /// Queues an encoded event and gives it its number.
+    pub(super) fn push(&self, event: &[u8]) -> Result<u64, SpoolError> {
+        let mut state = self.lock();
+        if let Some(error) = &state.refusing {
+            return Err(error.clone());
+        }
+        let after = state.events.len().saturating_add(event.len()).saturating_add(4);
+        let length = u32::try_from(event.len()).map_err(|_| SpoolError::TooLong)?;
+        if state.next >= state.reserved_end || after > self.most_bytes {
+            return Err(SpoolError::Behind);
+        }
+        state.events.extend_from_slice(&length.to_le_bytes());
+        state.events.extend_from_slice(event);
+        let sequence = state.next;
+        state.next = sequence.saturating_add(1);
+        state.count = state.count.saturating_add(1);
+        state.appended = state.appended.saturating_add(1);
+        let short = state.reserved_end.saturating_sub(state.next) < state.low_water || after > self.most_bytes / 4;
+        if state.idle || (short && !state.urgent) {
+            state.idle = false;
+            state.urgent |= short;
+            drop(state);
+            self.wake.notify_one();
+        }
+        Ok(sequence)
+    }
+
+    /// Waits until there is something to store, lingers for more to come with it, and takes it all. Returns nothing
+    /// to store, at times, while appending is refused. `spare` becomes the next buffer.
+    pub(super) fn take(&self, spare: Vec<u8>) -> Taken {
+        let mut state = self.lock();
+        while state.count == 0 && !state.closing && !state.urgent {
+            if state.refusing.is_some() {
+                state = self.wait_for(state, RETRY);
+                break;
+            }
+            state.idle = true;
+            state = self.wake.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        state.idle = false;
+        let begun = Instant::now();
+        while !state.closing && !state.urgent {
+            let Some(left) = self.linger.checked_sub(begun.elapsed()).filter(|left| !left.is_zero()) else { break };
+            state = self.wait_for(state, left);
+        }
+        state.urgent = false;
+        drain(&mut state, spare)
+    }
+
+    /// Takes what is queued, and a number behind it for a record of the spool's own.
+    pub(super) fn take_with_own(&self) -> Taken {
+        let mut state = self.lock();
+        let taken = drain(&mut state, Vec::new());
+        state.next = state.next.saturating_add(1);
+        taken
+    }
+
+    /// The first number that nobody has.
+    pub(super) fn next(&self) -> u64 {
+        self.lock().next
+    }
+
+    /// What was stored, and reserved with it, is durable.
+    pub(super) fn published(&self, writer: &Writer, range: u64) {
+        let mut state = self.lock();
+        state.durable = writer.durable();
+        state.next = state.next.max(writer.next());
+        state.reserved_end = writer.reserved_end();
+        state.disk_bytes = writer.disk_bytes();
+        state.low_water = range / 2;
+        state.attempts = state.attempts.saturating_add(1);
+        if !matches!(state.refusing, Some(SpoolError::Full { .. } | SpoolError::Closed)) {
+            state.refusing = None;
+        }
+        self.done.notify_all();
+    }
+
+    /// From now on appending fails with `error`.
+    pub(super) fn refuse(&self, error: SpoolError) {
+        let mut state = self.lock();
+        if state.refusing.as_ref() != Some(&error) {
+            tracing::error!(%error, "the audit spool refuses records, signing stops");
+        }
+        state.refusing = Some(error);
+        state.attempts = state.attempts.saturating_add(1);
+        self.done.notify_all();
+    }
+
+    /// There is room again.
+    pub(super) fn has_room(&self, disk_bytes: u64) {
+        let mut state = self.lock();
+        state.disk_bytes = disk_bytes;
+        if matches!(state.refusing, Some(SpoolError::Full { .. } | SpoolError::Disk { .. })) {
+            tracing::warn!("the audit spool accepts records again");
+            state.refusing = None;
+            state.attempts = state.attempts.saturating_add(1);
+            self.done.notify_all();
+        }
+    }
+
+    /// Waits before the next attempt. Returns whether the spool is closing.
+    pub(super) fn pause(&self) -> bool {
+        let mut state = self.lock();
+        if !state.closing && !state.urgent {
+            state = self.wait_for(state, RETRY);
+        }
+        state.urgent = false;
+        state.closing
+    }
+
+    pub(super) fn close(&self) {
+        let mut state = self.lock();
+        state.closing = true;
+        if !matches!(state.refusing, Some(SpoolError::Lost { .. })) {
+            state.refusing = Some(SpoolError::Closed);
+        }
+        self.wake.notify_one();
+        self.done.notify_all();
+    }
+
+    pub(super) fn flush(&self) -> Result<(), SpoolError> {
+        let mut state = self.lock();
+        let (target, attempts) = (state.next, state.attempts);
+        loop {
+            let whole = state.durable.saturating_add(1) >= target;
+            match &state.refusing {
+                Some(error @ (SpoolError::Closed | SpoolError::Lost { .. })) if !whole => return Err(error.clone()),
+                Some(error) if state.attempts > attempts => return Err(error.clone()),
+                None if whole => return Ok(()),
+                _ => {}
+            }
+            state.urgent = true;
+            self.wake.notify_one();
+            state = self.done.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    pub(super) fn status(&self) -> Status {
+        let state = self.lock();
+        Status {
+            refusing: state.refusing.clone(),
+            appended: state.appended,
+            durable: state.durable,
+            waiting_bytes: state.events.len(),
+            reserved_end: state.reserved_end,
+            disk_bytes: state.disk_bytes,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait_for<'a>(&'a self, state: MutexGuard<'a, State>, time: Duration) -> MutexGuard<'a, State> {
+        self.wake.wait_timeout(state, time).unwrap_or_else(PoisonError::into_inner).0
+    }
+}
+
+fn drain(state: &mut State, spare: Vec<u8>) -> Taken {
+    Taken {
+        events: std::mem::replace(&mut state.events, spare),
+        count: std::mem::take(&mut state.count),
+        closing: state.closing,
+    }
+}

@@ -1,0 +1,155 @@
+//! The writer thread: takes what is queued, stores it, keeps the reservation ahead and the directory inside its size.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::queue::Queue;
+use super::writer::{Batch, WriteError, Writer, now_ms};
+use super::{MAX_RESERVE, Retention, Settings, SpoolError};
+use crate::record::{Dropped, Event};
+
+pub(super) struct Worker {
+    writer: Writer,
+    queue: Arc<Queue>,
+    settings: Settings,
+    /// How many numbers to reserve ahead: a second's worth at the present rate.
+    range: u64,
+}
+
+/// Whether the thread goes on.
+#[derive(PartialEq, Eq)]
+enum Next {
+    Go,
+    End,
+}
+
+impl Worker {
+    pub(super) fn new(writer: Writer, queue: Arc<Queue>, settings: Settings) -> Worker {
+        let range = settings.reserve;
+        Worker { writer, queue, settings, range }
+    }
+
+    pub(super) fn run(mut self) {
+        let mut spare = Vec::new();
+        let mut last = Instant::now();
+        loop {
+            let mut taken = self.queue.take(spare);
+            self.range = range(self.settings.reserve, taken.count, last.elapsed().as_micros());
+            last = Instant::now();
+            let mut batch = self.writer.batch();
+            let mut pushed = self.writer.push_events(&mut batch, &taken.events);
+            if taken.closing && pushed.is_ok() {
+                pushed = self.writer.push_own(&mut batch, Event::Stopped { time_ms: now_ms() });
+            }
+            if self.chained(pushed) == Next::End {
+                return;
+            }
+            let stored = if taken.count > 0 || taken.closing { self.store(&batch) } else { Next::Go };
+            if stored == Next::End || taken.closing || self.make_room() == Next::End {
+                return;
+            }
+            taken.events.clear();
+            spare = taken.events;
+        }
+    }
+
+    /// Stores a batch, however often writing fails first; appending is refused meanwhile.
+    fn store(&mut self, batch: &Batch) -> Next {
+        loop {
+            let reserve_to = self.queue.next().saturating_add(self.range);
+            match self.writer.store(batch, reserve_to) {
+                Ok(()) => {
+                    self.queue.published(&self.writer, self.range);
+                    return Next::Go;
+                }
+                Err(WriteError::Sync(error)) => return self.lost(&error.to_string()),
+                Err(WriteError::Write(error)) => {
+                    self.queue.refuse(SpoolError::Disk { detail: error.to_string() });
+                    if self.queue.pause() {
+                        tracing::error!(%error, "the audit spool closes with records that it could not write");
+                        return Next::End;
+                    }
+                }
+            }
+        }
+    }
+
+    fn lost(&self, detail: &str) -> Next {
+        self.queue.refuse(SpoolError::Lost { detail: detail.to_owned() });
+        (self.settings.on_failed_sync)(detail);
+        Next::End
+    }
+
+    /// An event that cannot be chained would break every later one: as grave as lost records.
+    fn chained(&self, pushed: Result<(), WriteError>) -> Next {
+        match pushed {
+            Ok(()) => Next::Go,
+            Err(error) => self.lost(&error.into_source().to_string()),
+        }
+    }
+
+    /// Holds the directory inside its size, with room for one segment more.
+    fn make_room(&mut self) -> Next {
+        loop {
+            let bytes = self.writer.disk_bytes();
+            if bytes.saturating_add(self.settings.segment_bytes) <= self.settings.max_bytes {
+                self.queue.has_room(bytes);
+                return Next::Go;
+            }
+            let freed = match self.settings.retention {
+                Retention::Stop => self.writer.measure().map(|()| self.writer.disk_bytes() < bytes),
+                Retention::DropOldest => match self.drop_oldest() {
+                    Ok(Next::End) => return Next::End,
+                    Ok(Next::Go) => Ok(self.writer.disk_bytes() < bytes),
+                    Err(error) => Err(error),
+                },
+            };
+            match freed {
+                Ok(true) => {}
+                Ok(false) => {
+                    self.queue.refuse(SpoolError::Full { bytes, limit: self.settings.max_bytes });
+                    return Next::Go;
+                }
+                Err(error) => {
+                    self.queue.refuse(SpoolError::Disk { detail: error.to_string() });
+                    return Next::Go;
+                }
+            }
+        }
+    }
+
+    /// A record says what is gone before it is.
+    fn drop_oldest(&mut self) -> std::io::Result<Next> {
+        let Some(content) = self.writer.oldest()? else { return Ok(Next::Go) };
+        let taken = self.queue.take_with_own();
+        let mut batch = self.writer.batch();
+        let (incarnation, range, hash) = (content.incarnation, content.range, content.hash);
+        let event = Event::Dropped(Dropped { time_ms: now_ms(), incarnation, range, hash });
+        let pushed = self.writer.push_events(&mut batch, &taken.events);
+        let pushed = pushed.and_then(|()| self.writer.push_own(&mut batch, event));
+        if self.chained(pushed) == Next::End || self.store(&batch) == Next::End {
+            return Ok(Next::End);
+        }
+        self.writer.remove_oldest()?;
+        Ok(Next::Go)
+    }
+}
+
+/// A second's worth of sequence numbers at the rate of the last `micros`, and never fewer than `least`.
+fn range(least: u64, count: u64, micros: u128) -> u64 {
+    let rate = u128::from(count).saturating_mul(1_000_000).checked_div(micros).unwrap_or(0);
+    u64::try_from(rate).unwrap_or(u64::MAX).clamp(least, MAX_RESERVE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reservation_is_a_second_s_worth() {
+        assert_eq!(range(4096, 0, 0), 4096);
+        assert_eq!(range(4096, 10, 250_000), 4096);
+        assert_eq!(range(4096, 5_000, 250_000), 20_000);
+        assert_eq!(range(4096, u64::MAX, 1), MAX_RESERVE);
+    }
+}

@@ -1,0 +1,240 @@
+//! From queued events to durable frames: the chain, the segments, the order of writes and syncs.
+
+use std::io;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::Settings;
+use super::recover::Found;
+use super::segments::{Content, Held, Segments};
+use crate::frame::{self, Head, MARK_FRAME};
+use crate::record::{self, Event, Hash, Record, Started};
+use crate::volume::{SegmentFile, Volume};
+
+/// What a failure means for what comes next.
+#[derive(Debug)]
+pub(super) enum WriteError {
+    /// Nothing was promised; the same may be tried again.
+    Write(io::Error),
+    /// What was written before may be gone: never again (R30).
+    Sync(io::Error),
+}
+
+/// Frames of records that belong together, not yet placed in a segment. Storing it twice writes the same bytes.
+pub(super) struct Batch {
+    frames: Vec<u8>,
+    first: u64,
+    previous: Hash,
+}
+
+/// Owns the open segment and the chain.
+pub(super) struct Writer {
+    volume: Box<dyn Volume>,
+    edge: String,
+    incarnation: String,
+    segment_bytes: u64,
+    segments: Segments,
+    open: Option<Open>,
+    next_number: u64,
+    /// The chain's end, with what is encoded and not yet stored.
+    next: u64,
+    hash: Hash,
+    durable: u64,
+    reserved_end: u64,
+    scratch: Vec<u8>,
+}
+
+/// The segment that is being written.
+struct Open {
+    file: Box<dyn SegmentFile>,
+    number: u64,
+    first: u64,
+    /// Every byte before it is durable.
+    offset: u64,
+    /// Behind the head.
+    begun_at: u64,
+    last: u64,
+    last_hash: Hash,
+}
+
+impl Writer {
+    /// Begins a segment, and stores the chain's first record with the first reservation.
+    pub(super) fn open(
+        volume: Box<dyn Volume>,
+        edge: &str,
+        incarnation: &str,
+        settings: &Settings,
+        found: Found,
+    ) -> Result<Writer, WriteError> {
+        let same = found.tip.as_ref().filter(|tip| tip.incarnation == incarnation && tip.edge == edge);
+        let (next, hash) = same.map_or((1, [0; 32]), |tip| tip.resume());
+        let predecessor = found.tip.as_ref().map(|tip| tip.predecessor());
+        let mut writer = Writer {
+            volume,
+            edge: edge.to_owned(),
+            incarnation: incarnation.to_owned(),
+            segment_bytes: settings.segment_bytes,
+            segments: Segments::new(found.held),
+            open: None,
+            next_number: found.next_number,
+            next,
+            hash,
+            durable: next.saturating_sub(1),
+            reserved_end: next,
+            scratch: Vec::new(),
+        };
+        let mut batch = writer.batch();
+        writer.push_own(&mut batch, Event::Started(Started { time_ms: now_ms(), predecessor }))?;
+        let reserve_to = writer.next.saturating_add(settings.reserve);
+        writer.store(&batch, reserve_to)?;
+        Ok(writer)
+    }
+
+    /// An empty batch at the chain's end.
+    pub(super) fn batch(&self) -> Batch {
+        Batch { frames: Vec::new(), first: self.next, previous: self.hash }
+    }
+
+    /// Chains queued events: length (u32, little endian) and encoding, each.
+    pub(super) fn push_events(&mut self, batch: &mut Batch, mut events: &[u8]) -> Result<(), WriteError> {
+        while let Some((length, rest)) = events.split_first_chunk::<4>() {
+            let length = usize::try_from(u32::from_le_bytes(*length)).unwrap_or(usize::MAX);
+            let (event, rest) = rest.split_at_checked(length).ok_or_else(|| unwritable("a cut event"))?;
+            events = rest;
+            self.push(batch, event)?;
+        }
+        Ok(())
+    }
+
+    /// Chains an event of the spool's own.
+    pub(super) fn push_own(&mut self, batch: &mut Batch, event: Event) -> Result<(), WriteError> {
+        let record = Record {
+            version: record::VERSION,
+            edge: self.edge.clone(),
+            incarnation: self.incarnation.clone(),
+            sequence: self.next,
+            previous: self.hash,
+            event,
+        };
+        let encoded = record.encode().map_err(unwritable)?;
+        self.hash = frame::push_record(&mut batch.frames, &encoded);
+        self.next = self.next.saturating_add(1);
+        Ok(())
+    }
+
+    fn push(&mut self, batch: &mut Batch, event: &[u8]) -> Result<(), WriteError> {
+        self.scratch.clear();
+        record::encode_head(&mut self.scratch, &self.edge, &self.incarnation, self.next, &self.hash)
+            .map_err(unwritable)?;
+        self.scratch.extend_from_slice(event);
+        self.hash = frame::push_record(&mut batch.frames, &self.scratch);
+        self.next = self.next.saturating_add(1);
+        Ok(())
+    }
+
+    /// Makes a batch durable together with a reservation of every number below `reserve_to`. It must be the newest
+    /// batch. A crash before the sync leaves a torn end, which was acknowledged to nobody; after it, all of the batch.
+    pub(super) fn store(&mut self, batch: &Batch, reserve_to: u64) -> Result<(), WriteError> {
+        let needed = u64::try_from(batch.frames.len().saturating_add(MARK_FRAME)).unwrap_or(u64::MAX);
+        self.rotate_for(needed, batch)?;
+        let reserve_to = reserve_to.max(self.reserved_end).max(self.next);
+        let Some(open) = &mut self.open else { return Err(unwritable("no open segment")) };
+        let mut bytes = frame::mark(open.offset, reserve_to);
+        bytes.extend_from_slice(&batch.frames);
+        open.file.write_at(&bytes, open.offset).map_err(WriteError::Write)?;
+        open.file.sync().map_err(WriteError::Sync)?;
+        open.offset = open.offset.saturating_add(needed);
+        open.last = self.next.saturating_sub(1);
+        open.last_hash = self.hash;
+        self.durable = open.last;
+        self.reserved_end = reserve_to;
+        Ok(())
+    }
+
+    /// Begins a new segment where `needed` bytes do not fit. The head is durable before anything follows it, so that
+    /// a mark anywhere proves that a bad head is damage.
+    fn rotate_for(&mut self, needed: u64, batch: &Batch) -> Result<(), WriteError> {
+        if let Some(open) = &self.open {
+            let fits = open.offset.saturating_add(needed) <= self.segment_bytes;
+            if fits || open.offset == open.begun_at {
+                return Ok(());
+            }
+        }
+        let head = Head {
+            version: record::VERSION,
+            edge: self.edge.clone(),
+            incarnation: self.incarnation.clone(),
+            first: batch.first,
+            previous: batch.previous,
+        };
+        let mut bytes = Vec::new();
+        frame::push_head(&mut bytes, &head).map_err(unwritable)?;
+        let number = self.next_number;
+        let mut file = self.volume.create(number).map_err(WriteError::Write)?;
+        file.write_at(&bytes, 0).map_err(WriteError::Write)?;
+        file.sync().map_err(WriteError::Sync)?;
+        self.volume.sync_names().map_err(WriteError::Sync)?;
+        self.next_number = number.saturating_add(1);
+        let begun_at = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        let (last, last_hash) = (batch.first.saturating_sub(1), batch.previous);
+        let open = Open { file, number, first: batch.first, offset: begun_at, begun_at, last, last_hash };
+        if let Some(closed) = self.open.replace(open) {
+            let range = (closed.first, closed.last);
+            let content = Content { incarnation: self.incarnation.clone(), range, hash: closed.last_hash };
+            self.segments.push(Held::written(closed.number, closed.offset, content));
+        }
+        Ok(())
+    }
+
+    /// The highest sequence number whose record is durable.
+    pub(super) fn durable(&self) -> u64 {
+        self.durable
+    }
+
+    /// The first sequence number without a record.
+    pub(super) fn next(&self) -> u64 {
+        self.next
+    }
+
+    /// The first sequence number beyond the durable reservation.
+    pub(super) fn reserved_end(&self) -> u64 {
+        self.reserved_end
+    }
+
+    /// What the directory holds, in bytes.
+    pub(super) fn disk_bytes(&self) -> u64 {
+        self.segments.bytes().saturating_add(self.open.as_ref().map_or(0, |open| open.offset))
+    }
+
+    /// Looks again what the directory holds.
+    pub(super) fn measure(&mut self) -> io::Result<()> {
+        self.segments.measure(self.volume.as_ref())
+    }
+
+    /// What is in the oldest closed segment.
+    pub(super) fn oldest(&self) -> io::Result<Option<Content>> {
+        Ok(self.segments.oldest(self.volume.as_ref())?.map(|(_, content)| content))
+    }
+
+    /// Removes the oldest closed segment.
+    pub(super) fn remove_oldest(&mut self) -> io::Result<()> {
+        self.segments.remove_oldest(self.volume.as_ref())
+    }
+}
+
+impl WriteError {
+    pub(super) fn into_source(self) -> io::Error {
+        match self {
+            WriteError::Write(source) | WriteError::Sync(source) => source,
+        }
+    }
+}
+
+/// Milliseconds since 1970 by this machine's clock.
+pub(super) fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn unwritable(reason: impl ToString) -> WriteError {
+    WriteError::Write(io::Error::other(reason.to_string()))
+}

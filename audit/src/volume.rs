@@ -1,0 +1,123 @@
+//! The numbered segment files of one spool directory, as a trait, so that tests can make the disk fail.
+
+#[cfg(test)]
+pub(crate) mod faulty;
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+/// Where segments are kept. Segments are named by number and never written again once a higher one exists.
+///
+/// Contract: what [`SegmentFile::sync`] and [`Volume::sync_names`] acknowledged survives a power cut. Everything else may be lost or torn. One process writes; any number read.
+pub(crate) trait Volume: Send {
+    /// The numbers and lengths in bytes, by ascending number.
+    fn list(&self) -> io::Result<Vec<(u64, u64)>>;
+    /// The whole content.
+    fn read(&self, number: u64) -> io::Result<Vec<u8>>;
+    /// A new empty segment, replacing what an earlier failed attempt may have left.
+    fn create(&self, number: u64) -> io::Result<Box<dyn SegmentFile>>;
+    /// Makes the names of created segments durable.
+    fn sync_names(&self) -> io::Result<()>;
+    /// Cuts a segment to `length` bytes, durable on return.
+    fn truncate(&self, number: u64, length: u64) -> io::Result<()>;
+    /// Removes a segment; gone already is fine. It may be back after a power cut.
+    fn remove(&self, number: u64) -> io::Result<()>;
+}
+
+/// An open segment.
+pub(crate) trait SegmentFile: Send {
+    /// Writes all of `bytes` at `offset`, or fails with any part of them written.
+    fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()>;
+    /// Makes what was written durable. After a failure the content is unknown and no retry may be trusted (R30).
+    fn sync(&mut self) -> io::Result<()>;
+}
+
+/// Segments as files `NUMBER.spool` in a directory that only this user can read.
+pub(crate) struct Directory {
+    path: PathBuf,
+    _lock: File,
+}
+
+const SUFFIX: &str = ".spool";
+
+impl Directory {
+    /// Makes the directory where needed and locks it: two writers would tear each other's segments.
+    /// `Ok(None)` says that another process holds it.
+    pub(crate) fn open(path: &Path) -> io::Result<Option<Directory>> {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+        let lock = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path.join("lock"))?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Some(Directory { path: path.to_owned(), _lock: lock })),
+            Err(fs::TryLockError::WouldBlock) => Ok(None),
+            Err(fs::TryLockError::Error(error)) => Err(error),
+        }
+    }
+}
+
+impl Volume for Directory {
+    fn list(&self) -> io::Result<Vec<(u64, u64)>> {
+        list(&self.path)
+    }
+
+    fn read(&self, number: u64) -> io::Result<Vec<u8>> {
+        fs::read(segment_path(&self.path, number))
+    }
+
+    fn create(&self, number: u64) -> io::Result<Box<dyn SegmentFile>> {
+        let path = segment_path(&self.path, number);
+        Ok(Box::new(OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(path)?))
+    }
+
+    fn sync_names(&self) -> io::Result<()> {
+        File::open(&self.path)?.sync_all()
+    }
+
+    fn truncate(&self, number: u64, length: u64) -> io::Result<()> {
+        let file = OpenOptions::new().write(true).open(segment_path(&self.path, number))?;
+        file.set_len(length)?;
+        file.sync_all()
+    }
+
+    fn remove(&self, number: u64) -> io::Result<()> {
+        match fs::remove_file(segment_path(&self.path, number)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl SegmentFile for File {
+    fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.write_all_at(bytes, offset)
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.sync_data()
+    }
+}
+
+/// The file of segment `number`.
+pub(crate) fn segment_path(directory: &Path, number: u64) -> PathBuf {
+    directory.join(format!("{number:012}{SUFFIX}"))
+}
+
+/// The segments of a directory, by ascending number, with their lengths in bytes. Other files are left alone.
+pub(crate) fn list(directory: &Path) -> io::Result<Vec<(u64, u64)>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let Some(number) = name.to_str().and_then(|name| name.strip_suffix(SUFFIX)).and_then(|n| n.parse().ok()) else {
+            continue;
+        };
+        match entry.metadata() {
+            Ok(metadata) => found.push((number, metadata.len())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    found.sort_unstable();
+    Ok(found)
+}
