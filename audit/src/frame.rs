@@ -105,7 +105,10 @@ impl<'a> Items<'a> {
             RECORD => {
                 let hash = record::hash_encoded(payload);
                 let record = (hash.get(..CHECK)? == stored).then(|| Record::decode(payload).ok())??;
-                Item::Record { record: Box::new(record), hash }
+                Item::Record {
+                    record: Box::new(record),
+                    hash,
+                }
             }
             _ => return None,
         };
@@ -129,14 +132,19 @@ impl Iterator for Items<'_> {
         }
         let offset = self.at;
         self.at = self.next_mark(offset.saturating_add(1))?;
-        Some(Item::Damage { offset, length: self.at.saturating_sub(offset) })
+        Some(Item::Damage {
+            offset,
+            length: self.at.saturating_sub(offset),
+        })
     }
 }
 
 /// Kind, payload, check and the frame's length.
 fn split(bytes: &[u8]) -> Option<(u8, &[u8], &[u8], usize)> {
     let (length, rest) = bytes.split_first_chunk::<4>()?;
-    let length = usize::try_from(u32::from_le_bytes(*length)).ok().filter(|length| *length <= MAX_BYTES)?;
+    let length = usize::try_from(u32::from_le_bytes(*length))
+        .ok()
+        .filter(|length| *length <= MAX_BYTES)?;
     let (kind, rest) = rest.split_first()?;
     let (payload, rest) = rest.split_at_checked(length)?;
     let (stored, _) = rest.split_at_checked(CHECK)?;
@@ -152,8 +160,16 @@ fn push(out: &mut Vec<u8>, kind: u8, payload: &[u8], check: &Hash) {
 }
 
 fn check(kind: u8, payload: &[u8]) -> Hash {
-    let domain: &[u8] = if kind == HEAD { b"signet audit segment v1\n" } else { b"signet audit mark v1\n" };
-    Sha256::new().chain_update(domain).chain_update(payload).finalize().into()
+    let domain: &[u8] = if kind == HEAD {
+        b"signet audit segment v1\n"
+    } else {
+        b"signet audit mark v1\n"
+    };
+    Sha256::new()
+        .chain_update(domain)
+        .chain_update(payload)
+        .finalize()
+        .into()
 }
 
 #[cfg(test)]
@@ -164,7 +180,13 @@ mod tests {
 
     fn segment(batches: u64) -> Vec<u8> {
         let mut out = Vec::new();
-        let head = Head { version: 1, edge: "e".into(), incarnation: "i".into(), first: 1, previous: [0; 32] };
+        let head = Head {
+            version: 1,
+            edge: "e".into(),
+            incarnation: "i".into(),
+            first: 1,
+            previous: [0; 32],
+        };
         push_head(&mut out, &head).unwrap();
         for batch in 0..batches {
             let mark = mark(out.len() as u64, batch * 100);
@@ -180,7 +202,12 @@ mod tests {
         let mut items = Items::new(&bytes, 0);
         assert!(matches!(items.next(), Some(Item::Head(head)) if head.edge == "e"));
         for batch in 0..3 {
-            assert_eq!(items.next(), Some(Item::Mark { reserved_end: batch * 100 }));
+            assert_eq!(
+                items.next(),
+                Some(Item::Mark {
+                    reserved_end: batch * 100
+                })
+            );
             assert!(matches!(items.next(), Some(Item::Record { .. })));
         }
         assert_eq!(items.next(), None);
@@ -192,7 +219,10 @@ mod tests {
         let bytes = segment(2);
         for cut in 0..bytes.len() {
             let mut items = Items::new(&bytes[..cut], 0);
-            assert!(items.by_ref().all(|item| !matches!(item, Item::Damage { .. })), "cut at {cut}");
+            assert!(
+                items.by_ref().all(|item| !matches!(item, Item::Damage { .. })),
+                "cut at {cut}"
+            );
             assert!(items.end() <= cut);
         }
     }

@@ -44,8 +44,16 @@ pub enum ReadError {
 /// # Errors
 /// [`ReadError::Io`] where the directory cannot be listed.
 pub fn tail(directory: &Path, follow: bool) -> Result<Tail, ReadError> {
-    list(directory).map_err(|source| ReadError::Io { path: directory.to_owned(), source })?;
-    Ok(Tail { directory: directory.to_owned(), follow, at: Position::default(), ready: VecDeque::new() })
+    list(directory).map_err(|source| ReadError::Io {
+        path: directory.to_owned(),
+        source,
+    })?;
+    Ok(Tail {
+        directory: directory.to_owned(),
+        follow,
+        at: Position::default(),
+        ready: VecDeque::new(),
+    })
 }
 
 /// Iterates over records. Following, it blocks and never ends.
@@ -76,7 +84,12 @@ impl Tail {
             match self.fill() {
                 Ok(true) => {}
                 Ok(false) => return None,
-                Err(source) => return Some(Err(ReadError::Io { path: self.directory.clone(), source })),
+                Err(source) => {
+                    return Some(Err(ReadError::Io {
+                        path: self.directory.clone(),
+                        source,
+                    }));
+                }
             }
         }
     }
@@ -86,7 +99,11 @@ impl Tail {
         // Listed before it is read: where a later segment exists, this one grows no more.
         let numbers: Vec<u64> = list(&self.directory)?.into_iter().map(|(number, _)| number).collect();
         let later = numbers.iter().copied().find(|number| *number > self.at.segment);
-        let advanced = if numbers.contains(&self.at.segment) { self.read_more(later.is_some())? } else { false };
+        let advanced = if numbers.contains(&self.at.segment) {
+            self.read_more(later.is_some())?
+        } else {
+            false
+        };
         match later {
             Some(segment) if !advanced => self.at = Position { segment, offset: 0 },
             _ => return Ok(advanced),
@@ -102,9 +119,13 @@ impl Tail {
         };
         let mut items = Items::new(&bytes, self.at.offset);
         let base = self.at.offset;
-        let mut damaged = |offset: usize, length: usize| {
+        let damaged = |offset: usize, length: usize| {
             let offset = base.saturating_add(length_u64(offset));
-            Err(ReadError::Damaged { path: path.clone(), offset, length: length_u64(length) })
+            Err(ReadError::Damaged {
+                path: path.clone(),
+                offset,
+                length: length_u64(length),
+            })
         };
         for item in items.by_ref() {
             match item {

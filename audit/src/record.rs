@@ -227,7 +227,11 @@ impl TraceId {
         let trace = parts.next()?;
         let parent = parts.next().filter(|parent| parent.len() == 16)?;
         let hex = |text: &str| text.bytes().all(|byte| byte.is_ascii_hexdigit());
-        if hex(version) && hex(parent) { trace.parse().ok() } else { None }
+        if hex(version) && hex(parent) {
+            trace.parse().ok()
+        } else {
+            None
+        }
     }
 }
 
@@ -257,14 +261,24 @@ impl fmt::Debug for TraceId {
 
 /// SHA-256 of an encoded record under the record's domain.
 pub(crate) fn hash_encoded(encoded: &[u8]) -> Hash {
-    Sha256::new().chain_update(DOMAIN).chain_update(encoded).finalize().into()
+    Sha256::new()
+        .chain_update(DOMAIN)
+        .chain_update(encoded)
+        .finalize()
+        .into()
 }
 
 /// The part of a record that the request pays for: `Event::Use(draft)`, encoded without cloning the draft.
 pub(crate) fn encode_use(draft: &Draft<'_>) -> Result<Vec<u8>, RecordError> {
     const POSITION: u8 = 1;
     let encoded = postcard::to_extend(&(POSITION, draft), Vec::with_capacity(512));
-    bounded(encoded).and_then(|bytes| if bytes.len() > MAX_EVENT { Err(RecordError::TooLong) } else { Ok(bytes) })
+    bounded(encoded).and_then(|bytes| {
+        if bytes.len() > MAX_EVENT {
+            Err(RecordError::TooLong)
+        } else {
+            Ok(bytes)
+        }
+    })
 }
 
 /// The part that the writer adds in front of an encoded event.
@@ -284,7 +298,10 @@ pub(crate) fn encode_head(
 const MAX_EVENT: usize = MAX_BYTES - 256;
 
 fn bounded(encoded: postcard::Result<Vec<u8>>) -> Result<Vec<u8>, RecordError> {
-    encoded.ok().filter(|bytes| bytes.len() <= MAX_BYTES).ok_or(RecordError::TooLong)
+    encoded
+        .ok()
+        .filter(|bytes| bytes.len() <= MAX_BYTES)
+        .ok_or(RecordError::TooLong)
 }
 
 #[cfg(test)]
@@ -302,7 +319,10 @@ pub(crate) mod tests {
             kid: Some("NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs".into()),
             digest: Some([7; 32]),
             policies: vec!["allow-ci".to_owned()].into(),
-            plugins: vec![Verdict { plugin: "claim-guard".into(), outcome: VerdictOutcome::Allowed }],
+            plugins: vec![Verdict {
+                plugin: "claim-guard".into(),
+                outcome: VerdictOutcome::Allowed,
+            }],
             request_id: Uuid::from_u128(42),
             trace_id: Some(TraceId([1; 16])),
             time_ms: 1_790_000_000_123,
@@ -370,9 +390,14 @@ pub(crate) mod tests {
         let id = "4bf92f3577b34da6a3ce929d0e0e4736";
         let parent = |text: &str| TraceId::from_traceparent(text).map(|id| id.to_string());
         assert_eq!(parent(&format!("00-{id}-00f067aa0ba902b7-01")).as_deref(), Some(id));
-        for bad in
-            ["", "00", id, "00-00000000000000000000000000000000-00f067aa0ba902b7-01", "ff-x-y-z", "00-+bf9-00f0-01"]
-        {
+        for bad in [
+            "",
+            "00",
+            id,
+            "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
+            "ff-x-y-z",
+            "00-+bf9-00f0-01",
+        ] {
             assert_eq!(parent(bad), None, "{bad}");
         }
         assert!("+bf92f3577b34da6a3ce929d0e0e4736".parse::<TraceId>().is_err());

@@ -93,7 +93,9 @@ pub enum SpoolError {
     #[error("the audit spool is behind: its disk is slower than its callers")]
     Behind,
     /// The directory reached its size.
-    #[error("the audit spool holds {bytes} of {limit} bytes: ship or remove segments, raise `max_bytes`, or set `retention = \"drop-oldest\"`")]
+    #[error(
+        "the audit spool holds {bytes} of {limit} bytes: ship or remove segments, raise `max_bytes`, or set `retention = \"drop-oldest\"`"
+    )]
     Full {
         /// In the directory.
         bytes: u64,
@@ -192,12 +194,27 @@ impl Spool {
         settings: Settings,
     ) -> Result<(Spool, Recovered), OpenError> {
         settings.check()?;
-        check_name(edge, "edge id", 63, |byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'))?;
-        check_name(incarnation, "incarnation", 64, |byte| byte.is_ascii_alphanumeric() || byte == b'-')?;
-        let io = |what| move |source| OpenError::Io { path: directory.to_owned(), what, source };
+        check_name(
+            edge,
+            "edge id",
+            63,
+            |byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'),
+        )?;
+        check_name(incarnation, "incarnation", 64, |byte| {
+            byte.is_ascii_alphanumeric() || byte == b'-'
+        })?;
+        let io = |what| {
+            move |source| OpenError::Io {
+                path: directory.to_owned(),
+                what,
+                source,
+            }
+        };
         let volume = Directory::open(directory)
             .map_err(io("open"))?
-            .ok_or_else(|| OpenError::Locked { path: directory.to_owned() })?;
+            .ok_or_else(|| OpenError::Locked {
+                path: directory.to_owned(),
+            })?;
         Spool::start(Box::new(volume), edge, incarnation, settings).map_err(|(what, source)| io(what)(source))
     }
 
@@ -218,7 +235,13 @@ impl Spool {
             .name("audit-spool".to_owned())
             .spawn(move || worker.run())
             .map_err(|error| ("start its thread", error))?;
-        Ok((Spool { queue, worker: Mutex::new(Some(handle)) }, recovered))
+        Ok((
+            Spool {
+                queue,
+                worker: Mutex::new(Some(handle)),
+            },
+            recovered,
+        ))
     }
 
     /// Records what `draft` says. No I/O and no waiting: about a microsecond.
@@ -227,7 +250,9 @@ impl Spool {
     /// [`SpoolError`]; the signature must not leave then.
     pub fn append(&self, draft: &Draft<'_>) -> Result<Recorded, SpoolError> {
         let event = record::encode_use(draft).map_err(|_| SpoolError::TooLong)?;
-        Ok(Recorded { sequence: self.queue.push(&event)? })
+        Ok(Recorded {
+            sequence: self.queue.push(&event)?,
+        })
     }
 
     /// Waits until everything appended so far is durable. Blocks on the disk: not for the request path.
@@ -262,7 +287,9 @@ impl Drop for Spool {
 
 impl fmt::Debug for Spool {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.debug_struct("Spool").field("status", &self.status()).finish_non_exhaustive()
+        out.debug_struct("Spool")
+            .field("status", &self.status())
+            .finish_non_exhaustive()
     }
 }
 
@@ -296,11 +323,27 @@ impl fmt::Debug for Settings {
 impl Settings {
     fn check(&self) -> Result<(), OpenError> {
         let rules: [(&'static str, bool, &'static str); 5] = [
-            ("flush_every", self.flush_every <= Duration::from_millis(500), "must be at most 500 ms"),
-            ("reserve", (2..=MAX_RESERVE).contains(&self.reserve), "must be from 2 to 1048576"),
+            (
+                "flush_every",
+                self.flush_every <= Duration::from_millis(500),
+                "must be at most 500 ms",
+            ),
+            (
+                "reserve",
+                (2..=MAX_RESERVE).contains(&self.reserve),
+                "must be from 2 to 1048576",
+            ),
             ("queue_bytes", self.queue_bytes >= 64 << 10, "must be at least 64 KiB"),
-            ("segment_bytes", (4 << 10..=1 << 30).contains(&self.segment_bytes), "must be from 4 KiB to 1 GiB"),
-            ("max_bytes", self.max_bytes / 4 >= self.segment_bytes, "must be at least four times `segment_bytes`"),
+            (
+                "segment_bytes",
+                (4 << 10..=1 << 30).contains(&self.segment_bytes),
+                "must be from 4 KiB to 1 GiB",
+            ),
+            (
+                "max_bytes",
+                self.max_bytes / 4 >= self.segment_bytes,
+                "must be at least four times `segment_bytes`",
+            ),
         ];
         match rules.into_iter().find(|(_, holds, _)| !holds) {
             Some((field, _, problem)) => Err(OpenError::Setting { field, problem }),
@@ -316,7 +359,10 @@ fn check_name(name: &str, what: &'static str, longest: usize, allowed: fn(u8) ->
     if (1..=longest).contains(&name.len()) && name.bytes().all(allowed) {
         Ok(())
     } else {
-        Err(OpenError::Name { name: name.to_owned(), what })
+        Err(OpenError::Name {
+            name: name.to_owned(),
+            what,
+        })
     }
 }
 

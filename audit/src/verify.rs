@@ -96,7 +96,10 @@ impl fmt::Display for Fault {
                 write!(out, "record {expected} should come, and record {found} is there")
             }
             FaultKind::Predecessor { incarnation } => {
-                write!(out, "process `{incarnation}` tells another end of the process before it")
+                write!(
+                    out,
+                    "process `{incarnation}` tells another end of the process before it"
+                )
             }
         }
     }
@@ -112,7 +115,11 @@ pub fn directory(directory: &Path) -> Result<Report, ReadError> {
         let path = path.to_owned();
         move |source| ReadError::Io { path, source }
     };
-    let numbers: Vec<u64> = list(directory).map_err(io(directory))?.into_iter().map(|(number, _)| number).collect();
+    let numbers: Vec<u64> = list(directory)
+        .map_err(io(directory))?
+        .into_iter()
+        .map(|(number, _)| number)
+        .collect();
     let mut check = Check::default();
     for (index, number) in numbers.iter().copied().enumerate() {
         let path = segment_path(directory, number);
@@ -165,7 +172,10 @@ impl Check {
         if let Event::Started(started) = &record.event {
             self.started(record, started.predecessor.as_ref(), goes_on);
         } else if self.linked && !goes_on {
-            self.fault(FaultKind::Sequence { expected: 1, found: record.sequence });
+            self.fault(FaultKind::Sequence {
+                expected: 1,
+                found: record.sequence,
+            });
         }
         if goes_on {
             self.follow(record);
@@ -191,9 +201,14 @@ impl Check {
     /// A process's first record against the end of the chain before it.
     fn started(&mut self, record: &Record, predecessor: Option<&Predecessor>, goes_on: bool) {
         if !goes_on && record.sequence != 1 {
-            self.fault(FaultKind::Sequence { expected: 1, found: record.sequence });
+            self.fault(FaultKind::Sequence {
+                expected: 1,
+                found: record.sequence,
+            });
         }
-        let Some(chain) = self.report.chains.last_mut() else { return };
+        let Some(chain) = self.report.chains.last_mut() else {
+            return;
+        };
         let agrees = predecessor.is_some_and(|told| {
             chain.edge == told.edge
                 && chain.incarnation == told.incarnation
@@ -202,18 +217,28 @@ impl Check {
         });
         chain.unaccounted = predecessor.and_then(|told| told.unaccounted);
         if self.linked && !agrees {
-            self.fault(FaultKind::Predecessor { incarnation: record.incarnation.clone() });
+            self.fault(FaultKind::Predecessor {
+                incarnation: record.incarnation.clone(),
+            });
         }
     }
 
     fn follow(&mut self, record: &Record) {
-        let Some(chain) = self.report.chains.last().filter(|_| self.linked) else { return };
+        let Some(chain) = self.report.chains.last().filter(|_| self.linked) else {
+            return;
+        };
         let resumed = matches!(record.event, Event::Started(_));
-        let after = chain.unaccounted.filter(|_| resumed).map_or(chain.last, |(_, last)| last);
+        let after = chain
+            .unaccounted
+            .filter(|_| resumed)
+            .map_or(chain.last, |(_, last)| last);
         let expected = after.saturating_add(1);
         let (sequence, follows) = (record.sequence, chain.hash == record.previous);
         if sequence != expected {
-            self.fault(FaultKind::Sequence { expected, found: sequence });
+            self.fault(FaultKind::Sequence {
+                expected,
+                found: sequence,
+            });
         } else if !follows {
             self.fault(FaultKind::Hash { sequence });
         }
@@ -225,6 +250,9 @@ impl Check {
     }
 
     fn fault(&mut self, kind: FaultKind) {
-        self.report.faults.push(Fault { segment: self.segment.unwrap_or_default(), kind });
+        self.report.faults.push(Fault {
+            segment: self.segment.unwrap_or_default(),
+            kind,
+        });
     }
 }

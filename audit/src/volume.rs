@@ -47,9 +47,17 @@ impl Directory {
     /// `Ok(None)` says that another process holds it.
     pub(crate) fn open(path: &Path) -> io::Result<Option<Directory>> {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
-        let lock = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path.join("lock"))?;
+        let lock = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .open(path.join("lock"))?;
         match lock.try_lock() {
-            Ok(()) => Ok(Some(Directory { path: path.to_owned(), _lock: lock })),
+            Ok(()) => Ok(Some(Directory {
+                path: path.to_owned(),
+                _lock: lock,
+            })),
             Err(fs::TryLockError::WouldBlock) => Ok(None),
             Err(fs::TryLockError::Error(error)) => Err(error),
         }
@@ -67,7 +75,14 @@ impl Volume for Directory {
 
     fn create(&self, number: u64) -> io::Result<Box<dyn SegmentFile>> {
         let path = segment_path(&self.path, number);
-        Ok(Box::new(OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(path)?))
+        Ok(Box::new(
+            OpenOptions::new()
+                .create(true)
+                .truncate(true)
+                .write(true)
+                .mode(0o600)
+                .open(path)?,
+        ))
     }
 
     fn sync_names(&self) -> io::Result<()> {
@@ -109,7 +124,11 @@ pub(crate) fn list(directory: &Path) -> io::Result<Vec<(u64, u64)>> {
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
         let name = entry.file_name();
-        let Some(number) = name.to_str().and_then(|name| name.strip_suffix(SUFFIX)).and_then(|n| n.parse().ok()) else {
+        let Some(number) = name
+            .to_str()
+            .and_then(|name| name.strip_suffix(SUFFIX))
+            .and_then(|n| n.parse().ok())
+        else {
             continue;
         };
         match entry.metadata() {

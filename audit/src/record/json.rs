@@ -57,9 +57,17 @@ fn put_use(fields: &mut Map<String, Value>, draft: &Draft<'_>) {
     put_some(fields, "profile", draft.profile.as_deref());
     put_some(fields, "key", draft.key.as_deref());
     put_some(fields, "kid", draft.kid.as_deref());
-    put_some(fields, "digest", draft.digest.map(|digest| format!("sha256:{}", hex(&digest))));
+    put_some(
+        fields,
+        "digest",
+        draft.digest.map(|digest| format!("sha256:{}", hex(&digest))),
+    );
     put(fields, "policies", draft.policies.as_ref());
-    put(fields, "plugins", draft.plugins.iter().map(verdict).collect::<Vec<Value>>());
+    put(
+        fields,
+        "plugins",
+        draft.plugins.iter().map(verdict).collect::<Vec<Value>>(),
+    );
     put(fields, "request_id", draft.request_id.to_string());
     put_some(fields, "trace_id", draft.trace_id.map(|id| id.to_string()));
 }
@@ -85,7 +93,9 @@ fn put_dropped(fields: &mut Map<String, Value>, dropped: &Dropped) {
 
 fn put_time(fields: &mut Map<String, Value>, time_ms: u64, event: &str) {
     let nanoseconds = i128::from(time_ms).saturating_mul(1_000_000);
-    let text = OffsetDateTime::from_unix_timestamp_nanos(nanoseconds).ok().and_then(|at| at.format(&Rfc3339).ok());
+    let text = OffsetDateTime::from_unix_timestamp_nanos(nanoseconds)
+        .ok()
+        .and_then(|at| at.format(&Rfc3339).ok());
     put_some(fields, "time", text);
     put(fields, "time_ms", time_ms);
     put(fields, "event", event);
@@ -122,25 +132,55 @@ mod tests {
         let mut names: Vec<&str> = value.as_object().unwrap().keys().map(String::as_str).collect();
         names.sort_unstable();
         let allowed = [
-            "caller", "digest", "edge", "event", "incarnation", "key", "kid", "outcome", "plugins", "policies",
-            "previous", "profile", "request_id", "sequence", "tenant", "time", "time_ms", "trace_id", "version",
+            "caller",
+            "digest",
+            "edge",
+            "event",
+            "incarnation",
+            "key",
+            "kid",
+            "outcome",
+            "plugins",
+            "policies",
+            "previous",
+            "profile",
+            "request_id",
+            "sequence",
+            "tenant",
+            "time",
+            "time_ms",
+            "trace_id",
+            "version",
         ];
         assert_eq!(names, allowed);
         assert_eq!(value["time"], "2026-09-21T14:13:20.123Z");
         assert_eq!(value["digest"], format!("sha256:{}", "07".repeat(32)));
         assert_eq!(value["request_id"], "00000000-0000-0000-0000-00000000002a");
-        assert_eq!(value["plugins"], json!([{ "plugin": "claim-guard", "outcome": "allowed" }]));
+        assert_eq!(
+            value["plugins"],
+            json!([{ "plugin": "claim-guard", "outcome": "allowed" }])
+        );
     }
 
     #[test]
     fn a_refusal_names_its_code_and_leaves_out_what_is_not_known() {
         let mut refused = draft();
-        refused.outcome = Outcome::Refused { code: "rule_refused".into() };
+        refused.outcome = Outcome::Refused {
+            code: "rule_refused".into(),
+        };
         refused.kid = None;
         refused.digest = None;
         refused.plugins = vec![
-            Verdict { plugin: "a".into(), outcome: VerdictOutcome::Refused { code: "role_not_allowed".into() } },
-            Verdict { plugin: "b".into(), outcome: VerdictOutcome::Failed { kind: "timeout".into() } },
+            Verdict {
+                plugin: "a".into(),
+                outcome: VerdictOutcome::Refused {
+                    code: "role_not_allowed".into(),
+                },
+            },
+            Verdict {
+                plugin: "b".into(),
+                outcome: VerdictOutcome::Failed { kind: "timeout".into() },
+            },
         ];
         let value = parsed(Event::Use(refused));
         assert_eq!(value["outcome"], "refused");
@@ -168,7 +208,10 @@ mod tests {
             unaccounted: Some((4, 100)),
             damaged: false,
         };
-        let value = parsed(Event::Started(Started { time_ms: 0, predecessor: Some(before) }));
+        let value = parsed(Event::Started(Started {
+            time_ms: 0,
+            predecessor: Some(before),
+        }));
         assert_eq!(value["predecessor"]["unaccounted"], json!([4, 100]));
         assert_eq!(value["time"], "1970-01-01T00:00:00Z");
         assert_eq!(parsed(Event::Stopped { time_ms: u64::MAX })["time"], Value::Null);
@@ -176,7 +219,12 @@ mod tests {
 
     #[test]
     fn a_drop_names_what_is_gone() {
-        let dropped = Dropped { time_ms: 1, incarnation: "i0".into(), range: (1, 9), hash: [1; 32] };
+        let dropped = Dropped {
+            time_ms: 1,
+            incarnation: "i0".into(),
+            range: (1, 9),
+            hash: [1; 32],
+        };
         assert_eq!(parsed(Event::Dropped(dropped))["dropped"]["range"], json!([1, 9]));
     }
 }

@@ -100,7 +100,9 @@ impl Queue {
         state.idle = false;
         let begun = Instant::now();
         while !state.closing && !state.urgent {
-            let Some(left) = self.linger.checked_sub(begun.elapsed()).filter(|left| !left.is_zero()) else { break };
+            let Some(left) = self.linger.checked_sub(begun.elapsed()).filter(|left| !left.is_zero()) else {
+                break;
+            };
             state = self.wait_for(state, left);
         }
         state.urgent = false;
@@ -212,7 +214,10 @@ impl Queue {
     }
 
     fn wait_for<'a>(&'a self, state: MutexGuard<'a, State>, time: Duration) -> MutexGuard<'a, State> {
-        self.wake.wait_timeout(state, time).unwrap_or_else(PoisonError::into_inner).0
+        self.wake
+            .wait_timeout(state, time)
+            .unwrap_or_else(PoisonError::into_inner)
+            .0
     }
 }
 

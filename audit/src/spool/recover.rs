@@ -34,7 +34,10 @@ pub(super) struct Found {
 /// Reads the newest segment, cuts its torn end off, and removes segments in which nothing was ever acknowledged.
 /// Doing it again, after a crash in the middle, changes nothing.
 pub(super) fn recover(volume: &dyn Volume) -> io::Result<Found> {
-    let mut found = Found { next_number: 1, ..Found::default() };
+    let mut found = Found {
+        next_number: 1,
+        ..Found::default()
+    };
     let mut numbers = volume.list()?;
     while let Some((number, length)) = numbers.pop() {
         let bytes = volume.read(number)?;
@@ -53,7 +56,10 @@ pub(super) fn recover(volume: &dyn Volume) -> io::Result<Found> {
         }
         found.tip = Some(scan.tip);
         found.next_number = number.saturating_add(1);
-        found.held = numbers.into_iter().map(|(number, bytes)| Held::unread(number, bytes)).collect();
+        found.held = numbers
+            .into_iter()
+            .map(|(number, bytes)| Held::unread(number, bytes))
+            .collect();
         found.held.push(Held::unread(number, kept));
         break;
     }
@@ -134,5 +140,10 @@ pub(super) fn scan(bytes: &[u8]) -> Scan {
         }
     }
     let end = items.end();
-    Scan { tip, first: first.unwrap_or_default(), acknowledged, end }
+    Scan {
+        tip,
+        first: first.unwrap_or_default(),
+        acknowledged,
+        end,
+    }
 }

@@ -26,11 +26,19 @@ pub(super) struct Content {
 
 impl Held {
     pub(super) fn unread(number: u64, bytes: u64) -> Held {
-        Held { number, bytes, content: None }
+        Held {
+            number,
+            bytes,
+            content: None,
+        }
     }
 
     pub(super) fn written(number: u64, bytes: u64, content: Content) -> Held {
-        Held { number, bytes, content: Some(content) }
+        Held {
+            number,
+            bytes,
+            content: Some(content),
+        }
     }
 }
 
@@ -56,7 +64,8 @@ impl Segments {
     /// Looks again which are there: whoever ships segments removes them.
     pub(super) fn measure(&mut self, volume: &dyn Volume) -> io::Result<()> {
         let present = volume.list()?;
-        self.held.retain(|held| present.iter().any(|(number, _)| *number == held.number));
+        self.held
+            .retain(|held| present.iter().any(|(number, _)| *number == held.number));
         Ok(())
     }
 
@@ -68,7 +77,11 @@ impl Segments {
             None => {
                 let scan = recover::scan(&volume.read(held.number)?);
                 let range = (scan.first, scan.tip.sequence);
-                Content { incarnation: scan.tip.incarnation, range, hash: scan.tip.hash }
+                Content {
+                    incarnation: scan.tip.incarnation,
+                    range,
+                    hash: scan.tip.hash,
+                }
             }
         };
         Ok(Some((held.number, content)))

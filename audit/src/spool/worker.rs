@@ -26,7 +26,12 @@ enum Next {
 impl Worker {
     pub(super) fn new(writer: Writer, queue: Arc<Queue>, settings: Settings) -> Worker {
         let range = settings.reserve;
-        Worker { writer, queue, settings, range }
+        Worker {
+            writer,
+            queue,
+            settings,
+            range,
+        }
     }
 
     pub(super) fn run(mut self) {
@@ -44,7 +49,11 @@ impl Worker {
             if self.chained(pushed) == Next::End {
                 return;
             }
-            let stored = if taken.count > 0 || taken.closing { self.store(&batch) } else { Next::Go };
+            let stored = if taken.count > 0 || taken.closing {
+                self.store(&batch)
+            } else {
+                Next::Go
+            };
             if stored == Next::End || taken.closing || self.make_room() == Next::End {
                 return;
             }
@@ -64,7 +73,9 @@ impl Worker {
                 }
                 Err(WriteError::Sync(error)) => return self.lost(&error.to_string()),
                 Err(WriteError::Write(error)) => {
-                    self.queue.refuse(SpoolError::Disk { detail: error.to_string() });
+                    self.queue.refuse(SpoolError::Disk {
+                        detail: error.to_string(),
+                    });
                     if self.queue.pause() {
                         tracing::error!(%error, "the audit spool closes with records that it could not write");
                         return Next::End;
@@ -75,7 +86,9 @@ impl Worker {
     }
 
     fn lost(&self, detail: &str) -> Next {
-        self.queue.refuse(SpoolError::Lost { detail: detail.to_owned() });
+        self.queue.refuse(SpoolError::Lost {
+            detail: detail.to_owned(),
+        });
         (self.settings.on_failed_sync)(detail);
         Next::End
     }
@@ -107,11 +120,16 @@ impl Worker {
             match freed {
                 Ok(true) => {}
                 Ok(false) => {
-                    self.queue.refuse(SpoolError::Full { bytes, limit: self.settings.max_bytes });
+                    self.queue.refuse(SpoolError::Full {
+                        bytes,
+                        limit: self.settings.max_bytes,
+                    });
                     return Next::Go;
                 }
                 Err(error) => {
-                    self.queue.refuse(SpoolError::Disk { detail: error.to_string() });
+                    self.queue.refuse(SpoolError::Disk {
+                        detail: error.to_string(),
+                    });
                     return Next::Go;
                 }
             }
@@ -120,11 +138,18 @@ impl Worker {
 
     /// A record says what is gone before it is.
     fn drop_oldest(&mut self) -> std::io::Result<Next> {
-        let Some(content) = self.writer.oldest()? else { return Ok(Next::Go) };
+        let Some(content) = self.writer.oldest()? else {
+            return Ok(Next::Go);
+        };
         let taken = self.queue.take_with_own();
         let mut batch = self.writer.batch();
         let (incarnation, range, hash) = (content.incarnation, content.range, content.hash);
-        let event = Event::Dropped(Dropped { time_ms: now_ms(), incarnation, range, hash });
+        let event = Event::Dropped(Dropped {
+            time_ms: now_ms(),
+            incarnation,
+            range,
+            hash,
+        });
         let pushed = self.writer.push_events(&mut batch, &taken.events);
         let pushed = pushed.and_then(|()| self.writer.push_own(&mut batch, event));
         if self.chained(pushed) == Next::End || self.store(&batch) == Next::End {
@@ -137,7 +162,10 @@ impl Worker {
 
 /// A second's worth of sequence numbers at the rate of the last `micros`, and never fewer than `least`.
 fn range(least: u64, count: u64, micros: u128) -> u64 {
-    let rate = u128::from(count).saturating_mul(1_000_000).checked_div(micros).unwrap_or(0);
+    let rate = u128::from(count)
+        .saturating_mul(1_000_000)
+        .checked_div(micros)
+        .unwrap_or(0);
     u64::try_from(rate).unwrap_or(u64::MAX).clamp(least, MAX_RESERVE)
 }
 

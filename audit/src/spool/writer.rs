@@ -65,7 +65,10 @@ impl Writer {
         settings: &Settings,
         found: Found,
     ) -> Result<Writer, WriteError> {
-        let same = found.tip.as_ref().filter(|tip| tip.incarnation == incarnation && tip.edge == edge);
+        let same = found
+            .tip
+            .as_ref()
+            .filter(|tip| tip.incarnation == incarnation && tip.edge == edge);
         let (next, hash) = same.map_or((1, [0; 32]), |tip| tip.resume());
         let predecessor = found.tip.as_ref().map(|tip| tip.predecessor());
         let mut writer = Writer {
@@ -83,7 +86,13 @@ impl Writer {
             scratch: Vec::new(),
         };
         let mut batch = writer.batch();
-        writer.push_own(&mut batch, Event::Started(Started { time_ms: now_ms(), predecessor }))?;
+        writer.push_own(
+            &mut batch,
+            Event::Started(Started {
+                time_ms: now_ms(),
+                predecessor,
+            }),
+        )?;
         let reserve_to = writer.next.saturating_add(settings.reserve);
         writer.store(&batch, reserve_to)?;
         Ok(writer)
@@ -91,7 +100,11 @@ impl Writer {
 
     /// An empty batch at the chain's end.
     pub(super) fn batch(&self) -> Batch {
-        Batch { frames: Vec::new(), first: self.next, previous: self.hash }
+        Batch {
+            frames: Vec::new(),
+            first: self.next,
+            previous: self.hash,
+        }
     }
 
     /// Chains queued events: length (u32, little endian) and encoding, each.
@@ -137,7 +150,9 @@ impl Writer {
         let needed = u64::try_from(batch.frames.len().saturating_add(MARK_FRAME)).unwrap_or(u64::MAX);
         self.rotate_for(needed, batch)?;
         let reserve_to = reserve_to.max(self.reserved_end).max(self.next);
-        let Some(open) = &mut self.open else { return Err(unwritable("no open segment")) };
+        let Some(open) = &mut self.open else {
+            return Err(unwritable("no open segment"));
+        };
         let mut bytes = frame::mark(open.offset, reserve_to);
         bytes.extend_from_slice(&batch.frames);
         open.file.write_at(&bytes, open.offset).map_err(WriteError::Write)?;
@@ -176,10 +191,22 @@ impl Writer {
         self.next_number = number.saturating_add(1);
         let begun_at = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
         let (last, last_hash) = (batch.first.saturating_sub(1), batch.previous);
-        let open = Open { file, number, first: batch.first, offset: begun_at, begun_at, last, last_hash };
+        let open = Open {
+            file,
+            number,
+            first: batch.first,
+            offset: begun_at,
+            begun_at,
+            last,
+            last_hash,
+        };
         if let Some(closed) = self.open.replace(open) {
             let range = (closed.first, closed.last);
-            let content = Content { incarnation: self.incarnation.clone(), range, hash: closed.last_hash };
+            let content = Content {
+                incarnation: self.incarnation.clone(),
+                range,
+                hash: closed.last_hash,
+            };
             self.segments.push(Held::written(closed.number, closed.offset, content));
         }
         Ok(())
@@ -202,7 +229,9 @@ impl Writer {
 
     /// What the directory holds, in bytes.
     pub(super) fn disk_bytes(&self) -> u64 {
-        self.segments.bytes().saturating_add(self.open.as_ref().map_or(0, |open| open.offset))
+        self.segments
+            .bytes()
+            .saturating_add(self.open.as_ref().map_or(0, |open| open.offset))
     }
 
     /// Looks again what the directory holds.
