@@ -31,6 +31,9 @@ pub mod schema;
 pub mod testing;
 pub mod units;
 
+#[cfg(test)]
+mod case_tests;
+
 pub use bundle::{Bundle, BundleError};
 pub use engine::{Denial, DenialCode, Engine, KeyFacts, PolicyError, Principal, RequestFacts};
 pub use intent::{ArtifactIntent, Intent, IntentError, TokenIntent, VerifyIntent};

@@ -14,9 +14,9 @@ pub struct BundleError {
     /// The field's path, such as `callers.oidc[0].subject`; empty where the whole file is at fault.
     pub field: String,
     /// The line, from 1, where it is known.
-    pub line: Option<usize>,
+    pub line: Option<u32>,
     /// The column in characters, from 1, where it is known.
-    pub column: Option<usize>,
+    pub column: Option<u32>,
     /// What is wrong.
     pub message: String,
     /// What to write instead, where that can be said.
@@ -118,16 +118,11 @@ impl<'a> Document<'a> {
 }
 
 /// Line and column, both from 1, of the byte `at`.
-pub(crate) fn position(text: &str, at: usize) -> (usize, usize) {
+pub(crate) fn position(text: &str, at: usize) -> (u32, u32) {
     let before = text.get(..at).unwrap_or(text);
-    let line = before.matches('\n').count().saturating_add(1);
-    let column = before
-        .rsplit('\n')
-        .next()
-        .unwrap_or_default()
-        .chars()
-        .count()
-        .saturating_add(1);
+    let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX).saturating_add(1);
+    let line = number(before.matches('\n').count());
+    let column = number(before.rsplit('\n').next().unwrap_or_default().chars().count());
     (line, column)
 }
 

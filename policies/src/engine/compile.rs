@@ -20,9 +20,9 @@ pub struct PolicyError {
     /// The file, relative to the bundle's root.
     pub file: String,
     /// The line, from 1.
-    pub line: usize,
+    pub line: u32,
     /// The column in characters, from 1.
-    pub column: usize,
+    pub column: u32,
     /// What is wrong.
     pub message: String,
     /// What to do.
@@ -50,7 +50,7 @@ pub(super) struct Compiled {
 }
 
 /// Where each id was seen first.
-type Seen = HashMap<String, (String, usize)>;
+type Seen = HashMap<String, (String, u32)>;
 
 /// Parses, names and validates the built-in policies and those of `files`.
 pub(super) fn compile(files: &[PolicyFile]) -> Result<Compiled, Vec<PolicyError>> {

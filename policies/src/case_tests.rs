@@ -1,0 +1,67 @@
+//! Runs the folders under `policies/cases/`.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::bundle::{Bundle, dir};
+use crate::engine::Engine;
+use crate::testing;
+
+fn cases() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("cases")
+}
+
+fn base() -> (Bundle, Engine) {
+    let bundle = Bundle::parse(&dir::read(&cases().join("bundle")).unwrap()).unwrap();
+    let engine = Engine::new(&bundle).unwrap();
+    (bundle, engine)
+}
+
+// R6 R39
+#[test]
+fn decisions_come_out_as_written() {
+    let (bundle, engine) = base();
+    let report = testing::run_cases(&bundle, &engine, &cases().join("decisions"));
+    assert!(report.passed(), "{report}");
+    assert!(report.cases.len() >= 50, "only {} cases were found", report.cases.len());
+}
+
+/// Every error of the bundle that the folder's files make of the base one.
+fn faults_of(folder: &Path) -> String {
+    let mut files: BTreeMap<String, Vec<u8>> = dir::read(&cases().join("bundle")).unwrap().into_iter().collect();
+    let own = dir::read(folder)
+        .unwrap()
+        .into_iter()
+        .filter(|(path, _)| path != "expected.txt");
+    files.extend(own);
+    let files: Vec<_> = files.into_iter().collect();
+    let lines: Vec<String> = match Bundle::parse(&files) {
+        Err(errors) => errors.iter().map(ToString::to_string).collect(),
+        Ok(bundle) => match Engine::new(&bundle) {
+            Err(errors) => errors.iter().map(ToString::to_string).collect(),
+            Ok(_) => Vec::new(),
+        },
+    };
+    lines.iter().map(|line| format!("{line}\n")).collect()
+}
+
+// R7 R38
+#[test]
+fn bad_bundles_are_refused_with_place_and_hint() {
+    let mut folders: Vec<PathBuf> = fs::read_dir(cases().join("refused"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    folders.sort();
+    let mut wrong = String::new();
+    for folder in &folders {
+        let found = faults_of(folder);
+        let expected = fs::read_to_string(folder.join("expected.txt")).unwrap();
+        if found != expected || found.is_empty() {
+            wrong += &format!("== {}\n-- expected\n{expected}-- found\n{found}", folder.display());
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+    assert!(folders.len() >= 50, "only {} cases were found", folders.len());
+}
