@@ -276,5 +276,4 @@ fn member(algorithm: Algorithm, value: &Option<String>, len: Option<usize>) -> R
 }
 
 #[cfg(test)]
-#[path = "jwk_tests.rs"]
 mod tests;

@@ -159,5 +159,4 @@ fn ia5(text: &str) -> Result<Ia5String, CertificateError> {
 }
 
 #[cfg(test)]
-#[path = "node_certificate_tests.rs"]
 mod tests;

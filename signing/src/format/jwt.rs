@@ -9,6 +9,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 pub use parts::{ReceivedHeader, Unverified, inspect};
+#[cfg(test)]
+pub(crate) use verify::check_jws;
 pub use verify::{Audience, Expectations, KeyLookup, Verified, verify, verify_with};
 
 use crate::algorithm::Algorithm;

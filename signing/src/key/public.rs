@@ -274,5 +274,4 @@ fn encode_spki(oid: ObjectIdentifier, curve: Option<ObjectIdentifier>, key: &[u8
 }
 
 #[cfg(test)]
-#[path = "public_tests.rs"]
 mod tests;

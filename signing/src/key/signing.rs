@@ -3,6 +3,8 @@ use std::fmt;
 use aws_lc_rs::hmac;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{self as aws, EcdsaKeyPair, Ed25519KeyPair, KeyPair};
+use der::Decode;
+use der::asn1::AnyRef;
 
 use super::public::PublicKey;
 use super::verifier::hmac_key;
@@ -57,7 +59,12 @@ impl SigningKey {
     /// # Errors
     /// [`KeyError::Malformed`] for anything that is not exactly such a key of this algorithm.
     pub fn import(algorithm: Algorithm, secret: &Secret) -> Result<Self, KeyError> {
-        let malformed = |_| KeyError::Malformed { algorithm, reason: "expected a matching PKCS#8 private key in DER" };
+        let reason = "expected a PKCS#8 private key in DER, with no other public key in it";
+        let malformed = |_| KeyError::Malformed { algorithm, reason };
+        // AWS-LC ignores what follows the document; nothing may.
+        if !algorithm.is_symmetric() && AnyRef::from_der(secret.expose()).is_err() {
+            return Err(KeyError::Malformed { algorithm, reason });
+        }
         let material = match algorithm {
             Algorithm::EdDsa => Material::Ed25519(Ed25519KeyPair::from_pkcs8(secret.expose()).map_err(malformed)?),
             Algorithm::Es256 | Algorithm::Es384 => {
@@ -190,5 +197,4 @@ fn cannot_sign(algorithm: Algorithm) -> KeyError {
 }
 
 #[cfg(test)]
-#[path = "signing_tests.rs"]
 mod tests;
