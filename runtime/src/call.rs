@@ -1,8 +1,8 @@
 //! One bounded call of a guest: a fresh store and instance, one function, one checked answer.
 
-use crate::component::Inner;
 use crate::failure::{FailureKind, RuleError};
 use crate::limits::{Budget, MAX_CROSSING};
+use crate::plugin::Inner;
 use crate::request::{Payload, Request};
 use crate::slice::{self, Clock};
 use crate::verdict::{self, RawRefusal, RawVerdict, Verdict};
@@ -41,10 +41,7 @@ pub(crate) async fn call(plugin: &Arc<Inner>, request: &Request<'_>) -> Result<V
 }
 
 /// A fresh instance, its start functions run.
-pub(crate) async fn instantiate(
-    plugin: &Arc<Inner>,
-    request_id: &str,
-) -> Result<(Store<State>, Instance), RuleError> {
+pub(crate) async fn instantiate(plugin: &Arc<Inner>, request_id: &str) -> Result<(Store<State>, Instance), RuleError> {
     let shared = &plugin.shared;
     let state = State {
         plugin: plugin.clone(),
@@ -91,6 +88,112 @@ pub(crate) async fn guarded<T>(future: impl Future<Output = Result<T, RuleError>
 }
 
 pub(crate) fn message(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    let text = panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     text.unwrap_or("no message").to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Caller, Host, PluginSource, Protocol, Settings, TokenRequest};
+    use wasmtime::component::Linker;
+    use wasmtime::{StoreContextMut, component::WasmStr};
+
+    fn request() -> Request<'static> {
+        let caller = Caller {
+            id: "a",
+            kind: "oidc",
+            issuer: "b",
+            subject: "c",
+            attributes: vec![],
+        };
+        let token = TokenRequest {
+            subject: None,
+            audience: vec![],
+            lifetime: 1,
+            claims: vec![],
+        };
+        let payload = Payload::Token(token);
+        let (profile, key, format, tenant, time, request_id) = ("p", "k", "jwt", "000000000001", 0, "r");
+        let (trace_id, source_address, protocol) = (None, "192.0.2.1", Protocol::Http1);
+        Request {
+            profile,
+            key,
+            format,
+            tenant,
+            caller,
+            payload,
+            time,
+            request_id,
+            trace_id,
+            source_address,
+            protocol,
+        }
+    }
+
+    /// Calls `config.get` and answers with a verdict.
+    const ASKS: &str = r#"(core module $rule
+      (import "host" "get" (func $get (param i32 i32 i32)))
+      (func (export "evaluate") (param i32) (result i32)
+        (call $get (i32.const 0) (i32.const 4) (i32.const 512))
+        (i32.const 1024)))"#;
+
+    fn component(rule: &str) -> Vec<u8> {
+        let world = include_str!("../tests/hostile/world.wat");
+        let memory = include_str!("../tests/hostile/memory.wat");
+        wat::parse_str(world.replace("{{memory}}", memory).replace("{{rule}}", rule)).unwrap()
+    }
+
+    fn panics(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+        type Found = (Option<Arc<crate::Value>>,);
+        let get = |_: StoreContextMut<'_, State>, (_,): (WasmStr,)| -> wasmtime::Result<Found> { panic!("canary") };
+        linker.instance("signet:rule/config@1.0.0")?.func_wrap("get", get)
+    }
+
+    // R21
+    #[tokio::test]
+    async fn a_panic_of_the_host_denies_one_call() {
+        let settings = || Settings {
+            max_calls: 2,
+            max_compilations: 1,
+            ..Settings::default()
+        };
+        let imports = |linker: &mut Linker<State>| {
+            let mut log = linker.instance("signet:rule/log@1.0.0")?;
+            log.func_wrap(
+                "log",
+                |_: StoreContextMut<'_, State>, _: (crate::import::Level, WasmStr)| Ok(()),
+            )?;
+            panics(linker)
+        };
+        let host = Host::with_imports(settings(), imports).unwrap();
+        let asks = host.load(PluginSource::new("asks", component(ASKS))).unwrap();
+        let good = host
+            .load(PluginSource::new(
+                "good",
+                component(include_str!("../tests/hostile/good.wat")),
+            ))
+            .unwrap();
+        for _ in 0..10 {
+            let expected = RuleError::failed(FailureKind::HostPanic, "canary");
+            assert_eq!(asks.evaluate(&request()).await, Err(expected));
+            assert_eq!(good.evaluate(&request()).await, Ok(Verdict::default()));
+        }
+    }
+
+    // R21
+    #[tokio::test]
+    async fn a_panic_is_caught_at_any_poll_and_other_outcomes_pass() {
+        let later = guarded(async {
+            tokio::task::yield_now().await;
+            if true { panic!("{}", "later") } else { Ok(()) }
+        });
+        assert_eq!(later.await, Err(RuleError::failed(FailureKind::HostPanic, "later")));
+        let odd = guarded(async { if true { std::panic::panic_any(7) } else { Ok(()) } });
+        assert_eq!(odd.await, Err(RuleError::failed(FailureKind::HostPanic, "no message")));
+        assert_eq!(guarded(async { Ok(7) }).await, Ok(7));
+    }
 }

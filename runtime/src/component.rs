@@ -1,20 +1,20 @@
 //! Loading a plugin: bounded in size and time, off the request path, and tried once before anything relies on it.
 
-use crate::call::{self, State};
+use crate::call;
+use crate::compile::Unfinished;
 use crate::engine::{Host, Shared};
-use crate::failure::{FailureKind, RuleError};
+use crate::failure::RuleError;
 use crate::import;
 use crate::limits::MAX_CONFIG;
-use crate::metrics::{Metrics, count};
-use crate::request::Request;
+use crate::metrics::Metrics;
+use crate::plugin::{Inner, Plugin};
 use crate::value::Value;
-use crate::verdict::Verdict;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, mpsc};
-use std::time::{Duration, Instant};
-use wasmtime::component::{Component, ComponentExportIndex, InstancePre};
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
+use wasmtime::component::Component;
 
 /// A plugin to load.
 #[derive(Debug, Clone)]
@@ -36,7 +36,13 @@ impl PluginSource {
     /// A plugin with no settings and the default bounds.
     pub fn new(name: impl Into<String>, wasm: Vec<u8>) -> PluginSource {
         let (deadline, memory) = (Duration::from_millis(5), 16 << 20);
-        PluginSource { name: name.into(), wasm, config: BTreeMap::new(), deadline, memory }
+        PluginSource {
+            name: name.into(),
+            wasm,
+            config: BTreeMap::new(),
+            deadline,
+            memory,
+        }
     }
 }
 
@@ -91,7 +97,7 @@ pub enum LoadFailure {
     /// The compilation took longer than [`crate::Settings::compile_timeout`]. It is left to end on its own thread.
     #[error("not compiled within {0:?}")]
     TooSlow(Duration),
-    /// [`crate::Settings::max_compilations`] are going on. Ours, not the plugin's: try again.
+    /// [`crate::Settings::max_compilations`] went on for all the time there was. Ours, not the plugin's: try again.
     #[error("too many compilations at once; try again")]
     Busy,
     /// The compiler itself failed. Ours, and a defect.
@@ -99,114 +105,57 @@ pub enum LoadFailure {
     Compiler(String),
 }
 
-/// A plugin that is ready to be called. Cheap to clone; safe to call from many tasks at once.
-#[derive(Debug, Clone)]
-pub struct Plugin(pub(crate) Arc<Inner>);
-
-pub(crate) struct Inner {
-    pub(crate) name: String,
-    pub(crate) digest: [u8; 32],
-    pub(crate) config: BTreeMap<String, Arc<Value>>,
-    pub(crate) deadline: Duration,
-    pub(crate) memory: usize,
-    pub(crate) pre: InstancePre<State>,
-    pub(crate) evaluate: ComponentExportIndex,
-    pub(crate) metrics: Metrics,
-    pub(crate) calls: AtomicUsize,
-    pub(crate) shared: Arc<Shared>,
-}
-
-impl std::fmt::Debug for Inner {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Plugin").field("name", &self.name).finish_non_exhaustive()
-    }
-}
-
-impl Plugin {
-    /// The plugin's name in the bundle.
-    pub fn name(&self) -> &str {
-        &self.0.name
-    }
-
-    /// SHA-256 of the component's bytes.
-    pub fn digest(&self) -> &[u8; 32] {
-        &self.0.digest
-    }
-
-    /// What its calls came to.
-    pub fn metrics(&self) -> &Metrics {
-        &self.0.metrics
-    }
-
-    /// Asks the plugin about one request, in a fresh instance. A refusal and a failure of the plugin both deny.
-    /// The future is `Send`, needs no particular runtime, and may be dropped at any point.
-    pub async fn evaluate(&self, request: &Request<'_>) -> Result<Verdict, RuleError> {
-        let (inner, started) = (&self.0, Instant::now());
-        count(&inner.metrics.started);
-        let outcome = match Slot::take(inner) {
-            Some(_slot) => {
-                let _running = inner.shared.ticker.running();
-                call::guarded(call::call(inner, request)).await
-            }
-            None => Err(RuleError::failed(FailureKind::Busy, "as many calls are running as may")),
-        };
-        inner.metrics.ended(&outcome, started.elapsed());
-        outcome
-    }
-}
-
-/// One of the calls that may run at once, of this plugin and of all.
-struct Slot<'a>(&'a Inner);
-
-impl Slot<'_> {
-    fn take(plugin: &Inner) -> Option<Slot<'_>> {
-        let settings = &plugin.shared.settings;
-        if !enter(&plugin.calls, settings.max_calls_per_plugin as usize) {
-            return None;
-        }
-        if !enter(&plugin.shared.calls, settings.max_calls as usize) {
-            leave(&plugin.calls);
-            return None;
-        }
-        Some(Slot(plugin))
-    }
-}
-
-impl Drop for Slot<'_> {
-    fn drop(&mut self) {
-        leave(&self.0.calls);
-        leave(&self.0.shared.calls);
-    }
-}
-
-fn enter(counter: &AtomicUsize, limit: usize) -> bool {
-    let one_more = |used: usize| used.checked_add(1).filter(|sum| *sum <= limit);
-    counter.try_update(Ordering::Relaxed, Ordering::Relaxed, one_more).is_ok()
-}
-
-fn leave(counter: &AtomicUsize) {
-    counter.fetch_sub(1, Ordering::Relaxed);
-}
-
 impl Host {
-    /// Compiles a plugin and starts it once. Blocks for as long as that takes, at most
-    /// [`crate::Settings::compile_timeout`]: call it where blocking is fine (`tokio::task::spawn_blocking`).
+    /// Compiles a plugin and starts it once. Blocks for as long as that takes, at most twice
+    /// [`crate::Settings::compile_timeout`] (once to get a turn): call it where blocking is fine (`tokio::task::spawn_blocking`).
     pub fn load(&self, source: PluginSource) -> Result<Plugin, LoadError> {
-        let plugin = source.name.clone();
-        check(self, &source).and_then(|()| compile_in_time(self, source)).map_err(|reason| LoadError { plugin, reason })
+        let (plugin, shared, time) = (source.name.clone(), self.0.clone(), self.0.settings.compile_timeout);
+        let load = || {
+            check(self, &source)?;
+            self.0
+                .compilers
+                .run(time, move || compile(shared, source))
+                .map_err(|unfinished| match unfinished {
+                    Unfinished::Busy => LoadFailure::Busy,
+                    Unfinished::TooSlow => LoadFailure::TooSlow(time),
+                    Unfinished::Failed(reason) => LoadFailure::Compiler(reason),
+                })?
+        };
+        load().map_err(|reason| LoadError { plugin, reason })
     }
 }
 
 fn check(host: &Host, source: &PluginSource) -> Result<(), LoadFailure> {
     let settings = &host.0.settings;
-    let bound = |holds, name, bounds| if holds { Ok(()) } else { Err(LoadFailure::Setting { name, bounds }) };
+    let bound = |holds, name, bounds| {
+        if holds {
+            Ok(())
+        } else {
+            Err(LoadFailure::Setting { name, bounds })
+        }
+    };
     let deadlines = Duration::from_millis(1)..=settings.max_deadline;
-    bound(deadlines.contains(&source.deadline), "deadline", format!("between 1 ms and {:?}", settings.max_deadline))?;
+    bound(
+        deadlines.contains(&source.deadline),
+        "deadline",
+        format!("between 1 ms and {:?}", settings.max_deadline),
+    )?;
     let memories = 64 << 10..=settings.max_memory;
-    bound(memories.contains(&source.memory), "memory", format!("between 65536 and {} bytes", settings.max_memory))?;
-    let sizes = source.config.iter().map(|(name, value)| name.len().saturating_add(value.size()));
+    bound(
+        memories.contains(&source.memory),
+        "memory",
+        format!("between 65536 and {} bytes", settings.max_memory),
+    )?;
+    let sizes = source
+        .config
+        .iter()
+        .map(|(name, value)| name.len().saturating_add(value.size()));
     let size = sizes.fold(0, usize::saturating_add);
-    bound(size <= MAX_CONFIG, "config", format!("at most {MAX_CONFIG} bytes altogether, it is {size}"))?;
+    bound(
+        size <= MAX_CONFIG,
+        "config",
+        format!("at most {MAX_CONFIG} bytes altogether, it is {size}"),
+    )?;
     let (bytes, limit) = (source.wasm.len(), settings.max_component);
     if bytes > limit {
         return Err(LoadFailure::TooLarge { bytes, limit });
@@ -220,48 +169,11 @@ fn check(host: &Host, source: &PluginSource) -> Result<(), LoadFailure> {
     }
 }
 
-/// Stack of a compiling thread: the compiler recurses over what the plugin's author wrote.
-const COMPILER_STACK: usize = 16 << 20;
-
-fn compile_in_time(host: &Host, source: PluginSource) -> Result<Plugin, LoadFailure> {
-    let shared = host.0.clone();
-    if !enter(&shared.compilations, shared.settings.max_compilations) {
-        return Err(LoadFailure::Busy);
-    }
-    let limit = shared.settings.compile_timeout;
-    let compiling = Compiling(shared.clone());
-    let (sender, receiver) = mpsc::channel();
-    let work = move || {
-        let _compiling = compiling;
-        // Nobody listens any more when it took too long.
-        let _ = sender.send(compile(shared, source));
-    };
-    let thread = std::thread::Builder::new().name("signet-compile".into()).stack_size(COMPILER_STACK);
-    let thread = thread.spawn(work).map_err(|error| LoadFailure::Compiler(error.to_string()))?;
-    match receiver.recv_timeout(limit) {
-        Ok(outcome) => outcome,
-        Err(mpsc::RecvTimeoutError::Timeout) => Err(LoadFailure::TooSlow(limit)),
-        Err(mpsc::RecvTimeoutError::Disconnected) => {
-            Err(LoadFailure::Compiler(thread.join().err().map_or("it ended early".into(), |panic| call::message(&*panic))))
-        }
-    }
-}
-
-struct Compiling(Arc<Shared>);
-
-impl Drop for Compiling {
-    fn drop(&mut self) {
-        leave(&self.0.compilations);
-    }
-}
-
 fn compile(shared: Arc<Shared>, source: PluginSource) -> Result<Plugin, LoadFailure> {
     let malformed = |error: wasmtime::Error| LoadFailure::Malformed(format!("{error:#}"));
     let component = Component::from_binary(&shared.engine, &source.wasm).map_err(malformed)?;
-    let kind = component.component_type();
-    let mut imports = kind.imports(&shared.engine).map(|(name, _)| name);
-    if let Some(name) = imports.find(|name| !import::ALLOWED.contains(name)) {
-        return Err(LoadFailure::ForbiddenImport(name.to_owned()));
+    if let Some(name) = forbidden_import(&shared, &component) {
+        return Err(LoadFailure::ForbiddenImport(name));
     }
     let wrong_world = |error: wasmtime::Error| LoadFailure::WrongWorld(format!("{error:#}"));
     let pre = shared.linker.instantiate_pre(&component).map_err(wrong_world)?;
@@ -271,7 +183,11 @@ fn compile(shared: Arc<Shared>, source: PluginSource) -> Result<Plugin, LoadFail
     let plugin = Arc::new(Inner {
         name: source.name,
         digest: Sha256::digest(&source.wasm).into(),
-        config: source.config.into_iter().map(|(name, value)| (name, Arc::new(value))).collect(),
+        config: source
+            .config
+            .into_iter()
+            .map(|(name, value)| (name, Arc::new(value)))
+            .collect(),
         deadline: source.deadline,
         memory: source.memory,
         pre,
@@ -282,6 +198,12 @@ fn compile(shared: Arc<Shared>, source: PluginSource) -> Result<Plugin, LoadFail
     });
     start_once(&plugin)?;
     Ok(Plugin(plugin))
+}
+
+fn forbidden_import(shared: &Shared, component: &Component) -> Option<String> {
+    let kind = component.component_type();
+    let mut imports = kind.imports(&shared.engine).map(|(name, _)| name);
+    imports.find(|name| !import::ALLOWED.contains(name)).map(str::to_owned)
 }
 
 fn start_once(plugin: &Arc<Inner>) -> Result<(), LoadFailure> {

@@ -1,6 +1,7 @@
 //! The engine: which WebAssembly is accepted, how it is compiled, and the pool its instances come from.
 
 use crate::call::State;
+use crate::compile::Compilers;
 use crate::import;
 use crate::limits::{
     FIBER_STACK, GUEST_STACK, MAX_CORE_INSTANCES, MAX_MEMORIES, MAX_TABLE_ELEMENTS, MAX_TABLES, MemoryPool,
@@ -89,13 +90,16 @@ pub(crate) struct Shared {
     pub(crate) lanes: Arc<Semaphore>,
     pub(crate) memory: Arc<MemoryPool>,
     pub(crate) calls: AtomicUsize,
-    pub(crate) compilations: AtomicUsize,
+    pub(crate) compilers: Arc<Compilers>,
     pub(crate) settings: Settings,
 }
 
 impl std::fmt::Debug for Shared {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Shared").field("settings", &self.settings).finish_non_exhaustive()
+        formatter
+            .debug_struct("Shared")
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
     }
 }
 
@@ -122,22 +126,44 @@ impl Host {
             lanes: Arc::new(Semaphore::new(settings.slow_lanes)),
             memory: Arc::new(MemoryPool::new(settings.max_total_memory)),
             calls: AtomicUsize::new(0),
-            compilations: AtomicUsize::new(0),
+            compilers: Compilers::new(settings.max_compilations),
             settings,
         })))
     }
 }
 
 fn check(settings: &Settings) -> Result<(), HostError> {
-    let bound = |holds, name, bounds| if holds { Ok(()) } else { Err(HostError::Setting { name, bounds }) };
-    bound((1..=10_000).contains(&settings.max_calls), "max_calls", "between 1 and 10000")?;
+    let bound = |holds, name, bounds| {
+        if holds {
+            Ok(())
+        } else {
+            Err(HostError::Setting { name, bounds })
+        }
+    };
+    bound(
+        (1..=10_000).contains(&settings.max_calls),
+        "max_calls",
+        "between 1 and 10000",
+    )?;
     bound(settings.max_calls_per_plugin >= 1, "max_calls_per_plugin", "at least 1")?;
-    bound((1..=1024).contains(&settings.slow_lanes), "slow_lanes", "between 1 and 1024")?;
+    bound(
+        (1..=1024).contains(&settings.slow_lanes),
+        "slow_lanes",
+        "between 1 and 1024",
+    )?;
     bound(settings.max_compilations >= 1, "max_compilations", "at least 1")?;
-    bound((1..=1 << 30).contains(&settings.max_memory), "max_memory", "between 1 byte and 1 GiB")?;
+    bound(
+        (1..=1 << 30).contains(&settings.max_memory),
+        "max_memory",
+        "between 1 byte and 1 GiB",
+    )?;
     bound(!settings.max_deadline.is_zero(), "max_deadline", "more than 0")?;
     bound(!settings.compile_timeout.is_zero(), "compile_timeout", "more than 0")?;
-    if cfg!(target_arch = "x86_64") { Ok(()) } else { Err(HostError::Architecture) }
+    if cfg!(target_arch = "x86_64") {
+        Ok(())
+    } else {
+        Err(HostError::Architecture)
+    }
 }
 
 /// What compilers emit for a plain guest. Everything else in WebAssembly is one more thing to get wrong.
@@ -156,8 +182,12 @@ const FEATURES: WasmFeatures = WasmFeatures::MUTABLE_GLOBAL
 
 fn config(settings: &Settings) -> Config {
     let mut config = Config::new();
-    config.wasm_features(WasmFeatures::all(), false).wasm_features(FEATURES, true);
-    config.strategy(Strategy::Cranelift).cranelift_opt_level(OptLevel::Speed);
+    config
+        .wasm_features(WasmFeatures::all(), false)
+        .wasm_features(FEATURES, true);
+    config
+        .strategy(Strategy::Cranelift)
+        .cranelift_opt_level(OptLevel::Speed);
     // One thread a compilation: the other cores are serving requests.
     config.parallel_compilation(false);
     config.epoch_interruption(true).concurrency_support(false);
@@ -169,7 +199,9 @@ fn config(settings: &Settings) -> Config {
 
 fn pool(settings: &Settings) -> PoolingAllocationConfig {
     // Each compilation instantiates once, to see that it can.
-    let slots = settings.max_calls.saturating_add(u32::try_from(settings.max_compilations).unwrap_or(u32::MAX));
+    let slots = settings
+        .max_calls
+        .saturating_add(u32::try_from(settings.max_compilations).unwrap_or(u32::MAX));
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(slots)
         .total_core_instances(slots.saturating_mul(MAX_CORE_INSTANCES))

@@ -64,7 +64,10 @@ impl FailureKind {
 
 impl RuleError {
     pub(crate) fn failed(kind: FailureKind, detail: impl Into<String>) -> RuleError {
-        RuleError::Failed { kind, detail: detail.into() }
+        RuleError::Failed {
+            kind,
+            detail: detail.into(),
+        }
     }
 
     pub(crate) fn bad_output(detail: impl Into<String>) -> RuleError {
@@ -122,8 +125,14 @@ mod tests {
         assert_eq!(kind(Trap::UnreachableCodeReached.into(), false), FailureKind::Trap);
         assert_eq!(kind(Trap::UnreachableCodeReached.into(), true), FailureKind::Memory);
         assert_eq!(kind(wasmtime::Error::new(DeadlineExceeded), true), FailureKind::Timeout);
-        assert_eq!(kind(wasmtime::Error::new(HostCallRefused("x")), false), FailureKind::Trap);
-        assert_eq!(kind(wasmtime::Error::msg("string pointer out of bounds"), false), FailureKind::BadOutput);
+        assert_eq!(
+            kind(wasmtime::Error::new(HostCallRefused("x")), false),
+            FailureKind::Trap
+        );
+        assert_eq!(
+            kind(wasmtime::Error::msg("string pointer out of bounds"), false),
+            FailureKind::BadOutput
+        );
     }
 
     #[test]

@@ -4,6 +4,9 @@
 mod config;
 mod log;
 
+#[cfg(test)]
+pub(crate) use log::Level;
+
 use crate::call::State;
 use crate::failure::HostCallRefused;
 use crate::limits::MAX_HOST_CALLS;

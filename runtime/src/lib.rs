@@ -34,22 +34,25 @@
 )]
 
 mod call;
+mod compile;
 mod component;
 mod engine;
 mod failure;
 mod import;
 mod limits;
 mod metrics;
+mod plugin;
 mod request;
 mod slice;
 mod ticker;
 mod value;
 mod verdict;
 
-pub use component::{LoadError, LoadFailure, Plugin, PluginSource};
+pub use component::{LoadError, LoadFailure, PluginSource};
 pub use engine::{Host, HostError, Settings};
 pub use failure::{FailureKind, RuleError};
 pub use metrics::Metrics;
+pub use plugin::Plugin;
 pub use request::{Argument, ArtifactForm, ArtifactRequest, Caller, Payload, Protocol, Request, TokenRequest};
 pub use value::Value;
 pub use verdict::Verdict;

@@ -42,7 +42,10 @@ pub(crate) struct MemoryPool {
 
 impl MemoryPool {
     pub(crate) fn new(limit: usize) -> MemoryPool {
-        MemoryPool { used: AtomicUsize::new(0), limit }
+        MemoryPool {
+            used: AtomicUsize::new(0),
+            limit,
+        }
     }
 
     fn take(&self, bytes: usize) -> bool {
@@ -66,7 +69,12 @@ pub(crate) struct Budget {
 
 impl Budget {
     pub(crate) fn new(pool: Arc<MemoryPool>, limit: usize) -> Budget {
-        Budget { pool, limit, used: 0, denied: false }
+        Budget {
+            pool,
+            limit,
+            used: 0,
+            denied: false,
+        }
     }
 
     /// Whether the guest ever asked for more than it may have.
@@ -110,10 +118,16 @@ mod tests {
         let pool = Arc::new(MemoryPool::new(1000));
         let mut budget = Budget::new(pool.clone(), 600);
         assert!(budget.memory_growing(0, 400, None).unwrap());
-        assert!(!budget.memory_growing(0, 300, None).unwrap(), "a second memory over the plugin's limit");
+        assert!(
+            !budget.memory_growing(0, 300, None).unwrap(),
+            "a second memory over the plugin's limit"
+        );
         assert!(budget.denied());
         let mut other = Budget::new(pool.clone(), 800);
-        assert!(!other.memory_growing(0, 700, None).unwrap(), "more than the pool has left");
+        assert!(
+            !other.memory_growing(0, 700, None).unwrap(),
+            "more than the pool has left"
+        );
         assert!(other.memory_growing(0, 600, None).unwrap());
         drop(budget);
         drop(other);

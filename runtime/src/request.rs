@@ -189,6 +189,9 @@ mod tests {
 
     #[test]
     fn a_number_beyond_64_bits_signed_keeps_its_digits() {
-        assert_eq!(Argument::from_json(&json!(u64::MAX)), Argument::Json("18446744073709551615".into()));
+        assert_eq!(
+            Argument::from_json(&json!(u64::MAX)),
+            Argument::Json("18446744073709551615".into())
+        );
     }
 }

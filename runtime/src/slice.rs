@@ -34,7 +34,12 @@ struct Lane(Mutex<(Instant, Option<OwnedSemaphorePermit>)>);
 
 impl Clock {
     pub(crate) fn start(deadline: Duration) -> Clock {
-        Clock { spent: Duration::ZERO, deadline, resumed: Instant::now(), lane: None }
+        Clock {
+            spent: Duration::ZERO,
+            deadline,
+            resumed: Instant::now(),
+            lane: None,
+        }
     }
 
     fn stop(&mut self, now: Instant) -> Result<(), DeadlineExceeded> {
@@ -43,9 +48,15 @@ impl Clock {
             self.resumed = held.0;
             held.1 = None;
         }
-        let slice = now.saturating_duration_since(self.resumed).clamp(Duration::from_micros(1), MOST.max(TICK));
+        let slice = now
+            .saturating_duration_since(self.resumed)
+            .clamp(Duration::from_micros(1), MOST.max(TICK));
         self.spent = self.spent.saturating_add(slice);
-        if self.spent >= self.deadline { Err(DeadlineExceeded) } else { Ok(()) }
+        if self.spent >= self.deadline {
+            Err(DeadlineExceeded)
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -56,8 +67,15 @@ pub(crate) fn expired(mut context: StoreContextMut<'_, State>) -> wasmtime::Resu
     state.clock.stop(now)?;
     count(&state.plugin.metrics.yielded);
     let lanes = state.plugin.shared.lanes.clone();
-    let lane = state.clock.lane.get_or_insert_with(|| Arc::new(Lane(Mutex::new((now, None))))).clone();
-    Ok(UpdateDeadline::YieldCustom(NEXT_SLICE, Box::pin(next_slice(lanes, lane))))
+    let lane = state
+        .clock
+        .lane
+        .get_or_insert_with(|| Arc::new(Lane(Mutex::new((now, None)))))
+        .clone();
+    Ok(UpdateDeadline::YieldCustom(
+        NEXT_SLICE,
+        Box::pin(next_slice(lanes, lane)),
+    ))
 }
 
 async fn next_slice(lanes: Arc<Semaphore>, lane: Arc<Lane>) {

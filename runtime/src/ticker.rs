@@ -36,8 +36,13 @@ impl Ticker {
     pub(crate) fn start(engine: &Engine) -> io::Result<Ticker> {
         let shared = Arc::new(Shared::default());
         let (weak, inner) = (engine.weak(), shared.clone());
-        let handle = std::thread::Builder::new().name("signet-epoch".into()).spawn(move || tick(&weak, &inner))?;
-        Ok(Ticker { shared, thread: handle.thread().clone() })
+        let handle = std::thread::Builder::new()
+            .name("signet-epoch".into())
+            .spawn(move || tick(&weak, &inner))?;
+        Ok(Ticker {
+            shared,
+            thread: handle.thread().clone(),
+        })
     }
 
     pub(crate) fn running(&self) -> Running<'_> {
@@ -71,7 +76,11 @@ fn tick(engine: &EngineWeak, shared: &Shared) {
         engine.increment_epoch();
         drop(engine);
         let begun = shared.begun.load(SeqCst);
-        idle = if begun == seen && shared.running.load(SeqCst) == 0 { idle.saturating_add(1) } else { 0 };
+        idle = if begun == seen && shared.running.load(SeqCst) == 0 {
+            idle.saturating_add(1)
+        } else {
+            0
+        };
         seen = begun;
         if idle >= IDLE_TICKS {
             park(shared, begun);
@@ -105,7 +114,8 @@ mod tests {
 
     #[test]
     fn it_parks_while_idle_and_wakes_for_a_call() {
-        let ticker = Ticker::start(&Engine::default()).unwrap();
+        let engine = Engine::default();
+        let ticker = Ticker::start(&engine).unwrap();
         wait_until("parks", || ticker.shared.parked.load(SeqCst));
         for _ in 0..3 {
             let running = ticker.running();

@@ -47,7 +47,9 @@ impl Value {
         match self {
             Value::Text(text) | Value::Json(text) => text.len(),
             Value::Int(_) | Value::Float(_) | Value::Bool(_) => 8,
-            Value::Texts(texts) => texts.iter().fold(0, |sum: usize, text| sum.saturating_add(text.len()).saturating_add(8)),
+            Value::Texts(texts) => texts
+                .iter()
+                .fold(0, |sum: usize, text| sum.saturating_add(text.len()).saturating_add(8)),
         }
     }
 }

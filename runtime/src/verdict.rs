@@ -16,13 +16,13 @@ pub struct Verdict {
 }
 
 /// Most claims one plugin may add.
-pub const MAX_CLAIMS: usize = 32;
+const MAX_CLAIMS: usize = 32;
 /// Longest name of a claim, in bytes.
-pub const MAX_CLAIM_NAME: usize = 128;
+const MAX_CLAIM_NAME: usize = 128;
 /// Longest code of a refusal, in bytes.
-pub const MAX_CODE: usize = 64;
+const MAX_CODE: usize = 64;
 /// Longest message of a refusal, in bytes.
-pub const MAX_MESSAGE: usize = 512;
+const MAX_MESSAGE: usize = 512;
 
 /// The WIT type `verdict`.
 #[derive(Debug, ComponentType, Lift)]
@@ -57,12 +57,17 @@ fn check_verdict(raw: RawVerdict, token: bool) -> Result<Verdict, RuleError> {
         return Err(RuleError::bad_output("claims for an artifact, which has none"));
     }
     if raw.claims.len() > MAX_CLAIMS {
-        return Err(RuleError::bad_output(format!("{} claims, more than {MAX_CLAIMS}", raw.claims.len())));
+        return Err(RuleError::bad_output(format!(
+            "{} claims, more than {MAX_CLAIMS}",
+            raw.claims.len()
+        )));
     }
     let mut names = BTreeSet::new();
     for (name, _) in &raw.claims {
         if name.is_empty() || name.len() > MAX_CLAIM_NAME || name.chars().any(char::is_control) {
-            return Err(RuleError::bad_output(format!("a claim's name must be 1 to {MAX_CLAIM_NAME} printable bytes")));
+            return Err(RuleError::bad_output(format!(
+                "a claim's name must be 1 to {MAX_CLAIM_NAME} printable bytes"
+            )));
         }
         if !names.insert(name.as_str()) {
             return Err(RuleError::bad_output(format!("claim `{name}` twice")));
@@ -75,18 +80,28 @@ fn check_verdict(raw: RawVerdict, token: bool) -> Result<Verdict, RuleError> {
             Err(reason) => return Err(RuleError::bad_output(format!("claim `{name}`: {reason}"))),
         }
     }
-    Ok(Verdict { lifetime_cap: raw.lifetime_cap, claims })
+    Ok(Verdict {
+        lifetime_cap: raw.lifetime_cap,
+        claims,
+    })
 }
 
 fn check_refusal(raw: RawRefusal) -> RuleError {
     let word = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
     if raw.code.is_empty() || raw.code.len() > MAX_CODE || !raw.code.bytes().all(word) {
-        return RuleError::bad_output(format!("a refusal's code must be 1 to {MAX_CODE} of `a`–`z`, `0`–`9` and `_`"));
+        return RuleError::bad_output(format!(
+            "a refusal's code must be 1 to {MAX_CODE} of `a`–`z`, `0`–`9` and `_`"
+        ));
     }
     if raw.message.len() > MAX_MESSAGE || raw.message.chars().any(char::is_control) {
-        return RuleError::bad_output(format!("a refusal's message must be one line of at most {MAX_MESSAGE} bytes"));
+        return RuleError::bad_output(format!(
+            "a refusal's message must be one line of at most {MAX_MESSAGE} bytes"
+        ));
     }
-    RuleError::Refused { code: raw.code, message: raw.message }
+    RuleError::Refused {
+        code: raw.code,
+        message: raw.message,
+    }
 }
 
 #[cfg(test)]
@@ -96,28 +111,49 @@ mod tests {
     use serde_json::json;
 
     fn verdict(lifetime_cap: Option<u32>, claims: &[(&str, Value)]) -> Result<RawVerdict, RawRefusal> {
-        let claims = claims.iter().map(|(name, value)| (name.to_string(), value.clone())).collect();
+        let claims = claims
+            .iter()
+            .map(|(name, value)| (name.to_string(), value.clone()))
+            .collect();
         Ok(RawVerdict { lifetime_cap, claims })
     }
 
     fn refusal(code: &str, message: &str) -> Result<RawVerdict, RawRefusal> {
-        Err(RawRefusal { code: code.into(), message: message.into() })
+        Err(RawRefusal {
+            code: code.into(),
+            message: message.into(),
+        })
     }
 
     fn is_bad(answer: Result<RawVerdict, RawRefusal>, token: bool) -> bool {
-        matches!(check(answer, token), Err(RuleError::Failed { kind: FailureKind::BadOutput, .. }))
+        matches!(
+            check(answer, token),
+            Err(RuleError::Failed {
+                kind: FailureKind::BadOutput,
+                ..
+            })
+        )
     }
 
     #[test]
     fn a_verdict_becomes_json() {
         let answer = check(verdict(Some(60), &[("plan", Value::Text("free".into()))]), true);
-        assert_eq!(answer, Ok(Verdict { lifetime_cap: Some(60), claims: vec![("plan".into(), json!("free"))] }));
+        assert_eq!(
+            answer,
+            Ok(Verdict {
+                lifetime_cap: Some(60),
+                claims: vec![("plan".into(), json!("free"))]
+            })
+        );
         assert_eq!(check(verdict(None, &[]), false), Ok(Verdict::default()));
     }
 
     #[test]
     fn a_refusal_keeps_its_code() {
-        let expected = RuleError::Refused { code: "no_role".into(), message: "not yours".into() };
+        let expected = RuleError::Refused {
+            code: "no_role".into(),
+            message: "not yours".into(),
+        };
         assert_eq!(check(refusal("no_role", "not yours"), true), Err(expected));
     }
 
@@ -130,14 +166,23 @@ mod tests {
         assert!(is_bad(verdict(None, &[("a\n", one.clone())]), true));
         assert!(is_bad(verdict(None, &[(&"n".repeat(129), one.clone())]), true));
         assert!(is_bad(verdict(None, &[("a", one.clone()), ("a", one.clone())]), true));
-        assert!(is_bad(verdict(None, &[("a", one.clone())]), false), "claims for an artifact");
+        assert!(
+            is_bad(verdict(None, &[("a", one.clone())]), false),
+            "claims for an artifact"
+        );
         assert!(is_bad(verdict(None, &[("a", Value::Float(f64::NAN))]), true));
         assert!(is_bad(verdict(None, &[("a", Value::Json("nope".into()))]), true));
         let names: Vec<String> = (0..33).map(|n| n.to_string()).collect();
         let many: Vec<(&str, Value)> = names.iter().map(|name| (name.as_str(), one.clone())).collect();
         assert!(is_bad(verdict(None, &many), true));
         assert!(!is_bad(verdict(None, &many[..32]), true));
-        for (code, message) in [("", "m"), ("Role", "m"), ("a-b", "m"), (&"c".repeat(65), "m"), ("c", "two\nlines")] {
+        for (code, message) in [
+            ("", "m"),
+            ("Role", "m"),
+            ("a-b", "m"),
+            (&"c".repeat(65), "m"),
+            ("c", "two\nlines"),
+        ] {
             assert!(is_bad(refusal(code, message), true), "{code} {message}");
         }
         assert!(is_bad(refusal("c", &"m".repeat(513)), true));

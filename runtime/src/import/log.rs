@@ -11,8 +11,9 @@ pub(super) const INSTANCE: &str = "signet:rule/log@1.0.0";
 
 #[derive(Debug, Clone, Copy, ComponentType, Lift)]
 #[component(enum)]
+#[allow(dead_code, reason = "the derived lifting makes them from their numbers")]
 #[repr(u8)]
-enum Level {
+pub(crate) enum Level {
     #[component(name = "trace")]
     Trace,
     #[component(name = "debug")]

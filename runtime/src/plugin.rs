@@ -1,0 +1,108 @@
+//! A loaded plugin, and how many calls of it may run at once.
+
+use crate::call::{self, State};
+use crate::engine::Shared;
+use crate::failure::{FailureKind, RuleError};
+use crate::metrics::{Metrics, count};
+use crate::request::Request;
+use crate::value::Value;
+use crate::verdict::Verdict;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+use wasmtime::component::{ComponentExportIndex, InstancePre};
+
+/// A plugin that is ready to be called. Cheap to clone; safe to call from many tasks at once.
+#[derive(Debug, Clone)]
+pub struct Plugin(pub(crate) Arc<Inner>);
+
+pub(crate) struct Inner {
+    pub(crate) name: String,
+    pub(crate) digest: [u8; 32],
+    pub(crate) config: BTreeMap<String, Arc<Value>>,
+    pub(crate) deadline: Duration,
+    pub(crate) memory: usize,
+    pub(crate) pre: InstancePre<State>,
+    pub(crate) evaluate: ComponentExportIndex,
+    pub(crate) metrics: Metrics,
+    pub(crate) calls: AtomicUsize,
+    pub(crate) shared: Arc<Shared>,
+}
+
+impl std::fmt::Debug for Inner {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Plugin")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Plugin {
+    /// The plugin's name in the bundle.
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// SHA-256 of the component's bytes.
+    pub fn digest(&self) -> &[u8; 32] {
+        &self.0.digest
+    }
+
+    /// What its calls came to.
+    pub fn metrics(&self) -> &Metrics {
+        &self.0.metrics
+    }
+
+    /// Asks the plugin about one request, in a fresh instance. A refusal and a failure of the plugin both deny.
+    /// The future is `Send`, needs no particular runtime, and may be dropped at any point.
+    pub async fn evaluate(&self, request: &Request<'_>) -> Result<Verdict, RuleError> {
+        let (inner, started) = (&self.0, Instant::now());
+        count(&inner.metrics.started);
+        let outcome = match Slot::take(inner) {
+            Some(_slot) => {
+                let _running = inner.shared.ticker.running();
+                call::guarded(call::call(inner, request)).await
+            }
+            None => Err(RuleError::failed(FailureKind::Busy, "as many calls are running as may")),
+        };
+        inner.metrics.ended(&outcome, started.elapsed());
+        outcome
+    }
+}
+
+/// One of the calls that may run at once, of this plugin and of all.
+struct Slot<'a>(&'a Inner);
+
+impl Slot<'_> {
+    fn take(plugin: &Inner) -> Option<Slot<'_>> {
+        let settings = &plugin.shared.settings;
+        if !enter(&plugin.calls, settings.max_calls_per_plugin as usize) {
+            return None;
+        }
+        if !enter(&plugin.shared.calls, settings.max_calls as usize) {
+            leave(&plugin.calls);
+            return None;
+        }
+        Some(Slot(plugin))
+    }
+}
+
+impl Drop for Slot<'_> {
+    fn drop(&mut self) {
+        leave(&self.0.calls);
+        leave(&self.0.shared.calls);
+    }
+}
+
+fn enter(counter: &AtomicUsize, limit: usize) -> bool {
+    let one_more = |used: usize| used.checked_add(1).filter(|sum| *sum <= limit);
+    counter
+        .try_update(Ordering::Relaxed, Ordering::Relaxed, one_more)
+        .is_ok()
+}
+
+fn leave(counter: &AtomicUsize) {
+    counter.fetch_sub(1, Ordering::Relaxed);
+}

@@ -1,0 +1,6 @@
+;; expect: bad_output
+;; Every allocation is at an odd address.
+(core module $memory
+  (memory (export "memory") 2)
+  (func (export "realloc") (param i32 i32 i32 i32) (result i32)
+    (i32.const 65537)))

@@ -1,0 +1,9 @@
+;; expect: bad_output
+;; A surrogate half, encoded as if it were a character.
+(core module $rule
+  (import "host" "memory" (memory 1))
+  (data (i32.const 1036) "\00\08\00\00\01\00\00\00")
+  (data (i32.const 2048) "\00\10\00\00\01\00\00\00" "\00\00\00\00\00\00\00\00" "\00\20\00\00\03\00\00\00")
+  (data (i32.const 4096) "a")
+  (data (i32.const 8192) "\ed\a0\80")
+  (func (export "evaluate") (param i32) (result i32) (i32.const 1024)))

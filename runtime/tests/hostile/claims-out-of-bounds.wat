@@ -1,0 +1,6 @@
+;; expect: bad_output
+;; A list that begins beyond memory.
+(core module $rule
+  (import "host" "memory" (memory 1))
+  (data (i32.const 1036) "\00\00\00\70\01\00\00\00")
+  (func (export "evaluate") (param i32) (result i32) (i32.const 1024)))

@@ -1,0 +1,2 @@
+;; expect: load: it exports no function `evaluate`
+(component)

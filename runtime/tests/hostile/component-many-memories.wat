@@ -1,0 +1,5 @@
+;; expect: load:
+;; Three memories, where two are allowed.
+(component
+  (core module $m (memory 1))
+  (core instance (instantiate $m)) (core instance (instantiate $m)) (core instance (instantiate $m)))

@@ -1,0 +1,3 @@
+;; expect: load: does not implement the world
+(component
+  (import "signet:rule/types@1.0.0" (instance (export "exec" (func (param "command" string))))))

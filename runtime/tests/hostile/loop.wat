@@ -1,0 +1,3 @@
+;; expect: timeout
+(core module $rule
+  (func (export "evaluate") (param i32) (result i32) (loop $again (br $again)) unreachable))

@@ -1,0 +1,6 @@
+;; expect: bad_output
+;; A lifetime cap of 0.
+(core module $rule
+  (import "host" "memory" (memory 1))
+  (data (i32.const 1028) "\01")
+  (func (export "evaluate") (param i32) (result i32) (i32.const 1024)))
