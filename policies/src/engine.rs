@@ -6,8 +6,16 @@ mod context;
 mod decision;
 mod entities;
 mod facts;
+mod principals;
 mod question;
 mod slice;
+mod split;
+mod standing;
+
+#[cfg(test)]
+mod cost_tests;
+#[cfg(test)]
+pub(crate) mod sample;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,6 +26,7 @@ pub use decision::{Considered, Denial, DenialCode};
 pub use facts::{
     AdminResource, Attribute, CallerFacts, DelegationMode, EdgeFacts, KeyFacts, OperatorFacts, Principal, RequestFacts,
 };
+pub use principals::Principals;
 pub(crate) use question::Question;
 
 use crate::bundle::Bundle;
@@ -25,7 +34,7 @@ use crate::intent::Intent;
 use crate::permit::Permit;
 use crate::profile::{Kind, Profile};
 use crate::schema::TYPES;
-use decision::{Index, decide};
+use decision::Index;
 use slice::{Scope, Slice};
 
 /// One bundle's policies, ready to be asked. Immutable; share it in an `Arc` and replace it whole.
@@ -70,31 +79,32 @@ impl Engine {
     pub fn new(bundle: &Bundle) -> Result<Self, Vec<PolicyError>> {
         let compiled = compile::compile(&bundle.policies)?;
         let policies = &compiled.policies;
-        let of_profile = |profile: &Arc<Profile>| {
+        let slice =
+            |action: &str, scope: Scope<'_>| Slice::new(action, scope, policies).map_err(|e| vec![fault(e, "")]);
+        let mut engine = Self {
+            profiles: HashMap::new(),
+            delegate: slice("Delegate", Scope::Action(&TYPES.edge))?,
+            admin: HashMap::new(),
+            index: compiled.index,
+            warnings: compiled.warnings,
+        };
+        for profile in &bundle.profiles {
             let action = match profile.kind() {
                 Kind::Token => "Mint",
                 Kind::Artifact => "SignArtifact",
             };
             let slices = ProfileSlices {
                 profile: Arc::clone(profile),
-                sign: Slice::new(action, Scope::Profile(profile), policies),
-                verify: Slice::new("Verify", Scope::Profile(profile), policies),
+                sign: slice(action, Scope::Profile(profile))?,
+                verify: slice("Verify", Scope::Profile(profile))?,
             };
-            (profile.name.clone(), slices)
-        };
-        let of_action = |action: AdminAction| {
-            (
-                action,
-                Slice::new(action.as_str(), Scope::Action(&TYPES.operator), policies),
-            )
-        };
-        let engine = Self {
-            profiles: bundle.profiles.iter().map(of_profile).collect(),
-            delegate: Slice::new("Delegate", Scope::Action(&TYPES.edge), policies),
-            admin: AdminAction::ALL.into_iter().map(of_action).collect(),
-            index: compiled.index,
-            warnings: compiled.warnings,
-        };
+            engine.profiles.insert(profile.name.clone(), slices);
+        }
+        for action in AdminAction::ALL {
+            engine
+                .admin
+                .insert(action, slice(action.as_str(), Scope::Action(&TYPES.operator))?);
+        }
         engine.refuse_lockout()?;
         Ok(engine)
     }
@@ -124,8 +134,8 @@ impl Engine {
         key: &KeyFacts,
         intent: Intent,
     ) -> Result<Permit, Denial> {
-        let question = self.question(principal, facts, &profile, key, &intent)?;
-        let policies = decide(&self.index, &question)?;
+        let question = self.question(principal, facts, &profile, key, &intent, false)?;
+        let policies = question.decide(&self.index)?;
         Ok(Permit::new(intent, profile, key.id().to_owned(), policies))
     }
 
@@ -142,7 +152,7 @@ impl Engine {
     ) -> Result<Allowed, Denial> {
         let question = self.delegate_question(edge, key, mode, now)?;
         Ok(Allowed {
-            policies: decide(&self.index, &question)?,
+            policies: question.decide(&self.index)?,
         })
     }
 
@@ -159,16 +169,21 @@ impl Engine {
     ) -> Result<Allowed, Denial> {
         let question = self.admin_question(operator, action, resource, now)?;
         Ok(Allowed {
-            policies: decide(&self.index, &question)?,
+            policies: question.decide(&self.index)?,
         })
     }
 
-    pub(crate) fn decide(&self, question: &question::Question<'_>) -> Result<Vec<Arc<str>>, Denial> {
-        decide(&self.index, question)
+    pub(crate) fn decide(&self, question: &Question<'_>) -> Result<Vec<Arc<str>>, Denial> {
+        question.decide(&self.index)
     }
 
-    pub(crate) fn consider(&self, question: &question::Question<'_>) -> Vec<Considered> {
-        decision::consider(&self.index, question)
+    pub(crate) fn consider(&self, question: &Question<'_>) -> Vec<Considered> {
+        question.consider(&self.index)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn decide_whole(&self, question: &Question<'_>) -> Result<Vec<Arc<str>>, Denial> {
+        question.decide_whole(&self.index)
     }
 
     /// A bundle that nobody could replace any more is refused.
@@ -181,12 +196,19 @@ impl Engine {
         let Err(denial) = self.authorize_admin(&root, AdminAction::ApplyBundle, AdminResource::Authority, 0) else {
             return Ok(());
         };
-        Err(vec![PolicyError {
-            file: "policies".to_owned(),
-            line: 1,
-            column: 1,
-            message: format!("nobody could replace these policies: the operator `root` is {denial}"),
-            hint: "restrict the forbid to `principal is Caller`, or to the actions it is meant for".to_owned(),
-        }])
+        let message = format!("nobody could replace these policies: the operator `root` is {denial}");
+        let hint = "restrict the forbid to `principal is Caller`, or to the actions it is meant for";
+        Err(vec![fault(message, hint)])
+    }
+}
+
+/// A fault of the policies as a whole.
+fn fault(message: String, hint: &str) -> PolicyError {
+    PolicyError {
+        file: "policies".to_owned(),
+        line: 1,
+        column: 1,
+        message,
+        hint: hint.to_owned(),
     }
 }

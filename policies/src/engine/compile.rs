@@ -9,7 +9,7 @@ use miette::Diagnostic;
 
 use super::decision::{Index, Meta};
 use crate::bundle::{PolicyFile, position};
-use crate::schema::{BUILTIN, BUILTIN_PREFIX, PARSED, REFERENCE};
+use crate::schema::{BUILTIN, BUILTIN_PREFIX, PARSED, REFERENCE, TYPES};
 
 /// Most policies of one bundle.
 pub const MAX_POLICIES: usize = 10_000;
@@ -112,6 +112,15 @@ impl Source<'_> {
             let Some((id, policy)) = self.named(number, policy) else {
                 continue;
             };
+            if policy
+                .entity_literals()
+                .iter()
+                .any(|literal| *literal.type_name() == TYPES.claims)
+            {
+                let at = self.find_text("Claims::");
+                self.errors
+                    .push(self.error_at(at, "an entity of type `Claims` is named", "write context.claims"));
+            }
             let reason = policy
                 .annotation("reason")
                 .filter(|_| policy.effect() == Effect::Forbid)
@@ -158,10 +167,12 @@ impl Source<'_> {
 
     fn validate(&mut self, own: &PolicySet, compiled: &mut Compiled) {
         let result = Validator::new(PARSED.clone()).validate(own, ValidationMode::Strict);
-        let found: Vec<_> = result
+        let mut found: Vec<_> = result
             .validation_errors()
             .map(|e| self.located(e, Some(e.policy_id())))
             .collect();
+        found.sort_by(|a, b| (a.line, a.column, &a.message).cmp(&(b.line, b.column, &b.message)));
+        found.dedup();
         self.errors.extend(found);
         compiled.warnings.extend(
             result

@@ -32,6 +32,14 @@ impl Needs {
         }
     }
 
+    /// Adds what `other` reads.
+    pub(super) fn join(&mut self, other: &Self) {
+        match (&mut *self, other) {
+            (Self::Members(ours), Self::Members(theirs)) => ours.extend(theirs.iter().cloned()),
+            _ => *self = Self::All,
+        }
+    }
+
     pub(super) fn has(&self, member: &str) -> bool {
         match self {
             Self::All => true,

@@ -4,9 +4,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
-use cedar_policy::{Authorizer, Decision, Effect, PolicyId, PolicySet, Request};
-
-use super::question::Question;
+use cedar_policy::{AuthorizationError, Authorizer, Decision, Entities, Policy, PolicyId, PolicySet, Request};
 
 /// Why a request is denied. Display is safe to send to the caller; `detail` is for the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,7 +77,7 @@ impl Denial {
 #[derive(Debug, Default)]
 pub(super) struct Index(pub(super) HashMap<PolicyId, Meta>);
 
-/// A policy's public id, where it stands, and what to tell a caller whom it forbids.
+/// A policy's public id, and what to tell a caller whom it forbids.
 #[derive(Clone, Debug)]
 pub(super) struct Meta {
     pub(super) id: Arc<str>,
@@ -87,73 +85,96 @@ pub(super) struct Meta {
 }
 
 impl Index {
+    fn id(&self, id: &PolicyId) -> Arc<str> {
+        self.0
+            .get(id)
+            .map_or_else(|| Arc::from(id.to_string()), |meta| Arc::clone(&meta.id))
+    }
+
     fn ids<'a>(&self, ids: impl Iterator<Item = &'a PolicyId>) -> Vec<Arc<str>> {
-        let mut named: Vec<Arc<str>> = ids
-            .map(|id| {
-                self.0
-                    .get(id)
-                    .map_or_else(|| Arc::from(id.to_string()), |meta| Arc::clone(&meta.id))
-            })
-            .collect();
+        let mut named: Vec<Arc<str>> = ids.map(|id| self.id(id)).collect();
         named.sort_unstable();
         named
     }
 
-    fn reason<'a>(&self, ids: impl Iterator<Item = &'a PolicyId>) -> Option<String> {
-        ids.filter_map(|id| self.0.get(id))
-            .filter_map(|meta| Some((&meta.id, meta.reason.as_ref()?)))
-            .min()
-            .map(|(_, r)| r.clone())
+    fn reason(&self, ids: &[PolicyId]) -> Option<String> {
+        let reasons = ids
+            .iter()
+            .filter_map(|id| self.0.get(id))
+            .filter_map(|meta| Some((&meta.id, meta.reason.as_ref()?)));
+        reasons.min().map(|(_, reason)| reason.clone())
     }
 }
 
-/// Asks Cedar, and answers the ids of the policies that permit.
-pub(super) fn decide(index: &Index, question: &Question<'_>) -> Result<Vec<Arc<str>>, Denial> {
-    let Question {
-        slice,
-        request,
-        entities,
-    } = question;
-    let response = Authorizer::new().is_authorized(request, &slice.policies, entities);
-    let diagnostics = response.diagnostics();
-    let failed: Vec<&PolicyId> = diagnostics.errors().map(policy_of).collect();
-    if !failed.is_empty() {
-        let detail = diagnostics
+/// Which policies of a set matched, and which failed.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Matched {
+    pub(super) permits: Vec<PolicyId>,
+    pub(super) forbids: Vec<PolicyId>,
+    pub(super) errors: Vec<(PolicyId, String)>,
+}
+
+impl Matched {
+    /// Asks Cedar. Where a forbid matched, Cedar names no permits; they no longer matter.
+    pub(super) fn of(policies: &PolicySet, request: &Request, entities: &Entities) -> Self {
+        let response = Authorizer::new().is_authorized(request, policies, entities);
+        let diagnostics = response.diagnostics();
+        let reason = diagnostics.reason().cloned().collect();
+        let errors = diagnostics
             .errors()
-            .map(ToString::to_string)
-            .collect::<Vec<_>>()
-            .join("; ");
-        let policies = index.ids(failed.into_iter());
-        return Err(Denial {
-            code: DenialCode::PolicyError,
-            policies,
-            reason: None,
-            detail,
-        });
+            .map(|error| (policy_of(error).clone(), error.to_string()))
+            .collect();
+        match response.decision() {
+            Decision::Allow => Self {
+                permits: reason,
+                forbids: Vec::new(),
+                errors,
+            },
+            Decision::Deny => Self {
+                permits: Vec::new(),
+                forbids: reason,
+                errors,
+            },
+        }
     }
-    let policies = index.ids(diagnostics.reason());
-    match response.decision() {
-        Decision::Allow if !policies.is_empty() => Ok(policies),
-        _ if policies.is_empty() => Err(Denial {
-            code: DenialCode::NoPermit,
-            policies,
-            reason: None,
-            detail: format!(
-                "none of {} policies permits {}",
-                slice.policies.num_of_policies(),
-                summary(request)
-            ),
-        }),
-        _ => Err(Denial {
-            code: DenialCode::PolicyDenied,
-            policies,
-            reason: index.reason(diagnostics.reason()),
-            detail: format!("forbidden: {}", summary(request)),
-        }),
+
+    /// The decision over what this and `other` matched.
+    pub(super) fn conclude(&self, other: &Self, index: &Index, request: &Request) -> Result<Vec<Arc<str>>, Denial> {
+        let both = |ours: &[PolicyId], theirs: &[PolicyId]| index.ids(ours.iter().chain(theirs));
+        if !(self.errors.is_empty() && other.errors.is_empty()) {
+            let errors = || self.errors.iter().chain(&other.errors);
+            return Err(Denial {
+                code: DenialCode::PolicyError,
+                policies: index.ids(errors().map(|(id, _)| id)),
+                reason: None,
+                detail: errors().map(|(_, error)| error.as_str()).collect::<Vec<_>>().join("; "),
+            });
+        }
+        let forbids = both(&self.forbids, &other.forbids);
+        if !forbids.is_empty() {
+            let all: Vec<PolicyId> = self.forbids.iter().chain(&other.forbids).cloned().collect();
+            return Err(Denial {
+                code: DenialCode::PolicyDenied,
+                policies: forbids,
+                reason: index.reason(&all),
+                detail: format!("forbidden: {}", summary(request)),
+            });
+        }
+        let permits = both(&self.permits, &other.permits);
+        if permits.is_empty() {
+            let detail = format!("no permit matches: {}", summary(request));
+            return Err(Denial {
+                code: DenialCode::NoPermit,
+                policies: permits,
+                reason: None,
+                detail,
+            });
+        }
+        Ok(permits)
     }
 }
 
-/// What one policy of a slice said.
+/// What one policy said.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Considered {
     /// The policy's id.
@@ -164,36 +185,35 @@ pub struct Considered {
     pub applies: Result<bool, String>,
 }
 
-/// Asks each policy of the question's slice by itself, in the order of their ids. For people, not for requests.
-pub(super) fn consider(index: &Index, question: &Question<'_>) -> Vec<Considered> {
-    let ask = |policy: &cedar_policy::Policy| {
-        let id = index
-            .0
-            .get(policy.id())
-            .map_or_else(|| Arc::from(policy.id().to_string()), |meta| Arc::clone(&meta.id));
+/// Asks each policy by itself, in the order of their ids. For people, not for requests.
+pub(super) fn consider(index: &Index, policies: &PolicySet, request: &Request, entities: &Entities) -> Vec<Considered> {
+    let ask = |policy: &Policy| {
+        let alone = PolicySet::from_policies([policy.clone()]).map_err(|error| error.to_string());
+        let applies = alone.and_then(|alone| {
+            let matched = Matched::of(&alone, request, entities);
+            match matched.errors.into_iter().next() {
+                Some((_, error)) => Err(error),
+                None => Ok(!(matched.permits.is_empty() && matched.forbids.is_empty())),
+            }
+        });
         let effect = match policy.effect() {
-            Effect::Permit => "permit",
-            Effect::Forbid => "forbid",
+            cedar_policy::Effect::Permit => "permit",
+            cedar_policy::Effect::Forbid => "forbid",
         };
-        let applies = PolicySet::from_policies([policy.clone()])
-            .map_err(|error| error.to_string())
-            .and_then(|alone| {
-                let response = Authorizer::new().is_authorized(&question.request, &alone, &question.entities);
-                match response.diagnostics().errors().next() {
-                    Some(error) => Err(error.to_string()),
-                    None => Ok(response.diagnostics().reason().next().is_some()),
-                }
-            });
-        Considered { id, effect, applies }
+        Considered {
+            id: index.id(policy.id()),
+            effect,
+            applies,
+        }
     };
-    let mut considered: Vec<Considered> = question.slice.policies.policies().map(ask).collect();
+    let mut considered: Vec<Considered> = policies.policies().map(ask).collect();
     considered.sort_by(|a, b| a.id.cmp(&b.id));
     considered
 }
 
-fn policy_of(error: &cedar_policy::AuthorizationError) -> &PolicyId {
+fn policy_of(error: &AuthorizationError) -> &PolicyId {
     match error {
-        cedar_policy::AuthorizationError::PolicyEvaluationError(error) => error.policy_id(),
+        AuthorizationError::PolicyEvaluationError(error) => error.policy_id(),
     }
 }
 

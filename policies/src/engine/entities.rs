@@ -1,7 +1,6 @@
 //! Building Cedar entities from facts, and keeping the ones that do not change from request to request.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
 
 use cedar_policy::{Entities, Entity, EntityUid, RestrictedExpression as Value};
 use serde_json::Value as Json;
@@ -12,30 +11,6 @@ use crate::schema::{TYPED_ATTRIBUTES, TYPES, Typed, uid};
 
 /// The tag that puts a key into a ring.
 const RING_TAG: &str = "ring";
-
-/// Most joined sets that a principal keeps.
-const MAX_JOINED: usize = 8;
-
-/// Entities of a principal joined with those of a profile and key, by the stamps of the slice and the key.
-#[derive(Debug, Default)]
-pub(super) struct Joined(Mutex<Vec<((u64, u64), Arc<Entities>)>>);
-
-impl Joined {
-    pub(super) fn get(&self, stamps: (u64, u64)) -> Option<Arc<Entities>> {
-        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.iter()
-            .find(|(have, _)| *have == stamps)
-            .map(|(_, entities)| Arc::clone(entities))
-    }
-
-    pub(super) fn put(&self, stamps: (u64, u64), entities: &Arc<Entities>) {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.len() >= MAX_JOINED {
-            kept.remove(0);
-        }
-        kept.push((stamps, Arc::clone(entities)));
-    }
-}
 
 /// A caller, or which attribute does not fit the schema.
 pub(super) fn caller(facts: &CallerFacts) -> Result<Entity, String> {

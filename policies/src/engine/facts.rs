@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use cedar_policy::Entity;
 
 use super::entities;
+use super::standing::Standings;
 
 /// A verified value of a caller's attribute.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,13 +40,13 @@ pub struct CallerFacts {
     pub attributes: BTreeMap<String, Attribute>,
 }
 
-/// A caller ready for decisions. Its Cedar entity is built at the first one and kept: hold a principal as long as the
-/// caller's verified token is held, and each further decision costs less.
+/// A caller ready for decisions. What its own facts settle is found at the first decision and kept: hold a principal as
+/// long as the caller's verified token is held (see [`super::Principals`]), and each further decision costs a third.
 #[derive(Debug)]
 pub struct Principal {
     facts: CallerFacts,
     entity: OnceLock<Result<Entity, String>>,
-    pub(super) joined: entities::Joined,
+    pub(super) standings: Standings,
 }
 
 impl Principal {
@@ -54,7 +55,7 @@ impl Principal {
         Self {
             facts,
             entity: OnceLock::new(),
-            joined: entities::Joined::default(),
+            standings: Standings::default(),
         }
     }
 

@@ -1,12 +1,14 @@
-//! One question to Cedar: the slice of policies, the request, and the entities it is about.
+//! One question to Cedar: the policies, the request, and the entities it is about.
 
 use std::sync::Arc;
 
 use cedar_policy::{Context, Entities, Entity, EntityUid, Request};
 
-use super::decision::Denial;
+use super::context::Needs;
+use super::decision::{Considered, Denial, Index, Matched, consider};
 use super::facts::{AdminResource, DelegationMode, EdgeFacts, KeyFacts, OperatorFacts, Principal, RequestFacts};
 use super::slice::Slice;
+use super::standing::{self, Standing};
 use super::{AdminAction, Engine, context, entities};
 use crate::intent::Intent;
 use crate::profile::{Kind, Profile};
@@ -17,12 +19,55 @@ const AUTHORITY: &str = "signet";
 
 /// Everything that Cedar needs to decide.
 pub(crate) struct Question<'a> {
-    pub(super) slice: &'a Slice,
-    pub(super) request: Request,
-    pub(super) entities: Arc<Entities>,
+    slice: &'a Slice,
+    request: Request,
+    ground: Ground,
+}
+
+/// What a question stands on.
+enum Ground {
+    /// What the caller's facts settled before, and the entities where the claims had to be added to the kept ones.
+    Standing(Arc<Standing>, Option<Entities>),
+    /// Nothing: entities made for this question.
+    Fresh(Entities),
+}
+
+impl Question<'_> {
+    /// The ids of the policies that permit.
+    pub(super) fn decide(&self, index: &Index) -> Result<Vec<Arc<str>>, Denial> {
+        match &self.ground {
+            Ground::Standing(standing, _) if standing.open.is_empty() => {
+                standing.settled.conclude(&Matched::default(), index, &self.request)
+            }
+            Ground::Standing(standing, _) => {
+                let matched = Matched::of(&standing.open, &self.request, self.entities());
+                standing.settled.conclude(&matched, index, &self.request)
+            }
+            Ground::Fresh(_) => self.decide_whole(index),
+        }
+    }
+
+    /// The same decision from the whole policies. The question must have been made whole.
+    pub(super) fn decide_whole(&self, index: &Index) -> Result<Vec<Arc<str>>, Denial> {
+        let matched = Matched::of(&self.slice.policies, &self.request, self.entities());
+        matched.conclude(&Matched::default(), index, &self.request)
+    }
+
+    /// What each policy of the slice says. The question must have been made whole.
+    pub(super) fn consider(&self, index: &Index) -> Vec<Considered> {
+        consider(index, &self.slice.policies, &self.request, self.entities())
+    }
+
+    fn entities(&self) -> &Entities {
+        match &self.ground {
+            Ground::Standing(_, Some(entities)) | Ground::Fresh(entities) => entities,
+            Ground::Standing(standing, None) => &standing.entities,
+        }
+    }
 }
 
 impl Engine {
+    /// A caller's question. `whole` builds all of the context and claims, whether a policy reads them or not.
     pub(crate) fn question(
         &self,
         principal: &Principal,
@@ -30,25 +75,29 @@ impl Engine {
         profile: &Profile,
         key: &KeyFacts,
         intent: &Intent,
+        whole: bool,
     ) -> Result<Question<'_>, Denial> {
         let slice = self.slice(profile, intent)?;
-        let mut entities = joined(slice, principal, profile, key).map_err(Denial::unevaluable)?;
-        if let Intent::Token(token) = intent {
-            if slice.needs.has("claims") && !token.claims.is_empty() {
+        let standing = standing::of(slice, principal, profile, key)?;
+        let needs = if whole { &Needs::All } else { &standing.needs };
+        let claims = match intent {
+            Intent::Token(token) if needs.has("claims") && !token.claims.is_empty() => {
                 let claims = entities::claims(uid(&TYPES.claims, context::CLAIMS_ID), &token.claims);
-                let with_claims = claims
-                    .and_then(|claims| add(&entities, claims))
-                    .map_err(Denial::unevaluable)?;
-                entities = Arc::new(with_claims);
+                Some(
+                    claims
+                        .and_then(|claims| add(&standing.entities, claims))
+                        .map_err(Denial::unevaluable)?,
+                )
             }
-        }
-        let context = context::of_request(intent, facts, &slice.needs).map_err(Denial::unevaluable)?;
-        let principal = principal.entity().map_err(Denial::unevaluable)?.uid();
-        let resource = uid(&TYPES.profile, &profile.name);
+            _ => None,
+        };
+        let context = context::of_request(intent, facts, needs).map_err(Denial::unevaluable)?;
+        let caller = principal.entity().map_err(Denial::unevaluable)?.uid();
+        let request = request(slice, caller, uid(&TYPES.profile, &profile.name), context)?;
         Ok(Question {
             slice,
-            request: request(slice, principal, resource, context)?,
-            entities,
+            request,
+            ground: Ground::Standing(standing, claims),
         })
     }
 
@@ -112,18 +161,6 @@ impl Engine {
     }
 }
 
-/// Entities of profile, key and caller. The joined set is kept with the principal.
-fn joined(slice: &Slice, principal: &Principal, profile: &Profile, key: &KeyFacts) -> Result<Arc<Entities>, String> {
-    let stamps = slice.stamps(key);
-    if let Some(entities) = principal.joined.get(stamps) {
-        return Ok(entities);
-    }
-    let base = slice.base(profile, key)?;
-    let entities = Arc::new(add(&base, principal.entity()?.clone())?);
-    principal.joined.put(stamps, &entities);
-    Ok(entities)
-}
-
 /// A question whose entities are all built for it.
 fn fresh(
     slice: &Slice,
@@ -132,15 +169,15 @@ fn fresh(
     all: Vec<Entity>,
     context: Context,
 ) -> Result<Question<'_>, Denial> {
-    let entities = Arc::new(slice.with_action(all).map_err(Denial::unevaluable)?);
+    let entities = slice.with_action(all).map_err(Denial::unevaluable)?;
     Ok(Question {
         slice,
         request: request(slice, principal, resource, context)?,
-        entities,
+        ground: Ground::Fresh(entities),
     })
 }
 
-fn add(entities: &Entities, entity: Entity) -> Result<Entities, String> {
+pub(super) fn add(entities: &Entities, entity: Entity) -> Result<Entities, String> {
     entities
         .clone()
         .add_entities([entity], None)

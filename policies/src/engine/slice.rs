@@ -8,17 +8,23 @@ use cedar_policy::{
     ResourceConstraint,
 };
 
-use super::context::Needs;
 use super::entities;
 use super::facts::KeyFacts;
+use super::split::{Split, split};
 use crate::profile::Profile;
 use crate::schema::{PARSED, TYPES, uid};
 
 /// One action's policies, narrowed further to one profile where there is one.
 #[derive(Debug)]
 pub(super) struct Slice {
+    /// All of them, whole.
     pub(super) policies: PolicySet,
-    pub(super) needs: Needs,
+    /// The guards of those that could be split, as permits.
+    pub(super) guards: PolicySet,
+    /// Those that could be split.
+    pub(super) splits: Vec<Split>,
+    /// Those that could not.
+    pub(super) whole: Vec<Policy>,
     pub(super) action: EntityUid,
     action_entity: Option<Entity>,
     stamp: u64,
@@ -36,42 +42,45 @@ pub(super) enum Scope<'a> {
 }
 
 impl Slice {
-    /// The slice of `policies` for `action`.
-    pub(super) fn new(action: &str, scope: Scope<'_>, policies: &PolicySet) -> Self {
+    /// The slice of `policies` for `action`, or the error that Cedar gives, which ids that are unique rule out.
+    pub(super) fn new(action: &str, scope: Scope<'_>, policies: &PolicySet) -> Result<Self, String> {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let action = uid(&TYPES.action, action);
-        let mut slice = PolicySet::new();
-        let mut needs = Needs::none();
-        for policy in policies.policies().filter(|policy| matters(policy, &action, scope)) {
-            needs.add(policy);
-            // Ids are unique in the whole set, so in a part of it too; one that were not would be missing, and a
-            // missing forbid must not pass: the check below then takes the whole set.
-            if slice.add(policy.clone()).is_err() {
-                slice = policies.clone();
-                needs = Needs::All;
-                break;
-            }
-        }
-        let action_entity = PARSED.action_entities().ok().and_then(|all| all.get(&action).cloned());
-        Self {
-            policies: slice,
-            needs,
+        let mut slice = Self {
+            policies: PolicySet::new(),
+            guards: PolicySet::new(),
+            splits: Vec::new(),
+            whole: Vec::new(),
+            action_entity: PARSED.action_entities().ok().and_then(|all| all.get(&action).cloned()),
             action,
-            action_entity,
             stamp: NEXT.fetch_add(1, Ordering::Relaxed),
             base: RwLock::default(),
+        };
+        for policy in policies
+            .policies()
+            .filter(|policy| matters(policy, &slice.action, scope))
+        {
+            slice.policies.add(policy.clone()).map_err(|error| error.to_string())?;
+            match split(policy) {
+                Some(split) => {
+                    slice
+                        .guards
+                        .add(split.guard.clone())
+                        .map_err(|error| error.to_string())?;
+                    slice.splits.push(split);
+                }
+                None => slice.whole.push(policy.clone()),
+            }
         }
+        Ok(slice)
     }
 
     /// Entities of the profile and the key, kept until the key's facts change.
     pub(super) fn base(&self, profile: &Profile, key: &KeyFacts) -> Result<Arc<Entities>, String> {
-        let kept = self.base.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some((stamp, entities)) = kept.as_ref() {
-            if *stamp == key.stamp() {
-                return Ok(Arc::clone(entities));
-            }
+        let kept = self.base.read().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some((_, entities)) = kept.filter(|(stamp, _)| *stamp == key.stamp()) {
+            return Ok(entities);
         }
-        drop(kept);
         let entities = Arc::new(self.with_action(entities::profile(profile, key)?)?);
         *self.base.write().unwrap_or_else(PoisonError::into_inner) = Some((key.stamp(), Arc::clone(&entities)));
         Ok(entities)
@@ -83,7 +92,7 @@ impl Slice {
         entities::collect(all)
     }
 
-    /// What a join of this slice's base with a principal is kept under.
+    /// What a caller's part in this slice is kept under.
     pub(super) fn stamps(&self, key: &KeyFacts) -> (u64, u64) {
         (self.stamp, key.stamp())
     }

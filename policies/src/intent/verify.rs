@@ -1,37 +1,59 @@
 //! The body of a request to verify.
 
 use super::artifact::payload;
-use super::body::Body;
+use serde_json::Value;
+
+use super::body::{Body, wrong_type};
 use super::{Intent, IntentError, MAX_MESSAGE_BYTES, MAX_TOKEN_BYTES, VerifyIntent};
 use crate::profile::Profile;
 
-/// The body of `POST /v1/verify`: `{"profile":…, "token":…, "audience":…}` for a token, `{"profile":…,
-/// "signature":BASE64, "digest":… | "message":BASE64}` for a signature. The profile is not yet looked up.
+/// The body of `POST /v1/verify`: `{"token":…, "audience":…}` for a token, `{"signature":BASE64, "digest":… |
+/// "message":BASE64, "certificates":[PEM…]}` for a signature; either may name its `profile`. What names the key (the
+/// token's `kid`, the chain) is the caller's word until it is verified.
 pub struct VerifyRequest {
-    profile: String,
+    profile: Option<String>,
+    token: Option<String>,
+    certificates: Option<Vec<String>>,
     body: Body,
 }
 
+/// Most certificates of a chain.
+const MAX_CERTIFICATES: usize = 8;
+
 impl VerifyRequest {
-    /// Reads the body far enough to know the profile.
+    /// Reads the body far enough to find the profile.
     ///
     /// # Errors
     /// [`IntentError`]; the caller is to blame.
     pub fn parse(body: &[u8]) -> Result<Self, IntentError> {
         let mut body = Body::parse(body)?;
-        match body.text("profile")? {
-            Some(profile) => Ok(Self { profile, body }),
-            None => Err(IntentError::refused(
-                "invalid_request",
-                "/profile",
-                "name the profile it was made with",
-            )),
+        let (profile, token) = (body.text("profile")?, body.text("token")?);
+        let certificates = body.take("certificates").map(certificates).transpose()?;
+        if token.as_ref().is_some_and(|token| token.len() > MAX_TOKEN_BYTES) {
+            let detail = format!("a token has at most {MAX_TOKEN_BYTES} bytes");
+            return Err(IntentError::refused("invalid_request", "/token", detail));
         }
+        Ok(Self {
+            profile,
+            token,
+            certificates,
+            body,
+        })
     }
 
-    /// The profile's name as the caller wrote it.
-    pub fn profile(&self) -> &str {
-        &self.profile
+    /// The profile's name, if the caller wrote one.
+    pub fn profile(&self) -> Option<&str> {
+        self.profile.as_deref()
+    }
+
+    /// The token, if it is one that is to be verified.
+    pub fn token(&self) -> Option<&str> {
+        self.token.as_deref()
+    }
+
+    /// The certificate chain of a signature, PEM, if there is one.
+    pub fn certificates(&self) -> Option<&[String]> {
+        self.certificates.as_deref()
     }
 
     /// Reads the rest against the profile.
@@ -40,22 +62,17 @@ impl VerifyRequest {
     /// [`IntentError`]; the caller is to blame.
     pub fn against(mut self, profile: &Profile) -> Result<Intent, IntentError> {
         let intent = match profile.token() {
-            Some(_) => self.token()?,
+            Some(_) => self.token_intent()?,
             None => self.signature(profile)?,
         };
         Ok(Intent::Verify(intent))
     }
 
-    fn token(&mut self) -> Result<VerifyIntent, IntentError> {
-        let token = self.body.text("token")?;
+    fn token_intent(&mut self) -> Result<VerifyIntent, IntentError> {
         let audience = self.body.text("audience")?;
         self.finish("profile, token and audience")?;
-        match token {
-            Some(token) if token.len() <= MAX_TOKEN_BYTES => Ok(VerifyIntent::Token { token, audience }),
-            Some(_) => {
-                let detail = format!("a token has at most {MAX_TOKEN_BYTES} bytes");
-                Err(IntentError::refused("invalid_request", "/token", detail))
-            }
+        match self.token.take() {
+            Some(token) => Ok(VerifyIntent::Token { token, audience }),
             None => Err(IntentError::refused(
                 "invalid_request",
                 "/token",
@@ -68,7 +85,7 @@ impl VerifyRequest {
         let signature = self.body.base64("signature", 1024);
         let digest = self.body.text("digest")?;
         let message = self.body.base64("message", MAX_MESSAGE_BYTES);
-        self.finish("profile, signature and either digest or message")?;
+        self.finish("profile, certificates, signature and either digest or message")?;
         let payload = payload(profile.algorithm, digest, message?)?;
         match signature? {
             Some(signature) => Ok(VerifyIntent::Signature { signature, payload }),
@@ -83,4 +100,22 @@ impl VerifyRequest {
     fn finish(&mut self, known: &str) -> Result<(), IntentError> {
         self.body.finish(known)
     }
+}
+
+fn certificates(value: Value) -> Result<Vec<String>, IntentError> {
+    let Value::Array(items) = value else {
+        return Err(wrong_type("/certificates", "a list of PEM texts", &value));
+    };
+    if items.len() > MAX_CERTIFICATES {
+        let detail = format!(
+            "a chain has at most {MAX_CERTIFICATES} certificates, not {}",
+            items.len()
+        );
+        return Err(IntentError::refused("invalid_request", "/certificates", detail));
+    }
+    let text = |item| match item {
+        Value::String(text) => Ok(text),
+        other => Err(wrong_type("/certificates", "a list of PEM texts", &other)),
+    };
+    items.into_iter().map(text).collect()
 }

@@ -162,7 +162,15 @@ impl CaseRequest {
             .key
             .as_ref()
             .map_or_else(|| key_of(profile), |key| key.facts(Some(profile)));
-        Ok(ask(engine, engine.question(&principal, &facts, profile, &key, &intent)))
+        let question = |whole| engine.question(&principal, &facts, profile, &key, &intent, whole);
+        let answer = question(false).and_then(|question| engine.decide(&question));
+        let considered = question(true)
+            .map(|question| engine.consider(&question))
+            .unwrap_or_default();
+        Ok(match answer {
+            Ok(policies) => Answer::Allowed(policies, considered),
+            Err(denial) => Answer::Denied(denial, considered),
+        })
     }
 
     fn of_edge(&self, engine: &Engine) -> Result<Answer, String> {
