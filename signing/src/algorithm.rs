@@ -27,7 +27,14 @@ pub enum Algorithm {
 
 impl Algorithm {
     /// Every algorithm there is.
-    pub const ALL: [Algorithm; 6] = [Self::EdDsa, Self::Es256, Self::Es384, Self::Hs256, Self::Rs256, Self::Ps256];
+    pub const ALL: [Algorithm; 6] = [
+        Self::EdDsa,
+        Self::Es256,
+        Self::Es384,
+        Self::Hs256,
+        Self::Rs256,
+        Self::Ps256,
+    ];
 
     /// The JOSE name, as it stands in a JWK's or a header's `alg`.
     pub const fn as_str(self) -> &'static str {
@@ -101,11 +108,14 @@ impl FromStr for Algorithm {
 
     /// Accepts exactly the JOSE names, and `Ed25519` for [`Algorithm::EdDsa`].
     fn from_str(name: &str) -> Result<Self, UnknownName> {
-        Self::ALL.into_iter().find(|algorithm| algorithm.is_named(name)).ok_or_else(|| UnknownName {
-            kind: "algorithm",
-            name: name.chars().take(32).collect(),
-            known: "EdDSA, ES256, ES384, HS256, RS256, PS256",
-        })
+        Self::ALL
+            .into_iter()
+            .find(|algorithm| algorithm.is_named(name))
+            .ok_or_else(|| UnknownName {
+                kind: "algorithm",
+                name: name.chars().take(32).collect(),
+                known: "EdDSA, ES256, ES384, HS256, RS256, PS256",
+            })
     }
 }
 
@@ -175,11 +185,14 @@ impl FromStr for DigestAlgorithm {
     type Err = UnknownName;
 
     fn from_str(name: &str) -> Result<Self, UnknownName> {
-        Self::ALL.into_iter().find(|algorithm| algorithm.as_str() == name).ok_or_else(|| UnknownName {
-            kind: "digest algorithm",
-            name: name.chars().take(32).collect(),
-            known: "sha256, sha384, sha512",
-        })
+        Self::ALL
+            .into_iter()
+            .find(|algorithm| algorithm.as_str() == name)
+            .ok_or_else(|| UnknownName {
+                kind: "digest algorithm",
+                name: name.chars().take(32).collect(),
+                known: "sha256, sha384, sha512",
+            })
     }
 }
 
@@ -199,7 +212,10 @@ mod tests {
     fn other_names_are_refused() {
         for name in ["none", "", "es256", "HS384", "ES256K", "RS1", "NONE"] {
             let error = name.parse::<Algorithm>().unwrap_err();
-            assert!(error.to_string().starts_with(&format!("unknown algorithm `{name}`")), "{error}");
+            assert!(
+                error.to_string().starts_with(&format!("unknown algorithm `{name}`")),
+                "{error}"
+            );
         }
         assert!("md5".parse::<DigestAlgorithm>().is_err());
         assert!("SHA256".parse::<DigestAlgorithm>().is_err());

@@ -34,7 +34,10 @@ pub struct Validity {
 impl Validity {
     /// From [`BACKDATE`] seconds before `now` to `lifetime` seconds after it.
     pub fn starting(now: u64, lifetime: u64) -> Self {
-        Self { not_before: now.saturating_sub(BACKDATE), not_after: now.saturating_add(lifetime) }
+        Self {
+            not_before: now.saturating_sub(BACKDATE),
+            not_after: now.saturating_add(lifetime),
+        }
     }
 }
 
@@ -75,5 +78,9 @@ pub enum CertificateError {
 }
 
 pub(crate) fn name_error(what: &'static str, name: &str, rule: &'static str) -> CertificateError {
-    CertificateError::Name { what, name: name.chars().take(80).collect(), rule }
+    CertificateError::Name {
+        what,
+        name: name.chars().take(80).collect(),
+        rule,
+    }
 }

@@ -105,7 +105,10 @@ impl Claims {
     pub fn encode(&self) -> Result<Vec<u8>, ClaimsError> {
         check_extra(&self.extra)?;
         if self.aud.len() > MAX_AUDIENCES {
-            return Err(ClaimsError::Malformed { name: "aud", expected: AUDIENCE });
+            return Err(ClaimsError::Malformed {
+                name: "aud",
+                expected: AUDIENCE,
+            });
         }
         for (name, value) in [("exp", self.exp), ("nbf", self.nbf), ("iat", self.iat)] {
             if value.is_some_and(|seconds| seconds > MAX_DATE) {
@@ -179,12 +182,18 @@ fn text(members: &mut Map<String, Value>, name: &'static str) -> Result<Option<S
     match members.remove(name) {
         None => Ok(None),
         Some(Value::String(value)) => Ok(Some(value)),
-        Some(_) => Err(ClaimsError::Malformed { name, expected: "a text" }),
+        Some(_) => Err(ClaimsError::Malformed {
+            name,
+            expected: "a text",
+        }),
     }
 }
 
 fn audience(members: &mut Map<String, Value>) -> Result<Vec<String>, ClaimsError> {
-    let malformed = || ClaimsError::Malformed { name: "aud", expected: AUDIENCE };
+    let malformed = || ClaimsError::Malformed {
+        name: "aud",
+        expected: AUDIENCE,
+    };
     match members.remove("aud") {
         None => Ok(Vec::new()),
         Some(Value::String(one)) => Ok(vec![one]),
@@ -206,13 +215,21 @@ fn date(
     round: fn(f64) -> f64,
 ) -> Result<Option<u64>, ClaimsError> {
     let malformed = || ClaimsError::Malformed { name, expected: DATE };
-    let Some(value) = members.remove(name) else { return Ok(None) };
-    let Value::Number(number) = value else { return Err(malformed()) };
+    let Some(value) = members.remove(name) else {
+        return Ok(None);
+    };
+    let Value::Number(number) = value else {
+        return Err(malformed());
+    };
     let seconds = match number.as_u64() {
         Some(whole) => whole,
         None => whole_seconds(round(number.as_f64().ok_or_else(malformed)?)).ok_or_else(malformed)?,
     };
-    if seconds > MAX_DATE { Err(malformed()) } else { Ok(Some(seconds)) }
+    if seconds > MAX_DATE {
+        Err(malformed())
+    } else {
+        Ok(Some(seconds))
+    }
 }
 
 #[expect(
@@ -254,7 +271,10 @@ mod tests {
             r#"{"jti":9}"#,
         ];
         for payload in cases {
-            assert!(matches!(Claims::parse(payload.as_bytes()), Err(ClaimsError::Malformed { .. })), "{payload}");
+            assert!(
+                matches!(Claims::parse(payload.as_bytes()), Err(ClaimsError::Malformed { .. })),
+                "{payload}"
+            );
         }
     }
 
@@ -263,7 +283,10 @@ mod tests {
         assert!(Claims::parse(br#"{"exp":1,"exp":99999999999}"#).is_err());
         assert!(Claims::parse(br#"{"role":"a","role":"b"}"#).is_err());
         for payload in ["[]", "7", "", "{"] {
-            assert!(matches!(Claims::parse(payload.as_bytes()), Err(ClaimsError::Json(_))), "{payload}");
+            assert!(
+                matches!(Claims::parse(payload.as_bytes()), Err(ClaimsError::Json(_))),
+                "{payload}"
+            );
         }
     }
 
@@ -291,19 +314,34 @@ mod tests {
             br#"{"iss":"https://a","sub":"x","aud":"b","exp":20,"nbf":5,"iat":10,"jti":"id","role":"editor"}"#
         );
         assert_eq!(Claims::parse(&payload).unwrap(), claims);
-        let two = Claims { aud: vec!["b".into(), "c".into()], ..Claims::default() };
+        let two = Claims {
+            aud: vec!["b".into(), "c".into()],
+            ..Claims::default()
+        };
         assert_eq!(two.encode().unwrap(), br#"{"aud":["b","c"]}"#);
     }
 
     #[test]
     fn bounds_hold_when_reading_and_when_writing() {
-        let extra = |value: Value| Claims { extra: BTreeMap::from([("k".to_owned(), value)]), ..Claims::default() };
+        let extra = |value: Value| Claims {
+            extra: BTreeMap::from([("k".to_owned(), value)]),
+            ..Claims::default()
+        };
         let deep = (0..9).fold(Value::Null, |inner, _| Value::from(vec![inner]));
         assert_eq!(extra(deep).encode(), Err(ClaimsError::TooDeep("k".into())));
-        assert!(matches!(extra("x".repeat(20_000).into()).encode(), Err(ClaimsError::TooLarge(_))));
-        let many = Claims { extra: (0..65).map(|i| (format!("c{i}"), Value::Null)).collect(), ..Claims::default() };
+        assert!(matches!(
+            extra("x".repeat(20_000).into()).encode(),
+            Err(ClaimsError::TooLarge(_))
+        ));
+        let many = Claims {
+            extra: (0..65).map(|i| (format!("c{i}"), Value::Null)).collect(),
+            ..Claims::default()
+        };
         assert_eq!(many.encode(), Err(ClaimsError::TooMany(65)));
-        let late = Claims { exp: Some(u64::MAX), ..Claims::default() };
+        let late = Claims {
+            exp: Some(u64::MAX),
+            ..Claims::default()
+        };
         assert!(matches!(late.encode(), Err(ClaimsError::Malformed { name: "exp", .. })));
 
         assert!(Claims::parse(format!("{{\"k\":{}}}", "[".repeat(9) + &"]".repeat(9)).as_bytes()).is_err());
@@ -314,7 +352,10 @@ mod tests {
     #[test]
     fn registered_names_cannot_hide_among_the_others() {
         for name in REGISTERED {
-            let claims = Claims { extra: BTreeMap::from([(name.to_owned(), Value::Null)]), ..Claims::default() };
+            let claims = Claims {
+                extra: BTreeMap::from([(name.to_owned(), Value::Null)]),
+                ..Claims::default()
+            };
             assert_eq!(claims.encode(), Err(ClaimsError::Registered(name)));
         }
     }

@@ -60,7 +60,10 @@ pub fn create(key: &SigningKey) -> Result<Vec<u8>, CsrError> {
     }
     let request = Request {
         info: AnyRef::from_der(&info).map_err(|_| CsrError::Malformed)?,
-        algorithm: AlgorithmIdentifierRef { oid: signature_oid(algorithm)?, parameters: None },
+        algorithm: AlgorithmIdentifierRef {
+            oid: signature_oid(algorithm)?,
+            parameters: None,
+        },
         signature: BitStringRef::from_bytes(&signature).map_err(|_| CsrError::Malformed)?,
     };
     request.to_der().map_err(|_| CsrError::Malformed)
@@ -135,8 +138,10 @@ mod tests {
 
     #[test]
     fn a_request_signed_with_another_key_is_refused() {
-        let (one, other) =
-            (SigningKey::generate(Algorithm::EdDsa).unwrap(), SigningKey::generate(Algorithm::EdDsa).unwrap());
+        let (one, other) = (
+            SigningKey::generate(Algorithm::EdDsa).unwrap(),
+            SigningKey::generate(Algorithm::EdDsa).unwrap(),
+        );
         let (a, b) = (create(&one).unwrap(), create(&other).unwrap());
         // Ed25519 requests differ in key and signature only, so that the last 64 bytes can be swapped.
         let swapped = [&a[..a.len() - 64], &b[b.len() - 64..]].concat();

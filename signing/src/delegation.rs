@@ -33,13 +33,7 @@ const DELEGATION_PURPOSE_VALUE: &[u8] = &[0x2b, 0x06, 0x01, 0x04, 0x01, 0x81, 0x
 ///
 /// Every part has its length before it (32 bits, big-endian), so that no two requests have the same bytes, and the
 /// first part names the purpose, so that no other message has them either.
-pub fn possession_message(
-    trust_domain: &str,
-    edge_id: &str,
-    incarnation: &str,
-    key_id: &str,
-    spki: &[u8],
-) -> Vec<u8> {
+pub fn possession_message(trust_domain: &str, edge_id: &str, incarnation: &str, key_id: &str, spki: &[u8]) -> Vec<u8> {
     let parts: [&[u8]; 6] = [
         b"signet delegation v1",
         trust_domain.as_bytes(),

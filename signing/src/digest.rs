@@ -44,14 +44,24 @@ impl Digest {
     /// [`DigestError::Length`] when the length is not the hash's own.
     pub fn new(algorithm: DigestAlgorithm, bytes: &[u8]) -> Result<Self, DigestError> {
         if bytes.len() != algorithm.output_len() {
-            return Err(DigestError::Length { algorithm, expected: algorithm.output_len(), actual: bytes.len() });
+            return Err(DigestError::Length {
+                algorithm,
+                expected: algorithm.output_len(),
+                actual: bytes.len(),
+            });
         }
-        Ok(Self { algorithm, bytes: bytes.to_vec() })
+        Ok(Self {
+            algorithm,
+            bytes: bytes.to_vec(),
+        })
     }
 
     /// Hashes `message`.
     pub fn of(algorithm: DigestAlgorithm, message: &[u8]) -> Self {
-        Self { algorithm, bytes: aws_lc_rs::digest::digest(algorithm.aws(), message).as_ref().to_vec() }
+        Self {
+            algorithm,
+            bytes: aws_lc_rs::digest::digest(algorithm.aws(), message).as_ref().to_vec(),
+        }
     }
 
     /// The hash function.
@@ -73,7 +83,11 @@ impl FromStr for Digest {
         let algorithm = name.parse::<DigestAlgorithm>()?;
         let expected = algorithm.output_len();
         if digits.len() > expected.saturating_mul(2) {
-            return Err(DigestError::Length { algorithm, expected, actual: digits.len() / 2 });
+            return Err(DigestError::Length {
+                algorithm,
+                expected,
+                actual: digits.len() / 2,
+            });
         }
         Self::new(algorithm, &from_hex(digits).ok_or(DigestError::Hex)?)
     }
@@ -94,7 +108,10 @@ impl fmt::Debug for Digest {
 /// SHA-256 of `message`, 32 bytes.
 pub fn sha256(message: &[u8]) -> [u8; 32] {
     let mut out = [0; 32];
-    for (to, from) in out.iter_mut().zip(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, message).as_ref()) {
+    for (to, from) in out
+        .iter_mut()
+        .zip(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, message).as_ref())
+    {
         *to = *from;
     }
     out
@@ -107,7 +124,10 @@ mod tests {
     #[test]
     fn text_round_trips() {
         let digest = Digest::of(DigestAlgorithm::Sha256, b"test");
-        assert_eq!(digest.to_string(), "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08");
+        assert_eq!(
+            digest.to_string(),
+            "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+        );
         assert_eq!(digest.to_string().parse(), Ok(digest.clone()));
         assert_eq!(sha256(b"test").as_slice(), digest.as_bytes());
     }
@@ -120,8 +140,14 @@ mod tests {
             ("md5:00", "unknown digest algorithm `md5`"),
             ("sha256:", "a sha256 digest has 32 bytes, this one has 0"),
             ("sha256:00ff", "a sha256 digest has 32 bytes, this one has 2"),
-            ("sha384:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08", "a sha384 digest has 48 bytes"),
-            ("sha256:zz86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08", "must be hexadecimal"),
+            (
+                "sha384:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+                "a sha384 digest has 48 bytes",
+            ),
+            (
+                "sha256:zz86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+                "must be hexadecimal",
+            ),
         ];
         for (text, expected) in cases {
             let error = text.parse::<Digest>().unwrap_err().to_string();

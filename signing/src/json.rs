@@ -13,7 +13,9 @@ use serde_json::{Map, Number, Value};
 /// [`JsonError`] with what is wrong and where; the caller's fault. The text holds no value of the input.
 pub fn parse(bytes: &[u8], max_depth: usize) -> Result<Value, JsonError> {
     let mut reader = serde_json::Deserializer::from_slice(bytes);
-    let value = Strict { depth_left: max_depth }.deserialize(&mut reader).map_err(JsonError::from)?;
+    let value = Strict { depth_left: max_depth }
+        .deserialize(&mut reader)
+        .map_err(JsonError::from)?;
     reader.end().map_err(JsonError::from)?;
     Ok(value)
 }
@@ -25,7 +27,11 @@ pub fn parse(bytes: &[u8], max_depth: usize) -> Result<Value, JsonError> {
 pub fn parse_object(bytes: &[u8], max_depth: usize) -> Result<Map<String, Value>, JsonError> {
     match parse(bytes, max_depth)? {
         Value::Object(members) => Ok(members),
-        _ => Err(JsonError { message: "expected an object".into(), line: 1, column: 1 }),
+        _ => Err(JsonError {
+            message: "expected an object".into(),
+            line: 1,
+            column: 1,
+        }),
     }
 }
 
@@ -55,7 +61,11 @@ impl From<serde_json::Error> for JsonError {
     fn from(error: serde_json::Error) -> Self {
         let text = error.to_string();
         let message = text.split(" at line ").next().unwrap_or_default().to_owned();
-        Self { message, line: error.line(), column: error.column() }
+        Self {
+            message,
+            line: error.line(),
+            column: error.column(),
+        }
     }
 }
 
@@ -66,7 +76,10 @@ struct Strict {
 
 impl Strict {
     fn deeper<E: serde::de::Error>(self) -> Result<Self, E> {
-        let depth_left = self.depth_left.checked_sub(1).ok_or_else(|| E::custom("nested too deeply"))?;
+        let depth_left = self
+            .depth_left
+            .checked_sub(1)
+            .ok_or_else(|| E::custom("nested too deeply"))?;
         Ok(Self { depth_left })
     }
 }
@@ -103,7 +116,9 @@ impl<'de> Visitor<'de> for Strict {
     }
 
     fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Value, E> {
-        Number::from_f64(value).map(Value::Number).ok_or_else(|| E::custom("number out of range"))
+        Number::from_f64(value)
+            .map(Value::Number)
+            .ok_or_else(|| E::custom("number out of range"))
     }
 
     fn visit_str<E>(self, value: &str) -> Result<Value, E> {
@@ -146,7 +161,12 @@ mod tests {
 
     #[test]
     fn duplicates_are_refused_at_every_level() {
-        for text in [r#"{"a":1,"a":1}"#, r#"{"a":{"b":1,"b":2}}"#, r#"[{"x":0,"x":0}]"#, r#"{"a":1,"\u0061":2}"#] {
+        for text in [
+            r#"{"a":1,"a":1}"#,
+            r#"{"a":{"b":1,"b":2}}"#,
+            r#"[{"x":0,"x":0}]"#,
+            r#"{"a":1,"\u0061":2}"#,
+        ] {
             let error = parse(text.as_bytes(), 8).unwrap_err();
             assert!(error.message.starts_with("duplicate member"), "{text}: {error}");
         }
@@ -162,7 +182,17 @@ mod tests {
 
     #[test]
     fn what_is_not_json_is_refused() {
-        for text in ["", "{", "{}x", "{'a':1}", "NaN", "1e999", "{\"a\":\"\u{1}\"}", "[1,]", "\u{feff}{}"] {
+        for text in [
+            "",
+            "{",
+            "{}x",
+            "{'a':1}",
+            "NaN",
+            "1e999",
+            "{\"a\":\"\u{1}\"}",
+            "[1,]",
+            "\u{feff}{}",
+        ] {
             assert!(parse(text.as_bytes(), 8).is_err(), "{text:?}");
         }
         assert!(parse(b"\"\xff\"", 8).is_err());

@@ -181,7 +181,10 @@ impl Jwks {
         if entries.len() > MAX_KEYS {
             return Err(JwksError::TooLarge);
         }
-        let keys = entries.into_iter().filter_map(|entry| serde_json::from_value(entry).ok()).collect();
+        let keys = entries
+            .into_iter()
+            .filter_map(|entry| serde_json::from_value(entry).ok())
+            .collect();
         let set = Self { keys };
         set.check()?;
         Ok(set)
@@ -209,7 +212,10 @@ impl Jwks {
 /// RFC 7638 section 3: SHA-256 over the required members, in order of their names, no white space.
 pub(crate) fn thumbprint(algorithm: Algorithm, raw: &Raw) -> String {
     let members: std::collections::BTreeMap<_, _> = required_members(algorithm, raw).into_iter().collect();
-    let json: Vec<String> = members.iter().map(|(name, value)| format!("\"{name}\":\"{value}\"")).collect();
+    let json: Vec<String> = members
+        .iter()
+        .map(|(name, value)| format!("\"{name}\":\"{value}\""))
+        .collect();
     base64url(&sha256(format!("{{{}}}", json.join(",")).as_bytes()))
 }
 
@@ -219,8 +225,17 @@ fn required_members(algorithm: Algorithm, raw: &Raw) -> Vec<(&'static str, Strin
         Raw::Point(point) => {
             let coordinates = point.get(1..).unwrap_or_default();
             let (x, y) = coordinates.split_at(coordinates.len() / 2);
-            let curve = if algorithm == Algorithm::Es384 { "P-384" } else { "P-256" };
-            vec![("kty", "EC".into()), ("crv", curve.into()), ("x", base64url(x)), ("y", base64url(y))]
+            let curve = if algorithm == Algorithm::Es384 {
+                "P-384"
+            } else {
+                "P-256"
+            };
+            vec![
+                ("kty", "EC".into()),
+                ("crv", curve.into()),
+                ("x", base64url(x)),
+                ("y", base64url(y)),
+            ]
         }
         Raw::Rsa { n, e } => vec![("kty", "RSA".into()), ("n", base64url(n)), ("e", base64url(e))],
     }
@@ -228,26 +243,44 @@ fn required_members(algorithm: Algorithm, raw: &Raw) -> Vec<(&'static str, Strin
 
 pub(crate) fn to_public_key(jwk: &Jwk) -> Result<PublicKey, KeyError> {
     if jwk.d.is_some() {
-        return Err(KeyError::Unsupported("the JWK holds a private key, publish the public part only"));
+        return Err(KeyError::Unsupported(
+            "the JWK holds a private key, publish the public part only",
+        ));
     }
     if jwk.usage.as_deref().is_some_and(|usage| usage != "sig") {
         return Err(KeyError::Unsupported("the member `use` of the JWK must be `sig`"));
     }
-    if jwk.key_ops.as_ref().is_some_and(|ops| !ops.iter().any(|op| op == "verify")) {
-        return Err(KeyError::Unsupported("the member `key_ops` of the JWK must include `verify`"));
+    if jwk
+        .key_ops
+        .as_ref()
+        .is_some_and(|ops| !ops.iter().any(|op| op == "verify"))
+    {
+        return Err(KeyError::Unsupported(
+            "the member `key_ops` of the JWK must include `verify`",
+        ));
     }
     let algorithm = algorithm_of(jwk)?;
     if jwk.alg.as_deref().is_some_and(|name| !algorithm.is_named(name)) {
-        return Err(KeyError::Malformed { algorithm, reason: "the member `alg` of the JWK does not fit the key" });
+        return Err(KeyError::Malformed {
+            algorithm,
+            reason: "the member `alg` of the JWK does not fit the key",
+        });
     }
     match algorithm {
         Algorithm::EdDsa => PublicKey::from_raw(algorithm, &member(algorithm, &jwk.x, Some(32))?),
         Algorithm::Es256 | Algorithm::Es384 => {
             let len = if algorithm == Algorithm::Es256 { 32 } else { 48 };
-            let (x, y) = (member(algorithm, &jwk.x, Some(len))?, member(algorithm, &jwk.y, Some(len))?);
+            let (x, y) = (
+                member(algorithm, &jwk.x, Some(len))?,
+                member(algorithm, &jwk.y, Some(len))?,
+            );
             PublicKey::from_raw(algorithm, &[&[4], x.as_slice(), y.as_slice()].concat())
         }
-        _ => PublicKey::from_rsa(algorithm, &member(algorithm, &jwk.n, None)?, &member(algorithm, &jwk.e, None)?),
+        _ => PublicKey::from_rsa(
+            algorithm,
+            &member(algorithm, &jwk.n, None)?,
+            &member(algorithm, &jwk.e, None)?,
+        ),
     }
 }
 
@@ -259,15 +292,24 @@ fn algorithm_of(jwk: &Jwk) -> Result<Algorithm, KeyError> {
         ("EC", Some("P-384"), _) => Ok(Algorithm::Es384),
         ("RSA", None, Some("RS256")) => Ok(Algorithm::Rs256),
         ("RSA", None, Some("PS256")) => Ok(Algorithm::Ps256),
-        ("RSA", ..) => Err(KeyError::Unsupported("an RSA JWK needs the member `alg`, RS256 or PS256")),
-        ("oct", ..) => Err(KeyError::Unsupported("a JWK of type `oct` is a secret, not a public key")),
-        _ => Err(KeyError::Unsupported("the JWK must be of type OKP with Ed25519, EC with P-256 or P-384, or RSA")),
+        ("RSA", ..) => Err(KeyError::Unsupported(
+            "an RSA JWK needs the member `alg`, RS256 or PS256",
+        )),
+        ("oct", ..) => Err(KeyError::Unsupported(
+            "a JWK of type `oct` is a secret, not a public key",
+        )),
+        _ => Err(KeyError::Unsupported(
+            "the JWK must be of type OKP with Ed25519, EC with P-256 or P-384, or RSA",
+        )),
     }
 }
 
 fn member(algorithm: Algorithm, value: &Option<String>, len: Option<usize>) -> Result<Vec<u8>, KeyError> {
     let reason = "a member of the JWK is missing, not base64url, or of the wrong length";
-    let bytes = value.as_deref().filter(|text| text.len() <= 2048).and_then(from_base64url);
+    let bytes = value
+        .as_deref()
+        .filter(|text| text.len() <= 2048)
+        .and_then(from_base64url);
     let fits = |bytes: &Vec<u8>| match len {
         Some(len) => bytes.len() == len,
         None => bytes.first().is_some_and(|first| *first != 0),

@@ -36,11 +36,20 @@ pub struct Usage {
 
 impl Usage {
     /// Nodes are both.
-    pub const NODE: Usage = Usage { server: true, client: true };
+    pub const NODE: Usage = Usage {
+        server: true,
+        client: true,
+    };
     /// A server only.
-    pub const SERVER: Usage = Usage { server: true, client: false };
+    pub const SERVER: Usage = Usage {
+        server: true,
+        client: false,
+    };
     /// A client only.
-    pub const CLIENT: Usage = Usage { server: false, client: true };
+    pub const CLIENT: Usage = Usage {
+        server: false,
+        client: true,
+    };
 }
 
 /// Prepares a self-signed root for TLS certificates; it issues leaves only.
@@ -128,7 +137,10 @@ fn alt_names(names: &TlsNames) -> Result<Vec<GeneralName>, CertificateError> {
 /// `..`, no query, no fragment, 2,048 bytes at most.
 fn check_spiffe_id(id: &str) -> Result<(), CertificateError> {
     let error = || name_error("the SPIFFE ID", id, "spiffe://TRUST-DOMAIN/PATH");
-    let (domain, path) = id.strip_prefix("spiffe://").and_then(|rest| rest.split_once('/')).ok_or_else(error)?;
+    let (domain, path) = id
+        .strip_prefix("spiffe://")
+        .and_then(|rest| rest.split_once('/'))
+        .ok_or_else(error)?;
     let in_domain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '.' | '-' | '_');
     let in_segment = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
     let segment = |text: &str| !matches!(text, "" | "." | "..") && text.chars().all(in_segment);
@@ -142,10 +154,7 @@ fn check_spiffe_id(id: &str) -> Result<(), CertificateError> {
 fn check_dns(name: &str) -> Result<(), CertificateError> {
     let label = |text: &str| {
         let inside = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-        (1..=63).contains(&text.len())
-            && text.chars().all(inside)
-            && !text.starts_with('-')
-            && !text.ends_with('-')
+        (1..=63).contains(&text.len()) && text.chars().all(inside) && !text.starts_with('-') && !text.ends_with('-')
     };
     let plain = name.strip_prefix("*.").unwrap_or(name);
     if plain.len() <= 253 && plain.split('.').all(label) {

@@ -29,9 +29,14 @@ struct EcdsaSignature<'a> {
 pub fn fixed_to_der(algorithm: Algorithm, fixed: &[u8]) -> Result<Vec<u8>, FormError> {
     let malformed = FormError::Malformed(algorithm, "fixed");
     let half = half_len(algorithm)?;
-    let (r, s) = fixed.split_at_checked(half).filter(|(_, s)| s.len() == half).ok_or(malformed)?;
-    let signature =
-        EcdsaSignature { r: UintRef::new(r).map_err(|_| malformed)?, s: UintRef::new(s).map_err(|_| malformed)? };
+    let (r, s) = fixed
+        .split_at_checked(half)
+        .filter(|(_, s)| s.len() == half)
+        .ok_or(malformed)?;
+    let signature = EcdsaSignature {
+        r: UintRef::new(r).map_err(|_| malformed)?,
+        s: UintRef::new(s).map_err(|_| malformed)?,
+    };
     signature.to_der().map_err(|_| malformed)
 }
 
@@ -89,7 +94,10 @@ mod tests {
         assert!(fixed_to_der(Algorithm::Es256, &[1; 65]).is_err());
         assert!(fixed_to_der(Algorithm::Es384, &[1; 64]).is_err());
         assert!(fixed_to_der(Algorithm::Es256, &[]).is_err());
-        assert_eq!(fixed_to_der(Algorithm::EdDsa, &[1; 64]), Err(FormError::NotEcdsa(Algorithm::EdDsa)));
+        assert_eq!(
+            fixed_to_der(Algorithm::EdDsa, &[1; 64]),
+            Err(FormError::NotEcdsa(Algorithm::EdDsa))
+        );
         assert!(der_to_fixed(Algorithm::Es256, &der[..der.len() - 1]).is_err());
         assert!(der_to_fixed(Algorithm::Es256, &[&der[..], &[0]].concat()).is_err());
         assert!(der_to_fixed(Algorithm::Es256, &fixed_to_der(Algorithm::Es384, &[9; 96]).unwrap()).is_err());

@@ -15,7 +15,9 @@ fn read(name: &str) -> Value {
 }
 
 fn text<'a>(value: &'a Value, member: &str) -> &'a str {
-    value[member].as_str().unwrap_or_else(|| panic!("no text `{member}` in {value}"))
+    value[member]
+        .as_str()
+        .unwrap_or_else(|| panic!("no text `{member}` in {value}"))
 }
 
 fn bytes(value: &Value, member: &str) -> Vec<u8> {

@@ -133,7 +133,10 @@ impl Template<'_> {
         let own_id = key_identifier(self.public_key)?;
         let mut list = vec![extension(oid::SUBJECT_KEY_ID, false, &SubjectKeyIdentifier(own_id))?];
         if let Issuer::Ca(_) = self.issuer {
-            let id = AuthorityKeyIdentifier { key_identifier: Some(key_identifier(issuer_key)?), ..Default::default() };
+            let id = AuthorityKeyIdentifier {
+                key_identifier: Some(key_identifier(issuer_key)?),
+                ..Default::default()
+            };
             list.push(extension(oid::AUTHORITY_KEY_ID, false, &id)?);
         }
         let usages: FlagSet<KeyUsages> = match self.constraint {
@@ -142,12 +145,22 @@ impl Template<'_> {
         };
         list.push(extension(oid::KEY_USAGE, true, &KeyUsage(usages))?);
         let constraints = match self.constraint {
-            Constraint::Ca(below) => BasicConstraints { ca: true, path_len_constraint: Some(below) },
-            Constraint::Leaf => BasicConstraints { ca: false, path_len_constraint: None },
+            Constraint::Ca(below) => BasicConstraints {
+                ca: true,
+                path_len_constraint: Some(below),
+            },
+            Constraint::Leaf => BasicConstraints {
+                ca: false,
+                path_len_constraint: None,
+            },
         };
         list.push(extension(oid::BASIC_CONSTRAINTS, true, &constraints)?);
         if !self.purposes.is_empty() {
-            list.push(extension(oid::EXTENDED_KEY_USAGE, false, &ExtendedKeyUsage(self.purposes.to_vec()))?);
+            list.push(extension(
+                oid::EXTENDED_KEY_USAGE,
+                false,
+                &ExtendedKeyUsage(self.purposes.to_vec()),
+            )?);
         }
         if !self.alt_names.is_empty() {
             let names: &GeneralNames = &self.alt_names;
@@ -155,7 +168,11 @@ impl Template<'_> {
         }
         for (extn_id, value) in &self.private {
             let extn_value = OctetString::new(value.as_slice())?;
-            list.push(Extension { extn_id: *extn_id, critical: false, extn_value });
+            list.push(Extension {
+                extn_id: *extn_id,
+                critical: false,
+                extn_value,
+            });
         }
         Ok(list)
     }
@@ -179,7 +196,11 @@ fn key_identifier(key: &PublicKey) -> der::Result<OctetString> {
 }
 
 fn extension(extn_id: ObjectIdentifier, critical: bool, value: &impl Encode) -> der::Result<Extension> {
-    Ok(Extension { extn_id, critical, extn_value: OctetString::new(value.to_der()?)? })
+    Ok(Extension {
+        extn_id,
+        critical,
+        extn_value: OctetString::new(value.to_der()?)?,
+    })
 }
 
 fn distinguished_name(common_name: &str, organization: Option<&str>) -> Result<Name, CertificateError> {
@@ -208,5 +229,8 @@ fn encode_validity(validity: Validity) -> Result<x509_cert::time::Validity, Cert
         let date = DateTime::from_unix_duration(Duration::from_secs(seconds));
         date.map(Time::from).map_err(|_| CertificateError::Validity)
     };
-    Ok(x509_cert::time::Validity::new(time(validity.not_before)?, time(validity.not_after)?))
+    Ok(x509_cert::time::Validity::new(
+        time(validity.not_before)?,
+        time(validity.not_after)?,
+    ))
 }

@@ -35,9 +35,15 @@ pub fn pem_decode(label: &str, text: &str) -> Result<Vec<Vec<u8>>, CertificateEr
     let mut blocks = Vec::new();
     let mut rest = text;
     while let Some((_, after)) = rest.split_once(begin.as_str()) {
-        let (body, more) = after.split_once(end.as_str()).ok_or(CertificateError::Pem("a block has no end"))?;
+        let (body, more) = after
+            .split_once(end.as_str())
+            .ok_or(CertificateError::Pem("a block has no end"))?;
         let body: String = body.split_ascii_whitespace().collect();
-        blocks.push(STANDARD.decode(body).map_err(|_| CertificateError::Pem("a block is not base64"))?);
+        blocks.push(
+            STANDARD
+                .decode(body)
+                .map_err(|_| CertificateError::Pem("a block is not base64"))?,
+        );
         rest = more;
     }
     Ok(blocks)
@@ -50,7 +56,11 @@ mod tests {
     #[test]
     fn blocks_round_trip_and_others_are_skipped() {
         let bytes = vec![7; 100];
-        let text = format!("a comment\n{}{}", pem_encode("EC PARAMETERS", b"x"), pem_encode("CERTIFICATE", &bytes));
+        let text = format!(
+            "a comment\n{}{}",
+            pem_encode("EC PARAMETERS", b"x"),
+            pem_encode("CERTIFICATE", &bytes)
+        );
         assert_eq!(pem_decode("CERTIFICATE", &text).unwrap(), std::slice::from_ref(&bytes));
         assert_eq!(pem_decode("CERTIFICATE", &text.replace('\n', "\r\n")).unwrap(), [bytes]);
         assert!(text.lines().all(|line| line.len() <= 64));

@@ -49,7 +49,9 @@ impl Prepared {
     /// [`CertificateError::Signature`] when it does not verify under the issuer's key.
     pub fn finish(self, der_signature: &[u8]) -> Result<Certificate, CertificateError> {
         let fixed = der_to_fixed(self.algorithm(), der_signature).map_err(|_| CertificateError::Signature)?;
-        self.issuer_key.verify(&self.tbs, &fixed).map_err(|_| CertificateError::Signature)?;
+        self.issuer_key
+            .verify(&self.tbs, &fixed)
+            .map_err(|_| CertificateError::Signature)?;
         let encoding = |_| CertificateError::Malformed("it cannot be encoded");
         let signed = Signed {
             tbs: AnyRef::from_der(&self.tbs).map_err(encoding)?,

@@ -32,7 +32,10 @@ impl Certificate {
         }
         let parsed =
             x509_cert::Certificate::from_der(der).map_err(|_| CertificateError::Malformed("it is not DER X.509"))?;
-        Ok(Self { der: der.to_vec(), parsed: Box::new(parsed) })
+        Ok(Self {
+            der: der.to_vec(),
+            parsed: Box::new(parsed),
+        })
     }
 
     /// Reads every certificate of a PEM text, in order; at least one.
@@ -136,12 +139,20 @@ impl Certificate {
     /// Whether its extended key usage names this purpose.
     pub(crate) fn has_purpose(&self, purpose: ObjectIdentifier) -> bool {
         let purposes: Result<Option<(bool, ExtendedKeyUsage)>, _> = self.tbs().get_extension();
-        purposes.ok().flatten().is_some_and(|(_, purposes)| purposes.0.contains(&purpose))
+        purposes
+            .ok()
+            .flatten()
+            .is_some_and(|(_, purposes)| purposes.0.contains(&purpose))
     }
 
     /// The value of a private extension.
     pub(crate) fn private_extension(&self, oid: ObjectIdentifier) -> Result<Option<&[u8]>, CertificateError> {
-        let mut found = self.tbs().extensions().into_iter().flatten().filter(|extension| extension.extn_id == oid);
+        let mut found = self
+            .tbs()
+            .extensions()
+            .into_iter()
+            .flatten()
+            .filter(|extension| extension.extn_id == oid);
         match (found.next(), found.next()) {
             (first, None) => Ok(first.map(|extension| extension.extn_value.as_bytes())),
             _ => Err(CertificateError::Malformed("an extension is there twice")),
@@ -156,7 +167,9 @@ impl Certificate {
     where
         T: Decode<'a> + der::oid::AssociatedOid,
     {
-        self.tbs().get_extension().map_err(|_| CertificateError::Malformed(problem))
+        self.tbs()
+            .get_extension()
+            .map_err(|_| CertificateError::Malformed(problem))
     }
 
     fn tbs(&self) -> &x509_cert::TbsCertificate {

@@ -101,7 +101,11 @@ mod tests {
     fn values_without_json_are_refused() {
         assert_eq!(Value::try_from(ClaimValue::Float(f64::NAN)), Err(ValueError::NotFinite));
         for text in ["", "{", r#"{"a":1,"a":2}"#, "[[[[[[[[[1]]]]]]]]]"] {
-            assert_eq!(Value::try_from(ClaimValue::Json(text.into())), Err(ValueError::NotJson), "{text}");
+            assert_eq!(
+                Value::try_from(ClaimValue::Json(text.into())),
+                Err(ValueError::NotJson),
+                "{text}"
+            );
         }
     }
 }

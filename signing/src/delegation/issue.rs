@@ -90,7 +90,9 @@ pub fn prepare_leaf(
     if purposes(code_signing).iter().any(|purpose| !ca.has_purpose(*purpose)) {
         return Err(CertificateError::NotAnIssuer);
     }
-    let scope = scope.to_der().map_err(|error| name_error("the scope", &error.to_string(), "within its bounds"))?;
+    let scope = scope
+        .to_der()
+        .map_err(|error| name_error("the scope", &error.to_string(), "within its bounds"))?;
     let template = Template {
         common_name: &format!("Signet edge {}", name.edge.chars().take(52).collect::<String>()),
         organization: Some(&name.tenant),
@@ -107,7 +109,11 @@ pub fn prepare_leaf(
 }
 
 fn purposes(code_signing: bool) -> &'static [ObjectIdentifier] {
-    if code_signing { &[DELEGATION_PURPOSE, oid::CODE_SIGNING] } else { &[DELEGATION_PURPOSE] }
+    if code_signing {
+        &[DELEGATION_PURPOSE, oid::CODE_SIGNING]
+    } else {
+        &[DELEGATION_PURPOSE]
+    }
 }
 
 fn bad_name(error: super::NameError) -> CertificateError {

@@ -58,15 +58,22 @@ impl KeyName {
     /// [`NameError::Part`] when a part is not as it must be.
     pub fn uri(&self) -> Result<String, NameError> {
         self.check()?;
-        Ok(format!("{SCHEME}{}/{}/key/{}", self.trust_domain, self.tenant, self.key))
+        Ok(format!(
+            "{SCHEME}{}/{}/key/{}",
+            self.trust_domain, self.tenant, self.key
+        ))
     }
 
     fn check(&self) -> Result<(), NameError> {
         let domain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '.' | '-' | '_');
         let ends_with_dot = self.trust_domain.starts_with('.') || self.trust_domain.ends_with('.');
         let rule = "1 to 255 characters of a-z 0-9 . - _ without dots at the ends";
-        part("trust domain", &self.trust_domain, rule, |v| v.len() <= 255 && v.chars().all(domain) && !ends_with_dot)?;
-        part("tenant", &self.tenant, "12 digits", |v| v.len() == 12 && v.chars().all(|c| c.is_ascii_digit()))?;
+        part("trust domain", &self.trust_domain, rule, |v| {
+            v.len() <= 255 && v.chars().all(domain) && !ends_with_dot
+        })?;
+        part("tenant", &self.tenant, "12 digits", |v| {
+            v.len() == 12 && v.chars().all(|c| c.is_ascii_digit())
+        })?;
         part("key id", &self.key, "a lowercase UUID", is_uuid)
     }
 }
@@ -74,7 +81,11 @@ impl KeyName {
 impl DelegationName {
     /// The logical key that was delegated.
     pub fn key_name(&self) -> KeyName {
-        KeyName { trust_domain: self.trust_domain.clone(), tenant: self.tenant.clone(), key: self.key.clone() }
+        KeyName {
+            trust_domain: self.trust_domain.clone(),
+            tenant: self.tenant.clone(),
+            key: self.key.clone(),
+        }
     }
 
     /// The URI.
@@ -87,8 +98,13 @@ impl DelegationName {
         let rule = "1 to 63 characters of a-z 0-9 -";
         part("edge id", &self.edge, rule, |v| v.len() <= 63 && v.chars().all(inside))?;
         let rule = "1 to 64 characters of a-z 0-9 -";
-        part("incarnation", &self.incarnation, rule, |v| v.len() <= 64 && v.chars().all(inside))?;
-        Ok(format!("{key}/{}/edge/{}/{}", self.version, self.edge, self.incarnation))
+        part("incarnation", &self.incarnation, rule, |v| {
+            v.len() <= 64 && v.chars().all(inside)
+        })?;
+        Ok(format!(
+            "{key}/{}/edge/{}/{}",
+            self.version, self.edge, self.incarnation
+        ))
     }
 }
 
@@ -97,8 +113,14 @@ impl FromStr for KeyName {
 
     fn from_str(uri: &str) -> Result<Self, NameError> {
         let parts: Vec<&str> = uri.strip_prefix(SCHEME).ok_or(NameError::Shape)?.split('/').collect();
-        let [trust_domain, tenant, "key", key] = *parts.as_slice() else { return Err(NameError::Shape) };
-        let name = Self { trust_domain: trust_domain.into(), tenant: tenant.into(), key: key.into() };
+        let [trust_domain, tenant, "key", key] = *parts.as_slice() else {
+            return Err(NameError::Shape);
+        };
+        let name = Self {
+            trust_domain: trust_domain.into(),
+            tenant: tenant.into(),
+            key: key.into(),
+        };
         name.check()?;
         Ok(name)
     }
@@ -121,7 +143,11 @@ impl FromStr for DelegationName {
             incarnation: incarnation.into(),
         };
         // One name has one URI: a sign or leading zeros in the version would make two.
-        if name.uri()? == uri { Ok(name) } else { Err(NameError::Shape) }
+        if name.uri()? == uri {
+            Ok(name)
+        } else {
+            Err(NameError::Shape)
+        }
     }
 }
 
@@ -133,43 +159,52 @@ impl fmt::Display for KeyName {
 
 impl fmt::Display for DelegationName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}/edge/{}/{}", self.key_name(), self.version, self.edge, self.incarnation)
+        write!(
+            f,
+            "{}/{}/edge/{}/{}",
+            self.key_name(),
+            self.version,
+            self.edge,
+            self.incarnation
+        )
     }
 }
 
-fn part(
-    part: &'static str,
-    value: &str,
-    rule: &'static str,
-    fits: impl FnOnce(&str) -> bool,
-) -> Result<(), NameError> {
+fn part(part: &'static str, value: &str, rule: &'static str, fits: impl FnOnce(&str) -> bool) -> Result<(), NameError> {
     if !value.is_empty() && fits(value) {
         return Ok(());
     }
-    Err(NameError::Part { part, value: value.chars().take(64).collect(), rule })
+    Err(NameError::Part {
+        part,
+        value: value.chars().take(64).collect(),
+        rule,
+    })
 }
 
 fn is_uuid(text: &str) -> bool {
     let hex = |c: char| c.is_ascii_digit() || ('a'..='f').contains(&c);
     let groups: Vec<&str> = text.split('-').collect();
-    groups.iter().map(|group| group.len()).eq([8, 4, 4, 4, 12])
-        && groups.iter().all(|group| group.chars().all(hex))
+    groups.iter().map(|group| group.len()).eq([8, 4, 4, 4, 12]) && groups.iter().all(|group| group.chars().all(hex))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const URI: &str =
-        "signet://example.org/000000000001/key/0b54ae66-5f2f-4a0e-9d7c-2f6c1f1b8a10/3/edge/fra-1/6f00d2";
+    const URI: &str = "signet://example.org/000000000001/key/0b54ae66-5f2f-4a0e-9d7c-2f6c1f1b8a10/3/edge/fra-1/6f00d2";
 
     #[test]
     fn names_round_trip() {
         let name: DelegationName = URI.parse().unwrap();
-        assert_eq!((name.version, name.edge.as_str(), name.incarnation.as_str()), (3, "fra-1", "6f00d2"));
+        assert_eq!(
+            (name.version, name.edge.as_str(), name.incarnation.as_str()),
+            (3, "fra-1", "6f00d2")
+        );
         assert_eq!(name.uri().unwrap(), URI);
         assert_eq!(name.to_string(), URI);
-        let key: KeyName = "signet://example.org/000000000001/key/0b54ae66-5f2f-4a0e-9d7c-2f6c1f1b8a10".parse().unwrap();
+        let key: KeyName = "signet://example.org/000000000001/key/0b54ae66-5f2f-4a0e-9d7c-2f6c1f1b8a10"
+            .parse()
+            .unwrap();
         assert_eq!(key, name.key_name());
     }
 

@@ -97,7 +97,9 @@ impl Scope {
 
     /// Whether a token may be for this audience.
     pub fn allows_audience(&self, audience: &str) -> bool {
-        self.audiences.iter().any(|allowed| allowed == ANY_AUDIENCE || allowed == audience)
+        self.audiences
+            .iter()
+            .any(|allowed| allowed == ANY_AUDIENCE || allowed == audience)
     }
 
     fn check(&self) -> Result<(), ScopeError> {
@@ -137,10 +139,17 @@ mod tests {
 
     #[test]
     fn der_round_trips_and_is_as_documented() {
-        let artifact = Scope { formats: vec!["raw".into()], issuer: None, audiences: vec![], max_lifetime: 1 };
+        let artifact = Scope {
+            formats: vec!["raw".into()],
+            issuer: None,
+            audiences: vec![],
+            max_lifetime: 1,
+        };
         assert_eq!(
             artifact.to_der().unwrap(),
-            [0x30, 0x0f, 2, 1, 1, 0x30, 5, 0x0c, 3, b'r', b'a', b'w', 0x30, 0, 2, 1, 1]
+            [
+                0x30, 0x0f, 2, 1, 1, 0x30, 5, 0x0c, 3, b'r', b'a', b'w', 0x30, 0, 2, 1, 1
+            ]
         );
         for scope in [artifact, token_scope()] {
             assert_eq!(Scope::from_der(&scope.to_der().unwrap()), Ok(scope));
@@ -150,16 +159,76 @@ mod tests {
     #[test]
     fn bounds_hold_both_ways() {
         let cases = [
-            (Scope { formats: vec![], ..token_scope() }, ScopeError::Formats),
-            (Scope { formats: vec!["JWT".into()], ..token_scope() }, ScopeError::Formats),
-            (Scope { formats: vec!["raw".into(); 9], ..token_scope() }, ScopeError::Formats),
-            (Scope { issuer: None, ..token_scope() }, ScopeError::Issuer),
-            (Scope { issuer: Some(String::new()), ..token_scope() }, ScopeError::Issuer),
-            (Scope { issuer: Some("x".repeat(513)), ..token_scope() }, ScopeError::Issuer),
-            (Scope { audiences: vec![String::new()], ..token_scope() }, ScopeError::Audiences),
-            (Scope { audiences: vec!["a".into(); 65], ..token_scope() }, ScopeError::Audiences),
-            (Scope { max_lifetime: 0, ..token_scope() }, ScopeError::Lifetime),
-            (Scope { max_lifetime: u32::MAX, ..token_scope() }, ScopeError::Lifetime),
+            (
+                Scope {
+                    formats: vec![],
+                    ..token_scope()
+                },
+                ScopeError::Formats,
+            ),
+            (
+                Scope {
+                    formats: vec!["JWT".into()],
+                    ..token_scope()
+                },
+                ScopeError::Formats,
+            ),
+            (
+                Scope {
+                    formats: vec!["raw".into(); 9],
+                    ..token_scope()
+                },
+                ScopeError::Formats,
+            ),
+            (
+                Scope {
+                    issuer: None,
+                    ..token_scope()
+                },
+                ScopeError::Issuer,
+            ),
+            (
+                Scope {
+                    issuer: Some(String::new()),
+                    ..token_scope()
+                },
+                ScopeError::Issuer,
+            ),
+            (
+                Scope {
+                    issuer: Some("x".repeat(513)),
+                    ..token_scope()
+                },
+                ScopeError::Issuer,
+            ),
+            (
+                Scope {
+                    audiences: vec![String::new()],
+                    ..token_scope()
+                },
+                ScopeError::Audiences,
+            ),
+            (
+                Scope {
+                    audiences: vec!["a".into(); 65],
+                    ..token_scope()
+                },
+                ScopeError::Audiences,
+            ),
+            (
+                Scope {
+                    max_lifetime: 0,
+                    ..token_scope()
+                },
+                ScopeError::Lifetime,
+            ),
+            (
+                Scope {
+                    max_lifetime: u32::MAX,
+                    ..token_scope()
+                },
+                ScopeError::Lifetime,
+            ),
         ];
         for (scope, error) in cases {
             assert_eq!(scope.to_der(), Err(error), "{scope:?}");
@@ -181,9 +250,18 @@ mod tests {
     fn an_audience_is_allowed_only_when_named() {
         assert!(token_scope().allows_audience("cdn") && !token_scope().allows_audience("cd"));
         assert!(!token_scope().allows_audience("*"));
-        let any = Scope { audiences: vec![ANY_AUDIENCE.into()], ..token_scope() };
+        let any = Scope {
+            audiences: vec![ANY_AUDIENCE.into()],
+            ..token_scope()
+        };
         assert!(any.allows_audience("whoever"));
-        assert!(!Scope { audiences: vec![], ..token_scope() }.allows_audience("cdn"));
+        assert!(
+            !Scope {
+                audiences: vec![],
+                ..token_scope()
+            }
+            .allows_audience("cdn")
+        );
     }
 
     proptest! {

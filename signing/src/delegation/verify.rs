@@ -3,9 +3,7 @@ use std::time::Duration;
 use rustls_pki_types::{CertificateDer, UnixTime};
 use webpki::{EndEntityCert, KeyUsage, aws_lc_rs as schemes};
 
-use super::{
-    DELEGATION_PURPOSE_VALUE, DelegationName, KeyName, NameError, SCOPE_EXTENSION, Scope, ScopeError,
-};
+use super::{DELEGATION_PURPOSE_VALUE, DelegationName, KeyName, NameError, SCOPE_EXTENSION, Scope, ScopeError};
 use crate::certificate::{Certificate, CertificateError, oid};
 use crate::key::PublicKey;
 
@@ -28,8 +26,7 @@ pub struct VerifiedDelegation {
     pub public_key: PublicKey,
     /// First second at which it counts, Unix seconds.
     pub not_before: u64,
-    /// Last second at which it counts, Unix seconds; the CA's and root's ends are not before it in any honest chain
-    /// and were checked as of `now`.
+    /// Last second at which it counts, Unix seconds: the earliest end of leaf, CA and root.
     pub not_after: u64,
     /// Whether it also has the purpose codeSigning.
     pub code_signing: bool,
@@ -81,7 +78,7 @@ pub enum DelegationError {
 /// `chain` is DER, the leaf first; the root may stand in it and is not trusted for that. `roots` are DER certificates
 /// of delegation roots only: never the roots of nodes.
 ///
-/// Checked: the path and its signatures, validity of leaf and CA, that both are for delegations, that the path is
+/// Checked: the path and its signatures, validity of leaf, CA and root, that both are for delegations, that the path is
 /// exactly root → CA → leaf, `digitalSignature` and nothing else on the leaf, the scope extension, and that leaf and
 /// CA name the same trust domain, tenant and key (R5).
 ///
@@ -95,13 +92,18 @@ pub fn verify_chain(
     if chain.is_empty() || chain.len() > MAX_CHAIN || roots.is_empty() || roots.len() > MAX_ROOTS {
         return Err(DelegationError::Length);
     }
-    let certificates = chain.iter().map(|der| Certificate::from_der(der.as_ref())).collect::<Result<Vec<_>, _>>()?;
+    let certificates = chain
+        .iter()
+        .map(|der| Certificate::from_der(der.as_ref()))
+        .collect::<Result<Vec<_>, _>>()?;
     let leaf = certificates.first().ok_or(DelegationError::Length)?;
-    let ca = verify_path(&certificates, roots, now)?;
+    let (ca, path_end) = verify_path(&certificates, roots, now)?;
     if !leaf.signs_data_only() || ca.path_len() != Some(Some(0)) {
         return Err(DelegationError::Usage);
     }
-    let scope = leaf.private_extension(SCOPE_EXTENSION)?.ok_or(DelegationError::NoScope)?;
+    let scope = leaf
+        .private_extension(SCOPE_EXTENSION)?
+        .ok_or(DelegationError::NoScope)?;
     let name: DelegationName = only_uri(leaf)?.parse().map_err(DelegationError::Name)?;
     let ca_name: KeyName = only_uri(&ca)?.parse().map_err(DelegationError::Name)?;
     if name.key_name() != ca_name {
@@ -112,21 +114,25 @@ pub fn verify_chain(
         name,
         public_key: leaf.public_key()?,
         not_before: leaf.not_before(),
-        not_after: leaf.not_after(),
+        not_after: leaf.not_after().min(path_end),
         code_signing: leaf.has_purpose(oid::CODE_SIGNING),
     })
 }
 
-/// Checks the path and gives the CA that issued the leaf on the path that held.
+/// Checks the path; gives the CA that issued the leaf on the path that held, and when CA or root end.
 fn verify_path(
     chain: &[Certificate],
     roots: &[impl AsRef<[u8]>],
     now: u64,
-) -> Result<Certificate, DelegationError> {
+) -> Result<(Certificate, u64), DelegationError> {
     let ders: Vec<CertificateDer<'_>> = chain.iter().map(|one| CertificateDer::from(one.der())).collect();
     let (leaf, others) = ders.split_first().ok_or(DelegationError::Length)?;
-    let roots: Vec<CertificateDer<'_>> = roots.iter().map(|der| CertificateDer::from(der.as_ref())).collect();
-    let anchors = roots.iter().map(webpki::anchor_from_trusted_cert).collect::<Result<Vec<_>, _>>();
+    let roots = valid_roots(roots, now)?;
+    let root_ders: Vec<CertificateDer<'_>> = roots.iter().map(|root| CertificateDer::from(root.der())).collect();
+    let anchors = root_ders
+        .iter()
+        .map(webpki::anchor_from_trusted_cert)
+        .collect::<Result<Vec<_>, _>>();
     let anchors = anchors.map_err(|_| CertificateError::Malformed("a root is not a certificate"))?;
     let leaf = EndEntityCert::try_from(leaf).map_err(path_error)?;
     let path = leaf
@@ -141,9 +147,31 @@ fn verify_path(
         )
         .map_err(path_error)?;
     let mut issuers = path.intermediate_certificates();
-    match (issuers.next(), issuers.next()) {
-        (Some(ca), None) => Ok(Certificate::from_der(&ca.der())?),
-        _ => Err(DelegationError::Depth),
+    let (Some(ca), None) = (issuers.next(), issuers.next()) else {
+        return Err(DelegationError::Depth);
+    };
+    let ca = Certificate::from_der(&ca.der())?;
+    let at = anchors.iter().position(|anchor| anchor == path.anchor());
+    let root = at.and_then(|at| roots.get(at)).ok_or(DelegationError::Path)?;
+    let end = ca.not_after().min(root.not_after());
+    Ok((ca, end))
+}
+
+/// Path checking takes a trust anchor's name and key only, so that the roots' own validity is checked here.
+fn valid_roots(roots: &[impl AsRef<[u8]>], now: u64) -> Result<Vec<Certificate>, DelegationError> {
+    let roots = roots
+        .iter()
+        .map(|der| Certificate::from_der(der.as_ref()))
+        .collect::<Result<Vec<_>, _>>()?;
+    let all_ended = roots.iter().all(|root| root.not_after() < now);
+    let valid: Vec<_> = roots
+        .into_iter()
+        .filter(|root| (root.not_before()..=root.not_after()).contains(&now))
+        .collect();
+    match (valid.is_empty(), all_ended) {
+        (false, _) => Ok(valid),
+        (true, true) => Err(DelegationError::Expired),
+        (true, false) => Err(DelegationError::NotYetValid),
     }
 }
 

@@ -32,7 +32,10 @@ pub struct Header {
 
 impl Default for Header {
     fn default() -> Self {
-        Self { typ: "JWT".into(), algorithm_name: AlgorithmName::default() }
+        Self {
+            typ: "JWT".into(),
+            algorithm_name: AlgorithmName::default(),
+        }
     }
 }
 
@@ -112,9 +115,15 @@ pub fn mint(key: &SigningKey, header: &Header, claims: &Claims) -> Result<String
     let algorithm = header.algorithm_name.name(key.algorithm());
     let payload = claims.encode()?;
     // Neither the type nor the key id can hold a character that JSON escapes.
-    let header = format!(r#"{{"alg":"{algorithm}","kid":"{}","typ":"{}"}}"#, key.kid(), header.typ);
+    let header = format!(
+        r#"{{"alg":"{algorithm}","kid":"{}","typ":"{}"}}"#,
+        key.kid(),
+        header.typ
+    );
     let text_len = |bytes: usize| bytes.saturating_mul(4).div_ceil(3).saturating_add(1);
-    let capacity = text_len(header.len()).saturating_add(text_len(payload.len())).saturating_add(text_len(96));
+    let capacity = text_len(header.len())
+        .saturating_add(text_len(payload.len()))
+        .saturating_add(text_len(96));
     let mut token = String::with_capacity(capacity);
     base64url_into(header.as_bytes(), &mut token);
     token.push('.');

@@ -34,7 +34,10 @@ pub enum Payload<'a> {
 pub fn sign(key: &SigningKey, payload: Payload<'_>, encoding: Encoding) -> Result<Vec<u8>, KeyError> {
     let algorithm = key.algorithm();
     if algorithm.is_symmetric() {
-        return Err(KeyError::Operation { algorithm, operation: "make signatures that others verify" });
+        return Err(KeyError::Operation {
+            algorithm,
+            operation: "make signatures that others verify",
+        });
     }
     let fixed = match payload {
         Payload::Message(message) => key.sign(message)?,
@@ -52,12 +55,7 @@ pub fn sign(key: &SigningKey, payload: Payload<'_>, encoding: Encoding) -> Resul
 ///
 /// # Errors
 /// [`BadSignature`], whatever the reason.
-pub fn verify(
-    key: &PublicKey,
-    payload: Payload<'_>,
-    signature: &[u8],
-    encoding: Encoding,
-) -> Result<(), BadSignature> {
+pub fn verify(key: &PublicKey, payload: Payload<'_>, signature: &[u8], encoding: Encoding) -> Result<(), BadSignature> {
     let algorithm = key.algorithm();
     let converted = match encoding {
         Encoding::Der if algorithm.is_ecdsa() => der_to_fixed(algorithm, signature).map_err(|_| BadSignature)?,
@@ -84,7 +82,11 @@ mod tests {
                 let signature = sign(&key, Payload::Digest(&digest), encoding).unwrap();
                 verify(public, Payload::Message(b"firmware"), &signature, encoding).unwrap();
                 verify(public, Payload::Digest(&digest), &signature, encoding).unwrap();
-                let other = if encoding == Encoding::Der { Encoding::Fixed } else { Encoding::Der };
+                let other = if encoding == Encoding::Der {
+                    Encoding::Fixed
+                } else {
+                    Encoding::Der
+                };
                 assert!(verify(public, Payload::Digest(&digest), &signature, other).is_err());
             }
         }
@@ -95,12 +97,26 @@ mod tests {
         let key = SigningKey::generate(Algorithm::EdDsa).unwrap();
         let signature = sign(&key, Payload::Message(b"m"), Encoding::Der).unwrap();
         assert_eq!(signature.len(), 64);
-        verify(key.public().unwrap(), Payload::Message(b"m"), &signature, Encoding::Fixed).unwrap();
+        verify(
+            key.public().unwrap(),
+            Payload::Message(b"m"),
+            &signature,
+            Encoding::Fixed,
+        )
+        .unwrap();
         for algorithm in DigestAlgorithm::ALL {
             let digest = Digest::of(algorithm, b"m");
             let refused = sign(&key, Payload::Digest(&digest), Encoding::Der);
             assert!(matches!(refused, Err(KeyError::Operation { .. })));
-            assert!(verify(key.public().unwrap(), Payload::Digest(&digest), &signature, Encoding::Der).is_err());
+            assert!(
+                verify(
+                    key.public().unwrap(),
+                    Payload::Digest(&digest),
+                    &signature,
+                    Encoding::Der
+                )
+                .is_err()
+            );
         }
     }
 
@@ -109,13 +125,19 @@ mod tests {
         let key = SigningKey::generate(Algorithm::Es256).unwrap();
         for algorithm in [DigestAlgorithm::Sha384, DigestAlgorithm::Sha512] {
             let error = sign(&key, Payload::Digest(&Digest::of(algorithm, b"m")), Encoding::Der).unwrap_err();
-            assert_eq!(error.to_string(), format!("ES256 signs sha256 digests, this one is {algorithm}"));
+            assert_eq!(
+                error.to_string(),
+                format!("ES256 signs sha256 digests, this one is {algorithm}")
+            );
         }
     }
 
     #[test]
     fn hmac_makes_no_raw_signatures() {
         let key = SigningKey::generate(Algorithm::Hs256).unwrap();
-        assert!(matches!(sign(&key, Payload::Message(b"m"), Encoding::Fixed), Err(KeyError::Operation { .. })));
+        assert!(matches!(
+            sign(&key, Payload::Message(b"m"), Encoding::Fixed),
+            Err(KeyError::Operation { .. })
+        ));
     }
 }

@@ -19,7 +19,14 @@ fn read(value: Value) -> Result<PublicKey, KeyError> {
 }
 
 fn es256() -> Value {
-    serde_json::to_value(SigningKey::generate(Algorithm::Es256).unwrap().public().unwrap().to_jwk()).unwrap()
+    serde_json::to_value(
+        SigningKey::generate(Algorithm::Es256)
+            .unwrap()
+            .public()
+            .unwrap()
+            .to_jwk(),
+    )
+    .unwrap()
 }
 
 #[test]
@@ -27,7 +34,10 @@ fn a_jwk_round_trips_and_says_what_it_is_for() {
     for algorithm in [Algorithm::EdDsa, Algorithm::Es256, Algorithm::Es384] {
         let key = SigningKey::generate(algorithm).unwrap();
         let jwk = key.public().unwrap().to_jwk();
-        assert_eq!((jwk.alg.as_deref(), jwk.usage.as_deref()), (Some(algorithm.as_str()), Some("sig")));
+        assert_eq!(
+            (jwk.alg.as_deref(), jwk.usage.as_deref()),
+            (Some(algorithm.as_str()), Some("sig"))
+        );
         assert_eq!(jwk.kid.as_deref(), Some(key.kid()));
         let again = Jwk::from_json(jwk.to_json().as_bytes()).unwrap();
         assert_eq!(&PublicKey::from_jwk(&again).unwrap(), key.public().unwrap());
@@ -51,7 +61,13 @@ fn without_alg_the_key_decides_and_never_hmac() {
     let modulus = base64url(&[&[0xc1; 255][..], &[1]].concat());
     let rsa = json!({"kty": "RSA", "n": modulus, "e": "AQAB"});
     assert!(matches!(read(rsa.clone()), Err(KeyError::Unsupported(_))));
-    for (alg, usable) in [("RS256", true), ("PS256", true), ("HS256", false), ("RS512", false), ("ES256", false)] {
+    for (alg, usable) in [
+        ("RS256", true),
+        ("PS256", true),
+        ("HS256", false),
+        ("RS512", false),
+        ("ES256", false),
+    ] {
         let mut named = rsa.clone();
         named["alg"] = alg.into();
         assert_eq!(read(named).is_ok(), usable, "{alg}");
@@ -106,16 +122,31 @@ fn a_set_holds_one_issuers_token_keys_only() {
     assert_eq!(set.keys.len(), 2);
     assert!(set.find(two.verifier.kid()).is_some());
 
-    let other = TrustedKey { issuer: "https://b".into(), ..trusted(Algorithm::EdDsa) };
-    let lookalike = TrustedKey { issuer: "https://a/".into(), ..trusted(Algorithm::EdDsa) };
-    let artifact = TrustedKey { family: Family::Artifact, ..trusted(Algorithm::Es256) };
-    let raw = TrustedKey { family: Family::Raw, ..trusted(Algorithm::Es256) };
+    let other = TrustedKey {
+        issuer: "https://b".into(),
+        ..trusted(Algorithm::EdDsa)
+    };
+    let lookalike = TrustedKey {
+        issuer: "https://a/".into(),
+        ..trusted(Algorithm::EdDsa)
+    };
+    let artifact = TrustedKey {
+        family: Family::Artifact,
+        ..trusted(Algorithm::Es256)
+    };
+    let raw = TrustedKey {
+        family: Family::Raw,
+        ..trusted(Algorithm::Es256)
+    };
     let secret = trusted(Algorithm::Hs256);
     for refused in [&other, &lookalike, &artifact, &raw, &secret] {
         let result = Jwks::publish("https://a", [&one, refused]);
         assert!(matches!(result, Err(JwksError::NotPublishable { .. })), "{refused:?}");
     }
-    assert!(matches!(Jwks::publish("https://a", [&one, &one]), Err(JwksError::DuplicateKid(_))));
+    assert!(matches!(
+        Jwks::publish("https://a", [&one, &one]),
+        Err(JwksError::DuplicateKid(_))
+    ));
 }
 
 // R3
@@ -128,10 +159,22 @@ fn a_received_set_is_bounded_and_its_ids_are_unique() {
     assert_eq!(set.keys.len(), 2);
     assert!(set.find(key["kid"].as_str().unwrap()).is_some());
     assert!(set.find(&key["kid"].as_str().unwrap().to_uppercase()).is_none());
-    assert!(matches!(parse(json!({"keys": [key, key]})), Err(JwksError::DuplicateKid(_))));
-    assert!(matches!(parse(json!({"keys": vec![json!({}); 101]})), Err(JwksError::TooLarge)));
-    assert!(matches!(Jwks::parse(&vec![b' '; MAX_SET_LEN + 1]), Err(JwksError::TooLarge)));
+    assert!(matches!(
+        parse(json!({"keys": [key, key]})),
+        Err(JwksError::DuplicateKid(_))
+    ));
+    assert!(matches!(
+        parse(json!({"keys": vec![json!({}); 101]})),
+        Err(JwksError::TooLarge)
+    ));
+    assert!(matches!(
+        Jwks::parse(&vec![b' '; MAX_SET_LEN + 1]),
+        Err(JwksError::TooLarge)
+    ));
     for bad in ["", "[]", "{}", r#"{"keys":{}}"#, r#"{"keys":[],"keys":[]}"#] {
-        assert!(matches!(Jwks::parse(bad.as_bytes()), Err(JwksError::Malformed(_))), "{bad}");
+        assert!(
+            matches!(Jwks::parse(bad.as_bytes()), Err(JwksError::Malformed(_))),
+            "{bad}"
+        );
     }
 }

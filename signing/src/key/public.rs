@@ -66,7 +66,9 @@ impl PublicKey {
         let info = parse_spki(spki)?;
         match key_type(&info)? {
             KeyType::Fixed(algorithm) => Self::from_raw(algorithm, raw_bits(algorithm, &info)?),
-            KeyType::Rsa => Err(KeyError::Unsupported("an RSA key does not say whether it is for RS256 or PS256")),
+            KeyType::Rsa => Err(KeyError::Unsupported(
+                "an RSA key does not say whether it is for RS256 or PS256",
+            )),
         }
     }
 
@@ -84,7 +86,10 @@ impl PublicKey {
                     .map_err(|_| KeyError::Malformed { algorithm, reason })?;
                 Self::from_rsa(algorithm, key.n.as_bytes(), key.e.as_bytes())
             }
-            _ => Err(KeyError::Malformed { algorithm, reason: "the key is of another type" }),
+            _ => Err(KeyError::Malformed {
+                algorithm,
+                reason: "the key is of another type",
+            }),
         }
     }
 
@@ -132,7 +137,9 @@ impl PublicKey {
     /// [`BadSignature`], also where the hash is not the key's own or the key takes messages only (Ed25519).
     pub fn verify_digest(&self, digest: &Digest, signature: &[u8]) -> Result<(), BadSignature> {
         let digest = to_aws_digest(self.algorithm, digest).map_err(|_| BadSignature)?;
-        self.parsed.verify_digest_sig(&digest, signature).map_err(|_| BadSignature)
+        self.parsed
+            .verify_digest_sig(&digest, signature)
+            .map_err(|_| BadSignature)
     }
 
     pub(crate) fn raw(&self) -> &Raw {
@@ -180,15 +187,26 @@ impl PublicKey {
             return Err(malformed("an RSA exponent is odd, above 1 and below 2^32"));
         }
         let components = RsaPublicKeyComponents { n, e };
-        let parsed = components.to_parsed_public_key(scheme).map_err(|_| malformed("the RSA key is inconsistent"))?;
-        let spki: PublicKeyX509Der<'_> = components.as_der().map_err(|_| KeyError::Library("encode a public key"))?;
-        let raw = Raw::Rsa { n: n.to_vec(), e: e.to_vec() };
+        let parsed = components
+            .to_parsed_public_key(scheme)
+            .map_err(|_| malformed("the RSA key is inconsistent"))?;
+        let spki: PublicKeyX509Der<'_> = components
+            .as_der()
+            .map_err(|_| KeyError::Library("encode a public key"))?;
+        let raw = Raw::Rsa {
+            n: n.to_vec(),
+            e: e.to_vec(),
+        };
         Ok(Self::assemble(algorithm, parsed, spki.as_ref().to_vec(), raw))
     }
 
     fn assemble(algorithm: Algorithm, parsed: ParsedPublicKey, spki: Vec<u8>, raw: Raw) -> Self {
         let thumbprint = crate::jwk::thumbprint(algorithm, &raw);
-        Self { algorithm, parsed, parts: Arc::new(Parts { spki, raw, thumbprint }) }
+        Self {
+            algorithm,
+            parsed,
+            parts: Arc::new(Parts { spki, raw, thumbprint }),
+        }
     }
 }
 
@@ -207,10 +225,16 @@ impl PartialEq for PublicKey {
 impl Eq for PublicKey {}
 
 pub(super) fn to_aws_digest(algorithm: Algorithm, digest: &Digest) -> Result<aws_digest::Digest, KeyError> {
-    let expected =
-        algorithm.digest().ok_or(KeyError::Operation { algorithm, operation: "work on a digest: it takes messages" })?;
+    let expected = algorithm.digest().ok_or(KeyError::Operation {
+        algorithm,
+        operation: "work on a digest: it takes messages",
+    })?;
     if digest.algorithm() != expected {
-        return Err(KeyError::WrongDigest { algorithm, expected, actual: digest.algorithm() });
+        return Err(KeyError::WrongDigest {
+            algorithm,
+            expected,
+            actual: digest.algorithm(),
+        });
     }
     aws_digest::Digest::import_less_safe(digest.as_bytes(), expected.aws())
         .map_err(|_| KeyError::Library("read a digest"))
@@ -237,18 +261,25 @@ fn key_type(info: &SubjectPublicKeyInfoRef<'_>) -> Result<KeyType, KeyError> {
         EC_OID if curve == Some(P256_OID) => Ok(KeyType::Fixed(Algorithm::Es256)),
         EC_OID if curve == Some(P384_OID) => Ok(KeyType::Fixed(Algorithm::Es384)),
         RSA_OID if parameters.is_some_and(AnyRef::is_null) => Ok(KeyType::Rsa),
-        _ => Err(KeyError::Unsupported("the public key must be Ed25519, P-256, P-384 or RSA")),
+        _ => Err(KeyError::Unsupported(
+            "the public key must be Ed25519, P-256, P-384 or RSA",
+        )),
     }
 }
 
 fn raw_bits<'a>(algorithm: Algorithm, info: &SubjectPublicKeyInfoRef<'a>) -> Result<&'a [u8], KeyError> {
     let reason = "the key is not whole bytes";
-    info.subject_public_key.as_bytes().ok_or(KeyError::Malformed { algorithm, reason })
+    info.subject_public_key
+        .as_bytes()
+        .ok_or(KeyError::Malformed { algorithm, reason })
 }
 
 /// Points of small order are refused: for them a signature can verify under many messages.
 fn checked_ed25519(raw: &[u8]) -> Result<Vec<u8>, KeyError> {
-    let malformed = |reason| KeyError::Malformed { algorithm: Algorithm::EdDsa, reason };
+    let malformed = |reason| KeyError::Malformed {
+        algorithm: Algorithm::EdDsa,
+        reason,
+    };
     let bytes: &[u8; 32] = raw.try_into().map_err(|_| malformed("it must have 32 bytes"))?;
     let point = ed25519_dalek::VerifyingKey::from_bytes(bytes).map_err(|_| malformed("it is not on the curve"))?;
     if point.is_weak() {
@@ -259,7 +290,10 @@ fn checked_ed25519(raw: &[u8]) -> Result<Vec<u8>, KeyError> {
 
 fn checked_point(algorithm: Algorithm, raw: &[u8], len: usize) -> Result<Vec<u8>, KeyError> {
     if raw.len() != len || raw.first() != Some(&4) {
-        return Err(KeyError::Malformed { algorithm, reason: "it must be an uncompressed point" });
+        return Err(KeyError::Malformed {
+            algorithm,
+            reason: "it must be an uncompressed point",
+        });
     }
     Ok(raw.to_vec())
 }

@@ -98,7 +98,10 @@ impl SigningKey {
         check_kid(kid)?;
         let Material::Hmac { key, .. } = &self.material else {
             let operation = "take a chosen key id: it is named by its thumbprint";
-            return Err(KeyError::Operation { algorithm: self.algorithm(), operation });
+            return Err(KeyError::Operation {
+                algorithm: self.algorithm(),
+                operation,
+            });
         };
         let verifier = Verifier::from_hmac(key, kid);
         Ok(Self { verifier, ..self })
@@ -132,7 +135,11 @@ impl SigningKey {
         let failed = |_| KeyError::Library("sign");
         match &self.material {
             Material::Ed25519(pair) => Ok(pair.try_sign(message).map_err(failed)?.as_ref().to_vec()),
-            Material::Ecdsa(pair) => Ok(pair.sign(&SystemRandom::new(), message).map_err(failed)?.as_ref().to_vec()),
+            Material::Ecdsa(pair) => Ok(pair
+                .sign(&SystemRandom::new(), message)
+                .map_err(failed)?
+                .as_ref()
+                .to_vec()),
             Material::Hmac { key, .. } => Ok(hmac::sign(key, message).as_ref().to_vec()),
         }
     }
@@ -144,10 +151,15 @@ impl SigningKey {
     /// [`KeyError::Operation`] for Ed25519 and HS256, which take messages only.
     pub fn sign_digest(&self, digest: &Digest) -> Result<Vec<u8>, KeyError> {
         let Material::Ecdsa(pair) = &self.material else {
-            return Err(KeyError::Operation { algorithm: self.algorithm(), operation: "sign a digest" });
+            return Err(KeyError::Operation {
+                algorithm: self.algorithm(),
+                operation: "sign a digest",
+            });
         };
         let digest = super::public::to_aws_digest(self.algorithm(), digest)?;
-        let signature = pair.sign_digest(&digest).map_err(|_| KeyError::Library("sign a digest"))?;
+        let signature = pair
+            .sign_digest(&digest)
+            .map_err(|_| KeyError::Library("sign a digest"))?;
         Ok(signature.as_ref().to_vec())
     }
 
@@ -189,11 +201,17 @@ fn ecdsa_scheme(algorithm: Algorithm) -> Result<&'static aws::EcdsaSigningAlgori
 }
 
 fn hmac_material(secret: Secret) -> Result<Material, KeyError> {
-    Ok(Material::Hmac { key: hmac_key(&secret)?, secret })
+    Ok(Material::Hmac {
+        key: hmac_key(&secret)?,
+        secret,
+    })
 }
 
 fn cannot_sign(algorithm: Algorithm) -> KeyError {
-    KeyError::Operation { algorithm, operation: "sign here: it is for verifying only" }
+    KeyError::Operation {
+        algorithm,
+        operation: "sign here: it is for verifying only",
+    }
 }
 
 #[cfg(test)]

@@ -33,11 +33,17 @@ impl Verifier {
     /// [`KeyError::Malformed`] below 32 or above 1,024 bytes, [`KeyError::KeyId`] for an unusable `kid`.
     pub fn hmac(kid: &str, secret: &Secret) -> Result<Self, KeyError> {
         check_kid(kid)?;
-        Ok(Self::Hmac(HmacVerifier { key: hmac_key(secret)?, kid: kid.to_owned() }))
+        Ok(Self::Hmac(HmacVerifier {
+            key: hmac_key(secret)?,
+            kid: kid.to_owned(),
+        }))
     }
 
     pub(super) fn from_hmac(key: &hmac::Key, kid: &str) -> Self {
-        Self::Hmac(HmacVerifier { key: key.clone(), kid: kid.to_owned() })
+        Self::Hmac(HmacVerifier {
+            key: key.clone(),
+            kid: kid.to_owned(),
+        })
     }
 
     /// The algorithm, which no header can change (R1).
@@ -98,7 +104,10 @@ impl fmt::Debug for HmacVerifier {
 pub(super) fn hmac_key(secret: &Secret) -> Result<hmac::Key, KeyError> {
     if secret.len() < HMAC_MIN_LEN || secret.len() > HMAC_MAX_LEN {
         let reason = "the secret must have 32 to 1024 bytes";
-        return Err(KeyError::Malformed { algorithm: Algorithm::Hs256, reason });
+        return Err(KeyError::Malformed {
+            algorithm: Algorithm::Hs256,
+            reason,
+        });
     }
     Ok(hmac::Key::new(hmac::HMAC_SHA256, secret.expose()))
 }

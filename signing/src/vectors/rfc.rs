@@ -47,7 +47,10 @@ fn rfc7515_appendix_a() {
         };
         let verified = verify_with(text(example, "jws"), &trusted, &at(1_300_819_379)).unwrap();
         assert_eq!(verified.claims().extra["http://example.com/is_root"], true);
-        assert_eq!(verify_with(text(example, "jws"), &trusted, &at(1_300_819_380)), Err(TokenError::Expired));
+        assert_eq!(
+            verify_with(text(example, "jws"), &trusted, &at(1_300_819_380)),
+            Err(TokenError::Expired)
+        );
     }
 }
 
@@ -67,7 +70,10 @@ fn rfc7638_section_3_1() {
     let example = &read("rfc.json")["rfc7638"];
     let mut key = example.clone();
     key["kty"] = "RSA".into();
-    assert_eq!(PublicKey::from_jwk(&jwk(key)).unwrap().thumbprint(), text(example, "thumbprint"));
+    assert_eq!(
+        PublicKey::from_jwk(&jwk(key)).unwrap().thumbprint(),
+        text(example, "thumbprint")
+    );
 }
 
 #[test]

@@ -41,8 +41,20 @@ fn ecdsa_der() {
 // R4
 #[test]
 fn ecdsa_fixed() {
-    assert!(run("ecdsa_secp256r1_sha256_p1363_test.json", Algorithm::Es256, Encoding::Fixed) > 200);
-    assert!(run("ecdsa_secp384r1_sha384_p1363_test.json", Algorithm::Es384, Encoding::Fixed) > 200);
+    assert!(
+        run(
+            "ecdsa_secp256r1_sha256_p1363_test.json",
+            Algorithm::Es256,
+            Encoding::Fixed
+        ) > 200
+    );
+    assert!(
+        run(
+            "ecdsa_secp384r1_sha384_p1363_test.json",
+            Algorithm::Es384,
+            Encoding::Fixed
+        ) > 200
+    );
 }
 
 // R4
@@ -54,14 +66,26 @@ fn ed25519() {
 #[test]
 fn rsa_pkcs1() {
     for bits in [2048, 3072, 4096] {
-        assert!(run(&format!("rsa_signature_{bits}_sha256_test.json"), Algorithm::Rs256, Encoding::Fixed) > 200);
+        assert!(
+            run(
+                &format!("rsa_signature_{bits}_sha256_test.json"),
+                Algorithm::Rs256,
+                Encoding::Fixed
+            ) > 200
+        );
     }
 }
 
 #[test]
 fn rsa_pss() {
     for bits in [2048, 3072, 4096] {
-        assert!(run(&format!("rsa_pss_{bits}_sha256_mgf1_32_test.json"), Algorithm::Ps256, Encoding::Fixed) > 80);
+        assert!(
+            run(
+                &format!("rsa_pss_{bits}_sha256_mgf1_32_test.json"),
+                Algorithm::Ps256,
+                Encoding::Fixed
+            ) > 80
+        );
     }
 }
 

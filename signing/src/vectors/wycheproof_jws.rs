@@ -19,8 +19,12 @@ fn verifier(key: &Value) -> Result<Verifier, KeyError> {
 /// Vectors called valid that are refused here, and with which code. 346 and 350, RFC 7520's figure 20, go with a key
 /// whose `alg` the file gives as PS256 while the header says PS384: the key's algorithm counts (R1). 372 and 373 have
 /// a `?` in the middle of the base64url, which RFC 7515 section 2 does not allow.
-const STRICTER: [(u32, &str); 4] =
-    [(346, "bad_algorithm"), (350, "bad_algorithm"), (372, "malformed_token"), (373, "malformed_token")];
+const STRICTER: [(u32, &str); 4] = [
+    (346, "bad_algorithm"),
+    (350, "bad_algorithm"),
+    (372, "malformed_token"),
+    (373, "malformed_token"),
+];
 
 // R1, R4
 #[test]
@@ -49,7 +53,10 @@ fn json_web_signatures() {
                 // Vectors 367 and 370 are said to have bad padding, but are byte for byte vector 357, which is valid.
                 ("invalid", Ok(())) => {
                     let same = |other: &&Value| other["jws"] == test["jws"] && other["result"] == "valid";
-                    let twin = list(group, "tests").iter().find(same).unwrap_or_else(|| panic!("accepted {test}"));
+                    let twin = list(group, "tests")
+                        .iter()
+                        .find(same)
+                        .unwrap_or_else(|| panic!("accepted {test}"));
                     assert_eq!(twin["tcId"], 357);
                     contradicted += 1;
                 }
@@ -57,5 +64,8 @@ fn json_web_signatures() {
             }
         }
     }
-    assert_eq!((valid, invalid, stricter, key_refused, contradicted), (24, 332, 4, 39, 2));
+    assert_eq!(
+        (valid, invalid, stricter, key_refused, contradicted),
+        (24, 332, 4, 39, 2)
+    );
 }

@@ -34,7 +34,10 @@ pub struct Unverified {
 /// [`TokenError::Malformed`] or [`TokenError::Claims`].
 pub fn inspect(token: &str, max_len: usize) -> Result<Unverified, TokenError> {
     let parts = split(token, max_len)?;
-    Ok(Unverified { claims: parts.claims()?, header: parts.header })
+    Ok(Unverified {
+        claims: parts.claims()?,
+        header: parts.header,
+    })
 }
 
 /// A token's three parts, decoded as far as checking the signature needs.
@@ -57,13 +60,20 @@ pub(super) fn split(token: &str, max_len: usize) -> Result<Parts<'_>, TokenError
     if payload.contains('.') {
         return Err(three);
     }
-    Ok(Parts { header: parse_header(header)?, signed: signed.as_bytes(), payload, signature })
+    Ok(Parts {
+        header: parse_header(header)?,
+        signed: signed.as_bytes(),
+        payload,
+        signature,
+    })
 }
 
 impl Parts<'_> {
     pub(super) fn payload(&self) -> Result<Vec<u8>, TokenError> {
         if self.payload.len() > MAX_LEN.saturating_mul(2) {
-            return Err(TokenError::Claims(ClaimsError::TooLarge(self.payload.len()).to_string()));
+            return Err(TokenError::Claims(
+                ClaimsError::TooLarge(self.payload.len()).to_string(),
+            ));
         }
         from_base64url(self.payload).ok_or(TokenError::Malformed("the payload is not base64url"))
     }
@@ -90,5 +100,9 @@ fn parse_header(text: &str) -> Result<ReceivedHeader, TokenError> {
         Some(_) => Err(TokenError::Malformed("a member of the header is not a text")),
     };
     let alg = text("alg")?.ok_or(TokenError::Malformed("the header has no `alg`"))?;
-    Ok(ReceivedHeader { alg, kid: text("kid")?, typ: text("typ")? })
+    Ok(ReceivedHeader {
+        alg,
+        kid: text("kid")?,
+        typ: text("typ")?,
+    })
 }

@@ -52,7 +52,11 @@ fn claims() -> Claims {
 
 /// A token with any header and payload, honestly signed.
 fn forge(key: &SigningKey, header: &Value, payload: &str) -> String {
-    let signed = format!("{}.{}", base64url(header.to_string().as_bytes()), base64url(payload.as_bytes()));
+    let signed = format!(
+        "{}.{}",
+        base64url(header.to_string().as_bytes()),
+        base64url(payload.as_bytes())
+    );
     let signature = key.sign(signed.as_bytes()).unwrap();
     format!("{signed}.{}", base64url(&signature))
 }
@@ -61,7 +65,11 @@ fn with_claims(change: impl FnOnce(&mut Claims)) -> Result<Verified, TokenError>
     let key = SigningKey::generate(Algorithm::EdDsa).unwrap();
     let mut claims = claims();
     change(&mut claims);
-    verify(&mint(&key, &Header::default(), &claims).unwrap(), &keys(&key), &expect())
+    verify(
+        &mint(&key, &Header::default(), &claims).unwrap(),
+        &keys(&key),
+        &expect(),
+    )
 }
 
 fn with_header(change: impl FnOnce(&mut Value)) -> Result<Verified, TokenError> {
@@ -92,7 +100,10 @@ fn what_is_minted_verifies() {
 fn ed25519_goes_by_either_name() {
     let key = SigningKey::generate(Algorithm::EdDsa).unwrap();
     for (algorithm_name, written) in [(AlgorithmName::EdDsa, "EdDSA"), (AlgorithmName::Ed25519, "Ed25519")] {
-        let header = Header { typ: "at+jwt".into(), algorithm_name };
+        let header = Header {
+            typ: "at+jwt".into(),
+            algorithm_name,
+        };
         let verified = verify(&mint(&key, &header, &claims()).unwrap(), &keys(&key), &expect()).unwrap();
         assert_eq!(verified.header().alg, written);
         assert_eq!(written.parse(), Ok(algorithm_name));
@@ -105,7 +116,10 @@ fn ed25519_goes_by_either_name() {
 fn types_that_do_not_fit_a_header_are_refused() {
     let key = SigningKey::generate(Algorithm::EdDsa).unwrap();
     for typ in ["", "a\"b", "a b", "é", &"x".repeat(65)] {
-        let header = Header { typ: typ.into(), ..Header::default() };
+        let header = Header {
+            typ: typ.into(),
+            ..Header::default()
+        };
         assert_eq!(mint(&key, &header, &claims()), Err(MintError::Type), "{typ}");
     }
 }
@@ -113,12 +127,22 @@ fn types_that_do_not_fit_a_header_are_refused() {
 // R1
 #[test]
 fn the_headers_algorithm_chooses_nothing() {
-    for alg in ["none", "None", "HS256", "ES384", "RS256", "EdDSA", "es256", "", " ES256"] {
+    for alg in [
+        "none", "None", "HS256", "ES384", "RS256", "EdDSA", "es256", "", " ES256",
+    ] {
         let refused = with_header(|header| header["alg"] = alg.into()).unwrap_err();
         assert_eq!(refused.code(), "bad_algorithm", "{alg}");
     }
-    assert_eq!(with_header(|header| header["alg"] = json!(["ES256"])).unwrap_err().code(), "malformed_token");
-    assert_eq!(with_header(|header| header["alg"] = Value::Null).unwrap_err().code(), "malformed_token");
+    assert_eq!(
+        with_header(|header| header["alg"] = json!(["ES256"]))
+            .unwrap_err()
+            .code(),
+        "malformed_token"
+    );
+    assert_eq!(
+        with_header(|header| header["alg"] = Value::Null).unwrap_err().code(),
+        "malformed_token"
+    );
 }
 
 // R1
@@ -127,11 +151,18 @@ fn a_public_key_is_never_an_hmac_secret() {
     let key = SigningKey::generate(Algorithm::Es256).unwrap();
     let public = key.public().unwrap();
     let pem = crate::certificate::pem_encode("PUBLIC KEY", public.to_spki_der());
-    for secret in [public.to_spki_der().to_vec(), pem.into_bytes(), public.to_jwk().to_json().into_bytes()] {
+    for secret in [
+        public.to_spki_der().to_vec(),
+        pem.into_bytes(),
+        public.to_jwk().to_json().into_bytes(),
+    ] {
         let attacker = SigningKey::import(Algorithm::Hs256, &Secret::new(secret)).unwrap();
         let attacker = attacker.with_kid(key.kid()).unwrap();
         let token = mint(&attacker, &Header::default(), &claims()).unwrap();
-        assert_eq!(verify(&token, &keys(&key), &expect()).unwrap_err().code(), "bad_algorithm");
+        assert_eq!(
+            verify(&token, &keys(&key), &expect()).unwrap_err().code(),
+            "bad_algorithm"
+        );
     }
 }
 
@@ -140,7 +171,10 @@ fn a_token_without_signature_is_refused() {
     let key = SigningKey::generate(Algorithm::Es256).unwrap();
     let token = mint(&key, &Header::default(), &claims()).unwrap();
     let (signed, _) = token.rsplit_once('.').unwrap();
-    assert_eq!(verify(&format!("{signed}."), &keys(&key), &expect()), Err(TokenError::Signature));
+    assert_eq!(
+        verify(&format!("{signed}."), &keys(&key), &expect()),
+        Err(TokenError::Signature)
+    );
     let none = base64url(json!({"alg": "none", "kid": key.kid()}).to_string().as_bytes());
     let (_, payload) = signed.split_once('.').unwrap();
     let refused = verify(&format!("{none}.{payload}."), &keys(&key), &expect()).unwrap_err();
@@ -184,7 +218,10 @@ fn the_key_id_is_matched_exactly_and_nothing_else_is_followed() {
     }
     let upper = with_header(|header| header["kid"] = header["kid"].as_str().unwrap().to_uppercase().into());
     assert_eq!(upper.unwrap_err().code(), "unknown_key");
-    assert_eq!(with_header(|header| header["kid"] = json!(7)).unwrap_err().code(), "malformed_token");
+    assert_eq!(
+        with_header(|header| header["kid"] = json!(7)).unwrap_err().code(),
+        "malformed_token"
+    );
 
     let attacker = SigningKey::generate(Algorithm::Es256).unwrap();
     let own = serde_json::to_value(attacker.public().unwrap().to_jwk()).unwrap();
@@ -207,19 +244,46 @@ fn a_key_counts_for_its_own_issuer_tenant_purpose_and_time_only() {
     let token = mint(&key, &Header::default(), &claims()).unwrap();
     let good = trust(key.verifier());
     let changed = [
-        TrustedKey { issuer: "https://other.example".into(), ..good.clone() },
-        TrustedKey { issuer: format!("{ISSUER}/"), ..good.clone() },
-        TrustedKey { tenant: "000000000002".into(), ..good.clone() },
-        TrustedKey { family: Family::Artifact, ..good.clone() },
-        TrustedKey { family: Family::Raw, ..good.clone() },
-        TrustedKey { not_before: NOW + 1, ..good.clone() },
-        TrustedKey { not_after: NOW - 1, ..good.clone() },
+        TrustedKey {
+            issuer: "https://other.example".into(),
+            ..good.clone()
+        },
+        TrustedKey {
+            issuer: format!("{ISSUER}/"),
+            ..good.clone()
+        },
+        TrustedKey {
+            tenant: "000000000002".into(),
+            ..good.clone()
+        },
+        TrustedKey {
+            family: Family::Artifact,
+            ..good.clone()
+        },
+        TrustedKey {
+            family: Family::Raw,
+            ..good.clone()
+        },
+        TrustedKey {
+            not_before: NOW + 1,
+            ..good.clone()
+        },
+        TrustedKey {
+            not_after: NOW - 1,
+            ..good.clone()
+        },
     ];
     assert!(verify_with(&token, &good, &expect()).is_ok());
     for key in changed {
-        assert!(matches!(verify_with(&token, &key, &expect()), Err(TokenError::Key(_))), "{key:?}");
+        assert!(
+            matches!(verify_with(&token, &key, &expect()), Err(TokenError::Key(_))),
+            "{key:?}"
+        );
     }
-    let late = TrustedKey { not_after: NOW - 1, ..good };
+    let late = TrustedKey {
+        not_after: NOW - 1,
+        ..good
+    };
     assert!(verify_with(&token, &late, &Expectations { leeway: 1, ..expect() }).is_ok());
 }
 
@@ -241,19 +305,45 @@ fn issuer_audience_and_times_are_checked() {
 #[test]
 fn leeway_widens_times_within_its_bound() {
     let key = SigningKey::generate(Algorithm::EdDsa).unwrap();
-    let token = mint(&key, &Header::default(), &Claims { exp: Some(NOW - 10), ..claims() }).unwrap();
+    let token = mint(
+        &key,
+        &Header::default(),
+        &Claims {
+            exp: Some(NOW - 10),
+            ..claims()
+        },
+    )
+    .unwrap();
     let at = |leeway| verify(&token, &keys(&key), &Expectations { leeway, ..expect() });
     assert_eq!(at(10), Err(TokenError::Expired));
     assert!(at(11).is_ok());
-    let old = mint(&key, &Header::default(), &Claims { exp: Some(NOW - 4000), ..claims() }).unwrap();
-    let refused = verify(&old, &keys(&key), &Expectations { leeway: u64::MAX, ..expect() });
+    let old = mint(
+        &key,
+        &Header::default(),
+        &Claims {
+            exp: Some(NOW - 4000),
+            ..claims()
+        },
+    )
+    .unwrap();
+    let refused = verify(
+        &old,
+        &keys(&key),
+        &Expectations {
+            leeway: u64::MAX,
+            ..expect()
+        },
+    );
     assert_eq!(refused, Err(TokenError::Expired));
 }
 
 #[test]
 fn critical_extensions_are_refused() {
     for (name, value) in [("crit", json!(["exp"])), ("crit", json!([])), ("b64", json!(false))] {
-        assert_eq!(with_header(|header| header[name] = value.clone()).unwrap_err().code(), "malformed_token");
+        assert_eq!(
+            with_header(|header| header[name] = value.clone()).unwrap_err().code(),
+            "malformed_token"
+        );
     }
 }
 
@@ -280,10 +370,20 @@ fn shapes_that_are_no_token_are_refused() {
         format!("{{\"protected\":\"{}\"}}", parts[0]),
     ];
     for shape in shapes {
-        assert_eq!(verify(&shape, &keys, &expect()).unwrap_err().code(), "malformed_token", "{shape}");
+        assert_eq!(
+            verify(&shape, &keys, &expect()).unwrap_err().code(),
+            "malformed_token",
+            "{shape}"
+        );
     }
-    let short = Expectations { max_len: token.len() - 1, ..expect() };
-    assert_eq!(verify(&token, &keys, &short), Err(TokenError::Malformed("it is too long")));
+    let short = Expectations {
+        max_len: token.len() - 1,
+        ..expect()
+    };
+    assert_eq!(
+        verify(&token, &keys, &short),
+        Err(TokenError::Malformed("it is too long"))
+    );
     let doubled = base64url(format!(r#"{{"alg":"ES256","alg":"none","kid":"{}"}}"#, key.kid()).as_bytes());
     let refused = verify(&format!("{doubled}.{}.{}", parts[1], parts[2]), &keys, &expect());
     assert_eq!(refused.unwrap_err().code(), "malformed_token");
@@ -311,7 +411,10 @@ fn a_known_key_needs_no_id_but_takes_no_other() {
     let nameless = forge(&key, &json!({"alg": "ES256"}), &payload);
     assert!(verify_with(&nameless, &trust(key.verifier()), &expect()).is_ok());
     let misnamed = forge(&key, &json!({"alg": "ES256", "kid": "other"}), &payload);
-    assert_eq!(verify_with(&misnamed, &trust(key.verifier()), &expect()), Err(TokenError::UnknownKey("other".into())));
+    assert_eq!(
+        verify_with(&misnamed, &trust(key.verifier()), &expect()),
+        Err(TokenError::UnknownKey("other".into()))
+    );
 }
 
 proptest! {

@@ -97,7 +97,9 @@ impl Verified {
 pub fn verify(token: &str, keys: &dyn KeyLookup, expect: &Expectations<'_>) -> Result<Verified, TokenError> {
     let parts = split(token, expect.max_len)?;
     let kid = parts.header.kid.as_deref().unwrap_or_default();
-    let key = keys.find(kid).ok_or_else(|| TokenError::UnknownKey(kid.chars().take(64).collect()))?;
+    let key = keys
+        .find(kid)
+        .ok_or_else(|| TokenError::UnknownKey(kid.chars().take(64).collect()))?;
     verify_parts(parts, key, expect)
 }
 
@@ -126,7 +128,12 @@ fn verify_parts(parts: Parts<'_>, key: &TrustedKey, expect: &Expectations<'_>) -
     check_key(key, expect)?;
     let claims = parts.claims()?;
     let expires_at = check_claims(&claims, expect)?;
-    Ok(Verified { header: parts.header, claims, kid: key.verifier.kid().to_owned(), expires_at })
+    Ok(Verified {
+        header: parts.header,
+        claims,
+        kid: key.verifier.kid().to_owned(),
+        expires_at,
+    })
 }
 
 /// R1: the header's `alg` is compared with the key's algorithm and chooses nothing.
@@ -136,7 +143,9 @@ fn check_signature(parts: &Parts<'_>, verifier: &Verifier) -> Result<(), TokenEr
         let actual = parts.header.alg.chars().take(16).collect();
         return Err(TokenError::Algorithm { expected, actual });
     }
-    verifier.verify(parts.signed, &parts.signature).map_err(|_| TokenError::Signature)
+    verifier
+        .verify(parts.signed, &parts.signature)
+        .map_err(|_| TokenError::Signature)
 }
 
 /// R5: the key's binding and its own validity, at every verification.
@@ -165,7 +174,9 @@ fn check_claims(claims: &Claims, expect: &Expectations<'_>) -> Result<u64, Token
     {
         return Err(TokenError::Audience);
     }
-    let exp = claims.exp.ok_or_else(|| TokenError::Claims("the claim `exp` is missing".into()))?;
+    let exp = claims
+        .exp
+        .ok_or_else(|| TokenError::Claims("the claim `exp` is missing".into()))?;
     let leeway = leeway(expect);
     if exp.saturating_add(leeway) <= expect.now {
         return Err(TokenError::Expired);

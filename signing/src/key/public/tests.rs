@@ -4,7 +4,10 @@ use crate::signature::fixed_to_der;
 
 /// The order n of P-256 and of P-384 (FIPS 186-4 appendix D.1.2).
 const ORDERS: [(Algorithm, &str); 2] = [
-    (Algorithm::Es256, "ffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551"),
+    (
+        Algorithm::Es256,
+        "ffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551",
+    ),
     (
         Algorithm::Es384,
         "ffffffffffffffffffffffffffffffffffffffffffffffffc7634d81f4372ddf581a0db248b0a77aecec196accc52973",
@@ -45,10 +48,16 @@ fn an_encoding_reads_back_as_itself() {
         let public = key.public().unwrap();
         let again = PublicKey::from_spki_der(public.to_spki_der()).unwrap();
         assert_eq!(&again, public);
-        assert_eq!(PublicKey::from_spki_der_as(algorithm, public.to_spki_der()).as_ref(), Ok(public));
+        assert_eq!(
+            PublicKey::from_spki_der_as(algorithm, public.to_spki_der()).as_ref(),
+            Ok(public)
+        );
         assert_eq!(again.thumbprint().len(), 43);
         for other in Algorithm::ALL.into_iter().filter(|other| *other != algorithm) {
-            assert!(PublicKey::from_spki_der_as(other, public.to_spki_der()).is_err(), "{algorithm} as {other}");
+            assert!(
+                PublicKey::from_spki_der_as(other, public.to_spki_der()).is_err(),
+                "{algorithm} as {other}"
+            );
         }
     }
 }
@@ -69,7 +78,9 @@ fn every_cut_or_longer_encoding_is_refused() {
 #[test]
 fn points_off_the_curve_compressed_or_at_infinity_are_refused() {
     let key = SigningKey::generate(Algorithm::Es256).unwrap();
-    let Raw::Point(point) = key.public().unwrap().raw() else { panic!("a point") };
+    let Raw::Point(point) = key.public().unwrap().raw() else {
+        panic!("a point")
+    };
     let mut off = point.clone();
     off[64] ^= 1;
     assert!(PublicKey::from_raw(Algorithm::Es256, &off).is_err());
@@ -114,7 +125,13 @@ fn rsa_numbers_out_of_bounds_are_refused() {
         assert!(key(&n(256), e).is_err(), "{e:?}");
     }
     let rsa = key(&n(256), &[1, 0, 1]).unwrap();
-    assert!(matches!(PublicKey::from_spki_der(rsa.to_spki_der()), Err(KeyError::Unsupported(_))));
-    assert_eq!(PublicKey::from_spki_der_as(Algorithm::Rs256, rsa.to_spki_der()).unwrap(), rsa);
+    assert!(matches!(
+        PublicKey::from_spki_der(rsa.to_spki_der()),
+        Err(KeyError::Unsupported(_))
+    ));
+    assert_eq!(
+        PublicKey::from_spki_der_as(Algorithm::Rs256, rsa.to_spki_der()).unwrap(),
+        rsa
+    );
     assert!(PublicKey::from_spki_der_as(Algorithm::Es256, rsa.to_spki_der()).is_err());
 }

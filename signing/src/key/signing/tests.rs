@@ -34,7 +34,10 @@ fn an_exported_key_imports_as_itself() {
 fn rsa_keys_are_not_made() {
     for algorithm in [Algorithm::Rs256, Algorithm::Ps256] {
         let refused = SigningKey::generate(algorithm).unwrap_err();
-        assert_eq!(refused.to_string(), format!("{algorithm} cannot sign here: it is for verifying only"));
+        assert_eq!(
+            refused.to_string(),
+            format!("{algorithm} cannot sign here: it is for verifying only")
+        );
         assert!(SigningKey::import(algorithm, &Secret::new(vec![0; 64])).is_err());
     }
 }
@@ -59,7 +62,9 @@ fn bytes_that_are_no_key_are_refused() {
 fn a_document_with_another_public_key_is_refused() {
     let seed = [7; 32];
     let right = ed25519_dalek::SigningKey::from_bytes(&seed).verifying_key().to_bytes();
-    let wrong = ed25519_dalek::SigningKey::from_bytes(&[8; 32]).verifying_key().to_bytes();
+    let wrong = ed25519_dalek::SigningKey::from_bytes(&[8; 32])
+        .verifying_key()
+        .to_bytes();
     let import = |public: [u8; 32]| {
         // OneAsymmetricKey, version 2 (RFC 8410 section 10.3): the public key stands beside the private one.
         let private = [0x30, 0x51, 2, 1, 1, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20];
@@ -74,8 +79,14 @@ fn a_document_with_another_public_key_is_refused() {
 #[test]
 fn a_pair_that_does_not_match_fails_its_self_test() {
     for algorithm in SIGNING {
-        let (one, other) = (SigningKey::generate(algorithm).unwrap(), SigningKey::generate(algorithm).unwrap());
-        let broken = SigningKey { material: one.material, verifier: other.verifier };
+        let (one, other) = (
+            SigningKey::generate(algorithm).unwrap(),
+            SigningKey::generate(algorithm).unwrap(),
+        );
+        let broken = SigningKey {
+            material: one.material,
+            verifier: other.verifier,
+        };
         assert_eq!(broken.self_test(), Err(KeyError::SelfTest(algorithm)));
     }
 }
@@ -84,7 +95,10 @@ fn a_pair_that_does_not_match_fails_its_self_test() {
 #[test]
 fn debug_shows_no_secret() {
     let secret = Secret::new(b"canary-canary-canary-canary-canary".to_vec());
-    let key = SigningKey::import(Algorithm::Hs256, &secret).unwrap().with_kid("k").unwrap();
+    let key = SigningKey::import(Algorithm::Hs256, &secret)
+        .unwrap()
+        .with_kid("k")
+        .unwrap();
     assert_eq!(format!("{key:?}"), "SigningKey(HS256 `k` [redacted])");
     let error = SigningKey::import(Algorithm::EdDsa, &secret).unwrap_err();
     assert!(!format!("{error:?} {error}").contains("canary"));
@@ -120,7 +134,11 @@ fn digests_of_another_hash_are_refused() {
 /// 10⁴ signatures a curve; `SIGNET_LONG_TESTS=1` makes it 10⁶.
 #[test]
 fn ecdsa_nonces_neither_repeat_nor_lean() {
-    let count: u32 = if std::env::var_os("SIGNET_LONG_TESTS").is_some() { 1_000_000 } else { 10_000 };
+    let count: u32 = if std::env::var_os("SIGNET_LONG_TESTS").is_some() {
+        1_000_000
+    } else {
+        10_000
+    };
     for algorithm in [Algorithm::Es256, Algorithm::Es384] {
         let key = SigningKey::generate(algorithm).unwrap();
         let mut seen = HashSet::new();
@@ -135,13 +153,19 @@ fn ecdsa_nonces_neither_repeat_nor_lean() {
                 let byte = if bit < 32 { top[bit / 8] } else { bottom[bit / 8 - 4] };
                 *times += u32::from(byte >> (bit % 8) & 1);
             }
-            assert!(seen.insert(r.to_vec()), "r came twice after {at} {algorithm} signatures");
+            assert!(
+                seen.insert(r.to_vec()),
+                "r came twice after {at} {algorithm} signatures"
+            );
         }
         // Six standard deviations of a fair coin: a false alarm once in 10⁷ runs over all 128 counts.
         let allowed = 3.0 * f64::from(count).sqrt();
         for (bit, times) in set_bits.into_iter().enumerate() {
             let off = (f64::from(times) - f64::from(count) / 2.0).abs();
-            assert!(off < allowed, "{algorithm}: bit {bit} of r was set {times} times in {count}");
+            assert!(
+                off < allowed,
+                "{algorithm}: bit {bit} of r was set {times} times in {count}"
+            );
         }
     }
 }
