@@ -1,0 +1,254 @@
+//! The authority's state: a map from paths to small values, changed in transactions.
+//!
+//! [`redb::RedbStore`] is the embedded store. Every implementation passes `store/contract_tests.rs`.
+
+use async_trait::async_trait;
+use thiserror::Error;
+
+#[cfg(test)]
+mod contract_tests;
+pub mod redb;
+
+pub use self::redb::RedbStore;
+
+/// Longest path, in bytes.
+pub const MAX_PATH_LEN: usize = 512;
+/// Longest value, in bytes.
+pub const MAX_VALUE_LEN: usize = 16 * 1024 * 1024;
+/// Most compares and writes in one transaction, together.
+pub const MAX_OPERATIONS: usize = 1024;
+/// Most rows one scan answers; a larger limit is taken as this.
+pub const MAX_SCAN: usize = 1000;
+
+/// A transactional map from UTF-8 paths (`keys/000000000001/…`) to values.
+///
+/// Contract:
+///
+/// - **Revisions**: one counter for the whole store, raised by one with each committed transaction that writes. A row carries the
+///   revision of the transaction that last put it; a deleted and re-made row never shows an old revision. Revisions are never reused.
+/// - **Atomic, linearizable**: a commit takes effect wholly or not at all, and is seen by every read that starts after it returned.
+/// - **Durable**: a commit that returned survives `kill -9` and a power cut (R36). One that failed with `Conflict` or `Invalid` left
+///   nothing. One that failed with `Unavailable` may or may not have happened: read before retrying.
+/// - **Failed flushes**: an implementation on local disk refuses all further writes after a failed write or sync, until it is opened anew (R30).
+/// - **Watching is a hint**: the receiver shows the newest revision known here, may skip some, and must not be what safety rests on.
+#[async_trait]
+pub trait Store: Send + Sync {
+    /// The row at `path`, or none.
+    async fn get(&self, path: &str) -> Result<Option<Row>, StoreError>;
+
+    /// Rows whose path begins with `prefix` and is greater than `after`, in byte order of paths, at most `limit` (≤ [`MAX_SCAN`])
+    /// of them, all from one snapshot. To page, pass the last path of the page before; pages are of different snapshots.
+    async fn scan(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<(String, Row)>, StoreError>;
+
+    /// Applies all writes if all compares hold, and answers the store's new revision. A transaction without writes only checks
+    /// its compares and answers the revision that there is. Two writes to one path are `Invalid`; deleting an absent row is no error.
+    async fn commit(&self, transaction: Transaction) -> Result<u64, StoreError>;
+
+    /// The newest revision known here, now and as it grows.
+    fn watch(&self) -> tokio::sync::watch::Receiver<u64>;
+
+    /// The store's revision: 0 when nothing was ever written. A linearizable read.
+    async fn revision(&self) -> Result<u64, StoreError>;
+}
+
+/// A value and the revision that put it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Row {
+    /// The bytes that were put.
+    pub value: Vec<u8>,
+    /// The revision of the transaction that put them, for a [`Compare`].
+    pub revision: u64,
+}
+
+/// Values may hold sealed secrets, and they are long: only the size is printed.
+impl std::fmt::Debug for Row {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Row")
+            .field("len", &self.value.len())
+            .field("revision", &self.revision)
+            .finish()
+    }
+}
+
+/// Compares and writes that happen together or not at all.
+#[derive(Clone, Debug, Default)]
+pub struct Transaction {
+    /// All must hold, at the moment of the commit.
+    pub compares: Vec<Compare>,
+    /// Done in any order: paths are distinct.
+    pub writes: Vec<Write>,
+}
+
+impl Transaction {
+    /// A transaction that does nothing yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Demands that `path` is absent.
+    #[must_use]
+    pub fn absent(mut self, path: impl Into<String>) -> Self {
+        self.compares.push(Compare {
+            path: path.into(),
+            revision: None,
+        });
+        self
+    }
+
+    /// Demands that `path` was last put at `revision`.
+    #[must_use]
+    pub fn unchanged(mut self, path: impl Into<String>, revision: u64) -> Self {
+        self.compares.push(Compare {
+            path: path.into(),
+            revision: Some(revision),
+        });
+        self
+    }
+
+    /// Puts `value` at `path`.
+    #[must_use]
+    pub fn put(mut self, path: impl Into<String>, value: impl Into<Vec<u8>>) -> Self {
+        self.writes.push(Write::Put {
+            path: path.into(),
+            value: value.into(),
+        });
+        self
+    }
+
+    /// Deletes `path`.
+    #[must_use]
+    pub fn delete(mut self, path: impl Into<String>) -> Self {
+        self.writes.push(Write::Delete { path: path.into() });
+        self
+    }
+}
+
+/// A condition on one row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Compare {
+    /// The row's path.
+    pub path: String,
+    /// The revision it must have; `None`: it must be absent.
+    pub revision: Option<u64>,
+}
+
+/// A change of one row.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Write {
+    /// Makes or replaces the row.
+    Put {
+        /// 1 ..= [`MAX_PATH_LEN`] bytes without control characters.
+        path: String,
+        /// At most [`MAX_VALUE_LEN`] bytes.
+        value: Vec<u8>,
+    },
+    /// Removes the row if there is one.
+    Delete {
+        /// The row's path.
+        path: String,
+    },
+}
+
+impl Write {
+    /// The path it changes.
+    pub fn path(&self) -> &str {
+        match self {
+            Self::Put { path, .. } | Self::Delete { path } => path,
+        }
+    }
+}
+
+impl std::fmt::Debug for Write {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Put { path, value } => f
+                .debug_struct("Put")
+                .field("path", path)
+                .field("len", &value.len())
+                .finish(),
+            Self::Delete { path } => f.debug_struct("Delete").field("path", path).finish(),
+        }
+    }
+}
+
+/// Why a store did not do it.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum StoreError {
+    /// Someone else changed the row first. Read it again and decide again.
+    #[error("`{path}` was changed by someone else; read it again")]
+    Conflict {
+        /// The first compare that did not hold.
+        path: String,
+    },
+    /// The caller's fault: a path or a transaction outside the bounds.
+    #[error("invalid store request: {detail}")]
+    Invalid {
+        /// What is out of bounds.
+        detail: String,
+    },
+    /// The store's fault, or its disk's. The operation may or may not have happened.
+    #[error("the store is unavailable: {detail}")]
+    Unavailable {
+        /// For the log.
+        detail: String,
+    },
+    /// The store's file is damaged, or not a store of ours.
+    #[error("the store is damaged: {detail}; restore a backup")]
+    Corrupt {
+        /// For the log.
+        detail: String,
+    },
+}
+
+/// Refuses what no implementation takes, so that all refuse the same.
+pub(crate) fn check(transaction: &Transaction) -> Result<(), StoreError> {
+    let operations = transaction.compares.len().saturating_add(transaction.writes.len());
+    if operations > MAX_OPERATIONS {
+        return Err(invalid(format!(
+            "{operations} operations in one transaction; at most {MAX_OPERATIONS}"
+        )));
+    }
+    let mut written = std::collections::HashSet::new();
+    for compare in &transaction.compares {
+        check_path(&compare.path)?;
+    }
+    for write in &transaction.writes {
+        check_path(write.path())?;
+        if !written.insert(write.path()) {
+            return Err(invalid(format!(
+                "`{}` is written twice in one transaction",
+                write.path()
+            )));
+        }
+        if let Write::Put { path, value } = write
+            && value.len() > MAX_VALUE_LEN
+        {
+            return Err(invalid(format!(
+                "the value of `{path}` has {} bytes; at most {MAX_VALUE_LEN}",
+                value.len()
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// 1 ..= [`MAX_PATH_LEN`] bytes, no control characters.
+pub(crate) fn check_path(path: &str) -> Result<(), StoreError> {
+    if path.is_empty() || path.len() > MAX_PATH_LEN {
+        return Err(invalid(format!(
+            "a path has 1 to {MAX_PATH_LEN} bytes, not {}",
+            path.len()
+        )));
+    }
+    if path.chars().any(char::is_control) {
+        return Err(invalid(format!(
+            "the path `{}` has a control character",
+            path.escape_debug()
+        )));
+    }
+    Ok(())
+}
+
+fn invalid(detail: String) -> StoreError {
+    StoreError::Invalid { detail }
+}

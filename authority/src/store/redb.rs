@@ -1,0 +1,206 @@
+//! The embedded store: redb, one file, one process.
+//!
+//! One thread writes. It takes what has queued up, applies each transaction whose compares hold, and commits them together: one
+//! flush for all (group commit). An answer is given only once that flush has returned.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use redb::{Database, ReadTransaction, ReadableDatabase, StorageBackend, TableDefinition};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::{MAX_SCAN, Row, Store, StoreError, Transaction, check, check_path};
+use backend::Guarded;
+use writer::{Commit, Writer};
+
+mod backend;
+#[cfg(test)]
+mod durability_tests;
+mod writer;
+
+/// Path → (revision, value).
+const ROWS: TableDefinition<'static, &str, (u64, &[u8])> = TableDefinition::new("signet rows v1");
+/// `revision` → the store's revision.
+const META: TableDefinition<'static, &str, u64> = TableDefinition::new("signet meta v1");
+const REVISION: &str = "revision";
+
+/// Transactions that wait for the writer; more wait in their callers.
+const QUEUE: usize = 256;
+
+/// What is done when the disk could not flush: the data's state on it is unknown from then on (R30).
+pub type OnFailedFlush = Arc<dyn Fn(&str) + Send + Sync>;
+
+/// A [`Store`] in one file, opened by one process at a time.
+pub struct RedbStore {
+    database: Arc<Database>,
+    commits: mpsc::Sender<Commit>,
+    revisions: watch::Receiver<u64>,
+    writer: Mutex<Option<std::thread::JoinHandle<()>>>,
+}
+
+impl RedbStore {
+    /// Opens or makes the file at `path`. After a crash this repairs it, which takes time in proportion to its size.
+    /// A failed flush ends the process (R30): what it held in memory is then all there is to trust.
+    pub fn open(path: impl Into<PathBuf>) -> Result<Self, StoreError> {
+        Self::open_with(
+            path,
+            Arc::new(|detail| {
+                tracing::error!(
+                    detail,
+                    "the store's disk could not flush; ending before anything is built on it"
+                );
+                std::process::abort();
+            }),
+        )
+    }
+
+    /// As [`Self::open`], with another way to end than `abort`. If it returns, the store refuses everything from then on.
+    pub fn open_with(path: impl Into<PathBuf>, on_failed_flush: OnFailedFlush) -> Result<Self, StoreError> {
+        let path = path.into();
+        let file = backend::open_file(&path)?;
+        let store = Self::on_backend(file, on_failed_flush)?;
+        sync_directory(&path)?;
+        Ok(store)
+    }
+
+    fn on_backend(backend: impl StorageBackend, on_failed_flush: OnFailedFlush) -> Result<Self, StoreError> {
+        let guarded = Guarded::new(backend, on_failed_flush);
+        let database = Database::builder()
+            .create_with_backend(guarded)
+            .map_err(|error| unavailable(&error))?;
+        let database = Arc::new(database);
+        let revision = writer::prepare(&database)?;
+        let (announce, revisions) = watch::channel(revision);
+        let (commits, queue) = mpsc::channel(QUEUE);
+        let writer = Writer::new(Arc::clone(&database), queue, announce);
+        let writer = std::thread::Builder::new()
+            .name("store".to_owned())
+            .spawn(move || writer.run())
+            .map_err(|error| unavailable(&error))?;
+        Ok(Self {
+            database,
+            commits,
+            revisions,
+            writer: Mutex::new(Some(writer)),
+        })
+    }
+
+    /// Waits for the writer and closes the file, so that another process may open it. Dropping does the same in the background.
+    pub fn close(self) {
+        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        drop(self);
+        if let Some(writer) = writer {
+            // A panic in the writer has been printed, and there is nobody left to serve.
+            let _ = writer.join();
+        }
+    }
+
+    async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&ReadTransaction) -> Result<T, redb::Error> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let database = Arc::clone(&self.database);
+        tokio::task::spawn_blocking(move || {
+            let transaction = database.begin_read().map_err(|error| classify(error.into()))?;
+            read(&transaction).map_err(classify)
+        })
+        .await
+        .map_err(|_| unavailable(&"the process is stopping"))?
+    }
+}
+
+#[async_trait]
+impl Store for RedbStore {
+    async fn get(&self, path: &str) -> Result<Option<Row>, StoreError> {
+        check_path(path)?;
+        let path = path.to_owned();
+        self.read(move |transaction| {
+            let rows = transaction.open_table(ROWS)?;
+            Ok(rows.get(path.as_str())?.map(|found| row(found.value())))
+        })
+        .await
+    }
+
+    async fn scan(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<(String, Row)>, StoreError> {
+        let prefix = prefix.to_owned();
+        let after = after.map(str::to_owned);
+        self.read(move |transaction| {
+            let rows = transaction.open_table(ROWS)?;
+            let start = after
+                .as_deref()
+                .filter(|after| *after > prefix.as_str())
+                .unwrap_or(&prefix);
+            let mut found = Vec::new();
+            for entry in rows.range(start..)? {
+                let (path, value) = entry?;
+                let path = path.value();
+                if !path.starts_with(&prefix) || found.len() >= limit.min(MAX_SCAN) {
+                    break;
+                }
+                if after.as_deref() != Some(path) {
+                    found.push((path.to_owned(), row(value.value())));
+                }
+            }
+            Ok(found)
+        })
+        .await
+    }
+
+    async fn commit(&self, transaction: Transaction) -> Result<u64, StoreError> {
+        check(&transaction)?;
+        let (answered, answer) = oneshot::channel();
+        let stopped = || unavailable(&"its writer has stopped");
+        self.commits
+            .send(Commit { transaction, answered })
+            .await
+            .map_err(|_| stopped())?;
+        answer.await.map_err(|_| stopped())?
+    }
+
+    fn watch(&self) -> watch::Receiver<u64> {
+        self.revisions.clone()
+    }
+
+    async fn revision(&self) -> Result<u64, StoreError> {
+        self.read(|transaction| {
+            let meta = transaction.open_table(META)?;
+            Ok(meta.get(REVISION)?.map_or(0, |revision| revision.value()))
+        })
+        .await
+    }
+}
+
+fn row((revision, value): (u64, &[u8])) -> Row {
+    Row {
+        value: value.to_vec(),
+        revision,
+    }
+}
+
+/// A new file is durable only once its directory is.
+fn sync_directory(path: &Path) -> Result<(), StoreError> {
+    let directory = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    std::fs::File::open(directory)
+        .and_then(|directory| directory.sync_all())
+        .map_err(|error| unavailable(&error))
+}
+
+fn classify(error: redb::Error) -> StoreError {
+    match error {
+        redb::Error::Corrupted(detail) => StoreError::Corrupt { detail },
+        redb::Error::TableTypeMismatch { .. } | redb::Error::TypeDefinitionChanged { .. } => StoreError::Corrupt {
+            detail: "the file was written by another version of signet".to_owned(),
+        },
+        other => unavailable(&other),
+    }
+}
+
+fn unavailable(error: &dyn std::fmt::Display) -> StoreError {
+    StoreError::Unavailable {
+        detail: error.to_string(),
+    }
+}

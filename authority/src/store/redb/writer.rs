@@ -1,0 +1,145 @@
+//! The one thread that writes.
+
+use std::sync::Arc;
+
+use redb::{Database, Durability, ReadableTable, Table, WriteTransaction};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::super::{Compare, StoreError, Transaction, Write};
+use super::{META, REVISION, ROWS, classify, unavailable};
+
+/// Most transactions under one flush: bounds what one redb transaction holds in memory.
+const GROUP: usize = 64;
+
+/// A checked transaction and who waits for it.
+pub(super) struct Commit {
+    pub(super) transaction: Transaction,
+    pub(super) answered: oneshot::Sender<Result<u64, StoreError>>,
+}
+
+/// Takes commits from the queue until it closes.
+pub(super) struct Writer {
+    database: Arc<Database>,
+    queue: mpsc::Receiver<Commit>,
+    revisions: watch::Sender<u64>,
+    /// Set by the first failed write: the file's state is unknown, and it is not written again (R30).
+    failure: Option<StoreError>,
+}
+
+/// Makes the tables in a new file; answers the revision.
+pub(super) fn prepare(database: &Database) -> Result<u64, StoreError> {
+    let prepare = || -> Result<u64, redb::Error> {
+        let transaction = begin(database)?;
+        transaction.open_table(ROWS)?;
+        let revision = revision(&transaction.open_table(META)?)?;
+        transaction.commit()?;
+        Ok(revision)
+    };
+    prepare().map_err(classify)
+}
+
+impl Writer {
+    pub(super) fn new(database: Arc<Database>, queue: mpsc::Receiver<Commit>, revisions: watch::Sender<u64>) -> Self {
+        Self {
+            database,
+            queue,
+            revisions,
+            failure: None,
+        }
+    }
+
+    /// Until the store is dropped.
+    pub(super) fn run(mut self) {
+        let mut group = Vec::with_capacity(GROUP);
+        while self.queue.blocking_recv_many(&mut group, GROUP) > 0 {
+            let outcomes = match &self.failure {
+                Some(failure) => Err(failure.clone()),
+                None => self.write(&group).map_err(classify),
+            };
+            match outcomes {
+                Ok(outcomes) => {
+                    for (commit, outcome) in group.drain(..).zip(outcomes) {
+                        // The caller may have gone; what it asked has happened.
+                        let _ = commit.answered.send(outcome);
+                    }
+                }
+                Err(failure) => {
+                    tracing::error!(%failure, "the store cannot write and refuses until it is opened anew");
+                    for commit in group.drain(..) {
+                        let _ = commit.answered.send(Err(failure.clone()));
+                    }
+                    self.failure = Some(failure);
+                }
+            }
+        }
+    }
+
+    /// Applies the group in order, each transaction on what those before it left, and flushes once. An error means none of it counts.
+    fn write(&self, group: &[Commit]) -> Result<Vec<Result<u64, StoreError>>, redb::Error> {
+        let transaction = begin(&self.database)?;
+        let mut outcomes = Vec::with_capacity(group.len());
+        let (before, mut newest);
+        {
+            let mut rows = transaction.open_table(ROWS)?;
+            let mut meta = transaction.open_table(META)?;
+            before = revision(&meta)?;
+            newest = before;
+            for commit in group {
+                let outcome = apply(&mut rows, &commit.transaction, newest)?;
+                newest = outcome.as_ref().map_or(newest, |revision| *revision);
+                outcomes.push(outcome);
+            }
+            if newest != before {
+                meta.insert(REVISION, newest)?;
+            }
+        }
+        if newest == before {
+            transaction.abort()?;
+        } else {
+            transaction.commit()?;
+            self.revisions.send_replace(newest);
+        }
+        Ok(outcomes)
+    }
+}
+
+fn begin(database: &Database) -> Result<WriteTransaction, redb::Error> {
+    let mut transaction = database.begin_write()?;
+    transaction.set_durability(Durability::Immediate)?;
+    Ok(transaction)
+}
+
+fn revision(meta: &Table<'_, &'static str, u64>) -> Result<u64, redb::Error> {
+    Ok(meta.get(REVISION)?.map_or(0, |revision| revision.value()))
+}
+
+/// The inner error is the caller's; the outer one is the disk's.
+fn apply(
+    rows: &mut Table<'_, &'static str, (u64, &'static [u8])>,
+    transaction: &Transaction,
+    revision: u64,
+) -> Result<Result<u64, StoreError>, redb::Error> {
+    for Compare { path, revision } in &transaction.compares {
+        let found = rows.get(path.as_str())?.map(|row| row.value().0);
+        if found != *revision {
+            return Ok(Err(StoreError::Conflict { path: path.clone() }));
+        }
+    }
+    if transaction.writes.is_empty() {
+        return Ok(Ok(revision));
+    }
+    let Some(revision) = revision.checked_add(1) else {
+        return Ok(Err(unavailable(&"its revisions are used up")));
+    };
+    for write in &transaction.writes {
+        match write {
+            Write::Put { path, value } => {
+                rows.insert(path.as_str(), (revision, value.as_slice()))?;
+            }
+            Write::Delete { path } => {
+                rows.remove(path.as_str())?;
+            }
+        }
+    }
+    Ok(Ok(revision))
+}
