@@ -3,7 +3,7 @@
 use crate::call;
 use crate::compile::Unfinished;
 use crate::engine::{Host, Shared};
-use crate::failure::RuleError;
+use crate::failure::{RuleError, detail};
 use crate::import;
 use crate::limits::MAX_CONFIG;
 use crate::metrics::Metrics;
@@ -170,12 +170,12 @@ fn check(host: &Host, source: &PluginSource) -> Result<(), LoadFailure> {
 }
 
 fn compile(shared: Arc<Shared>, source: PluginSource) -> Result<Plugin, LoadFailure> {
-    let malformed = |error: wasmtime::Error| LoadFailure::Malformed(format!("{error:#}"));
+    let malformed = |error: wasmtime::Error| LoadFailure::Malformed(detail(&error));
     let component = Component::from_binary(&shared.engine, &source.wasm).map_err(malformed)?;
     if let Some(name) = forbidden_import(&shared, &component) {
         return Err(LoadFailure::ForbiddenImport(name));
     }
-    let wrong_world = |error: wasmtime::Error| LoadFailure::WrongWorld(format!("{error:#}"));
+    let wrong_world = |error: wasmtime::Error| LoadFailure::WrongWorld(detail(&error));
     let pre = shared.linker.instantiate_pre(&component).map_err(wrong_world)?;
     let Some(evaluate) = component.get_export_index(None, "evaluate") else {
         return Err(LoadFailure::WrongWorld("it exports no function `evaluate`".into()));
@@ -212,6 +212,6 @@ fn start_once(plugin: &Arc<Inner>) -> Result<(), LoadFailure> {
     let _running = plugin.shared.ticker.running();
     let started = runtime.block_on(call::guarded(call::instantiate(plugin, "")));
     let (mut store, instance) = started.map_err(LoadFailure::DoesNotStart)?;
-    let wrong_type = |error: wasmtime::Error| LoadFailure::WrongWorld(format!("`evaluate`: {error:#}"));
+    let wrong_type = |error: wasmtime::Error| LoadFailure::WrongWorld(format!("`evaluate`: {}", detail(&error)));
     call::function(&mut store, &instance).map(drop).map_err(wrong_type)
 }

@@ -100,7 +100,7 @@ const DETAIL_BYTES: usize = 1024;
 
 /// The error and its causes on one line, without what could forge a line of a log: names of functions come from
 /// the guest.
-fn detail(error: &wasmtime::Error) -> String {
+pub(crate) fn detail(error: &wasmtime::Error) -> String {
     let text = format!("{error:#}");
     let mut line = String::with_capacity(text.len().min(DETAIL_BYTES));
     for character in text.chars() {

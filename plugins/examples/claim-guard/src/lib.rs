@@ -8,25 +8,18 @@
 
 mod rule;
 
-wit_bindgen::generate!({ world: "rule", path: "../../wit" });
-
 use rule::Settings;
-use signet::rule::config;
-use signet::rule::log::{Level, log};
+use signet_plugin::{Guest, Refusal, Request, Verdict, config, misconfigured};
 
 struct ClaimGuard;
 
 impl Guest for ClaimGuard {
     fn evaluate(request: Request) -> Result<Verdict, Refusal> {
-        let settings = Settings::read(config::get).map_err(|problem| {
-            log(Level::Error, &problem);
-            Refusal {
-                code: "rule_misconfigured".into(),
-                message: "the rule's settings are wrong; tell the operator".into(),
-            }
-        })?;
-        rule::decide(&settings, &request)
+        match Settings::read(config::get) {
+            Ok(settings) => rule::decide(&settings, &request),
+            Err(problem) => misconfigured(&problem),
+        }
     }
 }
 
-export!(ClaimGuard);
+signet_plugin::export!(ClaimGuard with_types_in signet_plugin);

@@ -1,7 +1,6 @@
 //! The rule itself, as a function of its settings and the request.
 
-use crate::signet::rule::types::{Payload, Request, Token, Value};
-use crate::{Refusal, Verdict};
+use signet_plugin::{Payload, Refusal, Request, Token, Value, Verdict, refuse};
 
 /// `[plugins.config]` of the bundle.
 #[derive(Debug, Default)]
@@ -35,14 +34,16 @@ impl Settings {
 /// Refuses or narrows one token.
 pub fn decide(settings: &Settings, request: &Request) -> Result<Verdict, Refusal> {
     let Payload::Token(token) = &request.payload else {
-        return Err(refuse(
-            "tokens_only",
-            "this rule judges tokens, and this is an artifact",
-        ));
+        return refuse("tokens_only", "this rule judges tokens, and this is an artifact");
     };
     let role = role(token)?;
-    if role == Some("admin") && !has_role(request, "admin") {
-        return Err(refuse("role_not_allowed", "the caller may not ask for the role admin"));
+    if role == Some("admin")
+        && !request
+            .caller
+            .attribute("roles")
+            .is_some_and(|roles| roles.has_text("admin"))
+    {
+        return refuse("role_not_allowed", "the caller may not ask for the role admin");
     }
     let lifetime_cap = if role == Some("editor") {
         settings.editor_max_seconds
@@ -59,32 +60,17 @@ pub fn decide(settings: &Settings, request: &Request) -> Result<Verdict, Refusal
 
 /// The claim `role`. Anything but a text is refused: a verifier may read `["admin"]` as `admin`.
 fn role(token: &Token) -> Result<Option<&str>, Refusal> {
-    match token.claims.iter().find(|(name, _)| name == "role") {
+    match token.claim("role") {
         None => Ok(None),
-        Some((_, Value::Text(role))) => Ok(Some(role)),
-        Some(_) => Err(refuse("role_not_text", "the claim role must be a text")),
-    }
-}
-
-fn has_role(request: &Request, role: &str) -> bool {
-    request.caller.attributes.iter().any(|(name, value)| match value {
-        Value::Text(text) => name == "roles" && text == role,
-        Value::Texts(texts) => name == "roles" && texts.iter().any(|text| text == role),
-        _ => false,
-    })
-}
-
-fn refuse(code: &str, message: &str) -> Refusal {
-    Refusal {
-        code: code.into(),
-        message: message.into(),
+        Some(Value::Text(role)) => Ok(Some(role)),
+        Some(_) => refuse("role_not_text", "the claim role must be a text"),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::signet::rule::types::{Artifact, ArtifactForm, Caller, Protocol};
+    use signet_plugin::testing;
 
     fn text(text: &str) -> Value {
         Value::Text(text.into())
@@ -95,31 +81,8 @@ mod tests {
     }
 
     fn request(role: Option<Value>, roles: Option<Value>) -> Request {
-        let claims = role.map(|role| ("role".into(), role)).into_iter().collect();
-        Request {
-            profile: "web".into(),
-            key: "5f0c1b52-6a0e-4c1e-9c9b-0d1f5a4b7c11".into(),
-            format: "jwt".into(),
-            tenant: "000000000001".into(),
-            caller: Caller {
-                id: "oidc:https://ci.example#build".into(),
-                kind: "oidc".into(),
-                issuer: "https://ci.example".into(),
-                subject: "build".into(),
-                attributes: roles.map(|roles| ("roles".into(), roles)).into_iter().collect(),
-            },
-            payload: Payload::Token(Token {
-                subject: None,
-                audience: vec!["api".into()],
-                lifetime: 300,
-                claims,
-            }),
-            time: 1_800_000_000,
-            request_id: "r".into(),
-            trace_id: None,
-            source_address: "192.0.2.1".into(),
-            protocol: Protocol::Http2,
-        }
+        let pair = |name, value: Option<Value>| value.map(|value| (name, value)).into_iter().collect::<Vec<_>>();
+        testing::token(&pair("role", role), &pair("roles", roles))
     }
 
     fn code(result: Result<Verdict, Refusal>) -> String {
@@ -183,14 +146,10 @@ mod tests {
 
     #[test]
     fn artifacts_are_not_its_to_judge() {
-        let mut request = request(None, None);
-        let digest = vec![0; 32];
-        request.payload = Payload::Artifact(Artifact {
-            form: ArtifactForm::Digest,
-            algorithm: "sha256".into(),
-            digest,
-        });
-        assert_eq!(code(decide(&Settings::default(), &request)), "tokens_only");
+        assert_eq!(
+            code(decide(&Settings::default(), &testing::artifact(&[]))),
+            "tokens_only"
+        );
     }
 
     #[test]

@@ -5,41 +5,29 @@
 
 mod rule;
 
-wit_bindgen::generate!({ world: "rule", path: "../../wit" });
-
 use rule::Settings;
-use signet::rule::config;
-use signet::rule::log::{Level, log};
+use signet_plugin::log::{Level, log};
+use signet_plugin::{Guest, Refusal, Request, Verdict, allow, config, misconfigured};
 
 struct ProtectedArtifact;
 
 impl Guest for ProtectedArtifact {
     fn evaluate(request: Request) -> Result<Verdict, Refusal> {
-        let settings = Settings::read(config::get).map_err(|problem| {
-            log(Level::Error, &problem);
-            Refusal {
-                code: "rule_misconfigured".into(),
-                message: "the rule's settings are wrong; tell the operator".into(),
-            }
-        })?;
+        let settings = match Settings::read(config::get) {
+            Ok(settings) => settings,
+            Err(problem) => return misconfigured(&problem),
+        };
         match rule::decide(&settings, &request) {
             Err(refusal) if !settings.enforce => {
                 log(
                     Level::Warn,
                     &format!("not enforced: {}: {}", refusal.code, refusal.message),
                 );
-                Ok(Verdict {
-                    lifetime_cap: None,
-                    claims: Vec::new(),
-                })
+                allow()
             }
-            Err(refusal) => Err(refusal),
-            Ok(()) => Ok(Verdict {
-                lifetime_cap: None,
-                claims: Vec::new(),
-            }),
+            outcome => outcome,
         }
     }
 }
 
-export!(ProtectedArtifact);
+signet_plugin::export!(ProtectedArtifact with_types_in signet_plugin);

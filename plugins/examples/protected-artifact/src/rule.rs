@@ -1,7 +1,6 @@
 //! The rule itself, as a function of its settings and the request.
 
-use crate::Refusal;
-use crate::signet::rule::types::{Payload, Request, Value};
+use signet_plugin::{Payload, Refusal, Request, Value, Verdict, allow, refuse};
 
 /// `[plugins.config]` of the bundle.
 #[derive(Debug)]
@@ -33,27 +32,17 @@ impl Settings {
 }
 
 /// Whether the artifact may be signed.
-pub fn decide(settings: &Settings, request: &Request) -> Result<(), Refusal> {
+pub fn decide(settings: &Settings, request: &Request) -> Result<Verdict, Refusal> {
     if !matches!(request.payload, Payload::Artifact(_)) {
-        return Err(refuse(
-            "artifacts_only",
-            "this rule judges artifacts, and this is a token",
-        ));
+        return refuse("artifacts_only", "this rule judges artifacts, and this is a token");
     }
-    let attribute = request.caller.attributes.iter().find(|(name, _)| name == "ref");
-    let Some((_, Value::Text(caller_ref))) = attribute else {
-        return Err(refuse(
-            "ref_missing",
-            "the caller's identity does not say which ref it is for",
-        ));
+    let Some(Value::Text(caller_ref)) = request.caller.attribute("ref") else {
+        return refuse("ref_missing", "the caller's identity does not say which ref it is for");
     };
     if settings.protected_refs.iter().any(|entry| covers(entry, caller_ref)) {
-        Ok(())
+        allow()
     } else {
-        Err(refuse(
-            "ref_not_protected",
-            "artifacts are signed for protected refs only",
-        ))
+        refuse("ref_not_protected", "artifacts are signed for protected refs only")
     }
 }
 
@@ -64,17 +53,10 @@ fn covers(entry: &str, caller_ref: &str) -> bool {
     }
 }
 
-fn refuse(code: &str, message: &str) -> Refusal {
-    Refusal {
-        code: code.into(),
-        message: message.into(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::signet::rule::types::{Artifact, ArtifactForm, Caller, Protocol, Token};
+    use signet_plugin::testing;
 
     fn settings(refs: &[&str]) -> Settings {
         Settings {
@@ -84,43 +66,26 @@ mod tests {
     }
 
     fn request(caller_ref: Option<Value>) -> Request {
-        Request {
-            profile: "release".into(),
-            key: "5f0c1b52-6a0e-4c1e-9c9b-0d1f5a4b7c11".into(),
-            format: "der".into(),
-            tenant: "000000000001".into(),
-            caller: Caller {
-                id: "oidc:https://ci.example#build".into(),
-                kind: "oidc".into(),
-                issuer: "https://ci.example".into(),
-                subject: "build".into(),
-                attributes: caller_ref.map(|value| ("ref".into(), value)).into_iter().collect(),
-            },
-            payload: Payload::Artifact(Artifact {
-                form: ArtifactForm::Digest,
-                algorithm: "sha256".into(),
-                digest: vec![7; 32],
-            }),
-            time: 1_800_000_000,
-            request_id: "r".into(),
-            trace_id: None,
-            source_address: "192.0.2.1".into(),
-            protocol: Protocol::Http1,
-        }
+        let attributes: Vec<_> = caller_ref.map(|value| ("ref", value)).into_iter().collect();
+        testing::artifact(&attributes)
     }
 
-    fn ask(refs: &[&str], caller_ref: &str) -> Result<(), String> {
+    fn ask(refs: &[&str], caller_ref: &str) -> Result<Verdict, String> {
         decide(&settings(refs), &request(Some(Value::Text(caller_ref.into())))).map_err(|refusal| refusal.code)
+    }
+
+    fn allowed() -> Result<Verdict, String> {
+        allow().map_err(|refusal| refusal.code)
     }
 
     #[test]
     fn only_protected_refs_are_signed_for() {
-        assert_eq!(ask(&["refs/heads/main"], "refs/heads/main"), Ok(()));
+        assert_eq!(ask(&["refs/heads/main"], "refs/heads/main"), allowed());
         assert_eq!(
             ask(&["refs/heads/main"], "refs/heads/main2"),
             Err("ref_not_protected".into())
         );
-        assert_eq!(ask(&["refs/heads/main", "refs/tags/v*"], "refs/tags/v1.2"), Ok(()));
+        assert_eq!(ask(&["refs/heads/main", "refs/tags/v*"], "refs/tags/v1.2"), allowed());
         assert_eq!(ask(&["refs/tags/v*"], "refs/tags/x"), Err("ref_not_protected".into()));
         assert_eq!(ask(&[], "refs/heads/main"), Err("ref_not_protected".into()));
     }
@@ -134,14 +99,7 @@ mod tests {
 
     #[test]
     fn tokens_are_not_its_to_judge() {
-        let mut request = request(Some(Value::Text("a".into())));
-        let (audience, claims) = (Vec::new(), Vec::new());
-        request.payload = Payload::Token(Token {
-            subject: None,
-            audience,
-            lifetime: 1,
-            claims,
-        });
+        let request = testing::token(&[], &[("ref", Value::Text("a".into()))]);
         assert_eq!(decide(&settings(&["a"]), &request).unwrap_err().code, "artifacts_only");
     }
 
