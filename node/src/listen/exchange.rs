@@ -1,0 +1,140 @@
+//! One request of HTTP/1.1 or HTTP/2, from its head to its answer.
+
+use ::http::header::{ALT_SVC, CONNECTION, HOST, HeaderMap, HeaderValue, RETRY_AFTER, TRANSFER_ENCODING};
+use ::http::{Request, Response, Version, request};
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Incoming;
+
+use super::body::{self, Deadline, Unread};
+use super::http::Pulse;
+use super::{Handler, Peer, Protocol, Server};
+use crate::problem::Problem;
+
+const CLOSE: HeaderValue = HeaderValue::from_static("close");
+
+/// What the requests of one connection share.
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) peer: Peer,
+    pub(super) pulse: Pulse,
+    /// Announces HTTP/3 on the connection's first answer (RFC 7838).
+    pub(super) alt_svc: Option<HeaderValue>,
+}
+
+/// Answers one request.
+pub(super) async fn answer<H: Handler>(
+    server: &Server<H>,
+    connection: &Connection,
+    request: Request<Incoming>,
+) -> Response<Full<Bytes>> {
+    let active = connection.pulse.begin();
+    let mut response = match exchange(server, connection, request).await {
+        Ok(response) => response,
+        Err(Refused { response, close }) => {
+            let mut response = response;
+            if close && connection.peer.protocol == Protocol::Http1 {
+                connection.pulse.body_left_unread();
+                response.headers_mut().insert(CONNECTION, CLOSE);
+            }
+            response
+        }
+    };
+    if active.is_first()
+        && let Some(alt_svc) = &connection.alt_svc
+    {
+        response.headers_mut().insert(ALT_SVC, alt_svc.clone());
+    }
+    response.map(Full::new)
+}
+
+/// An answer that is not the handler's. With `close`, what is left of the request is not read (HTTP/1.1).
+struct Refused {
+    response: Response<Bytes>,
+    close: bool,
+}
+
+async fn exchange<H: Handler>(
+    server: &Server<H>,
+    connection: &Connection,
+    request: Request<Incoming>,
+) -> Result<Response<Bytes>, Refused> {
+    let (head, body) = request.into_parts();
+    let has_body = !hyper::body::Body::is_end_stream(&body);
+    if connection.peer.protocol == Protocol::Http1 {
+        framing(&head).map_err(|problem| refused(problem, true))?;
+    }
+    let _begun = server.load.begin().ok_or_else(|| refused(overloaded(), has_body))?;
+    let admitted = server.handler.admit(&head, &connection.peer);
+    let limit = admitted.map_err(|response| Refused {
+        response,
+        close: has_body,
+    })?;
+    let limit = limit.min(server.limits.body_bytes.as_usize());
+    let deadline = match connection.peer.protocol {
+        Protocol::Http1 => Deadline::Watched(&connection.pulse),
+        Protocol::Http2 | Protocol::Http3 => Deadline::Timer(server.limits.body.get()),
+    };
+    let body = body::read(body, limit, &server.load, deadline).await;
+    let body = body.map_err(|unread| refused(unread_problem(unread, limit), true))?;
+    Ok(server
+        .handler
+        .handle(Request::from_parts(head, body), &connection.peer)
+        .await)
+}
+
+/// What RFC 9112 asks of a message's framing and hyper leaves to its user. Two different `Content-Length`s, and encodings
+/// other than `chunked`, are refused by hyper itself.
+fn framing(head: &request::Parts) -> Result<(), Problem> {
+    if head.headers.contains_key(TRANSFER_ENCODING) {
+        return Err(Problem::new(
+            "length_required",
+            "Transfer-Encoding is not taken; send the body with a Content-Length",
+        ));
+    }
+    if head.version == Version::HTTP_11 && !has_one_host(&head.headers) {
+        return Err(Problem::new(
+            "bad_request",
+            "an HTTP/1.1 request has exactly one Host field (RFC 9112, section 3.2)",
+        ));
+    }
+    Ok(())
+}
+
+fn has_one_host(headers: &HeaderMap) -> bool {
+    let mut hosts = headers.get_all(HOST).iter();
+    hosts.next().is_some() && hosts.next().is_none()
+}
+
+fn refused(problem: Problem, close: bool) -> Refused {
+    Refused {
+        response: problem_response(problem),
+        close,
+    }
+}
+
+pub(super) fn overloaded() -> Problem {
+    Problem::new("overloaded", "too many requests at this moment; try again").with_header(RETRY_AFTER, "1")
+}
+
+pub(super) fn unread_problem(unread: Unread, limit: usize) -> Problem {
+    match unread {
+        Unread::TooLarge => Problem::new(
+            "body_too_large",
+            format!("at most {limit} bytes of body are taken here"),
+        ),
+        Unread::TooSlow => Problem::new("request_timeout", "the body did not arrive in time"),
+        Unread::NoRoom => overloaded(),
+        Unread::Broken => Problem::new("bad_request", "the body broke off or is not well formed"),
+    }
+}
+
+/// A problem found by the listener as an answer, with a request id of its own.
+pub(super) fn problem_response(problem: Problem) -> Response<Bytes> {
+    let id = uuid::Uuid::new_v4().to_string();
+    let mut response = problem.into_response(&id);
+    if let Ok(id) = HeaderValue::from_str(&id) {
+        response.headers_mut().insert("x-request-id", id);
+    }
+    response
+}
