@@ -48,13 +48,23 @@ mod tests {
     // R10
     #[test]
     fn messages_with_secrets_do_not_print_them() {
-        let enroll = EnrollRequest { join_token: "canary-join".into(), csr: vec![1] };
+        let enroll = EnrollRequest {
+            join_token: "canary-join".into(),
+            csr: vec![1],
+        };
         assert!(!format!("{enroll:?}").contains("canary"));
 
-        let version =
-            SharedVersion { kid: "k".into(), material: b"canary-key".to_vec(), sign_from: 1, sign_until: 2 };
+        let version = SharedVersion {
+            kid: "k".into(),
+            material: b"canary-key".to_vec(),
+            sign_from: 1,
+            sign_until: 2,
+        };
         let nested = DelegateResponse {
-            mode: Some(delegate_response::Mode::Shared(SharedDelegation { versions: vec![version], not_after: 2 })),
+            mode: Some(delegate_response::Mode::Shared(SharedDelegation {
+                versions: vec![version],
+                not_after: 2,
+            })),
         };
         let text = format!("{nested:?}");
         assert!(text.contains("[redacted]"));
