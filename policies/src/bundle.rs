@@ -245,3 +245,7 @@ fn parse_profile(path: &str, name: &str, content: &[u8], bundle: &mut Bundle, er
         Err(error) => errors.push(error),
     }
 }
+
+#[cfg(test)]
+#[path = "bundle_tests.rs"]
+mod tests;

@@ -13,6 +13,8 @@ mod split;
 mod standing;
 
 #[cfg(test)]
+mod conformance_tests;
+#[cfg(test)]
 mod cost_tests;
 #[cfg(test)]
 pub(crate) mod sample;

@@ -187,3 +187,7 @@ pub(crate) fn claims_out_of_bounds(claims: &BTreeMap<String, Value>) -> Option<S
     let size = serde_json::to_vec(claims).map_or(usize::MAX, |bytes| bytes.len());
     (size > MAX_CLAIMS_BYTES).then(|| format!("the claims have {size} bytes, at most {MAX_CLAIMS_BYTES} are taken"))
 }
+
+#[cfg(test)]
+#[path = "intent_tests.rs"]
+mod tests;

@@ -284,3 +284,7 @@ impl Cleared {
         &self.permit.policies
     }
 }
+
+#[cfg(test)]
+#[path = "permit_tests.rs"]
+mod tests;

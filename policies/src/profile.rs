@@ -52,7 +52,7 @@ impl Kind {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Signs {
     /// JWTs.
-    Token(TokenProfile),
+    Token(Box<TokenProfile>),
     /// Digests and messages.
     Artifact(ArtifactProfile),
 }

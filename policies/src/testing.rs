@@ -256,3 +256,7 @@ fn compare(expected: &Outcome, found: &Outcome) -> Result<(), String> {
         Err(format!("expected {}, found {}", json(expected), json(found)))
     }
 }
+
+#[cfg(test)]
+#[path = "testing_tests.rs"]
+mod tests;

@@ -133,7 +133,8 @@ impl Source<'_> {
                 },
             );
             // The id is new in the whole bundle, or `named` would have refused it.
-            if let Err(error) = own.add(policy.clone()).and_then(|()| compiled.policies.add(policy)) {
+            let added = own.add(policy.clone()).err().or(compiled.policies.add(policy).err());
+            if let Some(error) = added {
                 self.errors
                     .push(self.error_at(0, &error.to_string(), "give each policy its own @id"));
             }

@@ -11,8 +11,15 @@ use super::facts::{CallerFacts, Principal};
 /// Whether the caller is still valid is for whoever hands it in: ask for its expiry at each use (R19).
 #[derive(Debug)]
 pub struct Principals<T> {
-    kept: RwLock<HashMap<usize, (Arc<T>, Arc<Principal>)>>,
+    kept: RwLock<HashMap<usize, Kept<T>>>,
     most: usize,
+}
+
+#[derive(Debug)]
+struct Kept<T> {
+    /// Never read: it keeps the address from being given to another caller.
+    _caller: Arc<T>,
+    principal: Arc<Principal>,
 }
 
 impl<T> Principals<T> {
@@ -27,15 +34,21 @@ impl<T> Principals<T> {
     /// The principal of `caller`, made with `facts` if it is not kept.
     pub fn of(&self, caller: &Arc<T>, facts: impl FnOnce(&T) -> CallerFacts) -> Arc<Principal> {
         let address = Arc::as_ptr(caller).addr();
-        if let Some((_, principal)) = self.kept.read().unwrap_or_else(PoisonError::into_inner).get(&address) {
-            return Arc::clone(principal);
+        if let Some(found) = self.kept.read().unwrap_or_else(PoisonError::into_inner).get(&address) {
+            return Arc::clone(&found.principal);
         }
         let principal = Arc::new(Principal::new(facts(caller)));
         let mut kept = self.kept.write().unwrap_or_else(PoisonError::into_inner);
         if kept.len() >= self.most {
             kept.clear();
         }
-        kept.insert(address, (Arc::clone(caller), Arc::clone(&principal)));
+        kept.insert(
+            address,
+            Kept {
+                _caller: Arc::clone(caller),
+                principal: Arc::clone(&principal),
+            },
+        );
         principal
     }
 }

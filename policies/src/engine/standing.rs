@@ -28,7 +28,9 @@ pub(super) struct Standing {
 
 /// Standings by the stamps of slice and key. A new bundle or new facts of a key have new stamps.
 #[derive(Debug, Default)]
-pub(super) struct Standings(Mutex<Vec<((u64, u64), Arc<Standing>)>>);
+pub(super) struct Standings(Mutex<Vec<Kept>>);
+
+type Kept = ((u64, u64), Arc<Standing>);
 
 impl Standings {
     fn get(&self, stamps: (u64, u64)) -> Option<Arc<Standing>> {

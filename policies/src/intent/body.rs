@@ -19,7 +19,8 @@ impl Body {
             Ok(_) => return Err(IntentError::shape("", "the request must be a JSON object")),
             Err(error) => error,
         };
-        let is_json = serde_json::from_slice::<serde::de::IgnoredAny>(bytes).is_ok();
+        let text = std::str::from_utf8(bytes).unwrap_or_default();
+        let is_json = serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok();
         let detail = error.to_string();
         Err(match is_json {
             true => IntentError::shape("", detail),

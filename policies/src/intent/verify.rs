@@ -1,8 +1,8 @@
 //! The body of a request to verify.
 
-use super::artifact::payload;
 use serde_json::Value;
 
+use super::artifact::payload;
 use super::body::{Body, wrong_type};
 use super::{Intent, IntentError, MAX_MESSAGE_BYTES, MAX_TOKEN_BYTES, VerifyIntent};
 use crate::profile::Profile;
@@ -62,6 +62,18 @@ impl VerifyRequest {
     /// [`IntentError`]; the caller is to blame.
     pub fn against(mut self, profile: &Profile) -> Result<Intent, IntentError> {
         let intent = match profile.token() {
+            Some(_) if self.certificates.is_some() => {
+                return Err(IntentError::shape(
+                    "/certificates",
+                    "the profile mints tokens, which have no certificates",
+                ));
+            }
+            None if self.token.is_some() => {
+                return Err(IntentError::shape(
+                    "/token",
+                    "the profile signs artifacts, send `signature` instead",
+                ));
+            }
             Some(_) => self.token_intent()?,
             None => self.signature(profile)?,
         };

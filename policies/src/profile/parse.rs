@@ -99,7 +99,7 @@ pub(crate) fn read(name: &str, document: &Document<'_>) -> Result<Profile, Bundl
         return Err(document.error("plugins", message, "list each plugin once, in the order they run"));
     }
     let signs = match raw.kind {
-        RawKind::Token => Signs::Token(token(&mut raw, document)?),
+        RawKind::Token => Signs::Token(Box::new(token(&mut raw, document)?)),
         RawKind::Artifact => Signs::Artifact(artifact(&raw, document)?),
     };
     Ok(Profile {
@@ -125,16 +125,11 @@ fn token(raw: &mut Raw, document: &Document<'_>) -> Result<TokenProfile, BundleE
         let hint = "name an issuer of bundle.toml, such as issuer = \"dev\"";
         return Err(document.error("issuer", "a token profile needs an issuer", hint));
     };
-    if let Some(name) = raw
-        .algorithm_name
-        .as_deref()
-        .filter(|name| *name != raw.algorithm.as_str())
-    {
-        if !raw.algorithm.is_named(name) {
-            let hint = "the only other name is Ed25519, for EdDSA";
-            let message = format!("`{name}` is no name of {}", raw.algorithm);
-            return Err(document.error("algorithm_name", message, hint));
-        }
+    let other_name = raw.algorithm_name.take().filter(|name| name != raw.algorithm.as_str());
+    if let Some(name) = other_name.as_deref().filter(|name| !raw.algorithm.is_named(name)) {
+        let hint = "the only other name is Ed25519, for EdDSA";
+        let message = format!("`{name}` is no name of {}", raw.algorithm);
+        return Err(document.error("algorithm_name", message, hint));
     }
     let typ = raw.typ.take().unwrap_or_else(|| "JWT".to_owned());
     if !(1..=64).contains(&typ.len()) || !typ.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-./".contains(&b)) {
@@ -149,7 +144,7 @@ fn token(raw: &mut Raw, document: &Document<'_>) -> Result<TokenProfile, BundleE
         issuer,
         audiences: audiences(raw.audiences.take().unwrap_or_default(), document)?,
         typ,
-        algorithm_name: raw.algorithm_name.take().filter(|name| *name != raw.algorithm.as_str()),
+        algorithm_name: other_name,
         default_lifetime,
         max_lifetime,
         claims: claims(raw.claims.take().unwrap_or_default(), document)?,

@@ -1,0 +1,115 @@
+//! Bundles as a whole: their digest, their bounds, and how a folder is read.
+
+use std::path::Path;
+
+use super::*;
+
+fn sample() -> Vec<File> {
+    dir::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("cases/bundle")).unwrap()
+}
+
+#[test]
+fn a_bundle_reads_as_written() {
+    let bundle = Bundle::parse(&sample()).unwrap();
+    assert_eq!(bundle.limits.per_caller.unwrap().burst.get(), 200);
+    assert_eq!(bundle.limits.per_tenant, None);
+    let oidc = &bundle.callers.oidc[0];
+    assert_eq!(oidc.attributes["team"], "team");
+    assert!(matches!(&oidc.keys, TrustedKeys::Inline(text) if text.contains("\"keys\"")));
+    assert_eq!(bundle.callers.spiffe[0].path, SubjectPin::Prefix("/ci/".to_owned()));
+    let session = bundle.profile("session").unwrap();
+    assert_eq!(
+        (session.issuer(), session.token().unwrap().default_lifetime),
+        (Some("web"), 300)
+    );
+    assert_eq!(bundle.issuer("other").unwrap().jwks_cache.as_secs(), 900);
+    let plugin = bundle.plugin("claim-guard").unwrap();
+    assert_eq!((plugin.deadline.as_millis(), plugin.memory), (5, 16 << 20));
+    assert_eq!(plugin.config["editor_max_seconds"], ConfigValue::Int(600));
+    assert_eq!(plugin.config["plan"], ConfigValue::Text("free".to_owned()));
+    let names: Vec<_> = bundle.profiles.iter().map(|profile| profile.name.as_str()).collect();
+    assert_eq!(names, ["firmware", "open", "other-session", "release", "session"]);
+}
+
+#[test]
+fn the_digest_is_of_the_content_and_not_of_its_order() {
+    let files = sample();
+    let mut turned = files.clone();
+    turned.reverse();
+    assert_eq!(digest(&files), digest(&turned));
+    assert_eq!(digest(&files), Bundle::parse(&turned).unwrap().digest);
+    turned[0].1.push(b' ');
+    assert_ne!(digest(&files), digest(&turned));
+    // What moves from a path into a content changes the digest.
+    let file = |path: &str, content: &[u8]| (path.to_owned(), content.to_vec());
+    assert_ne!(digest(&[file("ab", b"c")]), digest(&[file("a", b"bc")]));
+    assert_eq!(digest(&[]).len(), 64);
+}
+
+#[test]
+fn an_empty_bundle_file_is_a_bundle_and_none_is_not() {
+    assert!(Bundle::parse(&[("bundle.toml".to_owned(), Vec::new())]).is_ok());
+    let errors = Bundle::parse(&[]).unwrap_err();
+    assert_eq!(
+        errors[0].to_string(),
+        "bundle.toml: the file is missing (a bundle needs one, it may be empty)"
+    );
+}
+
+#[test]
+fn sizes_numbers_and_paths_are_bounded() {
+    let whole = |extra: Vec<File>| {
+        let files: Vec<File> = std::iter::once(("bundle.toml".to_owned(), Vec::new()))
+            .chain(extra)
+            .collect();
+        Bundle::parse(&files)
+    };
+    let file = |path: &str, size: usize| (path.to_owned(), vec![b' '; size]);
+    assert!(whole(vec![file("policies/a.cedar", MAX_TEXT_BYTES)]).is_ok());
+    assert!(whole(vec![file("policies/a.cedar", MAX_TEXT_BYTES + 1)]).is_err());
+    assert!(whole((0..MAX_FILES).map(|n| file(&format!("trust/{n}"), 0)).collect()).is_err());
+    assert!(whole(vec![file("trust/a", 0), file("trust/a", 1)]).is_err());
+    for path in [
+        "",
+        "/etc/passwd",
+        "trust/../x",
+        "trust/a/b",
+        "trust/.hidden",
+        "policies/a.cedar/b",
+        "profiles/.toml",
+        "a\0",
+    ] {
+        assert!(whole(vec![file(path, 0)]).is_err(), "{path}");
+    }
+    let errors = whole(vec![("policies/a.cedar".to_owned(), vec![0xff])]).unwrap_err();
+    assert!(errors[0].to_string().contains("not UTF-8"), "{}", errors[0]);
+}
+
+#[test]
+fn a_folder_is_read_without_what_people_keep_beside_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let put = |path: &str| {
+        let path = folder.path().join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, "").unwrap();
+    };
+    for path in [
+        "bundle.toml",
+        "README.md",
+        ".git/config",
+        "cases/a/request.json",
+        "policies/a.cedar",
+        "policies/x.md",
+    ] {
+        put(path);
+    }
+    let paths: Vec<String> = dir::read(folder.path())
+        .unwrap()
+        .into_iter()
+        .map(|(path, _)| path)
+        .collect();
+    assert_eq!(paths, ["bundle.toml", "policies/a.cedar"]);
+    std::os::unix::fs::symlink("/etc/passwd", folder.path().join("trust.pem")).unwrap();
+    assert!(dir::read(folder.path()).unwrap_err().to_string().contains("is a link"));
+    assert!(dir::read(&folder.path().join("none")).is_err());
+}
