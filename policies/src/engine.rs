@@ -6,7 +6,6 @@ mod context;
 mod decision;
 mod entities;
 mod facts;
-mod principals;
 mod question;
 mod slice;
 mod split;
@@ -28,7 +27,6 @@ pub use decision::{Considered, Denial, DenialCode};
 pub use facts::{
     AdminResource, Attribute, CallerFacts, DelegationMode, EdgeFacts, KeyFacts, OperatorFacts, Principal, RequestFacts,
 };
-pub use principals::Principals;
 pub(crate) use question::Question;
 
 use crate::bundle::Bundle;

@@ -41,7 +41,7 @@ pub struct CallerFacts {
 }
 
 /// A caller ready for decisions. What its own facts settle is found at the first decision and kept: hold a principal as
-/// long as the caller's verified token is held (see [`super::Principals`]), and each further decision costs a third.
+/// long as the caller's verified token is held, and each further decision costs a third.
 #[derive(Debug)]
 pub struct Principal {
     facts: CallerFacts,
