@@ -30,7 +30,9 @@ struct State {
     low_water: u64,
     durable: u64,
     appended: u64,
-    attempts: u64,
+    /// The writer's attempts are numbered: one is what it does between two waits.
+    attempt: u64,
+    finished: u64,
     disk_bytes: u64,
     refusing: Option<SpoolError>,
     closing: bool,
@@ -88,7 +90,7 @@ impl Queue {
     /// Waits until there is something to store, lingers for more to come with it, and takes it all. Returns nothing
     /// to store, at times, while appending is refused. `spare` becomes the next buffer.
     pub(super) fn take(&self, spare: Vec<u8>) -> Taken {
-        let mut state = self.lock();
+        let mut state = self.finish();
         while state.count == 0 && !state.closing && !state.urgent {
             if state.refusing.is_some() {
                 state = self.wait_for(state, RETRY);
@@ -105,7 +107,7 @@ impl Queue {
             };
             state = self.wait_for(state, left);
         }
-        state.urgent = false;
+        begin(&mut state);
         drain(&mut state, spare)
     }
 
@@ -130,7 +132,6 @@ impl Queue {
         state.reserved_end = writer.reserved_end();
         state.disk_bytes = writer.disk_bytes();
         state.low_water = range / 2;
-        state.attempts = state.attempts.saturating_add(1);
         if !matches!(state.refusing, Some(SpoolError::Full { .. } | SpoolError::Closed)) {
             state.refusing = None;
         }
@@ -144,7 +145,6 @@ impl Queue {
             tracing::error!(%error, "the audit spool refuses records, signing stops");
         }
         state.refusing = Some(error);
-        state.attempts = state.attempts.saturating_add(1);
         self.done.notify_all();
     }
 
@@ -155,18 +155,17 @@ impl Queue {
         if matches!(state.refusing, Some(SpoolError::Full { .. } | SpoolError::Disk { .. })) {
             tracing::warn!("the audit spool accepts records again");
             state.refusing = None;
-            state.attempts = state.attempts.saturating_add(1);
             self.done.notify_all();
         }
     }
 
     /// Waits before the next attempt. Returns whether the spool is closing.
     pub(super) fn pause(&self) -> bool {
-        let mut state = self.lock();
+        let mut state = self.finish();
         if !state.closing && !state.urgent {
             state = self.wait_for(state, RETRY);
         }
-        state.urgent = false;
+        begin(&mut state);
         state.closing
     }
 
@@ -180,14 +179,15 @@ impl Queue {
         self.done.notify_all();
     }
 
+    /// Waits for the records, or for the end of an attempt that began after this call.
     pub(super) fn flush(&self) -> Result<(), SpoolError> {
         let mut state = self.lock();
-        let (target, attempts) = (state.next, state.attempts);
+        let (target, attempt) = (state.next, state.attempt.saturating_add(1));
         loop {
             let whole = state.durable.saturating_add(1) >= target;
             match &state.refusing {
                 Some(error @ (SpoolError::Closed | SpoolError::Lost { .. })) if !whole => return Err(error.clone()),
-                Some(error) if state.attempts > attempts => return Err(error.clone()),
+                Some(error) if state.finished >= attempt => return Err(error.clone()),
                 None if whole => return Ok(()),
                 _ => {}
             }
@@ -209,6 +209,14 @@ impl Queue {
         }
     }
 
+    /// The present attempt is over.
+    fn finish(&self) -> MutexGuard<'_, State> {
+        let mut state = self.lock();
+        state.finished = state.attempt;
+        self.done.notify_all();
+        state
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -219,6 +227,12 @@ impl Queue {
             .unwrap_or_else(PoisonError::into_inner)
             .0
     }
+}
+
+/// The next attempt begins.
+fn begin(state: &mut State) {
+    state.urgent = false;
+    state.attempt = state.attempt.saturating_add(1);
 }
 
 fn drain(state: &mut State, spare: Vec<u8>) -> Taken {
