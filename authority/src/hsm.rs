@@ -3,7 +3,7 @@
 //! - [`worker::Worker`]: a PKCS#11 module in a process of its own (`signet hsm-worker`), killed and restarted when it hangs or crashes;
 //! - [`software::Software`]: no HSM at all, a file sealed under a passphrase, for machines without one;
 //! - [`verified::Verified`]: around either, and what the rest of the authority should hold: it verifies each signature before it is used;
-//! - [`pkcs11`] runs inside the worker and is never loaded into the authority.
+//! - `pkcs11` runs inside the worker and is never loaded into the authority.
 //!
 //! Objects that live in the token, and nothing else does: two roots (EC, sign only), a sealing master (AES-256, encrypt and
 //! decrypt only) and a wrapping master (AES-256, wrap and unwrap only), all sensitive and never extractable.
@@ -14,8 +14,8 @@ use signing::key::Secret;
 
 pub mod digest;
 pub mod error;
-pub mod pkcs11;
-pub mod protocol;
+mod pkcs11;
+mod protocol;
 pub mod provision;
 pub mod software;
 pub mod verified;

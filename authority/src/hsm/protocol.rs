@@ -17,6 +17,9 @@ use super::{EcCurve, HsmError, HsmInfo, Prehashed, RootKey, RootRole, WrappedKey
 /// Largest frame body, in bytes. The largest honest one is a 64 KiB message with its envelope.
 pub(crate) const MAX_FRAME: usize = 128 * 1024;
 
+/// Room for every frame that holds a secret, in bytes.
+const USUAL_FRAME: usize = 12 * 1024;
+
 /// Longest message that a root signs, in bytes: a certificate's to-be-signed part.
 pub(crate) const MAX_ROOT_MESSAGE: usize = 64 * 1024;
 
@@ -131,19 +134,17 @@ pub(crate) enum Answer {
     Done,
 }
 
-/// A frame of `message`, length first. Wiped when dropped, since it may hold a secret.
+/// A frame of `message`, length first. Wiped when dropped, since it may hold a secret; made in one allocation for the same reason.
 pub(crate) fn encode<T: Serialize>(message: &T) -> io::Result<Zeroizing<Vec<u8>>> {
-    let body = Zeroizing::new(postcard::to_stdvec(message).map_err(io::Error::other)?);
-    if body.len() > MAX_FRAME {
-        return Err(io::Error::other(format!(
-            "a frame of {} bytes; at most {MAX_FRAME}",
-            body.len()
-        )));
+    let mut frame = Vec::with_capacity(USUAL_FRAME);
+    frame.extend_from_slice(&[0; 4]);
+    let mut frame = Zeroizing::new(postcard::to_extend(message, frame).map_err(io::Error::other)?);
+    let len = frame.len().saturating_sub(4);
+    if len > MAX_FRAME {
+        return Err(io::Error::other(format!("a frame of {len} bytes; at most {MAX_FRAME}")));
     }
-    let len = u32::try_from(body.len()).map_err(io::Error::other)?;
-    let mut frame = Zeroizing::new(Vec::with_capacity(body.len().saturating_add(4)));
-    frame.extend_from_slice(&len.to_le_bytes());
-    frame.extend_from_slice(&body);
+    let len = u32::try_from(len).map_err(io::Error::other)?.to_le_bytes();
+    frame.iter_mut().zip(len).for_each(|(byte, len)| *byte = len);
     Ok(frame)
 }
 

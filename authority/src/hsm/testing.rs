@@ -49,7 +49,7 @@ pub(crate) async fn softhsm(directory: &Path) -> Worker {
 pub(crate) async fn impatient(directory: &Path) -> Worker {
     let mut config = softhsm_config(directory).await;
     config.sessions = 1;
-    config.deadline = Duration::from_millis(700);
+    config.deadline = Duration::from_secs(2);
     Worker::start(config).await.unwrap()
 }
 

@@ -50,8 +50,8 @@ async fn a_hung_worker_is_killed_at_the_deadline_and_the_next_call_works() {
     let before = Instant::now();
     let error = worker.sign_wrapped(&key, b"x").await.unwrap_err();
     assert_eq!(error.kind, HsmErrorKind::Unavailable);
-    assert!(error.detail.contains("did not answer within 700ms"), "{error}");
-    assert!(before.elapsed() >= Duration::from_millis(700));
+    assert!(error.detail.contains("did not answer within 2s"), "{error}");
+    assert!(before.elapsed() >= Duration::from_secs(2));
 
     signs(&worker, &key).await;
     assert_ne!(worker.process_id().unwrap(), hung);

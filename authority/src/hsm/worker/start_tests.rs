@@ -81,7 +81,7 @@ async fn a_missing_or_empty_pin_is_refused_before_the_token_sees_it() {
 async fn a_program_that_is_no_worker_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let mut good = testing::softhsm_config(directory.path()).await;
-    good.start_deadline = Duration::from_millis(500);
+    good.start_deadline = Duration::from_secs(2);
     for (program, arguments, says) in [
         ("/bin/false", &[][..], "ended"),
         ("/bin/cat", &[][..], "did not open"),
