@@ -1,4 +1,4 @@
-;; expect: load:
+;; expect: load: contains 20 core module instances
 ;; 20 core instances, where 16 are allowed.
 (component
   (core module $m (func (export "f")))

@@ -1,4 +1,4 @@
-;; expect: load:
+;; expect: load: contains 3 Wasm linear memories
 ;; Three memories, where two are allowed.
 (component
   (core module $m (memory 1))
