@@ -247,7 +247,7 @@ fn summary(answer: Result<Vec<Arc<str>>, Denial>) -> (Option<DenialCode>, Vec<Ar
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 100, ..ProptestConfig::default() })]
 
     // R39: taking policies apart hides no error, no forbid and no permit.
     #[test]
