@@ -17,7 +17,6 @@ use http::header::AUTHORIZATION;
 
 pub(crate) use auth_error::quoted;
 pub use auth_error::{AuthCode, AuthError, TrustRuleError};
-pub use cache::RandomFailed;
 pub(crate) use cache::{ProofCache, Window};
 pub use spiffe_id::{PathPattern, SpiffeId};
 

@@ -145,7 +145,7 @@ impl<V> fmt::Debug for ProofCache<V> {
 /// The kernel gave no random bytes.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
 #[error("the random source failed")]
-pub struct RandomFailed;
+pub(crate) struct RandomFailed;
 
 #[cfg(test)]
 mod tests {

@@ -41,7 +41,8 @@ pub struct SpiffeRule {
     /// CA certificates, DER. At least one.
     pub roots: Vec<CertificateDer<'static>>,
     /// Revocation lists, DER. If there is one, a certificate whose status is unknown is refused, and so is every
-    /// certificate once a list is past its `nextUpdate` (R18).
+    /// certificate once a list is past its `nextUpdate` (R18). Such a chain is verified anew at each request,
+    /// since a verdict that hangs on a list's own times is not kept.
     pub crls: Vec<Vec<u8>>,
 }
 
@@ -57,9 +58,15 @@ struct Rule {
     trust_domain: String,
     path: PathPattern,
     tenant: String,
-    roots: Vec<TrustAnchor<'static>>,
-    root_windows: Vec<(Vec<u8>, Window)>,
+    roots: Vec<Root>,
     crls: Vec<CertRevocationList<'static>>,
+}
+
+#[derive(Debug)]
+struct Root {
+    certificate: CertificateDer<'static>,
+    anchor: TrustAnchor<'static>,
+    window: Window,
 }
 
 impl TrustDomains {
@@ -86,8 +93,11 @@ impl TrustDomains {
     }
 
     /// Every root of every rule: what the TLS layer accepts client certificates under.
-    pub fn roots(&self) -> impl Iterator<Item = &TrustAnchor<'static>> {
-        self.rules.iter().flat_map(|rule| &rule.roots)
+    pub fn roots(&self) -> impl Iterator<Item = &CertificateDer<'static>> {
+        self.rules
+            .iter()
+            .flat_map(|rule| &rule.roots)
+            .map(|root| &root.certificate)
     }
 
     /// Whether there is no rule at all, so that no client certificate proves anything.
@@ -157,15 +167,8 @@ impl Rule {
                 "holds no certificate; add the trust domain's CA".into(),
             ));
         }
-        let mut roots = Vec::with_capacity(rule.roots.len());
-        let mut root_windows = Vec::with_capacity(rule.roots.len());
-        for root in &rule.roots {
-            let bad = |error: &dyn std::fmt::Display| wrong("ca_file", format!("not a CA certificate: {error}"));
-            let parsed = Certificate::from_der(root).map_err(|error| bad(&error))?;
-            let anchor = anchor_from_trusted_cert(root).map_err(|error| bad(&error))?.to_owned();
-            root_windows.push((anchor.subject_public_key_info.as_ref().to_vec(), validity(&parsed)));
-            roots.push(anchor);
-        }
+        let root = |certificate| Root::read(certificate).map_err(|detail| wrong("ca_file", detail));
+        let roots = rule.roots.into_iter().map(root).collect::<Result<_, _>>()?;
         let crl = |der: &Vec<u8>| {
             let list = BorrowedCertRevocationList::from_der(der).and_then(|list| list.to_owned());
             list.map(CertRevocationList::from)
@@ -177,7 +180,6 @@ impl Rule {
             path,
             tenant: rule.tenant,
             roots,
-            root_windows,
             crls,
         })
     }
@@ -196,6 +198,8 @@ impl Rule {
         let algorithms = rustls::crypto::aws_lc_rs::default_provider()
             .signature_verification_algorithms
             .all;
+        let valid = || self.roots.iter().filter(|root| root.window.holds(now));
+        let anchors: Vec<TrustAnchor<'_>> = valid().map(|root| root.anchor.clone()).collect();
         let time = UnixTime::since_unix_epoch(Duration::from_secs(now));
         let end_entity = EndEntityCert::try_from(leaf).map_err(untrusted)?;
         let crls: Vec<&CertRevocationList<'_>> = self.crls.iter().collect();
@@ -208,16 +212,15 @@ impl Rule {
         });
         let usage = KeyUsage::client_auth();
         let path = end_entity
-            .verify_for_usage(algorithms, &self.roots, intermediates, time, usage, revocation, None)
+            .verify_for_usage(algorithms, &anchors, intermediates, time, usage, revocation, None)
             .map_err(untrusted)?;
 
-        let anchor = path.anchor().subject_public_key_info.as_ref();
-        let root = self
-            .root_windows
-            .iter()
-            .find(|(spki, _)| spki == anchor)
-            .map(|(_, window)| *window);
-        let mut window = root.ok_or_else(|| refused("no root of the rule issued it".into()))?;
+        let root = valid()
+            .filter(|root| root.anchor == *path.anchor())
+            .max_by_key(|root| root.window.not_after);
+        let mut window = root
+            .ok_or_else(|| refused("no root of the rule issued it".into()))?
+            .window;
         let parsed = path
             .intermediate_certificates()
             .map(|certificate| Certificate::from_der(&certificate.der()));
@@ -244,6 +247,21 @@ impl Rule {
                 ("path".to_owned(), text(id.path())),
             ]),
             expires_at: window.not_after,
+        })
+    }
+}
+
+impl Root {
+    fn read(certificate: CertificateDer<'static>) -> Result<Self, String> {
+        let bad = |error: &dyn std::fmt::Display| format!("not a CA certificate: {error}");
+        let window = validity(&Certificate::from_der(&certificate).map_err(|error| bad(&error))?);
+        let anchor = anchor_from_trusted_cert(&certificate)
+            .map_err(|error| bad(&error))?
+            .to_owned();
+        Ok(Self {
+            certificate,
+            anchor,
+            window,
         })
     }
 }
