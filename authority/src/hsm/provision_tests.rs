@@ -202,6 +202,33 @@ async fn two_roots_of_one_name_are_refused() {
     );
 }
 
+// R36: a crash between the two objects of a pair.
+#[tokio::test]
+async fn the_public_half_of_a_root_that_was_never_finished_is_replaced() {
+    let directory = tempfile::tempdir().unwrap();
+    testing::softhsm_config(directory.path()).await;
+    let label = ["--label", "signet root nodes"];
+    let make = [&label[..], &["--keypairgen", "--key-type", "EC:secp384r1"]].concat();
+    let Some(_) = logged_in(directory.path(), &make) else {
+        return;
+    };
+    logged_in(
+        directory.path(),
+        &[&label[..], &["--delete-object", "--type", "privkey"]].concat(),
+    )
+    .unwrap();
+
+    let worker = testing::softhsm(directory.path()).await;
+    assert_eq!(
+        worker.root(RootRole::Nodes).await.unwrap_err().kind,
+        HsmErrorKind::NotFound
+    );
+    worker.ensure_root(RootRole::Nodes).await.unwrap();
+    worker.sign_root(RootRole::Nodes, b"x").await.unwrap();
+    let listed = logged_in(directory.path(), &["--list-objects", "--type", "pubkey"]).unwrap();
+    assert_eq!(listed.matches("signet root nodes").count(), 1, "{listed}");
+}
+
 fn logged_in(directory: &Path, arguments: &[&str]) -> Option<String> {
     let pin = std::fs::read_to_string(directory.join("pin")).unwrap();
     let login = ["--login", "--token-label", "signet test", "--pin", &pin];
