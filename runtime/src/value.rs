@@ -38,7 +38,14 @@ impl Value {
                 .ok_or("a float that is not finite has no form in JSON"),
             Value::Bool(value) => Ok(Json::Bool(value)),
             Value::Texts(texts) => Ok(Json::Array(texts.into_iter().map(Json::String).collect())),
-            Value::Json(text) => serde_json::from_str(&text).map_err(|_| "text that is not JSON"),
+            Value::Json(text) => {
+                let value = serde_json::from_str(&text).map_err(|_| "text that is not JSON")?;
+                if nests(&value, MAX_DEPTH) {
+                    Ok(value)
+                } else {
+                    Err("JSON that nests more than 8 deep")
+                }
+            }
         }
     }
 
@@ -52,6 +59,20 @@ impl Value {
                 .fold(0, |sum: usize, text| sum.saturating_add(text.len()).saturating_add(8)),
         }
     }
+}
+
+/// The deepest that JSON of a plugin nests: as deep as a claim may.
+const MAX_DEPTH: usize = 8;
+
+fn nests(value: &Json, depth: usize) -> bool {
+    let mut inner: Box<dyn Iterator<Item = &Json>> = match value {
+        Json::Array(items) => Box::new(items.iter()),
+        Json::Object(members) => Box::new(members.values()),
+        Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_) => return true,
+    };
+    depth
+        .checked_sub(1)
+        .is_some_and(|depth| inner.all(|value| nests(value, depth)))
 }
 
 #[cfg(test)]
@@ -76,5 +97,13 @@ mod tests {
         assert!(Value::Json("{".into()).into_json().is_err());
         assert!(Value::Json(String::new()).into_json().is_err());
         assert!(Value::Json("[".repeat(10_000)).into_json().is_err());
+        let nested = |depth| Value::Json(format!("{}1{}", "[".repeat(depth), "]".repeat(depth)));
+        assert!(nested(8).into_json().is_ok());
+        assert!(nested(9).into_json().is_err());
+        assert!(
+            Value::Json(r#"{"a":[{"a":[{"a":[{"a":[{}]}]}]}]}"#.into())
+                .into_json()
+                .is_err()
+        );
     }
 }

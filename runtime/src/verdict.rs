@@ -17,6 +17,8 @@ pub struct Verdict {
 
 /// Most claims one plugin may add.
 const MAX_CLAIMS: usize = 32;
+/// All claims of one verdict together, in bytes: what a whole token may have.
+const MAX_CLAIM_BYTES: usize = 16 << 10;
 /// Longest name of a claim, in bytes.
 const MAX_CLAIM_NAME: usize = 128;
 /// Longest code of a refusal, in bytes.
@@ -60,6 +62,15 @@ fn check_verdict(raw: RawVerdict, token: bool) -> Result<Verdict, RuleError> {
         return Err(RuleError::bad_output(format!(
             "{} claims, more than {MAX_CLAIMS}",
             raw.claims.len()
+        )));
+    }
+    let sizes = raw
+        .claims
+        .iter()
+        .map(|(name, value)| name.len().saturating_add(value.size()));
+    if sizes.fold(0, usize::saturating_add) > MAX_CLAIM_BYTES {
+        return Err(RuleError::bad_output(format!(
+            "claims of more than {MAX_CLAIM_BYTES} bytes"
         )));
     }
     let mut names = BTreeSet::new();
@@ -172,6 +183,8 @@ mod tests {
         );
         assert!(is_bad(verdict(None, &[("a", Value::Float(f64::NAN))]), true));
         assert!(is_bad(verdict(None, &[("a", Value::Json("nope".into()))]), true));
+        let text = |length| Value::Text("x".repeat(length));
+        assert!(is_bad(verdict(None, &[("a", text(9_000)), ("b", text(9_000))]), true));
         let names: Vec<String> = (0..33).map(|n| n.to_string()).collect();
         let many: Vec<(&str, Value)> = names.iter().map(|name| (name.as_str(), one.clone())).collect();
         assert!(is_bad(verdict(None, &many), true));
