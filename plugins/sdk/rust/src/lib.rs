@@ -1,4 +1,4 @@
-//! What a Signet plugin in Rust is written with: the types of the world `signet:rule@1.0.0`, a few helpers, and an
+//! What a Signet plugin in Rust is written with: the types of the world `signet:rule@1.0.0`, short ways to answer, and an
 //! allocator for guests that live for one call.
 //!
 //! ```
