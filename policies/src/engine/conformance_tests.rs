@@ -82,7 +82,7 @@ fn contexts_conform_to_the_schema() {
     }
     for intent in intents {
         let action = uid(&TYPES.action, intent.action());
-        let context = context::of_request(&intent, &sample::facts(), &Needs::All).unwrap();
+        let context = context::of_request(&intent, &sample::facts(), &Needs::all()).unwrap();
         context.validate(&PARSED, &action).unwrap();
     }
     let delegate = uid(&TYPES.action, "Delegate");

@@ -10,71 +10,103 @@ use super::facts::RequestFacts;
 use crate::intent::{ArtifactIntent, Intent, Payload, TokenIntent, VerifyIntent};
 use crate::schema::{TYPES, uid};
 
-/// Which members of `context` a set of policies reads.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Needs {
-    /// `context` is used in a way that cannot be told apart by members.
-    All,
-    /// Only these.
-    Members(BTreeSet<String>),
+/// What a set of policies reads of `context`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Needs {
+    /// `context` is used in a way that cannot be told apart by members: all of it.
+    all: bool,
+    /// The members that are read.
+    members: BTreeSet<String>,
+    /// The claims that are read by a literal name. A token may carry 64 of them, and each costs.
+    claims: BTreeSet<String>,
+    /// `context.claims` is used in another way: all claims.
+    all_claims: bool,
 }
 
 impl Needs {
-    pub(super) fn none() -> Self {
-        Self::Members(BTreeSet::new())
+    /// Everything.
+    pub(super) fn all() -> Self {
+        Self {
+            all: true,
+            all_claims: true,
+            ..Self::default()
+        }
     }
 
     /// Adds what `policy` reads.
     pub(super) fn add(&mut self, policy: &Policy) {
         match policy.to_json() {
             Ok(json) => self.walk(&json),
-            Err(_) => *self = Self::All,
+            Err(_) => *self = Self::all(),
         }
     }
 
     /// Adds what `other` reads.
     pub(super) fn join(&mut self, other: &Self) {
-        match (&mut *self, other) {
-            (Self::Members(ours), Self::Members(theirs)) => ours.extend(theirs.iter().cloned()),
-            _ => *self = Self::All,
-        }
+        self.all |= other.all;
+        self.all_claims |= other.all_claims;
+        self.members.extend(other.members.iter().cloned());
+        self.claims.extend(other.claims.iter().cloned());
     }
 
     pub(super) fn has(&self, member: &str) -> bool {
-        match self {
-            Self::All => true,
-            Self::Members(members) => members.contains(member),
-        }
+        self.all || self.members.contains(member)
     }
 
-    /// Finds `context.x` and `context has x` in a policy's JSON form; any other use of `context` needs all of it.
+    /// Whether the claim `name` is read.
+    pub(super) fn has_claim(&self, name: &str) -> bool {
+        self.all_claims || self.claims.contains(name)
+    }
+
+    /// Finds `context.x`, `context has x` and `context.claims.getTag("x")` in a policy's JSON form; any other use of
+    /// `context`, or of the claims, needs all of it.
     fn walk(&mut self, json: &Json) {
         match json {
             Json::Array(items) => items.iter().for_each(|item| self.walk(item)),
-            Json::Object(members) => {
-                for (name, value) in members {
-                    match (name.as_str(), value) {
-                        ("Var", Json::String(variable)) if variable == "context" => *self = Self::All,
-                        ("." | "has", Json::Object(access)) if is_context(access.get("left")) => {
-                            match (access.get("attr"), &mut *self) {
-                                (Some(Json::String(member)), Self::Members(needs)) => {
-                                    needs.insert(member.clone());
-                                }
-                                _ => *self = Self::All,
-                            }
-                        }
-                        _ => self.walk(value),
+            Json::Object(members) => members.iter().for_each(|(name, value)| self.walk_member(name, value)),
+            _ => {}
+        }
+    }
+
+    fn walk_member(&mut self, name: &str, value: &Json) {
+        match name {
+            "Var" if value == "context" => *self = Self::all(),
+            "getTag" | "hasTag"
+                if member_of_context(value.get("left").and_then(|left| left.get("."))) == Some("claims") =>
+            {
+                self.members.insert("claims".to_owned());
+                match value
+                    .get("right")
+                    .and_then(|right| right.get("Value"))
+                    .and_then(Json::as_str)
+                {
+                    Some(claim) => drop(self.claims.insert(claim.to_owned())),
+                    None => {
+                        self.all_claims = true;
+                        value.get("right").into_iter().for_each(|right| self.walk(right));
                     }
                 }
             }
-            _ => {}
+            "." | "has" => match member_of_context(Some(value)) {
+                Some(member) => {
+                    self.all_claims |= member == "claims";
+                    self.members.insert(member.to_owned());
+                }
+                None => self.walk(value),
+            },
+            _ => self.walk(value),
         }
     }
 }
 
-fn is_context(json: Option<&Json>) -> bool {
-    json.and_then(|left| left.get("Var"))
-        .is_some_and(|variable| variable == "context")
+/// `x` of the access `context.x` or `context has x`.
+fn member_of_context(access: Option<&Json>) -> Option<&str> {
+    let access = access?;
+    access
+        .get("left")
+        .and_then(|left| left.get("Var"))
+        .filter(|variable| *variable == "context")?;
+    access.get("attr").and_then(Json::as_str)
 }
 
 /// The entity that `context.claims` refers to; it exists for one request only.
@@ -171,31 +203,52 @@ mod tests {
 
     fn needs(condition: &str) -> Needs {
         let text = format!("permit (principal, action, resource) when {{ {condition} }};");
-        let mut needs = Needs::none();
+        let mut needs = Needs::default();
         needs.add(&Policy::parse(None, text).unwrap());
         needs
+    }
+
+    fn members(names: &[&str]) -> Needs {
+        Needs {
+            members: names.iter().map(|name| (*name).to_owned()).collect(),
+            ..Needs::default()
+        }
     }
 
     #[test]
     fn the_members_a_policy_reads_are_found() {
         let found = needs("context.lifetime < 60 && (if context has subject then context.subject == \"a\" else true)");
-        assert_eq!(found, Needs::Members(["lifetime", "subject"].map(str::to_owned).into()));
-        assert_eq!(
-            needs("context.claims.getTag(\"a\").text == \"b\""),
-            Needs::Members(["claims".to_owned()].into())
-        );
-        assert_eq!(needs("principal.subject like \"context.x*\""), Needs::none());
-        assert_eq!(
-            needs("[1, context.now].contains(2)"),
-            Needs::Members(["now".to_owned()].into())
-        );
+        assert_eq!(found, members(&["lifetime", "subject"]));
+        assert_eq!(needs("principal.subject like \"context.x*\""), Needs::default());
+        assert_eq!(needs("[1, context.now].contains(2)"), members(&["now"]));
+    }
+
+    #[test]
+    fn claims_are_found_by_name() {
+        let found = needs("context.claims.hasTag(\"a\") && context.claims.getTag(\"b\").text == \"c\"");
+        assert!(found.has("claims") && found.has_claim("a") && found.has_claim("b") && !found.has_claim("c"));
+        for condition in [
+            "context.claims.hasTag(principal.id)",
+            "context.claims == principal",
+            "[context.claims].isEmpty()",
+            "context.claims in principal",
+        ] {
+            let found = needs(condition);
+            assert!(found.has("claims") && found.has_claim("any"), "{condition}");
+        }
+        let found = needs("context.claims.hasTag(context.protocol)");
+        assert!(found.has("protocol") && found.has_claim("any"));
     }
 
     #[test]
     fn any_other_use_of_context_needs_all_of_it() {
-        assert_eq!(needs("context == {lifetime: 5}"), Needs::All);
-        assert_eq!(needs("[context].contains(context)"), Needs::All);
-        assert_eq!(needs("{a: context} has b"), Needs::All);
-        assert_eq!(needs("context has a.b"), Needs::All);
+        for condition in [
+            "context == {lifetime: 5}",
+            "[context].contains(context)",
+            "{a: context} has b",
+            "context has a.b",
+        ] {
+            assert_eq!(needs(condition), Needs::all(), "{condition}");
+        }
     }
 }

@@ -1,7 +1,5 @@
 //! Building Cedar entities from facts, and keeping the ones that do not change from request to request.
 
-use std::collections::BTreeMap;
-
 use cedar_policy::{Entities, Entity, EntityUid, RestrictedExpression as Value};
 use serde_json::Value as Json;
 
@@ -98,9 +96,12 @@ fn free(value: &Json) -> Result<Value, String> {
 }
 
 /// The claims of a token as one entity with tags.
-pub(super) fn claims(id: EntityUid, claims: &BTreeMap<String, Json>) -> Result<Entity, String> {
+pub(super) fn claims<'a>(
+    id: EntityUid,
+    claims: impl IntoIterator<Item = (&'a String, &'a Json)>,
+) -> Result<Entity, String> {
     let tags: Result<Vec<_>, String> = claims
-        .iter()
+        .into_iter()
         .map(|(name, value)| Ok((name.clone(), free(value)?)))
         .collect();
     entity(id, Vec::new(), Vec::new(), tags?)

@@ -79,10 +79,12 @@ impl Engine {
     ) -> Result<Question<'_>, Denial> {
         let slice = self.slice(profile, intent)?;
         let standing = standing::of(slice, principal, profile, key)?;
-        let needs = if whole { &Needs::All } else { &standing.needs };
+        let everything = Needs::all();
+        let needs = if whole { &everything } else { &standing.needs };
         let claims = match intent {
-            Intent::Token(token) if needs.has("claims") && !token.claims.is_empty() => {
-                let claims = entities::claims(uid(&TYPES.claims, context::CLAIMS_ID), &token.claims);
+            Intent::Token(token) if token.claims.keys().any(|name| needs.has_claim(name)) => {
+                let read = token.claims.iter().filter(|(name, _)| needs.has_claim(name));
+                let claims = entities::claims(uid(&TYPES.claims, context::CLAIMS_ID), read);
                 Some(
                     claims
                         .and_then(|claims| add(&standing.entities, claims))

@@ -43,7 +43,7 @@ pub(super) fn split(policy: &Policy) -> Option<Split> {
         true => None,
         false => Some(Policy::from_json(Some(id.clone()), rest_json(whole, rest)).ok()?),
     };
-    let mut needs = Needs::none();
+    let mut needs = Needs::default();
     rest.iter().for_each(|rest| needs.add(rest));
     Some(Split {
         needs,

@@ -80,11 +80,11 @@ fn find(slice: &Slice, principal: &Principal, profile: &Profile, key: &KeyFacts)
             ..Matched::default()
         },
         open: PolicySet::from_policies(slice.whole.iter().cloned()).map_err(|error| error.to_string())?,
-        needs: Needs::none(),
+        needs: Needs::default(),
         entities,
     };
     if !slice.whole.is_empty() {
-        standing.needs = Needs::All;
+        standing.needs = Needs::all();
     }
     for split in slice.splits.iter().filter(|split| held.contains(&split.id)) {
         match &split.rest {
