@@ -1,4 +1,5 @@
 mod chain;
+mod issuing;
 mod openssl;
 
 use super::*;

@@ -30,7 +30,7 @@ pub struct SigningKey {
 enum Material {
     Ed25519(Ed25519KeyPair),
     Ecdsa(EcdsaKeyPair),
-    Hmac { key: hmac::Key, secret: Secret },
+    Hmac { key: Box<hmac::Key>, secret: Secret },
 }
 
 impl SigningKey {
@@ -202,7 +202,7 @@ fn ecdsa_scheme(algorithm: Algorithm) -> Result<&'static aws::EcdsaSigningAlgori
 
 fn hmac_material(secret: Secret) -> Result<Material, KeyError> {
     Ok(Material::Hmac {
-        key: hmac_key(&secret)?,
+        key: Box::new(hmac_key(&secret)?),
         secret,
     })
 }

@@ -1,4 +1,5 @@
 use std::fmt;
+use std::sync::Arc;
 
 use aws_lc_rs::hmac;
 
@@ -16,11 +17,10 @@ pub enum Verifier {
     /// A public key.
     Public(PublicKey),
     /// A shared secret, HS256.
-    Hmac(HmacVerifier),
+    Hmac(Arc<HmacVerifier>),
 }
 
 /// The verifying half of an HS256 key.
-#[derive(Clone)]
 pub struct HmacVerifier {
     key: hmac::Key,
     kid: String,
@@ -33,17 +33,14 @@ impl Verifier {
     /// [`KeyError::Malformed`] below 32 or above 1,024 bytes, [`KeyError::KeyId`] for an unusable `kid`.
     pub fn hmac(kid: &str, secret: &Secret) -> Result<Self, KeyError> {
         check_kid(kid)?;
-        Ok(Self::Hmac(HmacVerifier {
-            key: hmac_key(secret)?,
-            kid: kid.to_owned(),
-        }))
+        Ok(Self::from_hmac(&hmac_key(secret)?, kid))
     }
 
     pub(super) fn from_hmac(key: &hmac::Key, kid: &str) -> Self {
-        Self::Hmac(HmacVerifier {
+        Self::Hmac(Arc::new(HmacVerifier {
             key: key.clone(),
             kid: kid.to_owned(),
-        })
+        }))
     }
 
     /// The algorithm, which no header can change (R1).

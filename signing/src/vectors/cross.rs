@@ -10,10 +10,10 @@ use crate::algorithm::Algorithm;
 use crate::digest::Digest;
 use crate::key::{PublicKey, Secret, SigningKey};
 
-/// Cases a property: 256 usually, `SIGNET_LONG_TESTS=1` for 10,000.
+/// Cases a property: 256 usually, `SIGNET_LONG_TESTS=1` for 2,000.
 pub(super) fn cases() -> ProptestConfig {
     let long = std::env::var_os("SIGNET_LONG_TESTS").is_some();
-    ProptestConfig::with_cases(if long { 10_000 } else { 256 })
+    ProptestConfig::with_cases(if long { 2_000 } else { 256 })
 }
 
 fn messages() -> impl Strategy<Value = Vec<u8>> {

@@ -185,10 +185,12 @@ fn keys_and_requests_go_between_openssl_and_here() {
             &["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-384"],
         ),
     ] {
-        let (fine, text) = openssl(
-            dir.path(),
-            &[&["genpkey", "-outform", "DER", "-out", "key.der"], options].concat(),
-        );
+        let (fine, text) = openssl(dir.path(), &[&["genpkey", "-out", "key.pem"], options].concat());
+        assert!(fine, "{text}");
+        let convert = [
+            "pkcs8", "-topk8", "-nocrypt", "-in", "key.pem", "-outform", "DER", "-out", "key.der",
+        ];
+        let (fine, text) = openssl(dir.path(), &convert);
         assert!(fine, "{text}");
         let document = std::fs::read(dir.path().join("key.der")).unwrap();
         let theirs = SigningKey::import(algorithm, &crate::key::Secret::new(document)).unwrap();
