@@ -1,7 +1,9 @@
 //! Sockets, and the loop that takes connections from one.
 
+use std::future::poll_fn;
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -80,7 +82,7 @@ pub fn raise_open_files() -> u64 {
 /// Takes connections until the signal to drain. No error ends the loop (R14): one connection's failure is skipped, and
 /// when descriptors or memory run out it pauses and tries again, since only time can help.
 pub(super) async fn run(
-    mut accept: impl AsyncFnMut() -> io::Result<(TcpStream, SocketAddr)>,
+    mut accept: impl FnMut(&mut Context<'_>) -> Poll<io::Result<(TcpStream, SocketAddr)>> + Send,
     load: &Load,
     shutdown: &Shutdown,
     mut take: impl FnMut(TcpStream, SocketAddr),
@@ -91,7 +93,7 @@ pub(super) async fn run(
         let accepted = tokio::select! {
             biased;
             () = &mut drained => return,
-            accepted = accept() => accepted,
+            accepted = poll_fn(&mut accept) => accepted,
         };
         match accepted {
             Ok((stream, address)) => {
@@ -150,9 +152,9 @@ mod tests {
         let shutdown = Shutdown::new();
         let taken = Arc::new(AtomicUsize::new(0));
         let _client = TcpStream::connect(address).await.unwrap();
-        let accept = async || match errors.next() {
-            Some(errno) => Err(errno.into()),
-            None => listener.accept().await,
+        let accept = |context: &mut Context<'_>| match errors.next() {
+            Some(errno) => Poll::Ready(Err(errno.into())),
+            None => listener.poll_accept(context),
         };
         run(accept, &load, &shutdown, |_, _| {
             taken.fetch_add(1, Ordering::Relaxed);

@@ -35,8 +35,7 @@ pub struct Tls {
 /// it speaks cleartext: loopback only, since tokens travel on it.
 pub async fn serve<H: Handler>(socket: TcpListener, tls: Option<Tls>, server: Server<H>) {
     let settings = Arc::new(connection::Settings::new(tls, &server));
-    let accepted = async || socket.accept().await;
-    accept::run(accepted, &server.load, &server.shutdown, |stream, address| {
+    accept::run(|context| socket.poll_accept(context), &server.load, &server.shutdown, |stream, address| {
         if let Some(guard) = server.load.connect() {
             start(stream, address, settings.clone(), server.clone(), guard);
         }
