@@ -105,6 +105,45 @@ impl fmt::Display for Fault {
     }
 }
 
+impl Report {
+    /// Whether nothing is wrong.
+    pub fn holds(&self) -> bool {
+        self.faults.is_empty()
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            out,
+            "{} records, {} chains, {} faults",
+            self.records,
+            self.chains.len(),
+            self.faults.len()
+        )?;
+        for chain in &self.chains {
+            let state = if chain.stopped { "stopped" } else { "open" };
+            write!(
+                out,
+                "
+{} {}: {} to {}, {state}",
+                chain.edge, chain.incarnation, chain.first, chain.last
+            )?;
+            if let Some((first, last)) = chain.unaccounted {
+                write!(out, "; {first} to {last} were reserved and have no record")?;
+            }
+        }
+        for fault in &self.faults {
+            write!(
+                out,
+                "
+fault: {fault}"
+            )?;
+        }
+        Ok(())
+    }
+}
+
 /// Checks every chain in `directory`. The torn end of a write in flight, or of a crash that nobody has recovered from
 /// yet, is no fault.
 ///

@@ -221,3 +221,21 @@ fn removed_and_rewritten_records_break_the_chain() {
         "the oldest records may have been shipped and removed"
     );
 }
+
+#[test]
+fn a_report_reads_as_text() {
+    let directory = written(4);
+    let report = verify::directory(directory.path()).unwrap();
+    assert!(report.holds());
+    assert_eq!(
+        report.to_string(),
+        "14 records, 1 chains, 0 faults\nedge-1 i1: 1 to 14, stopped"
+    );
+    let path = segment_path(directory.path(), 1);
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[40] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    let report = verify::directory(directory.path()).unwrap();
+    assert!(!report.holds());
+    assert!(report.to_string().contains("fault: segment 1: "), "{report}");
+}
