@@ -1,1 +1,45 @@
-//! Placeholder.
+//! The edge node: it authenticates callers, judges what they ask for, and signs with keys that the authority delegated.
+//!
+//! The request is [`pipeline`], top to bottom. What feeds it: [`follow`] (the authority's changes), [`delegate`] (keys),
+//! [`world`] (the bundle), [`keyring`] (where keys live). [`serve`] wires them.
+#![cfg_attr(
+    test,
+    allow(
+        clippy::arithmetic_side_effects,
+        clippy::indexing_slicing,
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        missing_docs
+    )
+)]
+
+mod answer;
+mod api;
+pub mod config;
+mod delegate;
+mod discovery;
+mod follow;
+mod health;
+mod identity;
+mod jitter;
+mod keyring;
+mod metrics;
+mod openapi;
+mod pipeline;
+mod receive;
+mod record;
+mod route;
+mod rules;
+pub mod serve;
+mod state;
+mod throttle;
+mod trust;
+mod uplink;
+mod verify;
+mod world;
+
+pub use config::Config;
+pub use identity::{IdentityError, enrolled};
+pub use serve::{Running, StartError, start};
+pub use uplink::{UplinkError, join};

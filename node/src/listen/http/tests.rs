@@ -1,1 +1,4 @@
-
+mod drain;
+mod hostile;
+mod http1;
+mod http2;

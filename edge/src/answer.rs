@@ -1,0 +1,131 @@
+//! The only place that makes a 201 or a problem.
+
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, RETRY_AFTER};
+use http::{HeaderValue, Response, StatusCode};
+use node::problem::Problem;
+use serde::Serialize;
+
+use crate::keyring::Statement;
+use crate::record::Recorded;
+use crate::throttle::Limited;
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+/// draft-ietf-httpapi-ratelimit-headers
+const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
+const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// The body of a 201: one signature of either kind.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub enum Created<'a> {
+    /// `POST /v1/tokens/{profile}`
+    Token {
+        /// JWS compact serialization.
+        token: &'a str,
+        /// The key's id in the issuer's JWKS.
+        kid: &'a str,
+        /// RFC 3339, UTC.
+        expires_at: String,
+        /// The request's id, which the audit record and the log carry.
+        id: &'a str,
+    },
+    /// `POST /v1/signatures/{profile}`
+    Signature {
+        /// Base64 with padding: DER for ECDSA unless the profile says fixed, 64 bytes for Ed25519.
+        signature: &'a str,
+        /// JOSE name.
+        algorithm: &'a str,
+        /// RFC 7638 thumbprint of the delegated key.
+        kid: &'a str,
+        /// PEM, leaf first, the delegation root last.
+        certificates: &'a [String],
+        /// The request's id, which the audit record and the log carry.
+        id: &'a str,
+    },
+}
+
+impl<'a> Created<'a> {
+    /// Only what is recorded can be answered.
+    pub fn new(recorded: &'a Recorded) -> Created<'a> {
+        let signed = recorded.signed();
+        match signed.statement() {
+            Statement::Token { token, expires_at } => Created::Token {
+                token,
+                kid: signed.kid(),
+                expires_at: rfc3339(*expires_at),
+                id: recorded.request_id(),
+            },
+            Statement::Artifact {
+                signature,
+                certificates,
+            } => Created::Signature {
+                signature,
+                algorithm: signed.algorithm().as_str(),
+                kid: signed.kid(),
+                certificates,
+                id: recorded.request_id(),
+            },
+        }
+    }
+}
+
+/// The 201 of a single request.
+pub fn created(recorded: &Recorded) -> Response<Bytes> {
+    json(StatusCode::CREATED, &Created::new(recorded))
+}
+
+/// A JSON answer that no cache keeps.
+pub fn json(status: StatusCode, body: &impl Serialize) -> Response<Bytes> {
+    match serde_json::to_vec(body) {
+        Ok(body) => {
+            let mut response = Response::new(Bytes::from(body));
+            *response.status_mut() = status;
+            response.headers_mut().insert(CONTENT_TYPE, JSON);
+            response.headers_mut().insert(CACHE_CONTROL, NO_STORE);
+            response
+        }
+        Err(error) => {
+            tracing::error!(%error, "an answer could not be written as JSON");
+            let mut response = Response::new(Bytes::new());
+            *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+            response
+        }
+    }
+}
+
+/// A refusal, with the request's id in the body and in `x-request-id`.
+pub fn problem(problem: Problem, request_id: &str) -> Response<Bytes> {
+    let mut response = problem.into_response(request_id);
+    if let Ok(id) = HeaderValue::from_str(request_id) {
+        response.headers_mut().insert(REQUEST_ID, id);
+    }
+    response
+}
+
+/// A 429 with `Retry-After` (RFC 9110, whole seconds, rounded up), `RateLimit` and `RateLimit-Policy`.
+pub fn limited(limited: &Limited, code: &'static str) -> Problem {
+    let seconds = limited.retry_after.as_millis().div_ceil(1000).max(1);
+    let policy = limited.policy;
+    Problem::new(
+        code,
+        format!("the limit per {policy} is spent; try again in {seconds} s"),
+    )
+    .with_header(RETRY_AFTER, seconds.to_string())
+    .with_header(RATE_LIMIT, format!("\"{policy}\";r=0;t={seconds}"))
+    .with_header(
+        RATE_LIMIT_POLICY,
+        format!("\"{policy}\";q={};w={}", limited.quota, limited.window),
+    )
+}
+
+/// Unix seconds as RFC 3339 in UTC.
+pub fn rfc3339(seconds: u64) -> String {
+    let time = i64::try_from(seconds)
+        .ok()
+        .and_then(|seconds| time::OffsetDateTime::from_unix_timestamp(seconds).ok());
+    time.and_then(|time| time.format(&time::format_description::well_known::Rfc3339).ok())
+        .unwrap_or_default()
+}

@@ -1,0 +1,137 @@
+//! The edge's configuration file. Everything else an edge knows comes from its authority.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use node::listen::Limits;
+use serde::Deserialize;
+
+/// `edge.toml`. Unknown fields are refused, with the path of the field.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The authority's gRPC address, `https://HOST:PORT`.
+    pub authority: String,
+    /// Identity and audit spool; made by `signet edge join`. Mode 0700. Two edges never share one.
+    pub state_dir: PathBuf,
+    /// How callers and verifiers reach this fleet, `https://HOST[:PORT]`, without a path. Issuers that name no URL of
+    /// their own are `{public_url}/i/NAME`, so every edge of a fleet needs the same.
+    pub public_url: String,
+    /// Where to listen.
+    pub listen: Listen,
+    /// The certificate shown to callers. Re-read when the files change.
+    pub tls: Tls,
+    /// Bounds on connections, times and sizes; each has a safe default.
+    #[serde(default)]
+    pub limits: Limits,
+    /// The audit spool.
+    #[serde(default)]
+    pub audit: Audit,
+}
+
+/// Listening addresses.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Listen {
+    /// HTTP/1.1 and HTTP/2 over TLS 1.3 on TCP, and HTTP/3 on the same port of UDP: one address or a list, 1 to 16.
+    #[serde(deserialize_with = "one_or_many")]
+    pub https: Vec<SocketAddr>,
+    /// Cleartext HTTP/1.1 and HTTP/2; loopback addresses only, since tokens travel on it. Absent: no such listener.
+    #[serde(default)]
+    pub http: Option<SocketAddr>,
+    /// HTTP/3 on UDP. Default true.
+    #[serde(default = "yes")]
+    pub http3: bool,
+}
+
+fn one_or_many<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<SocketAddr>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(
+        untagged,
+        expecting = "expected an address such as \"0.0.0.0:443\", or a list of them"
+    )]
+    enum OneOrMany {
+        One(SocketAddr),
+        Many(Vec<SocketAddr>),
+    }
+    match OneOrMany::deserialize(deserializer)? {
+        OneOrMany::One(address) => Ok(vec![address]),
+        OneOrMany::Many(addresses) if (1..=16).contains(&addresses.len()) => Ok(addresses),
+        OneOrMany::Many(_) => Err(serde::de::Error::custom("1 to 16 addresses are taken")),
+    }
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// PEM files of the server's certificate.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tls {
+    /// Chain, leaf first.
+    pub certificate: PathBuf,
+    /// PKCS#8 private key.
+    pub key: PathBuf,
+}
+
+/// Bounds of the audit spool.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Audit {
+    /// Bytes that the spool may take on disk, default 1 GiB. At the bound signing stops, unless `drop_oldest`.
+    pub max_bytes: u64,
+    /// At the bound, drop the oldest segment instead of stopping: records are lost, which the spool itself records.
+    pub drop_oldest: bool,
+}
+
+impl Default for Audit {
+    fn default() -> Audit {
+        Audit {
+            max_bytes: 1 << 30,
+            drop_oldest: false,
+        }
+    }
+}
+
+/// A configuration that cannot be started with.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("{field}: {message}")]
+pub struct Invalid {
+    /// The field's path in the file.
+    pub field: &'static str,
+    /// What is wrong, and what to do.
+    pub message: String,
+}
+
+impl Config {
+    /// Checks what types alone cannot: addresses and URLs that would be unsafe or cannot work.
+    pub fn validate(&self) -> Result<(), Invalid> {
+        let invalid = |field, message: String| Err(Invalid { field, message });
+        if let Some(http) = self.listen.http
+            && !http.ip().is_loopback()
+        {
+            return invalid(
+                "listen.http",
+                format!("`{http}` is not a loopback address; cleartext carries caller tokens"),
+            );
+        }
+        if !self.authority.starts_with("https://") {
+            return invalid("authority", format!("`{}` must begin with https://", self.authority));
+        }
+        let host = self
+            .public_url
+            .strip_prefix("https://")
+            .or_else(|| self.public_url.strip_prefix("http://"));
+        match host {
+            Some(host) if !host.is_empty() && !host.contains('/') => Ok(()),
+            _ => invalid(
+                "public_url",
+                format!(
+                    "`{}` must be https://HOST or https://HOST:PORT, without a path",
+                    self.public_url
+                ),
+            ),
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! Liveness, readiness, metrics, and the API's own description.
+
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, Response, StatusCode};
+use serde_json::json;
+
+use crate::answer;
+use crate::openapi;
+use crate::state::Edge;
+
+/// `GET /readyz`: 200 when every profile can be signed for, else 503 and what is missing.
+pub fn ready(edge: &Edge) -> Response<Bytes> {
+    let waiting_for = edge.waiting_for();
+    if waiting_for.is_empty() {
+        return answer::json(StatusCode::OK, &json!({"status": "ready"}));
+    }
+    answer::json(
+        StatusCode::SERVICE_UNAVAILABLE,
+        &json!({"status": "not ready", "waiting_for": waiting_for}),
+    )
+}
+
+/// `GET /metrics`: Prometheus text format.
+pub fn metrics(edge: &Edge) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::from(edge.metrics().render(&edge.world())));
+    let text = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
+    response.headers_mut().insert(CONTENT_TYPE, text);
+    response
+}
+
+/// `GET /openapi.json`
+pub fn openapi() -> Response<Bytes> {
+    let mut response = Response::new(Bytes::from(openapi::document()));
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}

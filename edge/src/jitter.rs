@@ -1,0 +1,92 @@
+//! Waits that do not bring a whole fleet back at the same instant.
+
+use std::time::Duration;
+
+/// A random number in `0..=limit`, from the kernel.
+fn below(limit: u64) -> u64 {
+    let mut bytes = [0; 8];
+    match getrandom::fill(&mut bytes) {
+        Ok(()) => u64::from_le_bytes(bytes)
+            .checked_rem(limit.saturating_add(1))
+            .unwrap_or(0),
+        Err(_) => limit,
+    }
+}
+
+/// `wait` ± 10 %.
+pub fn around(wait: Duration) -> Duration {
+    let millis = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+    let tenth = millis.checked_div(10).unwrap_or(0);
+    Duration::from_millis(
+        millis
+            .saturating_sub(tenth)
+            .saturating_add(below(tenth.saturating_mul(2))),
+    )
+}
+
+/// Exponential backoff with full jitter: each wait is between half of and the whole of a bound that doubles.
+#[derive(Debug)]
+pub struct Backoff {
+    first: Duration,
+    last: Duration,
+    bound: Duration,
+}
+
+impl Backoff {
+    /// Waits of at most `first`, then twice that, up to `last`.
+    pub fn new(first: Duration, last: Duration) -> Backoff {
+        Backoff {
+            first,
+            last,
+            bound: first,
+        }
+    }
+
+    /// The next wait.
+    pub fn next(&mut self) -> Duration {
+        let half = u64::try_from(self.bound.as_millis())
+            .unwrap_or(u64::MAX)
+            .checked_div(2)
+            .unwrap_or(0);
+        let wait = Duration::from_millis(half.saturating_add(below(half)));
+        self.bound = self.bound.saturating_mul(2).min(self.last);
+        wait
+    }
+
+    /// Whether there was a failure since the last success.
+    pub fn is_running(&self) -> bool {
+        self.bound != self.first
+    }
+
+    /// After a success.
+    pub fn reset(&mut self) {
+        self.bound = self.first;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_stays_within_a_tenth() {
+        for _ in 0..1000 {
+            let wait = around(Duration::from_secs(10));
+            assert!(
+                (Duration::from_secs(9)..=Duration::from_secs(11)).contains(&wait),
+                "{wait:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn backoff_grows_to_its_bound_and_starts_again() {
+        let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(1));
+        let waits: Vec<_> = (0..8).map(|_| backoff.next()).collect();
+        assert!(waits[0] <= Duration::from_millis(100));
+        assert!(waits.iter().all(|wait| *wait <= Duration::from_secs(1)));
+        assert!(waits[7] >= Duration::from_millis(500));
+        backoff.reset();
+        assert!(backoff.next() <= Duration::from_millis(100));
+    }
+}

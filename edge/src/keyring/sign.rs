@@ -1,0 +1,242 @@
+//! The one door through which keys leave: as signatures over what was cleared.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use policies::intent::{Intent, Payload, TokenIntent};
+use policies::permit::Cleared;
+use policies::profile::{ArtifactProfile, Encoding, Profile, TokenProfile};
+use signing::algorithm::Algorithm;
+use signing::claims::Claims;
+use signing::format::jwt::{self, MintError};
+use signing::format::raw;
+use signing::key::{Family, KeyError};
+
+use super::{Keyring, LogicalKey, OwnKey, SharedKey, State};
+
+/// What was signed, ready to be recorded and then answered. Only [`Keyring::sign`] makes one.
+#[derive(Debug)]
+pub struct Signed {
+    statement: Statement,
+    algorithm: Algorithm,
+    kid: String,
+    digest: [u8; 32],
+    cleared: Cleared,
+}
+
+/// The signature in the form its profile gives it.
+pub enum Statement {
+    /// A JWT.
+    Token {
+        /// JWS compact serialization.
+        token: String,
+        /// Unix seconds.
+        expires_at: u64,
+    },
+    /// A signature over a digest or a message.
+    Artifact {
+        /// Base64 with padding.
+        signature: String,
+        /// PEM, leaf first.
+        certificates: Arc<[String]>,
+    },
+}
+
+/// A token is a credential: it stays out of logs even by way of `Debug`.
+impl std::fmt::Debug for Statement {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Statement::Token { expires_at, .. } => write!(f, "Token([redacted], expires_at {expires_at})"),
+            Statement::Artifact { certificates, .. } => write!(f, "Artifact({} certificates)", certificates.len()),
+        }
+    }
+}
+
+impl Signed {
+    /// The signature.
+    pub fn statement(&self) -> &Statement {
+        &self.statement
+    }
+
+    /// The key's algorithm.
+    pub fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+
+    /// The key's id in tokens and answers.
+    pub fn kid(&self) -> &str {
+        &self.kid
+    }
+
+    /// SHA-256 of what was signed: the JWS signing input, the message, or the bytes of the digest the caller sent.
+    pub fn digest(&self) -> &[u8; 32] {
+        &self.digest
+    }
+
+    /// What was cleared.
+    pub fn cleared(&self) -> &Cleared {
+        &self.cleared
+    }
+}
+
+/// Why nothing was signed. None of these is the caller's fault.
+#[derive(Debug, thiserror::Error)]
+pub enum SignError {
+    /// The authority has revoked this edge.
+    #[error("this edge is revoked")]
+    EdgeRevoked,
+    /// The key is disabled, or waits for its deletion.
+    #[error("the key is {0}")]
+    Disabled(&'static str),
+    /// This edge has no delegation for the key that is valid now.
+    #[error("no valid delegation is held for the key")]
+    Unavailable,
+    /// Profile and key do not belong together: another algorithm or family. The bundle is wrong.
+    #[error("the profile and its key do not match: {0}")]
+    Mismatch(String),
+    /// The cryptographic library failed.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// The claims cannot be written as a token.
+    #[error("the token cannot be written: {0}")]
+    Token(#[from] MintError),
+}
+
+impl Keyring {
+    /// Signs what was cleared with the key it was cleared for. `issuer` is `iss`, `id` is `jti`, `now` is Unix seconds.
+    pub fn sign(&self, cleared: Cleared, issuer: Option<&str>, id: &str, now: u64) -> Result<Signed, SignError> {
+        if self.is_revoked() {
+            return Err(SignError::EdgeRevoked);
+        }
+        let table = self.table.load();
+        let key = table.keys.get(cleared.key_id()).ok_or(SignError::Unavailable)?;
+        let profile = cleared.profile().clone();
+        check(key, &profile)?;
+        let held = table.held.get(cleared.key_id()).ok_or(SignError::Unavailable)?;
+        match (cleared.intent(), profile.token(), profile.artifact()) {
+            (Intent::Token(intent), Some(format), _) => {
+                let shared = held
+                    .shared
+                    .iter()
+                    .filter(|version| usable(version, key, held.shared_until, now));
+                let shared = shared
+                    .max_by_key(|version| version.sign_from)
+                    .ok_or(SignError::Unavailable)?;
+                let issuer = issuer.ok_or_else(|| SignError::Mismatch("the profile's issuer is not known".into()))?;
+                let (token, expires_at) = token(shared, format, intent, cleared.lifetime(), issuer, id, now)?;
+                let input = token.rsplit_once('.').map_or(token.as_str(), |(input, _)| input);
+                let digest = signing::digest::sha256(input.as_bytes());
+                let kid = shared.kid.clone();
+                let statement = Statement::Token { token, expires_at };
+                Ok(Signed {
+                    statement,
+                    algorithm: key.algorithm,
+                    kid,
+                    digest,
+                    cleared,
+                })
+            }
+            (Intent::Artifact(intent), _, Some(format)) => {
+                let own = held
+                    .own
+                    .as_ref()
+                    .filter(|own| now < own.not_after)
+                    .ok_or(SignError::Unavailable)?;
+                let (signature, digest) = artifact(own, format, &intent.payload)?;
+                let statement = Statement::Artifact {
+                    signature,
+                    certificates: own.certificates.clone(),
+                };
+                Ok(Signed {
+                    statement,
+                    algorithm: key.algorithm,
+                    kid: own.kid.clone(),
+                    digest,
+                    cleared,
+                })
+            }
+            _ => Err(SignError::Mismatch("the intent is not of the profile's kind".into())),
+        }
+    }
+}
+
+fn check(key: &LogicalKey, profile: &Profile) -> Result<(), SignError> {
+    match key.state {
+        State::Enabled => {}
+        State::Disabled => return Err(SignError::Disabled("disabled")),
+        State::PendingDeletion => return Err(SignError::Disabled("pending deletion")),
+    }
+    let family = if profile.token().is_some() {
+        Family::Token
+    } else {
+        Family::Artifact
+    };
+    if key.family != family {
+        return Err(SignError::Mismatch(format!(
+            "a {family:?} profile names a {:?} key",
+            key.family
+        )));
+    }
+    if key.algorithm != profile.algorithm {
+        let (asked, has) = (profile.algorithm, key.algorithm);
+        return Err(SignError::Mismatch(format!(
+            "the profile says {asked}, the key is {has}"
+        )));
+    }
+    if key.facts.tenant() != profile.tenant {
+        return Err(SignError::Mismatch("the key is another tenant's".into()));
+    }
+    Ok(())
+}
+
+fn usable(version: &SharedKey, key: &LogicalKey, held_until: u64, now: u64) -> bool {
+    let compromised = key
+        .versions
+        .iter()
+        .any(|known| known.kid == version.kid && known.compromised);
+    !compromised && now >= version.sign_from && now < version.sign_until && now < held_until
+}
+
+fn token(
+    shared: &SharedKey,
+    format: &TokenProfile,
+    intent: &TokenIntent,
+    lifetime: u32,
+    issuer: &str,
+    id: &str,
+    now: u64,
+) -> Result<(String, u64), SignError> {
+    let expires_at = now.saturating_add(u64::from(lifetime));
+    let claims = Claims {
+        iss: Some(issuer.to_owned()),
+        sub: intent.subject.clone(),
+        aud: intent.audience.clone(),
+        exp: Some(expires_at),
+        nbf: None,
+        iat: Some(now),
+        jti: Some(id.to_owned()),
+        extra: BTreeMap::clone(&intent.claims),
+    };
+    let named = format.algorithm_name.as_deref().map(str::parse).transpose();
+    let algorithm_name = named.map_err(SignError::Mismatch)?.unwrap_or_default();
+    let header = jwt::Header {
+        typ: format.typ.clone(),
+        algorithm_name,
+    };
+    Ok((jwt::mint(&shared.key, &header, &claims)?, expires_at))
+}
+
+/// The signature in base64, and the digest for the record: of the message, or of the digest's bytes.
+fn artifact(own: &OwnKey, format: &ArtifactProfile, payload: &Payload) -> Result<(String, [u8; 32]), SignError> {
+    let (payload, digest) = match payload {
+        Payload::Digest(digest) => (raw::Payload::Digest(digest), signing::digest::sha256(digest.as_bytes())),
+        Payload::Message(message) => (raw::Payload::Message(message), signing::digest::sha256(message)),
+    };
+    let encoding = match format.encoding {
+        Encoding::Der => raw::Encoding::Der,
+        Encoding::Fixed => raw::Encoding::Fixed,
+    };
+    Ok((BASE64_STANDARD.encode(raw::sign(&own.key, payload, encoding)?), digest))
+}

@@ -1,0 +1,209 @@
+//! `/openapi.json`: OpenAPI 3.1, made from the table below and held by a golden file (`edge/openapi.json`).
+
+use serde_json::{Value, json};
+
+/// The document, pretty-printed.
+pub fn document() -> String {
+    let document = json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Signet edge",
+            "version": env!("CARGO_PKG_VERSION"),
+            "description": "Signs tokens and artifacts for authenticated callers. Every refusal is an RFC 9457 problem document with a stable `code`.",
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "security": [{"bearer": []}, {"clientCertificate": []}],
+        "paths": paths(),
+        "components": {
+            "securitySchemes": {
+                "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT", "description": "a token of a configured OIDC issuer"},
+                "clientCertificate": {"type": "mutualTLS", "description": "a client certificate with a SPIFFE ID"},
+            },
+            "schemas": schemas(),
+        },
+    });
+    let mut text = serde_json::to_string_pretty(&document).unwrap_or_default();
+    text.push('\n');
+    text
+}
+
+fn paths() -> Value {
+    let profile = parameter("profile", "a profile of the bundle");
+    json!({
+        "/v1/tokens/{profile}": {"post": post("mintToken", "Mint a JWT", &profile, "TokenRequest", "201", "Token")},
+        "/v1/tokens/{profile}/batch": {"post": post("mintTokens", "Mint up to 1,000 JWTs, each with its own result", &profile, "TokenBatch", "200", "TokenResults")},
+        "/v1/signatures/{profile}": {"post": post("signArtifact", "Sign a digest or a message", &profile, "SignatureRequest", "201", "Signature")},
+        "/v1/signatures/{profile}/batch": {"post": post("signArtifacts", "Sign up to 1,000 digests or messages, each with its own result", &profile, "SignatureBatch", "200", "SignatureResults")},
+        "/v1/verify": {"post": post("verify", "Check a token or an artifact's signature", &json!([]), "VerifyRequest", "200", "Verification")},
+        "/v1/delegations/{kid}": {"get": get("getDelegation", "The certificate chain of a key of this edge", &parameter("kid", "RFC 7638 thumbprint"), "Delegation", "application/json")},
+        "/i/{issuer}/.well-known/jwks.json": {"get": get("getJwks", "The issuer's public keys (RFC 7517)", &parameter("issuer", "an issuer of the bundle"), "Jwks", "application/json")},
+        "/i/{issuer}/.well-known/openid-configuration": {"get": get("getDiscovery", "The issuer's discovery document", &parameter("issuer", "an issuer of the bundle"), "Discovery", "application/json")},
+        "/livez": {"get": get("live", "Whether the process runs", &json!([]), "Health", "application/json")},
+        "/readyz": {"get": get("ready", "Whether this edge can sign, and what it waits for", &json!([]), "Health", "application/json")},
+        "/metrics": {"get": get("metrics", "Prometheus metrics", &json!([]), "Text", "text/plain")},
+        "/openapi.json": {"get": get("openapi", "This document", &json!([]), "Object", "application/json")},
+    })
+}
+
+fn parameter(name: &str, description: &str) -> Value {
+    json!([{"name": name, "in": "path", "required": true, "description": description, "schema": {"type": "string"}}])
+}
+
+fn reference(name: &str) -> Value {
+    json!({"$ref": format!("#/components/schemas/{name}")})
+}
+
+fn content(media_type: &str, schema: &str) -> Value {
+    json!({media_type: {"schema": reference(schema)}})
+}
+
+fn post(id: &str, summary: &str, parameters: &Value, request: &str, status: &str, answer: &str) -> Value {
+    let problem = |description: &str| json!({"description": description, "content": content("application/problem+json", "Problem")});
+    let mut responses = json!({
+        "400": problem("not JSON, wrong types or unknown fields"),
+        "401": problem("no or bad credentials"),
+        "403": problem("refused by policy or by a rule"),
+        "404": problem("no such profile"),
+        "409": problem("the key is disabled"),
+        "413": problem("the body is too large"),
+        "415": problem("the body is not application/json"),
+        "422": problem("understood, but the profile does not allow it"),
+        "429": problem("a limit or quota is spent; see Retry-After"),
+        "503": problem("no key, no audit, or a failed rule; see code"),
+    });
+    if let Some(responses) = responses.as_object_mut() {
+        responses.insert(
+            status.to_owned(),
+            json!({"description": "done", "content": content("application/json", answer)}),
+        );
+    }
+    json!({
+        "operationId": id,
+        "summary": summary,
+        "parameters": parameters,
+        "requestBody": {"required": true, "content": content("application/json", request)},
+        "responses": responses,
+    })
+}
+
+fn get(id: &str, summary: &str, parameters: &Value, answer: &str, media_type: &str) -> Value {
+    json!({
+        "operationId": id,
+        "summary": summary,
+        "parameters": parameters,
+        "security": [],
+        "responses": {
+            "200": {"description": "done", "content": content(media_type, answer)},
+            "default": {"description": "refused", "content": content("application/problem+json", "Problem")},
+        },
+    })
+}
+
+fn schemas() -> Value {
+    json!({
+        "TokenRequest": object(&[], json!({
+            "subject": {"type": "string", "description": "`sub`"},
+            "audience": {"description": "`aud`; the profile's first audience if absent", "oneOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]},
+            "claims": {"type": "object", "description": "further claims, never registered ones", "additionalProperties": true},
+            "lifetime": {"type": "integer", "minimum": 1, "description": "seconds; the profile's default if absent"},
+        })),
+        "Token": object(&["token", "kid", "expires_at", "id"], json!({
+            "token": {"type": "string", "description": "JWS compact serialization (RFC 7515)"},
+            "kid": {"type": "string"},
+            "expires_at": {"type": "string", "format": "date-time"},
+            "id": {"type": "string", "description": "`jti`, and the id in the audit record"},
+        })),
+        "SignatureRequest": object(&[], json!({
+            "digest": {"type": "string", "description": "`sha256:HEX` for ES256, `sha384:HEX` for ES384", "pattern": "^sha(256|384|512):[0-9a-fA-F]+$"},
+            "message": {"type": "string", "contentEncoding": "base64", "description": "up to 64 KiB; the only form for Ed25519"},
+        })),
+        "Signature": object(&["signature", "algorithm", "kid", "certificates", "id"], json!({
+            "signature": {"type": "string", "contentEncoding": "base64"},
+            "algorithm": {"type": "string"},
+            "kid": {"type": "string"},
+            "certificates": {"type": "array", "items": {"type": "string"}, "description": "PEM, leaf first, the delegation root last"},
+            "id": {"type": "string"},
+        })),
+        "TokenBatch": batch("TokenRequest"),
+        "SignatureBatch": batch("SignatureRequest"),
+        "TokenResults": results("Token"),
+        "SignatureResults": results("Signature"),
+        "VerifyRequest": object(&[], json!({
+            "token": {"type": "string", "description": "a JWT of one of this edge's issuers"},
+            "audience": {"type": "string", "description": "with `token`: the audience it must carry"},
+            "signature": {"type": "string", "contentEncoding": "base64"},
+            "digest": {"type": "string"},
+            "message": {"type": "string", "contentEncoding": "base64"},
+            "certificates": {"type": "array", "items": {"type": "string"}, "description": "with `signature`: the chain, PEM, leaf first"},
+        })),
+        "Verification": object(&["valid"], json!({
+            "valid": {"type": "boolean"},
+            "code": {"type": "string", "description": "why not"},
+            "detail": {"type": "string"},
+            "kid": {"type": "string"},
+            "algorithm": {"type": "string"},
+            "claims": {"type": "object", "additionalProperties": true},
+            "delegation": {"type": "string", "description": "the name in the certificate, signet://…"},
+        })),
+        "Delegation": object(&["kid", "certificates"], json!({
+            "kid": {"type": "string"},
+            "certificates": {"type": "array", "items": {"type": "string"}},
+        })),
+        "Jwks": object(&["keys"], json!({"keys": {"type": "array", "items": {"type": "object", "additionalProperties": true}}})),
+        "Discovery": object(&["issuer", "jwks_uri"], json!({
+            "issuer": {"type": "string", "format": "uri"},
+            "jwks_uri": {"type": "string", "format": "uri"},
+            "id_token_signing_alg_values_supported": {"type": "array", "items": {"type": "string"}},
+            "response_types_supported": {"type": "array", "items": {"type": "string"}},
+            "subject_types_supported": {"type": "array", "items": {"type": "string"}},
+        })),
+        "Health": object(&["status"], json!({
+            "status": {"type": "string"},
+            "waiting_for": {"type": "array", "items": {"type": "string"}},
+        })),
+        "Problem": object(&["type", "title", "status", "code", "request_id"], json!({
+            "type": {"type": "string", "format": "uri"},
+            "title": {"type": "string"},
+            "status": {"type": "integer"},
+            "code": {"type": "string"},
+            "detail": {"type": "string"},
+            "request_id": {"type": "string"},
+        })),
+        "Text": {"type": "string"},
+        "Object": {"type": "object", "additionalProperties": true},
+    })
+}
+
+fn object(required: &[&str], properties: Value) -> Value {
+    json!({"type": "object", "required": required, "properties": properties})
+}
+
+fn batch(item: &str) -> Value {
+    object(
+        &["requests"],
+        json!({"requests": {"type": "array", "minItems": 1, "maxItems": 1000, "items": reference(item)}}),
+    )
+}
+
+fn results(item: &str) -> Value {
+    let either = json!({"oneOf": [reference(item), reference("Problem")]});
+    object(&["results"], json!({"results": {"type": "array", "items": either}}))
+}
+
+#[cfg(test)]
+mod tests {
+    /// Regenerate with `UPDATE_GOLDEN=1 cargo nextest run -p edge openapi`.
+    #[test]
+    fn the_golden_file_holds_the_document() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/openapi.json");
+        let document = super::document();
+        if std::env::var_os("UPDATE_GOLDEN").is_some() {
+            std::fs::write(path, &document).unwrap();
+        }
+        assert_eq!(
+            std::fs::read_to_string(path).unwrap(),
+            document,
+            "the API changed; see the comment above this test"
+        );
+    }
+}

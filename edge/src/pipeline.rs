@@ -1,0 +1,151 @@
+//! The request, top to bottom. HTTP/1.1, HTTP/2 and HTTP/3 all end here.
+//!
+//! Each stage returns a value that only it can make, and the next one asks for it: leaving a stage out, or changing the
+//! order, does not compile. `receive`, `authenticate` and `throttle` happen once a request; the stages from `parse` on
+//! once a signature, so that each element of a batch is judged, counted and recorded by itself.
+
+use std::sync::Arc;
+
+use node::problem::Problem;
+use policies::engine::{Principal, RequestFacts};
+use policies::intent::Intent;
+use policies::permit::{Cleared, Metered, Permit};
+use policies::profile::{Kind, Profile};
+use uuid::Uuid;
+
+use crate::keyring::Signed;
+use crate::receive::Received;
+use crate::record::{Recorded, Refusal, Subject};
+use crate::state::Edge;
+use crate::throttle::Admitted;
+use crate::world::World;
+use crate::{answer, rules, trust};
+
+/// What all signatures of one request have in common: who asks, admitted, and the bundle it is judged by.
+#[derive(Debug)]
+pub struct Session<'a> {
+    edge: &'a Edge,
+    world: Arc<World>,
+    received: &'a Received,
+    admitted: Admitted,
+    principal: Arc<Principal>,
+    facts: RequestFacts,
+}
+
+impl<'a> Session<'a> {
+    /// receive → authenticate → throttle.
+    pub async fn open(edge: &'a Edge, received: &'a Received) -> Result<Session<'a>, Problem> {
+        let (world, now) = (edge.world(), edge.now());
+        let caller = trust::authenticate(&world, received, now).await?;
+        let admitted = world
+            .throttle()
+            .admit(caller, 1)
+            .map_err(|limit| answer::limited(&limit, "rate_limited"))?;
+        let principal = world.trust().principal(admitted.caller());
+        let facts = trust::facts(received, now);
+        Ok(Session {
+            edge,
+            world,
+            received,
+            admitted,
+            principal,
+            facts,
+        })
+    }
+
+    /// Counts the further elements of a batch against the caller and its tenant.
+    pub fn admit_more(&mut self, units: usize) -> Result<(), Problem> {
+        let units = u32::try_from(units).unwrap_or(u32::MAX);
+        if units > 0 {
+            let caller = self.admitted.caller().clone();
+            let admitted = self.world.throttle().admit(caller, units);
+            self.admitted = admitted.map_err(|limit| answer::limited(&limit, "rate_limited"))?;
+        }
+        Ok(())
+    }
+
+    /// parse → authorize → quota → plugins → sign → record, for one signature with an id of its own.
+    pub async fn sign(&self, kind: Kind, profile: &str, body: &[u8], id: Uuid) -> Result<Recorded, Problem> {
+        let profile = self.profile(kind, profile)?;
+        let subject = Subject::new(self.received, self.admitted.caller(), &profile, id);
+        self.stages(profile, body, &subject)
+            .await
+            .map_err(|refusal| self.edge.refuse(refusal, &subject))
+    }
+
+    async fn stages(&self, profile: Arc<Profile>, body: &[u8], subject: &Subject) -> Result<Recorded, Refusal> {
+        let intent = parse(&profile, body)?;
+        let permit = self.authorize(profile, intent)?;
+        let metered = permit.meter(self.world.throttle())?;
+        let cleared = self.plugins(metered, subject).await?;
+        let signed = self.seal(cleared, subject)?;
+        self.edge.record(signed, subject)
+    }
+
+    async fn plugins(&self, metered: Metered, subject: &Subject) -> Result<Cleared, Refusal> {
+        let rulings = rules::evaluate(&self.world, &metered, self.principal.facts(), &self.facts, subject).await?;
+        Ok(metered.clear(rulings)?)
+    }
+
+    fn seal(&self, cleared: Cleared, subject: &Subject) -> Result<Signed, Refusal> {
+        let issuer = cleared
+            .profile()
+            .issuer()
+            .and_then(|name| self.world.issuer(name))
+            .cloned();
+        let issuer = issuer.as_ref().map(|issuer| issuer.url.as_str());
+        Ok(self
+            .edge
+            .keyring()
+            .sign(cleared, issuer, subject.id(), self.facts.now)?)
+    }
+
+    /// A profile of the caller's own tenant: another tenant's is not there.
+    pub fn profile(&self, kind: Kind, name: &str) -> Result<Arc<Profile>, Problem> {
+        let tenant = self.admitted.caller().tenant();
+        let profile = self
+            .world
+            .profile(name, kind)
+            .filter(|profile| profile.tenant == tenant);
+        profile.cloned().ok_or_else(|| {
+            let kind = kind.as_str();
+            Problem::new(
+                "unknown_profile",
+                format!("this caller's tenant has no {kind} profile of that name"),
+            )
+        })
+    }
+
+    /// authorize alone: for `/v1/verify`, which signs nothing.
+    pub fn authorize(&self, profile: Arc<Profile>, intent: Intent) -> Result<Permit, Refusal> {
+        let key = self
+            .edge
+            .keyring()
+            .resolve(&profile)
+            .ok_or_else(|| Refusal::no_key(&profile))?;
+        let engine = self.world.engine().ok_or_else(Refusal::not_ready)?;
+        Ok(engine.authorize(&self.principal, &self.facts, profile, &key.facts, intent)?)
+    }
+
+    /// The bundle that the whole request is judged by.
+    pub fn world(&self) -> &World {
+        &self.world
+    }
+
+    /// The caller's tenant.
+    pub fn tenant(&self) -> &str {
+        self.admitted.caller().tenant()
+    }
+
+    /// The subject of a record about this request.
+    pub fn subject(&self, profile: &Arc<Profile>, id: Uuid) -> Subject {
+        Subject::new(self.received, self.admitted.caller(), profile, id)
+    }
+}
+
+fn parse(profile: &Profile, body: &[u8]) -> Result<Intent, Refusal> {
+    Ok(match profile.kind() {
+        Kind::Token => Intent::parse_token(profile, body)?,
+        Kind::Artifact => Intent::parse_artifact(profile, body)?,
+    })
+}

@@ -1,0 +1,125 @@
+//! What came over the wire, bounded by the listener, before anybody is believed.
+
+use std::net::IpAddr;
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HeaderMap};
+use node::listen::{Peer, Protocol};
+use uuid::Uuid;
+
+/// One request with its whole body.
+#[derive(Debug)]
+pub struct Received {
+    id: Uuid,
+    trace_id: Option<String>,
+    headers: HeaderMap,
+    body: Bytes,
+    peer: Peer,
+}
+
+impl Received {
+    /// Takes a request over from the listener and gives it its id (a UUID of ours; a caller's own would be a lie in our log).
+    pub fn new(request: http::Request<Bytes>, peer: &Peer) -> Received {
+        let (head, body) = request.into_parts();
+        Received {
+            id: Uuid::new_v4(),
+            trace_id: trace_id(&head.headers),
+            headers: head.headers,
+            body,
+            peer: peer.clone(),
+        }
+    }
+
+    /// The request's id: in the answer, the log and the audit record.
+    pub fn id(&self) -> Uuid {
+        self.id
+    }
+
+    /// The W3C trace id of a `traceparent` field, 32 hex digits.
+    pub fn trace_id(&self) -> Option<&str> {
+        self.trace_id.as_deref()
+    }
+
+    /// The body, as received.
+    pub fn body(&self) -> &[u8] {
+        &self.body
+    }
+
+    /// A header field's value, if it is text.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+
+    /// Who is on the other side of the connection.
+    pub fn peer(&self) -> &Peer {
+        &self.peer
+    }
+
+    /// The other side's address.
+    pub fn address(&self) -> IpAddr {
+        self.peer.address.ip().to_canonical()
+    }
+
+    /// By which protocol it came.
+    pub fn protocol(&self) -> Protocol {
+        self.peer.protocol
+    }
+
+    /// The header section.
+    pub fn headers(&self) -> &HeaderMap {
+        &self.headers
+    }
+}
+
+/// Whether the body says that it is JSON, which is all that is understood here (RFC 9110, section 8.3: parameters allowed).
+pub fn is_json(headers: &HeaderMap) -> bool {
+    let Some(value) = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()) else {
+        return false;
+    };
+    value
+        .split(';')
+        .next()
+        .is_some_and(|essence| essence.trim().eq_ignore_ascii_case("application/json"))
+}
+
+/// W3C Trace Context: `00-TRACEID-SPANID-FLAGS`.
+fn trace_id(headers: &HeaderMap) -> Option<String> {
+    let mut parts = headers.get("traceparent")?.to_str().ok()?.split('-');
+    let (version, id) = (parts.next()?, parts.next()?);
+    let hex = |text: &str| {
+        text.bytes()
+            .all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
+    };
+    (version.len() == 2 && hex(version) && id.len() == 32 && hex(id) && id.bytes().any(|byte| byte != b'0'))
+        .then(|| id.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(name: &'static str, value: &str) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        headers.insert(name, value.parse().unwrap());
+        headers
+    }
+
+    #[test]
+    fn json_is_told_from_the_rest() {
+        assert!(is_json(&headers("content-type", "application/json")));
+        assert!(is_json(&headers("content-type", "Application/JSON; charset=utf-8")));
+        assert!(!is_json(&headers("content-type", "application/jsonx")));
+        assert!(!is_json(&headers("content-type", "text/plain")));
+        assert!(!is_json(&HeaderMap::new()));
+    }
+
+    #[test]
+    fn only_a_well_formed_trace_id_is_taken() {
+        let id = "4bf92f3577b34da6a3ce929d0e0e4736";
+        let with = |value: &str| trace_id(&headers("traceparent", value));
+        assert_eq!(with(&format!("00-{id}-00f067aa0ba902b7-01")).as_deref(), Some(id));
+        assert_eq!(with("00-00000000000000000000000000000000-00f067aa0ba902b7-01"), None);
+        assert_eq!(with("00-xyz-00f067aa0ba902b7-01"), None);
+        assert_eq!(with(""), None);
+    }
+}

@@ -1,0 +1,292 @@
+//! The record stage: what was signed, and what policy, quota or a rule refused, goes on record before it is answered.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use audit::record::{Draft, Outcome, TraceId, Verdict, VerdictOutcome};
+use node::identity::Caller;
+use node::problem::Problem;
+use policies::engine::Denial;
+use policies::intent::IntentError;
+use policies::permit::{ClearError, RetryAfter};
+use policies::profile::Profile;
+use serde_json::{Value, json};
+
+use crate::answer;
+use crate::keyring::{SignError, Signed};
+use crate::receive::Received;
+use crate::state::Edge;
+use crate::throttle::Limited;
+
+/// Whose signature it is, for the record: known before anything is decided.
+#[derive(Debug)]
+pub struct Subject {
+    id: uuid::Uuid,
+    id_text: String,
+    trace: Option<TraceId>,
+    trace_text: Option<String>,
+    caller: Arc<Caller>,
+    profile: Arc<Profile>,
+}
+
+impl Subject {
+    /// The signature `id` of this request.
+    pub fn new(received: &Received, caller: &Arc<Caller>, profile: &Arc<Profile>, id: uuid::Uuid) -> Subject {
+        Subject {
+            id_text: id.to_string(),
+            id,
+            trace: received.trace_id().and_then(|id| id.parse().ok()),
+            trace_text: received.trace_id().map(str::to_owned),
+            caller: caller.clone(),
+            profile: profile.clone(),
+        }
+    }
+
+    /// `id` in the answer, `jti` in a token, and the id in the record.
+    pub fn id(&self) -> &str {
+        &self.id_text
+    }
+
+    /// The W3C trace id the caller sent.
+    pub fn trace_id(&self) -> Option<&str> {
+        self.trace_text.as_deref()
+    }
+
+    fn draft<'a>(&'a self, outcome: Outcome<'a>, policies: Cow<'a, [String]>, now_ms: u64) -> Draft<'a> {
+        Draft {
+            outcome,
+            caller: self.caller.id().into(),
+            tenant: self.caller.tenant().into(),
+            profile: Some(self.profile.name.as_str().into()),
+            key: None,
+            kid: None,
+            digest: None,
+            policies,
+            plugins: Vec::new(),
+            request_id: self.id,
+            trace_id: self.trace,
+            time_ms: now_ms,
+        }
+    }
+}
+
+/// Proof that a signature is on record, as durable as its audit mode promises. Only [`Edge::record`] makes one, and only
+/// from one of these does [`crate::answer`] make a 201.
+#[derive(Debug)]
+pub struct Recorded {
+    signed: Signed,
+    request_id: String,
+}
+
+impl Recorded {
+    /// What was signed.
+    pub fn signed(&self) -> &Signed {
+        &self.signed
+    }
+
+    /// The signature's id.
+    pub fn request_id(&self) -> &str {
+        &self.request_id
+    }
+}
+
+/// A refusal of one signature: what the caller is told, what the log gets, and what the record holds.
+#[derive(Debug)]
+pub struct Refusal(Box<Told>);
+
+#[derive(Debug)]
+struct Told {
+    problem: Problem,
+    /// For the log only.
+    detail: String,
+    /// Whether it is one that the audit trail keeps: everything but a request that could not be understood.
+    audited: bool,
+    policies: Vec<String>,
+    rule: Option<(String, VerdictOutcome<'static>)>,
+}
+
+impl Refusal {
+    fn new(code: &'static str, safe: impl Into<String>, detail: impl Into<String>) -> Refusal {
+        Refusal(Box::new(Told {
+            problem: Problem::new(code, safe),
+            detail: detail.into(),
+            audited: true,
+            policies: Vec::new(),
+            rule: None,
+        }))
+    }
+
+    fn with(mut self, member: &'static str, value: Value) -> Refusal {
+        self.0.problem = self.0.problem.with(member, value);
+        self
+    }
+
+    /// The profile's key is not known here (yet).
+    pub fn no_key(profile: &Profile) -> Refusal {
+        Refusal::new(
+            "key_unavailable",
+            "the profile's key is not available here",
+            format!(
+                "`{}` of profile `{}` is not announced by the authority",
+                profile.key, profile.name
+            ),
+        )
+    }
+
+    /// No bundle has come yet.
+    pub fn not_ready() -> Refusal {
+        Refusal::new("not_ready", "this edge has no bundle yet", "no bundle")
+    }
+
+    /// What the caller is told, for a refusal that is not recorded.
+    pub fn into_problem(self) -> Problem {
+        self.0.problem
+    }
+
+    /// A rule said no.
+    pub fn rule_refused(rule: &str, code: &str, message: &str) -> Refusal {
+        let mut refusal = Refusal::new("rule_refused", message, format!("rule `{rule}` refused with `{code}`"));
+        refusal = refusal.with("rule", json!(rule)).with("rule_code", json!(code));
+        refusal.0.rule = Some((
+            rule.to_owned(),
+            VerdictOutcome::Refused {
+                code: code.to_owned().into(),
+            },
+        ));
+        refusal
+    }
+
+    /// A rule failed; what it said about it is for the log.
+    pub fn rule_failed(rule: &str, kind: &'static str, detail: &str) -> Refusal {
+        let safe = "a rule of the profile failed; nothing is signed without its verdict";
+        let mut refusal = Refusal::new("rule_failed", safe, format!("rule `{rule}` failed ({kind}): {detail}"));
+        refusal = refusal.with("rule", json!(rule));
+        refusal.0.rule = Some((rule.to_owned(), VerdictOutcome::Failed { kind: kind.into() }));
+        refusal
+    }
+
+    /// A rule that the profile lists is not loaded.
+    pub fn rule_missing(rule: &str) -> Refusal {
+        Refusal::rule_failed(rule, "missing", "the plugin is not loaded")
+    }
+}
+
+impl From<IntentError> for Refusal {
+    fn from(error: IntentError) -> Refusal {
+        let mut refusal = Refusal::new(error.code, error.detail.clone(), error.detail);
+        if let Some(pointer) = error.pointer {
+            refusal = refusal.with("pointer", json!(pointer));
+        }
+        refusal.0.audited = false;
+        refusal
+    }
+}
+
+impl From<Denial> for Refusal {
+    fn from(denial: Denial) -> Refusal {
+        let mut refusal = Refusal::new(denial.code.as_str(), denial.to_string(), denial.detail);
+        let policies: Vec<String> = denial.policies.iter().map(ToString::to_string).collect();
+        refusal = refusal.with("policies", json!(policies));
+        refusal.0.policies = policies;
+        refusal
+    }
+}
+
+impl From<RetryAfter> for Refusal {
+    fn from(spent: RetryAfter) -> Refusal {
+        let limited = Limited {
+            policy: spent.quota,
+            quota: spent.limit,
+            window: spent.window.as_secs().max(1),
+            retry_after: spent.after.max(Duration::from_millis(1)),
+        };
+        let mut refusal = Refusal::new("quota_exceeded", "", spent.to_string());
+        refusal.0.problem = answer::limited(&limited, "quota_exceeded");
+        refusal
+    }
+}
+
+impl From<ClearError> for Refusal {
+    fn from(error: ClearError) -> Refusal {
+        Refusal::rule_failed(error.plugin().unwrap_or_default(), "bad_output", &error.to_string())
+    }
+}
+
+impl From<SignError> for Refusal {
+    fn from(error: SignError) -> Refusal {
+        let detail = error.to_string();
+        match error {
+            SignError::EdgeRevoked => Refusal::new("edge_revoked", "this edge may not sign any more", detail),
+            SignError::Disabled(state) => Refusal::new("key_disabled", format!("the profile's key is {state}"), detail),
+            SignError::Unavailable => Refusal::new(
+                "key_unavailable",
+                "this edge holds no valid delegation of the profile's key",
+                detail,
+            ),
+            SignError::Mismatch(_) | SignError::Key(_) | SignError::Token(_) => Refusal::new(
+                "key_unavailable",
+                "the profile's key cannot be used; the operators' log says why",
+                detail,
+            ),
+        }
+    }
+}
+
+impl Edge {
+    /// Puts a signature on record. What cannot be recorded does not leave.
+    pub fn record(&self, signed: Signed, subject: &Subject) -> Result<Recorded, Refusal> {
+        let cleared = signed.cleared();
+        let policies: Vec<String> = cleared.policies().iter().map(ToString::to_string).collect();
+        let mut draft = subject.draft(Outcome::Signed, policies.into(), self.now_ms());
+        draft.key = Some(cleared.key_id().into());
+        draft.kid = Some(signed.kid().into());
+        draft.digest = Some(*signed.digest());
+        let plugins = cleared.profile().plugins.iter();
+        draft.plugins = plugins
+            .map(|name| Verdict {
+                plugin: name.as_str().into(),
+                outcome: VerdictOutcome::Allowed,
+            })
+            .collect();
+        let _recorded = self.spool().append(&draft).map_err(|error| {
+            let safe = "the audit trail cannot be written, so nothing is signed";
+            Refusal::new("audit_unavailable", safe, error.to_string())
+        })?;
+        self.metrics().signed(cleared.profile());
+        Ok(Recorded {
+            request_id: subject.id_text.clone(),
+            signed,
+        })
+    }
+
+    /// Logs a refusal, puts it on record where it is one of policy, quota, rule or key, and gives what the caller is told.
+    pub fn refuse(&self, refusal: Refusal, subject: &Subject) -> Problem {
+        let Refusal(refusal) = refusal;
+        let code = refusal.problem.code().to_owned();
+        tracing::info!(
+            request = subject.id(),
+            caller = subject.caller.id(),
+            profile = subject.profile.name,
+            code,
+            detail = refusal.detail,
+            "refused"
+        );
+        if refusal.audited {
+            let outcome = Outcome::Refused { code: code.into() };
+            let mut draft = subject.draft(outcome, refusal.policies.into(), self.now_ms());
+            draft.plugins = refusal
+                .rule
+                .into_iter()
+                .map(|(plugin, outcome)| Verdict {
+                    plugin: plugin.into(),
+                    outcome,
+                })
+                .collect();
+            if let Err(error) = self.spool().append(&draft) {
+                tracing::error!(request = subject.id(), %error, "a refusal could not be recorded");
+            }
+        }
+        refusal.problem
+    }
+}

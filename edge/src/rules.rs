@@ -1,0 +1,141 @@
+//! The plugins stage: every Wasm rule of the profile, in its order, before anything is signed.
+
+use policies::bundle::ConfigValue;
+use policies::engine::{Attribute, CallerFacts, RequestFacts};
+use policies::intent::{Intent, Payload};
+use policies::permit::{Metered, Ruling};
+use policies::profile::{Encoding, Profile};
+use runtime::{Argument, ArtifactForm, ArtifactRequest, Caller, Request, RuleError, TokenRequest, Value};
+
+use crate::record::{Refusal, Subject};
+use crate::world::World;
+
+/// A setting of the bundle as the plugin host takes it.
+pub fn config(value: &ConfigValue) -> Value {
+    match value {
+        ConfigValue::Text(text) => Value::Text(text.clone()),
+        ConfigValue::Int(int) => Value::Int(*int),
+        ConfigValue::Float(float) => Value::Float(*float),
+        ConfigValue::Bool(bool) => Value::Bool(*bool),
+        ConfigValue::Texts(texts) => Value::Texts(texts.clone()),
+    }
+}
+
+/// Asks each rule of the profile. The first that refuses or fails ends it.
+pub async fn evaluate(
+    world: &World,
+    metered: &Metered,
+    caller_facts: &CallerFacts,
+    facts: &RequestFacts,
+    subject: &Subject,
+) -> Result<Vec<Ruling>, Refusal> {
+    if metered.plugins().is_empty() {
+        return Ok(Vec::new());
+    }
+    let source_address = facts.source_ip.to_string();
+    let message_digest = message_digest(metered.intent());
+    let request = Request {
+        profile: &metered.profile().name,
+        key: metered.key_id(),
+        format: format(metered.profile()),
+        tenant: &caller_facts.tenant,
+        caller: caller(caller_facts),
+        payload: payload(metered.intent(), &message_digest)?,
+        time: facts.now,
+        request_id: subject.id(),
+        trace_id: subject.trace_id(),
+        source_address: &source_address,
+        protocol: protocol(facts.protocol),
+    };
+    let mut rulings = Vec::with_capacity(metered.plugins().len());
+    for name in metered.plugins() {
+        let plugin = world.plugin(name).ok_or_else(|| Refusal::rule_missing(name))?;
+        let verdict = plugin.evaluate(&request).await.map_err(|error| refusal(name, error))?;
+        rulings.push(Ruling {
+            plugin: name.clone(),
+            lifetime_cap: verdict.lifetime_cap,
+            claims: verdict.claims,
+        });
+    }
+    Ok(rulings)
+}
+
+fn refusal(name: &str, error: RuleError) -> Refusal {
+    match error {
+        RuleError::Refused { code, message } => Refusal::rule_refused(name, &code, &message),
+        RuleError::Failed { kind, detail } => Refusal::rule_failed(name, kind.as_str(), &detail),
+    }
+}
+
+fn format(profile: &Profile) -> &'static str {
+    match profile.artifact() {
+        None => "jwt",
+        Some(artifact) if artifact.encoding == Encoding::Fixed => "fixed",
+        Some(_) => "der",
+    }
+}
+
+fn protocol(protocol: &str) -> runtime::Protocol {
+    match protocol {
+        "http3" => runtime::Protocol::Http3,
+        "http2" => runtime::Protocol::Http2,
+        _ => runtime::Protocol::Http1,
+    }
+}
+
+fn caller(facts: &CallerFacts) -> Caller<'_> {
+    let attributes = facts.attributes.iter().map(|(name, value)| {
+        let value = match value {
+            Attribute::Text(text) => Argument::Text(text),
+            Attribute::Int(int) => Argument::Int(*int),
+            Attribute::Bool(bool) => Argument::Bool(*bool),
+            Attribute::Texts(texts) => Argument::Texts(texts.iter().map(String::as_str).collect()),
+        };
+        (name.as_str(), value)
+    });
+    Caller {
+        id: &facts.id,
+        kind: &facts.kind,
+        issuer: &facts.issuer,
+        subject: &facts.subject,
+        attributes: attributes.collect(),
+    }
+}
+
+fn message_digest(intent: &Intent) -> [u8; 32] {
+    match intent {
+        Intent::Artifact(artifact) => match &artifact.payload {
+            Payload::Message(message) => signing::digest::sha256(message),
+            Payload::Digest(_) => [0; 32],
+        },
+        Intent::Token(_) | Intent::Verify(_) => [0; 32],
+    }
+}
+
+fn payload<'a>(intent: &'a Intent, message_digest: &'a [u8; 32]) -> Result<runtime::Payload<'a>, Refusal> {
+    match intent {
+        Intent::Token(token) => Ok(runtime::Payload::Token(TokenRequest {
+            subject: token.subject.as_deref(),
+            audience: token.audience.iter().map(String::as_str).collect(),
+            lifetime: token.lifetime,
+            claims: token
+                .claims
+                .iter()
+                .map(|(name, value)| (name.as_str(), Argument::from_json(value)))
+                .collect(),
+        })),
+        Intent::Artifact(artifact) => Ok(runtime::Payload::Artifact(match &artifact.payload {
+            Payload::Digest(digest) => ArtifactRequest {
+                form: ArtifactForm::Digest,
+                algorithm: digest.algorithm().as_str(),
+                digest: digest.as_bytes(),
+            },
+            Payload::Message(_) => ArtifactRequest {
+                form: ArtifactForm::Message,
+                algorithm: "sha256",
+                digest: message_digest,
+            },
+        })),
+        Intent::Verify(_) => Err(Refusal::not_ready()),
+    }
+}

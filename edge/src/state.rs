@@ -1,0 +1,245 @@
+//! What one edge process holds, shared by its listeners and its background tasks.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use arc_swap::ArcSwap;
+use audit::spool::Spool;
+use node::contract;
+use node::identity::TrustRuleError;
+use tokio::sync::{Notify, watch};
+
+use crate::config::Config;
+use crate::identity::Identity;
+use crate::keyring::{Keyring, LogicalKey, State};
+use crate::metrics::Metrics;
+use crate::uplink::Uplink;
+use crate::world::World;
+
+/// The authority's clock and ours may differ by so much before we say so.
+const CLOCK_TOLERANCE_MS: u64 = 5_000;
+
+/// One edge.
+#[derive(Debug)]
+pub struct Edge {
+    config: Config,
+    uplink: Arc<Uplink>,
+    keyring: Keyring,
+    world: ArcSwap<World>,
+    host: runtime::Host,
+    spool: Spool,
+    metrics: Metrics,
+    incarnation: String,
+    roots: ArcSwap<Vec<Vec<u8>>>,
+    connected: AtomicBool,
+    clock_warned: AtomicBool,
+    wake: Notify,
+    ready: watch::Sender<bool>,
+}
+
+impl Edge {
+    /// An edge that knows nothing yet. `incarnation` is fresh for each start: 128 bits in hex.
+    pub fn new(
+        config: Config,
+        uplink: Arc<Uplink>,
+        host: runtime::Host,
+        spool: Spool,
+        incarnation: String,
+    ) -> Result<Arc<Edge>, TrustRuleError> {
+        Ok(Arc::new(Edge {
+            config,
+            uplink,
+            keyring: Keyring::new(),
+            world: ArcSwap::from_pointee(World::empty()?),
+            host,
+            spool,
+            metrics: Metrics::new(),
+            incarnation,
+            roots: ArcSwap::default(),
+            connected: AtomicBool::new(false),
+            clock_warned: AtomicBool::new(false),
+            wake: Notify::new(),
+            ready: watch::Sender::new(false),
+        }))
+    }
+
+    /// The configuration it was started with.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Who this edge is to the authority.
+    pub fn identity(&self) -> Arc<Identity> {
+        self.uplink.identity()
+    }
+
+    /// This process, as delegations and records name it.
+    pub fn incarnation(&self) -> &str {
+        &self.incarnation
+    }
+
+    /// The delegated keys.
+    pub fn keyring(&self) -> &Keyring {
+        &self.keyring
+    }
+
+    /// The bundle in use.
+    pub fn world(&self) -> Arc<World> {
+        self.world.load_full()
+    }
+
+    /// The audit spool.
+    pub fn spool(&self) -> &Spool {
+        &self.spool
+    }
+
+    /// Counters.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// Unix seconds.
+    pub fn now(&self) -> u64 {
+        wall().as_secs()
+    }
+
+    /// Unix milliseconds.
+    pub fn now_ms(&self) -> u64 {
+        u64::try_from(wall().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// SHA-256 of the bundle in use, hex; empty if there is none.
+    pub fn bundle_digest(&self) -> String {
+        self.world.load().digest().to_owned()
+    }
+
+    /// What delegation chains must end in, DER.
+    pub fn delegation_roots(&self) -> Arc<Vec<Vec<u8>>> {
+        self.roots.load_full()
+    }
+
+    /// The authority's delegation roots, DER.
+    pub fn set_delegation_roots(&self, roots: Vec<Vec<u8>>) {
+        self.roots.store(Arc::new(roots));
+    }
+
+    /// Takes a bundle into use, or keeps the one in use and says why.
+    pub async fn load_bundle(self: &Arc<Edge>, bundle: contract::Bundle) {
+        let edge = self.clone();
+        let files: Vec<_> = bundle.files.into_iter().map(|file| (file.path, file.content)).collect();
+        let loaded = tokio::task::spawn_blocking(move || {
+            World::load(&files, &edge.config.public_url, &edge.host, &edge.world())
+        });
+        match loaded.await {
+            Ok(Ok(world)) => {
+                tracing::info!(
+                    digest = world.digest(),
+                    profiles = world.profiles().count(),
+                    "a bundle is in use"
+                );
+                self.world.store(Arc::new(world));
+                self.world.load().trust().warm(self.now()).await;
+                self.metrics.bundle(true);
+            }
+            Ok(Err(error)) => {
+                tracing::error!(digest = bundle.digest, %error, "a bundle is not used; the last good one stays");
+                self.metrics.bundle(false);
+            }
+            Err(error) => {
+                tracing::error!(digest = bundle.digest, %error, "loading a bundle panicked; the last good one stays");
+                self.metrics.bundle(false);
+            }
+        }
+    }
+
+    /// Says so once when this machine's clock and the authority's differ by more than 5 s.
+    pub fn observe_time(&self, authority_ms: u64) {
+        let difference = self.now_ms().abs_diff(authority_ms);
+        let wrong = difference > CLOCK_TOLERANCE_MS;
+        if wrong && !self.clock_warned.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                difference_ms = difference,
+                "this machine's clock and the authority's differ by more than 5 s"
+            );
+        } else if !wrong {
+            self.clock_warned.store(false, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether the watch stream stands.
+    pub fn set_connected(&self, connected: bool) {
+        self.connected.store(connected, Ordering::Relaxed);
+    }
+
+    /// Something changed that delegations depend on.
+    pub fn wake_delegations(&self) {
+        self.wake.notify_one();
+    }
+
+    /// Until [`Edge::wake_delegations`] is called.
+    pub async fn delegations_woken(&self) {
+        self.wake.notified().await;
+    }
+
+    /// What this edge waits for before it can sign for every profile; empty when it is ready.
+    pub fn waiting_for(&self) -> Vec<String> {
+        if self.keyring.is_revoked() {
+            return vec!["nothing: the authority has revoked this edge".into()];
+        }
+        let world = self.world.load();
+        if world.digest().is_empty() {
+            return vec!["a bundle from the authority".into()];
+        }
+        let now = self.now();
+        let waits = world.profiles().filter_map(|profile| {
+            let wait = match self.keyring.resolve(profile) {
+                None => format!(
+                    "key `{}` of profile `{}`: the authority has none",
+                    profile.key, profile.name
+                ),
+                Some(key) if self.is_held(&key, now) => return None,
+                Some(key) => format!(
+                    "a delegation of key `{}` for profile `{}`",
+                    key.facts.id(),
+                    profile.name
+                ),
+            };
+            Some(wait)
+        });
+        waits.collect()
+    }
+
+    /// A key that is stopped on purpose is nothing to wait for.
+    fn is_held(&self, key: &LogicalKey, now: u64) -> bool {
+        key.state != State::Enabled || self.keyring.held(key.facts.id()).signs_until() > now
+    }
+
+    /// Re-computes readiness; called by the task that keeps delegations.
+    pub fn settled(&self) {
+        let ready = self.waiting_for().is_empty();
+        self.metrics.ready(ready);
+        self.ready
+            .send_if_modified(|before| std::mem::replace(before, ready) != ready);
+    }
+
+    /// Until every profile can be signed for.
+    pub async fn until_ready(&self) {
+        let mut ready = self.ready.subscribe();
+        // The sender lives as long as `self`.
+        let _ = ready.wait_for(|ready| *ready).await;
+    }
+
+    /// Each second: forgets idle limiter keys.
+    pub async fn sweep(self: Arc<Edge>) {
+        let mut tick = tokio::time::interval(Duration::from_secs(1));
+        loop {
+            tick.tick().await;
+            self.world.load().throttle().sweep();
+        }
+    }
+}
+
+fn wall() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}

@@ -1,0 +1,194 @@
+//! One applied bundle: everything a request is judged by. A request holds one world from beginning to end, so that it never
+//! sees half of a change.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use node::identity::TrustRuleError;
+use policies::bundle::{Bundle, Plugin as PluginDeclaration};
+use policies::engine::Engine;
+use policies::profile::{Kind, Profile};
+use runtime::{Host, Plugin};
+
+use crate::throttle::Throttle;
+use crate::trust::Trust;
+
+/// A bundle, ready to judge requests.
+#[derive(Debug)]
+pub struct World {
+    digest: String,
+    engine: Option<Engine>,
+    profiles: HashMap<String, Arc<Profile>>,
+    plugins: HashMap<String, Loaded>,
+    issuers: HashMap<String, Issuer>,
+    trust: Trust,
+    throttle: Throttle,
+}
+
+/// An issuer that this fleet signs as.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Issuer {
+    /// `iss`, and the base of discovery.
+    pub url: String,
+    /// Seconds for which verifiers may keep the JWKS.
+    pub jwks_cache: u64,
+}
+
+#[derive(Debug, Clone)]
+struct Loaded {
+    declaration: PluginDeclaration,
+    plugin: Arc<Plugin>,
+}
+
+/// Why a bundle was not taken into use; the one before stays.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The bundle's own mistakes, each with file and field.
+    #[error("{0}")]
+    Invalid(String),
+    /// A plugin cannot be loaded here.
+    #[error("plugin `{name}`: {source}")]
+    Plugin {
+        /// Its name.
+        name: String,
+        /// Why.
+        source: runtime::LoadError,
+    },
+}
+
+impl World {
+    /// Before the first bundle: nobody is believed and nothing is permitted.
+    pub fn empty() -> Result<World, TrustRuleError> {
+        Ok(World {
+            digest: String::new(),
+            engine: None,
+            profiles: HashMap::new(),
+            plugins: HashMap::new(),
+            issuers: HashMap::new(),
+            trust: Trust::nobody()?,
+            throttle: Throttle::default(),
+        })
+    }
+
+    /// Validates and builds a world from a bundle's files. Slow (plugins are compiled): never call it on the serving path.
+    pub fn load(
+        files: &[(String, Vec<u8>)],
+        public_url: &str,
+        host: &Host,
+        previous: &World,
+    ) -> Result<World, LoadError> {
+        let invalid = |errors: Vec<String>| LoadError::Invalid(errors.join("; "));
+        let bundle =
+            Bundle::parse(files).map_err(|errors| invalid(errors.iter().map(ToString::to_string).collect()))?;
+        let engine =
+            Engine::new(&bundle).map_err(|errors| invalid(errors.iter().map(ToString::to_string).collect()))?;
+        let mut plugins = HashMap::new();
+        for declaration in &bundle.plugins {
+            let kept = previous
+                .plugins
+                .get(&declaration.name)
+                .filter(|old| old.declaration == *declaration);
+            let loaded = match kept {
+                Some(loaded) => loaded.clone(),
+                None => Loaded {
+                    plugin: Arc::new(compile(host, declaration)?),
+                    declaration: declaration.clone(),
+                },
+            };
+            plugins.insert(declaration.name.clone(), loaded);
+        }
+        let issuers = bundle.issuers.iter().map(|issuer| {
+            let url = issuer
+                .url
+                .clone()
+                .unwrap_or_else(|| format!("{public_url}/i/{}", issuer.name));
+            (
+                issuer.name.clone(),
+                Issuer {
+                    url,
+                    jwks_cache: issuer.jwks_cache.as_secs(),
+                },
+            )
+        });
+        // Last, because it takes effect at once: nothing after it can fail.
+        let trust = previous.trust.replace(&bundle).map_err(|error| invalid(vec![error]))?;
+        Ok(World {
+            digest: bundle.digest.clone(),
+            issuers: issuers.collect(),
+            throttle: Throttle::new(&bundle.limits, &bundle.profiles, Some(&previous.throttle)),
+            profiles: bundle
+                .profiles
+                .iter()
+                .map(|profile| (profile.name.clone(), profile.clone()))
+                .collect(),
+            engine: Some(engine),
+            plugins,
+            trust,
+        })
+    }
+
+    /// SHA-256 of the bundle, hex; empty before the first one came.
+    pub fn digest(&self) -> &str {
+        &self.digest
+    }
+
+    /// The policies; absent before the first bundle came, when nothing is permitted.
+    pub fn engine(&self) -> Option<&Engine> {
+        self.engine.as_ref()
+    }
+
+    /// Every profile.
+    pub fn profiles(&self) -> impl Iterator<Item = &Arc<Profile>> {
+        self.profiles.values()
+    }
+
+    /// A profile of that name and kind.
+    pub fn profile(&self, name: &str, kind: Kind) -> Option<&Arc<Profile>> {
+        self.profiles.get(name).filter(|profile| profile.kind() == kind)
+    }
+
+    /// A loaded plugin.
+    pub fn plugin(&self, name: &str) -> Option<&Arc<Plugin>> {
+        self.plugins.get(name).map(|loaded| &loaded.plugin)
+    }
+
+    /// Every loaded plugin, for metrics.
+    pub fn plugins(&self) -> impl Iterator<Item = (&str, &Plugin)> {
+        self.plugins
+            .iter()
+            .map(|(name, loaded)| (name.as_str(), loaded.plugin.as_ref()))
+    }
+
+    /// An issuer that this fleet signs as.
+    pub fn issuer(&self, name: &str) -> Option<&Issuer> {
+        self.issuers.get(name)
+    }
+
+    /// Whom this edge believes.
+    pub fn trust(&self) -> &Trust {
+        &self.trust
+    }
+
+    /// Limits and quotas.
+    pub fn throttle(&self) -> &Throttle {
+        &self.throttle
+    }
+}
+
+fn compile(host: &Host, declaration: &PluginDeclaration) -> Result<Plugin, LoadError> {
+    let source = runtime::PluginSource {
+        name: declaration.name.clone(),
+        wasm: declaration.wasm.to_vec(),
+        config: declaration
+            .config
+            .iter()
+            .map(|(name, value)| (name.clone(), crate::rules::config(value)))
+            .collect(),
+        deadline: declaration.deadline,
+        memory: usize::try_from(declaration.memory).unwrap_or(usize::MAX),
+    };
+    host.load(source).map_err(|source| LoadError::Plugin {
+        name: declaration.name.clone(),
+        source,
+    })
+}
