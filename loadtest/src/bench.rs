@@ -1,1 +1,344 @@
-//! Bench.
+//! What a whole edge costs beside the floor: CPU time a request, in one run on one machine.
+//!
+//! (a) is a bare server that parses the JSON, signs a JWT and answers ([`floor`]); (b) is `signet dev` with the profile
+//! `bench`: a caller's token, twenty Cedar policies, limits, one plugin, the audit spool. Both speak HTTP/1.1 in the
+//! clear over kept-alive connections and are pinned to one core, the client to another; they take turns, and the
+//! medians count, since neighbours make single rounds useless.
+
+pub mod floor;
+mod process;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde_json::Value;
+use signing::key::Secret;
+
+use crate::{LoadError, Options, Protocol, Report, Until};
+use process::{Cores, Server};
+
+/// What every request of a bench asks for.
+const BODY: &str = r#"{"subject":"user-42","audience":"https://app.example","claims":{"role":"viewer","plan_hint":"basic"},"lifetime":300}"#;
+const PROFILE: &str = "bench";
+const WARM_UP: Duration = Duration::from_secs(1);
+
+/// How to run a bench.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The `signet` binary.
+    pub signet: PathBuf,
+    /// The program that serves (a): `FLOOR ARGS…` must print `{"http":URL}`.
+    pub floor: (PathBuf, Vec<String>),
+    /// Rounds for each. At least 5 for a median worth its name.
+    pub rounds: u16,
+    /// How long a round takes.
+    pub round: Duration,
+    /// Connections, each with one request in flight.
+    pub connections: u16,
+}
+
+/// One round.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Round {
+    /// User and system time of the server's process divided by the requests, in microseconds.
+    pub cpu_us: f64,
+    /// Half were answered within this, in microseconds.
+    pub p50_us: u64,
+    /// 99 %.
+    pub p99_us: u64,
+    /// Answers a second.
+    pub rate: f64,
+}
+
+/// A server's rounds, and the median of each figure.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Measured {
+    /// The medians.
+    pub median: Round,
+    /// In the order they ran.
+    pub rounds: Vec<Round>,
+}
+
+/// Both servers.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Comparison {
+    /// (a).
+    pub floor: Measured,
+    /// (b).
+    pub edge: Measured,
+    /// The median CPU time of (b) divided by that of (a).
+    pub ratio: f64,
+    /// Whether the servers had one core and the client another.
+    pub pinned: bool,
+    /// Connections, each with one request in flight.
+    pub connections: u16,
+}
+
+/// Runs the bench. Call it from a program that has one thread only: it moves that thread between cores so that
+/// children and runtimes inherit their place.
+///
+/// # Errors
+/// [`LoadError::Bench`] where a server does not start or a request fails; then no figure would mean anything.
+pub fn compare(settings: &Settings) -> Result<Comparison, LoadError> {
+    if settings.rounds == 0 || settings.round.is_zero() {
+        return Err(bench("a bench takes at least one round of at least a second"));
+    }
+    let cores = Cores::available();
+    let data = tempfile::tempdir().map_err(bench)?;
+    cores.server()?;
+    let floor = start_floor(settings)?;
+    let edge = start_edge(&settings.signet, data.path())?;
+    cores.client()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(bench)?;
+    for subject in [&floor, &edge] {
+        runtime.block_on(subject.drive(settings, WARM_UP, subject.verify_every))?;
+    }
+    let (mut floors, mut edges) = (Vec::new(), Vec::new());
+    for _ in 0..settings.rounds {
+        floors.push(runtime.block_on(floor.round(settings))?);
+        edges.push(runtime.block_on(edge.round(settings))?);
+    }
+    let (floor, edge) = (Measured::new(floors), Measured::new(edges));
+    Ok(Comparison {
+        ratio: edge.median.cpu_us / floor.median.cpu_us.max(f64::MIN_POSITIVE),
+        floor,
+        edge,
+        pinned: cores.are_two(),
+        connections: settings.connections,
+    })
+}
+
+/// A running server and how to ask it.
+struct Subject {
+    name: &'static str,
+    server: Server,
+    url: String,
+    token: String,
+    ca_file: Option<PathBuf>,
+    verify_every: u32,
+}
+
+fn start_floor(settings: &Settings) -> Result<Subject, LoadError> {
+    let (program, arguments) = &settings.floor;
+    let (server, ready) = Server::start(Command::new(program).args(arguments), "the bare server")?;
+    let url = text(&ready, "/http")?;
+    Ok(Subject {
+        name: "the bare server",
+        server,
+        url,
+        token: "none".to_owned(),
+        ca_file: None,
+        verify_every: 0,
+    })
+}
+
+fn start_edge(signet: &Path, data: &Path) -> Result<Subject, LoadError> {
+    let mut command = Command::new(signet);
+    command.args(["dev", "--json", "--data"]).arg(data.join("signet"));
+    let (server, ready) = Server::start(&mut command, "`signet dev`")?;
+    Ok(Subject {
+        name: "the edge",
+        server,
+        url: text(&ready, "/edge/http")?,
+        token: text(&ready, "/token")?,
+        ca_file: Some(text(&ready, "/ca_file")?.into()),
+        verify_every: 20,
+    })
+}
+
+fn text(ready: &Value, pointer: &str) -> Result<String, LoadError> {
+    let found = ready.pointer(pointer).and_then(Value::as_str);
+    found
+        .map(str::to_owned)
+        .ok_or_else(|| bench(format!("the server's first line has no {pointer}")))
+}
+
+impl Subject {
+    async fn drive(&self, settings: &Settings, time: Duration, verify_every: u32) -> Result<Report, LoadError> {
+        let options = Options {
+            url: self.url.clone(),
+            profile: PROFILE.to_owned(),
+            token: Secret::new(self.token.clone().into_bytes()),
+            protocol: Protocol::Http1,
+            connections: settings.connections,
+            until: Until::Elapsed(time),
+            body: BODY.to_owned(),
+            ca_file: self.ca_file.clone(),
+            verify_every,
+            jwks_url: None,
+        };
+        let report = crate::run(options).await?;
+        if report.is_clean() && report.answered() > 0 {
+            Ok(report)
+        } else {
+            Err(bench(format!(
+                "{} did not answer every request well\n{report}",
+                self.name
+            )))
+        }
+    }
+
+    async fn round(&self, settings: &Settings) -> Result<Round, LoadError> {
+        let before = self.server.cpu_micros()?;
+        let report = self.drive(settings, settings.round, 0).await?;
+        let used = self.server.cpu_micros()?.saturating_sub(before);
+        Ok(Round {
+            cpu_us: used as f64 / report.answered().max(1) as f64,
+            p50_us: report.p50_us,
+            p99_us: report.p99_us,
+            rate: report.rate,
+        })
+    }
+}
+
+impl Measured {
+    fn new(rounds: Vec<Round>) -> Measured {
+        let of = |figure: fn(&Round) -> f64| median(rounds.iter().map(figure).collect());
+        let whole = |figure: fn(&Round) -> u64| {
+            let mut all: Vec<u64> = rounds.iter().map(figure).collect();
+            all.sort_unstable();
+            all.get(all.len() / 2).copied().unwrap_or_default()
+        };
+        let median = Round {
+            cpu_us: of(|round| round.cpu_us),
+            p50_us: whole(|round| round.p50_us),
+            p99_us: whole(|round| round.p99_us),
+            rate: of(|round| round.rate),
+        };
+        Measured { median, rounds }
+    }
+}
+
+/// The upper one of two in the middle.
+fn median(mut all: Vec<f64>) -> f64 {
+    all.sort_by(f64::total_cmp);
+    all.get(all.len() / 2).copied().unwrap_or_default()
+}
+
+impl Comparison {
+    /// One JSON object.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
+    }
+}
+
+impl fmt::Display for Comparison {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let rounds = self.floor.rounds.len();
+        let place = if self.pinned {
+            "server on one core, client on another"
+        } else {
+            "not pinned: one core only"
+        };
+        writeln!(
+            out,
+            "medians of {rounds} rounds each, {} connections, HTTP/1.1, {place}",
+            self.connections
+        )?;
+        writeln!(
+            out,
+            "{:<28}{:>16}{:>10}{:>10}{:>14}",
+            "", "CPU µs/request", "p50 µs", "p99 µs", "requests/s"
+        )?;
+        for (name, measured) in [
+            ("(a) bare server, signs only", &self.floor),
+            ("(b) whole edge", &self.edge),
+        ] {
+            let Round {
+                cpu_us,
+                p50_us,
+                p99_us,
+                rate,
+            } = measured.median;
+            writeln!(out, "{name:<28}{cpu_us:>16.1}{p50_us:>10}{p99_us:>10}{rate:>14.0}")?;
+        }
+        write!(out, "{:<28}{:>16.2}", "(b) / (a)", self.ratio)
+    }
+}
+
+fn bench(reason: impl ToString) -> LoadError {
+    LoadError::Bench(reason.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn round(cpu_us: f64, p50_us: u64) -> Round {
+        Round {
+            cpu_us,
+            p50_us,
+            p99_us: p50_us * 2,
+            rate: 1e6 / cpu_us,
+        }
+    }
+
+    #[test]
+    fn medians_leave_the_odd_round_out() {
+        let measured = Measured::new(vec![round(30.0, 100), round(90.0, 900), round(31.0, 101)]);
+        assert_eq!(
+            (measured.median.cpu_us, measured.median.p50_us, measured.median.p99_us),
+            (31.0, 101, 202)
+        );
+    }
+
+    #[test]
+    fn a_comparison_reads_as_text_and_json() {
+        let (floor, edge) = (
+            Measured::new(vec![round(40.0, 100)]),
+            Measured::new(vec![round(90.0, 200)]),
+        );
+        let comparison = Comparison {
+            floor,
+            edge,
+            ratio: 2.25,
+            pinned: true,
+            connections: 8,
+        };
+        let text = comparison.to_string();
+        assert!(text.lines().last().unwrap().ends_with("2.25"), "{text}");
+        let value: Value = serde_json::from_str(&comparison.to_json()).unwrap();
+        assert_eq!(value["edge"]["median"]["cpu_us"], 90.0);
+        assert_eq!(value["ratio"], 2.25);
+    }
+
+    fn settings(signet: &str, floor: &str, arguments: &[&str]) -> Settings {
+        Settings {
+            signet: signet.into(),
+            floor: (
+                floor.into(),
+                arguments.iter().map(|argument| (*argument).to_owned()).collect(),
+            ),
+            rounds: 1,
+            round: Duration::from_secs(1),
+            connections: 1,
+        }
+    }
+
+    #[test]
+    fn servers_that_do_not_start_are_named() {
+        let fails = |settings: &Settings| compare(settings).unwrap_err().to_string();
+        assert!(fails(&settings("/none", "/none", &[])).contains("the bare server"));
+        let silent = settings("/none", "sh", &["-c", "exit 3"]);
+        assert!(
+            fails(&silent).contains("ended before it was ready"),
+            "{}",
+            fails(&silent)
+        );
+        let wrong = settings("/none", "sh", &["-c", "echo '{}'; exec sleep 60"]);
+        assert!(fails(&wrong).contains("has no /http"), "{}", fails(&wrong));
+        let no_edge = settings(
+            "/none",
+            "sh",
+            &["-c", r#"echo '{"http":"http://127.0.0.1:1"}'; exec sleep 60"#],
+        );
+        assert!(fails(&no_edge).contains("`signet dev`"));
+        assert!(fails(&Settings { rounds: 0, ..no_edge }).contains("at least one round"));
+    }
+}

@@ -1,0 +1,152 @@
+//! Server processes: where they run, when they are ready, what they cost.
+
+use std::io::Read as _;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use serde_json::Value;
+
+use crate::LoadError;
+
+/// How long a server may take to be ready.
+const READY: Duration = Duration::from_secs(120);
+/// How long it may take to end.
+const END: Duration = Duration::from_secs(10);
+
+/// The first two cores that this process may use.
+pub(super) struct Cores {
+    server: Option<usize>,
+    client: Option<usize>,
+}
+
+impl Cores {
+    pub(super) fn available() -> Cores {
+        let allowed = sched_getaffinity(None).ok();
+        let mut cores = (0..CpuSet::MAX_CPU).filter(|core| allowed.is_some_and(|set| set.is_set(*core)));
+        Cores {
+            server: cores.next(),
+            client: cores.next(),
+        }
+    }
+
+    pub(super) fn are_two(&self) -> bool {
+        self.client.is_some()
+    }
+
+    /// From now on this thread, and every process it starts, has the server's core.
+    pub(super) fn server(&self) -> Result<(), LoadError> {
+        pin(self.server.filter(|_| self.are_two()))
+    }
+
+    /// From now on this thread has the client's core.
+    pub(super) fn client(&self) -> Result<(), LoadError> {
+        pin(self.client)
+    }
+}
+
+fn pin(core: Option<usize>) -> Result<(), LoadError> {
+    let Some(core) = core else { return Ok(()) };
+    let mut set = CpuSet::new();
+    set.set(core);
+    sched_setaffinity(None, &set).map_err(|error| LoadError::Bench(format!("core {core} cannot be had: {error}")))
+}
+
+/// A child process; ends when dropped.
+pub(super) struct Server {
+    child: Child,
+    name: &'static str,
+}
+
+impl Server {
+    /// Starts it and waits for the JSON value that it prints when it is ready.
+    pub(super) fn start(command: &mut Command, name: &'static str) -> Result<(Server, Value), LoadError> {
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn();
+        let child = child.map_err(|error| LoadError::Bench(format!("{name} cannot be started: {error}")))?;
+        let mut server = Server { child, name };
+        let mut stdout = server.child.stdout.take();
+        let (send, receive) = mpsc::channel();
+        std::thread::spawn(move || {
+            if let Some(stdout) = &mut stdout {
+                let first = serde_json::Deserializer::from_reader(&mut *stdout)
+                    .into_iter::<Value>()
+                    .next();
+                let _ = send.send(first.and_then(Result::ok));
+                let _ = std::io::copy(&mut stdout.by_ref(), &mut std::io::sink());
+            }
+        });
+        match receive.recv_timeout(READY) {
+            Ok(Some(ready)) => Ok((server, ready)),
+            Ok(None) => Err(LoadError::Bench(format!("{name} ended before it was ready"))),
+            Err(_) => Err(LoadError::Bench(format!("{name} was not ready within {READY:?}"))),
+        }
+    }
+
+    /// User and system time of all its threads so far, in microseconds; the kernel counts in ticks of 10 ms.
+    pub(super) fn cpu_micros(&self) -> Result<u64, LoadError> {
+        let path = format!("/proc/{}/stat", self.child.id());
+        let stat =
+            std::fs::read_to_string(path).map_err(|error| LoadError::Bench(format!("{}: {error}", self.name)))?;
+        let ticks = cpu_ticks(&stat).ok_or_else(|| LoadError::Bench(format!("{} has no CPU times", self.name)))?;
+        let per_second = rustix::param::clock_ticks_per_second().max(1);
+        Ok(ticks.saturating_mul(1_000_000).checked_div(per_second).unwrap_or(0))
+    }
+}
+
+/// Fields 14 and 15 of `/proc/PID/stat` (proc(5)); the second is in parentheses and may hold anything.
+fn cpu_ticks(stat: &str) -> Option<u64> {
+    let (_, rest) = stat.rsplit_once(')')?;
+    let mut fields = rest.split_whitespace().skip(11);
+    let user: u64 = fields.next()?.parse().ok()?;
+    let system: u64 = fields.next()?.parse().ok()?;
+    user.checked_add(system)
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
+            let _ = kill_process(pid, Signal::TERM);
+        }
+        let begun = Instant::now();
+        while begun.elapsed() < END {
+            if !matches!(self.child.try_wait(), Ok(None)) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cpu_times_are_found_behind_any_name() {
+        let stat = "77 (a ) b) S 1 77 77 0 -1 4194560 1 2 3 4 120 34 5 6 20 0 9 0 100 1 1";
+        assert_eq!(cpu_ticks(stat), Some(154));
+        assert_eq!(cpu_ticks("77 (a) S 1"), None);
+        assert_eq!(cpu_ticks(""), None);
+    }
+
+    #[test]
+    fn a_process_is_ready_measured_and_ended() {
+        let script = r#"echo '{"http":'; echo '"x"}'; while :; do :; done"#;
+        let (server, ready) = Server::start(Command::new("sh").args(["-c", script]), "a script").unwrap();
+        assert_eq!(ready["http"], "x");
+        while server.cpu_micros().unwrap() == 0 {
+            std::thread::yield_now();
+        }
+        let stat = format!("/proc/{}/stat", server.child.id());
+        drop(server);
+        assert!(std::fs::read_to_string(stat).is_err());
+    }
+}
