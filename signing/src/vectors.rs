@@ -3,7 +3,6 @@
 mod cross;
 mod rfc;
 mod wycheproof;
-mod wycheproof_jws;
 
 use serde_json::Value;
 
