@@ -1,0 +1,25 @@
+//! The whole system, from the outside: `signet dev` as a child process, and clients that other people wrote.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects
+)]
+
+#[path = "system/architecture.rs"]
+mod architecture;
+#[path = "system/batches.rs"]
+mod batches;
+#[path = "system/callers.rs"]
+mod callers;
+#[path = "system/clients.rs"]
+mod clients;
+#[path = "system/lifecycle.rs"]
+mod lifecycle;
+#[path = "system/refusals.rs"]
+mod refusals;
+#[path = "system/requirements.rs"]
+mod requirements;
+#[path = "system/secrets.rs"]
+mod secrets;
