@@ -15,6 +15,9 @@ mod limits;
 mod load;
 mod shutdown;
 
+#[cfg(test)]
+mod testing;
+
 use std::fmt;
 use std::future::Future;
 use std::net::SocketAddr;
@@ -35,6 +38,10 @@ pub use shutdown::Shutdown;
 pub trait Handler: Send + Sync + 'static {
     /// Looks at a request before its body is read: `Ok` with the most bytes that the body may have (0 for none), or the
     /// answer that refuses it. Must not block; per-address limits belong here.
+    #[allow(
+        clippy::result_large_err,
+        reason = "an answer is as large as it is, and is made once"
+    )]
     fn admit(&self, head: &request::Parts, peer: &Peer) -> Result<usize, Response<Bytes>>;
 
     /// Answers a request with its whole body. Dropped when the caller goes away, so what must be finished is not left to

@@ -126,11 +126,15 @@ fn measure(text: &str, units: &[(&str, u64)]) -> Option<u64> {
 
 /// The shortest text in one unit.
 fn shortest(amount: u64, units: &[(&str, u64)], f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    let whole = |(_, factor): &&(&str, u64)| amount.is_multiple_of(*factor);
-    match units.iter().rev().find(whole) {
-        Some((name, factor)) if amount > 0 => write!(f, "{}{name}", amount / factor.max(&1)),
-        _ => write!(f, "{amount}{}", units.first().map_or("", |(name, _)| name)),
-    }
+    let whole = |(_, factor): &&(&str, u64)| amount > 0 && amount.is_multiple_of(*factor);
+    let (name, factor) = units
+        .iter()
+        .rev()
+        .find(whole)
+        .or(units.first())
+        .copied()
+        .unwrap_or(("", 1));
+    write!(f, "{}{name}", amount.checked_div(factor).unwrap_or(amount))
 }
 
 macro_rules! text_form {

@@ -35,11 +35,16 @@ pub struct Tls {
 /// it speaks cleartext: loopback only, since tokens travel on it.
 pub async fn serve<H: Handler>(socket: TcpListener, tls: Option<Tls>, server: Server<H>) {
     let settings = Arc::new(connection::Settings::new(tls, &server));
-    accept::run(|context| socket.poll_accept(context), &server.load, &server.shutdown, |stream, address| {
-        if let Some(guard) = server.load.connect() {
-            start(stream, address, settings.clone(), server.clone(), guard);
-        }
-    })
+    accept::run(
+        |context| socket.poll_accept(context),
+        &server.load,
+        &server.shutdown,
+        |stream, address| {
+            if let Some(guard) = server.load.connect() {
+                start(stream, address, settings.clone(), server.clone(), guard);
+            }
+        },
+    )
     .await;
     drop(socket);
     let patience = server.limits.drain.get().saturating_add(connection::CUT_OFF);

@@ -79,7 +79,9 @@ fn take<H: Handler>(incoming: Incoming, server: &Server<H>) {
         }
         return;
     }
-    let Some(guard) = server.load.connect() else { return incoming.refuse() };
+    let Some(guard) = server.load.connect() else {
+        return incoming.refuse();
+    };
     let handshake = server.load.quic_handshake();
     match incoming.accept() {
         Ok(connecting) => {

@@ -35,7 +35,10 @@ pub(super) struct Show {
 impl Handler for Show {
     fn admit(&self, head: &request::Parts, _: &Peer) -> Result<usize, Response<Bytes>> {
         match head.uri.path() {
-            "/refused" => Err(Response::builder().status(StatusCode::FORBIDDEN).body(Bytes::new()).unwrap()),
+            "/refused" => Err(Response::builder()
+                .status(StatusCode::FORBIDDEN)
+                .body(Bytes::new())
+                .unwrap()),
             _ => Ok(MAX_BODY),
         }
     }
@@ -92,7 +95,10 @@ impl Running {
         let plain = bind_tcp("127.0.0.1:0".parse().unwrap()).unwrap();
         let (secure, clear) = (tcp.local_addr().unwrap(), plain.local_addr().unwrap());
         let config = server_config(certificate.clone(), ClientAuth::Shown, ALPN_HTTP).unwrap();
-        let tls = Tls { config, http3_port: Some(secure.port()) };
+        let tls = Tls {
+            config,
+            http3_port: Some(secure.port()),
+        };
         let quic = server_config(certificate, ClientAuth::Shown, ALPN_HTTP3).unwrap();
         let http3 = super::http3::serve(udp, quic, server.clone());
         let serving = vec![
@@ -100,7 +106,15 @@ impl Running {
             tokio::spawn(super::http::serve(plain, None, server.clone())),
             tokio::spawn(async move { http3.await.unwrap() }),
         ];
-        Running { ca, secure, clear, show, server, shutdown, serving }
+        Running {
+            ca,
+            secure,
+            clear,
+            show,
+            server,
+            shutdown,
+            serving,
+        }
     }
 
     /// Waits until all listeners have ended.
@@ -130,7 +144,10 @@ impl Running {
         let config = client_config([self.ca.root()], identity.map(Leaf::held), alpn).unwrap();
         let stream = TcpStream::connect(self.secure).await.unwrap();
         let name = ServerName::try_from("localhost").unwrap();
-        TlsConnector::from(Arc::new(config)).connect(name, stream).await.unwrap()
+        TlsConnector::from(Arc::new(config))
+            .connect(name, stream)
+            .await
+            .unwrap()
     }
 
     pub(super) fn root(&self) -> CertificateDer<'static> {
@@ -150,7 +167,9 @@ fn one_port() -> (tokio::net::TcpListener, std::net::UdpSocket) {
 
 /// The outcome; a test that waits longer than this has failed.
 pub(super) async fn soon<T>(work: impl Future<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_secs(30), work).await.expect("this takes far too long")
+    tokio::time::timeout(Duration::from_secs(30), work)
+        .await
+        .expect("this takes far too long")
 }
 
 /// Bytes sent and received as they are.
@@ -161,7 +180,10 @@ pub(super) struct Wire<T> {
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Wire<T> {
     pub(super) fn new(stream: T) -> Wire<T> {
-        Wire { stream, read: Vec::new() }
+        Wire {
+            stream,
+            read: Vec::new(),
+        }
     }
 
     pub(super) async fn send(&mut self, bytes: impl AsRef<[u8]>) {
@@ -179,14 +201,28 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Wire<T> {
         let end = loop {
             match self.read.windows(4).position(|four| four == b"\r\n\r\n") {
                 Some(end) => break end + 4,
-                None => assert!(self.more().await > 0, "closed after {:?}", String::from_utf8_lossy(&self.read)),
+                None => assert!(
+                    self.more().await > 0,
+                    "closed after {:?}",
+                    String::from_utf8_lossy(&self.read)
+                ),
             }
         };
-        let head = String::from_utf8(self.read.drain(..end).collect()).unwrap().to_lowercase();
+        let head = String::from_utf8(self.read.drain(..end).collect())
+            .unwrap()
+            .to_lowercase();
         if head.starts_with("http/1.1 100 ") {
             return (head, String::new());
         }
-        let length = head.split("content-length: ").nth(1).unwrap().split("\r\n").next().unwrap().parse().unwrap();
+        let length = head
+            .split("content-length: ")
+            .nth(1)
+            .unwrap()
+            .split("\r\n")
+            .next()
+            .unwrap()
+            .parse()
+            .unwrap();
         while self.read.len() < length {
             assert!(self.more().await > 0, "closed in the body");
         }

@@ -184,10 +184,10 @@ async fn speak_http1<T: AsyncRead + AsyncWrite + Unpin + Send + 'static, H: Hand
 ) {
     let mut watchdog = Watchdog::new(&server.limits, &server.shutdown, false);
     let io = TokioIo::new(Wire::new(stream, read, Some(connection.clone())));
-    let shared = connection.clone();
+    let shared = Arc::new((server, connection.clone()));
     let service = service_fn(move |request| {
-        let (server, connection) = (server.clone(), shared.clone());
-        async move { Ok::<_, Infallible>(exchange::answer(&server, &connection, request).await) }
+        let shared = shared.clone();
+        async move { Ok::<_, Infallible>(exchange::answer(&shared.0, &shared.1, request).await) }
     });
     let mut http = settings.http1.serve_connection(io, service);
     let ended = poll_fn(|cx| {
@@ -217,10 +217,10 @@ async fn speak_http2<T: AsyncRead + AsyncWrite + Unpin + Send + 'static, H: Hand
 ) {
     let mut watchdog = Watchdog::new(&server.limits, &server.shutdown, true);
     let io = TokioIo::new(Wire::new(stream, read, None));
-    let shared = connection.clone();
+    let shared = Arc::new((server, connection.clone()));
     let service = service_fn(move |request| {
-        let (server, connection) = (server.clone(), shared.clone());
-        async move { Ok::<_, Infallible>(exchange::answer(&server, &connection, request).await) }
+        let shared = shared.clone();
+        async move { Ok::<_, Infallible>(exchange::answer(&shared.0, &shared.1, request).await) }
     });
     let mut http = pin!(settings.http2.serve_connection(io, service));
     let ended = poll_fn(|cx| {

@@ -60,7 +60,7 @@ impl Watchdog {
             drain: limits.drain.get(),
         };
         let started = Instant::now();
-        let armed = after(started, times.header);
+        let armed = after(started, times.header.min(times.idle).min(times.lifetime));
         Watchdog {
             sleep: Box::pin(tokio::time::sleep_until(armed)),
             armed,

@@ -37,7 +37,9 @@ pub(super) async fn run<H: Handler>(connecting: Connecting, handshake: QuicHands
     let latest = Latest::default();
     let first_allowance = limits.header_bytes.as_usize().saturating_add(READ).saturating_add(READ);
     let mut builder = h3::server::builder();
-    builder.max_field_section_size(limits.header_bytes.bytes()).send_grease(false);
+    builder
+        .max_field_section_size(limits.header_bytes.bytes())
+        .send_grease(false);
     let opening = builder.build(Quic::new(quic.clone(), first_allowance, latest.clone()));
     match before(limits.header.get(), &server, opening).await {
         Some(Ok(http)) => speak(http, quic, latest, server).await,
@@ -61,7 +63,11 @@ async fn speak<H: Handler>(
     server: Server<H>,
 ) {
     let limits = server.limits.clone();
-    let shared = Arc::new(Shared { certificates: certificates(&quic), quic: quic.clone(), server });
+    let shared = Arc::new(Shared {
+        certificates: certificates(&quic),
+        quic: quic.clone(),
+        server,
+    });
     let mut requests = JoinSet::new();
     let end = after(limits.lifetime.get());
     let mut timer = pin!(tokio::time::sleep_until(after(limits.header.get()).min(end)));
@@ -118,7 +124,9 @@ async fn retire(http: &mut Connection<Quic, Bytes>, timer: Pin<&mut Sleep>, drai
 }
 
 fn certificates(quic: &quinn::Connection) -> Arc<[CertificateDer<'static>]> {
-    let identity = quic.peer_identity().and_then(|identity| identity.downcast::<Vec<CertificateDer<'static>>>().ok());
+    let identity = quic
+        .peer_identity()
+        .and_then(|identity| identity.downcast::<Vec<CertificateDer<'static>>>().ok());
     identity.map_or_else(|| Arc::new([]) as Arc<[_]>, |chain| chain.as_slice().into())
 }
 

@@ -63,7 +63,10 @@ async fn exchange<H: Handler>(
     };
     let announced = framing(&head.headers).map_err(problem_response)?;
     let _begun = server.load.begin().ok_or_else(|| problem_response(overloaded()))?;
-    let limit = server.handler.admit(&head, &peer)?.min(server.limits.body_bytes.as_usize());
+    let limit = server
+        .handler
+        .admit(&head, &peer)?
+        .min(server.limits.body_bytes.as_usize());
     if announced.is_some_and(|announced| announced > limit) {
         return Err(problem_response(unread_problem(Unread::TooLarge, limit)));
     }
@@ -73,7 +76,10 @@ async fn exchange<H: Handler>(
     let body = read(recv, limit, server, server.limits.body.get()).await;
     let body = body.map_err(|unread| problem_response(unread_problem(unread, limit)))?;
     if announced.is_some_and(|announced| announced != body.len()) {
-        return Err(problem_response(Problem::new("bad_request", "the body is not as long as its Content-Length")));
+        return Err(problem_response(Problem::new(
+            "bad_request",
+            "the body is not as long as its Content-Length",
+        )));
     }
     Ok(server.handler.handle(Request::from_parts(head, body), &peer).await)
 }
@@ -81,14 +87,23 @@ async fn exchange<H: Handler>(
 /// The announced length of the body, if there is one (RFC 9114, sections 4.1.2 and 4.2).
 fn framing(headers: &HeaderMap) -> Result<Option<usize>, Problem> {
     if headers.contains_key(TRANSFER_ENCODING) {
-        return Err(Problem::new("length_required", "Transfer-Encoding does not exist in HTTP/3"));
+        return Err(Problem::new(
+            "length_required",
+            "Transfer-Encoding does not exist in HTTP/3",
+        ));
     }
     let mut announced = None;
     for value in headers.get_all(CONTENT_LENGTH) {
-        let digits = value.to_str().ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+        let digits = value
+            .to_str()
+            .ok()
+            .filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
         let length = digits.and_then(|digits| digits.parse::<usize>().ok());
         if length.is_none() || announced.is_some_and(|before| Some(before) != length) {
-            return Err(Problem::new("bad_request", "Content-Length is malformed or differs from another"));
+            return Err(Problem::new(
+                "bad_request",
+                "Content-Length is malformed or differs from another",
+            ));
         }
         announced = length;
     }

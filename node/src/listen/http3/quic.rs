@@ -37,11 +37,15 @@ impl Allowance {
 
     /// Adds to what is left.
     pub(super) fn grant(&self, bytes: usize) {
-        let _ = self.0.fetch_update(Relaxed, Relaxed, |left| Some(left.saturating_add(bytes)));
+        let _ = self
+            .0
+            .fetch_update(Relaxed, Relaxed, |left| Some(left.saturating_add(bytes)));
     }
 
     fn spend(&self, bytes: usize) -> bool {
-        self.0.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(bytes)).is_ok()
+        self.0
+            .fetch_update(Relaxed, Relaxed, |left| left.checked_sub(bytes))
+            .is_ok()
     }
 }
 
@@ -74,10 +78,22 @@ pub(super) struct Quic {
 impl Quic {
     /// `first_allowance` is what a request stream may yield before more is granted, in bytes.
     pub(super) fn new(connection: quinn::Connection, first_allowance: usize, latest: Latest) -> Quic {
-        let bidi = unfold(connection.clone(), async |connection| Some((connection.accept_bi().await, connection)));
-        let uni = unfold(connection.clone(), async |connection| Some((connection.accept_uni().await, connection)));
+        let bidi = unfold(connection.clone(), async |connection| {
+            Some((connection.accept_bi().await, connection))
+        });
+        let uni = unfold(connection.clone(), async |connection| {
+            Some((connection.accept_uni().await, connection))
+        });
         let (bidi, uni) = (Box::pin(bidi), Box::pin(uni));
-        Quic { connection, bidi, uni, uni_left: UNI_STREAMS, opening: None, first_allowance, latest }
+        Quic {
+            connection,
+            bidi,
+            uni,
+            uni_left: UNI_STREAMS,
+            opening: None,
+            first_allowance,
+            latest,
+        }
     }
 }
 
@@ -89,7 +105,9 @@ impl quic::Connection<Bytes> for Quic {
         let stream = ready!(self.uni.poll_next_unpin(cx)).unwrap_or(Err(ConnectionError::LocallyClosed));
         let stream = stream.map_err(connection_error)?;
         let Some(left) = self.uni_left.checked_sub(1) else {
-            return Poll::Ready(Err(ConnectionErrorIncoming::InternalError("too many streams in one direction".into())));
+            return Poll::Ready(Err(ConnectionErrorIncoming::InternalError(
+                "too many streams in one direction".into(),
+            )));
         };
         self.uni_left = left;
         Poll::Ready(Ok(RecvStream::new(stream, Allowance::new(CONTROL_BYTES))))
@@ -100,11 +118,17 @@ impl quic::Connection<Bytes> for Quic {
         let (send, recv) = streams.map_err(connection_error)?;
         let allowance = Allowance::new(self.first_allowance);
         self.latest.put(allowance.clone());
-        Poll::Ready(Ok(BidiStream { send: SendStream::new(send), recv: RecvStream::new(recv, allowance) }))
+        Poll::Ready(Ok(BidiStream {
+            send: SendStream::new(send),
+            recv: RecvStream::new(recv, allowance),
+        }))
     }
 
     fn opener(&self) -> Opener {
-        Opener { connection: self.connection.clone(), opening: None }
+        Opener {
+            connection: self.connection.clone(),
+            opening: None,
+        }
     }
 }
 
@@ -234,7 +258,12 @@ pub(super) struct RecvStream {
 impl RecvStream {
     fn new(stream: quinn::RecvStream, allowance: Allowance) -> RecvStream {
         let id = stream_id(stream.id());
-        RecvStream { stream, allowance, buffer: BytesMut::new(), id }
+        RecvStream {
+            stream,
+            allowance,
+            buffer: BytesMut::new(),
+            id,
+        }
     }
 }
 
@@ -297,14 +326,20 @@ impl quic::SendStream<Bytes> for SendStream {
 
     fn send_data<T: Into<WriteBuf<Bytes>>>(&mut self, data: T) -> Result<(), StreamErrorIncoming> {
         if self.writing.is_some() {
-            return Err(StreamErrorIncoming::Unknown("data was given before the last was written".into()));
+            return Err(StreamErrorIncoming::Unknown(
+                "data was given before the last was written".into(),
+            ));
         }
         self.writing = Some(data.into());
         Ok(())
     }
 
     fn poll_finish(&mut self, _: &mut Context<'_>) -> Poll<Result<(), StreamErrorIncoming>> {
-        Poll::Ready(self.stream.finish().map_err(|error| StreamErrorIncoming::Unknown(Box::new(error))))
+        Poll::Ready(
+            self.stream
+                .finish()
+                .map_err(|error| StreamErrorIncoming::Unknown(Box::new(error))),
+        )
     }
 
     fn reset(&mut self, reset_code: u64) {
@@ -316,28 +351,35 @@ impl quic::SendStream<Bytes> for SendStream {
     }
 }
 
-#[allow(clippy::expect_used, reason = "both types count to 2^62 - 1 (RFC 9000, section 2.1); h3 offers no other conversion")]
+#[allow(
+    clippy::expect_used,
+    reason = "both types count to 2^62 - 1 (RFC 9000, section 2.1); h3 offers no other conversion"
+)]
 fn stream_id(id: quinn::StreamId) -> StreamId {
     StreamId::try_from(VarInt::from(id).into_inner()).expect("a stream id is below 2^62")
 }
 
 fn connection_error(error: ConnectionError) -> ConnectionErrorIncoming {
     match error {
-        ConnectionError::ApplicationClosed(close) => {
-            ConnectionErrorIncoming::ApplicationClose { error_code: close.error_code.into_inner() }
-        }
+        ConnectionError::ApplicationClosed(close) => ConnectionErrorIncoming::ApplicationClose {
+            error_code: close.error_code.into_inner(),
+        },
         ConnectionError::TimedOut => ConnectionErrorIncoming::Timeout,
         error => ConnectionErrorIncoming::Undefined(Arc::new(error)),
     }
 }
 
 fn lost(error: ConnectionError) -> StreamErrorIncoming {
-    StreamErrorIncoming::ConnectionErrorIncoming { connection_error: connection_error(error) }
+    StreamErrorIncoming::ConnectionErrorIncoming {
+        connection_error: connection_error(error),
+    }
 }
 
 fn read_error(error: ReadError) -> StreamErrorIncoming {
     match error {
-        ReadError::Reset(code) => StreamErrorIncoming::StreamTerminated { error_code: code.into_inner() },
+        ReadError::Reset(code) => StreamErrorIncoming::StreamTerminated {
+            error_code: code.into_inner(),
+        },
         ReadError::ConnectionLost(error) => lost(error),
         error => StreamErrorIncoming::Unknown(Box::new(error)),
     }
@@ -345,7 +387,9 @@ fn read_error(error: ReadError) -> StreamErrorIncoming {
 
 fn write_error(error: WriteError) -> StreamErrorIncoming {
     match error {
-        WriteError::Stopped(code) => StreamErrorIncoming::StreamTerminated { error_code: code.into_inner() },
+        WriteError::Stopped(code) => StreamErrorIncoming::StreamTerminated {
+            error_code: code.into_inner(),
+        },
         WriteError::ConnectionLost(error) => lost(error),
         error => StreamErrorIncoming::Unknown(Box::new(error)),
     }

@@ -4,17 +4,28 @@ use crate::listen::testing::{MAX_BODY, Running, Wire};
 
 fn quick() -> Limits {
     let short = Duration::from_millis(150);
-    Limits { header: short, body: short, ..Limits::default() }
+    Limits {
+        header: short,
+        body: short,
+        ..Limits::default()
+    }
 }
 
 #[tokio::test]
 async fn requests_share_a_connection_over_tls() {
     let running = Running::start(Limits::default());
     let mut wire = Wire::new(running.connect_tls(&[b"http/1.1"], None).await);
-    wire.send("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello").await;
+    wire.send("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello")
+        .await;
     let (head, body) = wire.answer().await;
-    assert!(head.starts_with("http/1.1 200 ok\r\n") && head.contains("\r\ndate: "), "{head}");
-    assert!(head.contains(&format!("alt-svc: h3=\":{}\"; ma=86400", running.secure.port())), "{head}");
+    assert!(
+        head.starts_with("http/1.1 200 ok\r\n") && head.contains("\r\ndate: "),
+        "{head}"
+    );
+    assert!(
+        head.contains(&format!("alt-svc: h3=\":{}\"; ma=86400", running.secure.port())),
+        "{head}"
+    );
     assert_eq!(body, "hello");
     wire.send("GET /who HTTP/1.1\r\nHost: a\r\n\r\n").await;
     let (head, body) = wire.answer().await;
@@ -37,7 +48,8 @@ async fn pipelined_requests_are_answered_in_order() {
     let running = Running::start(Limits::default());
     let mut wire = running.connect().await;
     let one = "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\n";
-    wire.send(format!("{one}one{one}twoGET /who HTTP/1.1\r\nHost: a\r\n\r\n")).await;
+    wire.send(format!("{one}one{one}twoGET /who HTTP/1.1\r\nHost: a\r\n\r\n"))
+        .await;
     for expected in ["one", "two", "/who http/1.1 0 false"] {
         assert_eq!(wire.answer().await.1, expected);
     }
@@ -48,13 +60,17 @@ async fn a_body_may_come_in_pieces_and_as_large_as_the_handler_takes() {
     let running = Running::start(Limits::default());
     let mut wire = running.connect().await;
     let body = "x".repeat(MAX_BODY);
-    wire.send(format!("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: {MAX_BODY}\r\n\r\n")).await;
+    wire.send(format!(
+        "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: {MAX_BODY}\r\n\r\n"
+    ))
+    .await;
     for piece in body.as_bytes().chunks(7_000) {
         wire.send(piece).await;
         tokio::task::yield_now().await;
     }
     assert!(wire.answer().await.1 == body);
-    wire.send("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n").await;
+    wire.send("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n")
+        .await;
     wire.send("ok").await;
     let (head, body) = loop {
         let answer = wire.answer().await;
@@ -70,12 +86,22 @@ async fn a_body_may_come_in_pieces_and_as_large_as_the_handler_takes() {
 async fn a_body_that_is_too_large_is_refused_before_it_is_read() {
     let running = Running::start(Limits::default());
     let mut wire = running.connect().await;
-    wire.send(format!("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n", MAX_BODY + 1)).await;
+    wire.send(format!(
+        "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n",
+        MAX_BODY + 1
+    ))
+    .await;
     wire.send(vec![b'x'; MAX_BODY + 1]).await;
     let (head, body) = wire.answer().await;
-    assert!(head.starts_with("http/1.1 413 ") && head.contains("connection: close"), "{head}");
+    assert!(
+        head.starts_with("http/1.1 413 ") && head.contains("connection: close"),
+        "{head}"
+    );
     assert!(head.contains("content-type: application/problem+json"), "{head}");
-    assert!(body.contains("\"code\":\"body_too_large\"") && body.contains("at most 100000 bytes"), "{body}");
+    assert!(
+        body.contains("\"code\":\"body_too_large\"") && body.contains("at most 100000 bytes"),
+        "{body}"
+    );
     assert!(wire.is_closed().await);
 }
 
@@ -87,7 +113,8 @@ async fn a_refusal_by_the_handler_ends_a_connection_only_if_a_body_is_left() {
         wire.send("GET /refused HTTP/1.1\r\nHost: a\r\n\r\n").await;
         assert!(wire.answer().await.0.starts_with("http/1.1 403 "));
     }
-    wire.send("POST /refused HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n").await;
+    wire.send("POST /refused HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n")
+        .await;
     assert!(wire.answer().await.0.contains("connection: close"));
     assert!(wire.is_closed().await);
 }
@@ -113,11 +140,15 @@ async fn ambiguous_framing_is_refused_and_the_connection_closed() {
     ] {
         let mut wire = running.connect().await;
         let smuggled = "0\r\n\r\nGET /who HTTP/1.1\r\nHost: a\r\n\r\n";
-        wire.send(format!("POST /echo HTTP/1.1\r\nHost: a\r\n{framing}\r\n\r\n{smuggled}")).await;
+        wire.send(format!("POST /echo HTTP/1.1\r\nHost: a\r\n{framing}\r\n\r\n{smuggled}"))
+            .await;
         let (head, body) = wire.answer().await;
         assert!(head.starts_with(&format!("http/1.1 {status} ")), "{framing}: {head}");
         assert!(head.contains("connection: close"), "{framing}: {head}");
-        assert!(head.contains("application/problem+json") && body.contains("\"request_id\":"), "{framing}: {head}{body}");
+        assert!(
+            head.contains("application/problem+json") && body.contains("\"request_id\":"),
+            "{framing}: {head}{body}"
+        );
         assert!(wire.is_closed().await, "{framing}: another answer followed");
     }
 }
@@ -137,7 +168,10 @@ async fn malformed_heads_get_a_problem_document() {
         let mut wire = running.connect().await;
         wire.send(head).await;
         let (answer, body) = wire.answer().await;
-        assert!(answer.starts_with("http/1.1 400 ") && answer.contains("connection: close"), "{head:?}: {answer}");
+        assert!(
+            answer.starts_with("http/1.1 400 ") && answer.contains("connection: close"),
+            "{head:?}: {answer}"
+        );
         assert!(body.contains("\"code\":\"bad_request\""), "{head:?}: {body}");
         assert!(wire.is_closed().await);
     }
@@ -158,14 +192,21 @@ async fn large_heads_are_refused() {
         assert!(wire.is_closed().await);
     }
     let mut wire = running.connect().await;
-    wire.send(format!("GET /who HTTP/1.1\r\nHost: a\r\nx: {}\r\n\r\n", "y".repeat(15_000))).await;
+    wire.send(format!(
+        "GET /who HTTP/1.1\r\nHost: a\r\nx: {}\r\n\r\n",
+        "y".repeat(15_000)
+    ))
+    .await;
     assert!(wire.answer().await.0.starts_with("http/1.1 200"));
 }
 
 #[tokio::test]
 async fn slow_heads_and_silent_connections_are_closed() {
     // R15
-    let running = Running::start(Limits { header: Duration::from_millis(150), ..Limits::default() });
+    let running = Running::start(Limits {
+        header: Duration::from_millis(150),
+        ..Limits::default()
+    });
     for begun in ["", "G", "GET /who HTTP/1.1\r\nHost: a\r\n"] {
         let mut wire = running.connect().await;
         wire.send(begun).await;
@@ -184,26 +225,37 @@ async fn a_slow_body_is_answered_408() {
     let running = Running::start(quick());
     let mut wire = running.connect().await;
     for _ in 0..3 {
-        wire.send("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n").await;
+        wire.send("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n")
+            .await;
         tokio::task::yield_now().await;
         wire.send("ok").await;
         assert_eq!(wire.answer().await.1, "ok");
     }
-    wire.send("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhel").await;
+    wire.send("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhel")
+        .await;
     let (head, body) = wire.answer().await;
-    assert!(head.starts_with("http/1.1 408 ") && head.contains("connection: close"), "{head}");
+    assert!(
+        head.starts_with("http/1.1 408 ") && head.contains("connection: close"),
+        "{head}"
+    );
     assert!(body.contains("\"code\":\"request_timeout\""), "{body}");
     assert!(wire.is_closed().await);
 }
 
 #[tokio::test]
 async fn idle_and_aged_connections_are_closed() {
-    let running = Running::start(Limits { idle: Duration::from_millis(100), ..Limits::default() });
+    let running = Running::start(Limits {
+        idle: Duration::from_millis(100),
+        ..Limits::default()
+    });
     let mut wire = running.connect().await;
     wire.send("GET /who HTTP/1.1\r\nHost: a\r\n\r\n").await;
     wire.answer().await;
     assert!(wire.is_closed().await);
-    let running = Running::start(Limits { lifetime: Duration::from_millis(100), ..Limits::default() });
+    let running = Running::start(Limits {
+        lifetime: Duration::from_millis(100),
+        ..Limits::default()
+    });
     let mut wire = running.connect().await;
     wire.send("GET /who HTTP/1.1\r\nHost: a\r\n\r\n").await;
     wire.answer().await;
