@@ -39,7 +39,7 @@ fn at_the_cap_signing_stops_until_segments_are_removed() {
         assert!(accepted < 1000, "no cap");
     };
     assert!(matches!(error, SpoolError::Full { limit: 32_768, .. }), "{error}");
-    assert!(error.to_string().contains("drop-oldest"), "{error}");
+    assert!(error.to_string().contains("`drop_oldest`"), "{error}");
     assert!(size(directory.path()) <= 32 << 10);
     assert_eq!(spool.flush(), Err(error), "looking again changes nothing");
 
