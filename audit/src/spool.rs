@@ -96,6 +96,14 @@ pub enum SpoolError {
     #[error(
         "the audit spool holds {bytes} of {limit} bytes: remove shipped segments, raise `max_bytes`, or allow `drop_oldest`"
     )]
+    Full {
+        /// In the directory.
+        bytes: u64,
+        /// `max_bytes`.
+        limit: u64,
+    },
+    /// A write failed; it is tried again every second.
+    #[error("the audit spool cannot be written: {detail}")]
     Disk {
         /// The system's words.
         detail: String,
