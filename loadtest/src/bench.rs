@@ -325,9 +325,9 @@ mod tests {
     fn servers_that_do_not_start_are_named() {
         let fails = |settings: &Settings| compare(settings).unwrap_err().to_string();
         assert!(fails(&settings("/none", "/none", &[])).contains("the bare server"));
-        let silent = settings("/none", "sh", &["-c", "exit 3"]);
+        let silent = settings("/none", "sh", &["-c", "echo the reason >&2; exit 3"]);
         assert!(
-            fails(&silent).contains("ended before it was ready"),
+            fails(&silent).contains("ended before it was ready\nthe reason"),
             "{}",
             fails(&silent)
         );

@@ -1,6 +1,7 @@
 //! Server processes: where they run, when they are ready, what they cost.
 
-use std::io::Read as _;
+use std::fs::File;
+use std::io::{Read as _, Seek as _, SeekFrom};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -63,10 +64,12 @@ pub(super) struct Server {
 impl Server {
     /// Starts it and waits for the JSON value that it prints when it is ready.
     pub(super) fn start(command: &mut Command, name: &'static str) -> Result<(Server, Value), LoadError> {
+        let mut log = tempfile::tempfile().map_err(|error| LoadError::Bench(error.to_string()))?;
+        let stderr = log.try_clone().map_or_else(|_| Stdio::null(), Stdio::from);
         let child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
+            .stderr(stderr)
             .spawn();
         let child = child.map_err(|error| LoadError::Bench(format!("{name} cannot be started: {error}")))?;
         let mut server = Server { child, name };
@@ -83,7 +86,13 @@ impl Server {
         });
         match receive.recv_timeout(READY) {
             Ok(Some(ready)) => Ok((server, ready)),
-            Ok(None) => Err(LoadError::Bench(format!("{name} ended before it was ready"))),
+            Ok(None) => {
+                drop(server);
+                Err(LoadError::Bench(format!(
+                    "{name} ended before it was ready\n{}",
+                    last_lines(&mut log)
+                )))
+            }
             Err(_) => Err(LoadError::Bench(format!("{name} was not ready within {READY:?}"))),
         }
     }
@@ -97,6 +106,18 @@ impl Server {
         let per_second = rustix::param::clock_ticks_per_second().max(1);
         Ok(ticks.saturating_mul(1_000_000).checked_div(per_second).unwrap_or(0))
     }
+}
+
+/// The end of what a process wrote to standard error.
+fn last_lines(log: &mut File) -> String {
+    let mut bytes = Vec::new();
+    let _ = log.seek(SeekFrom::Start(0)).and_then(|_| log.read_to_end(&mut bytes));
+    let text = String::from_utf8_lossy(&bytes);
+    let lines: Vec<&str> = text.lines().collect();
+    lines
+        .get(lines.len().saturating_sub(10)..)
+        .unwrap_or_default()
+        .join("\n")
 }
 
 /// Fields 14 and 15 of `/proc/PID/stat` (proc(5)); the second is in parentheses and may hold anything.
