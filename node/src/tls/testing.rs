@@ -29,7 +29,10 @@ impl Ca {
 
     /// For the DNS name `localhost` and 127.0.0.1.
     pub(crate) fn server(&self) -> Leaf {
-        self.leaf(&[SanType::DnsName("localhost".try_into().unwrap()), SanType::IpAddress([127, 0, 0, 1].into())])
+        self.leaf(&[
+            SanType::DnsName("localhost".try_into().unwrap()),
+            SanType::IpAddress([127, 0, 0, 1].into()),
+        ])
     }
 
     /// For a SPIFFE ID.

@@ -49,12 +49,21 @@ async fn a_certificate_is_reloaded_when_its_files_change_and_the_last_good_one_s
     let held = ReloadingCertificate::open(&chain, &key).unwrap();
     let server = server_config(held.clone(), ClientAuth::None, ALPN_HTTP).unwrap();
     assert!(!held.reload_if_changed().unwrap());
-    assert_eq!(meet(server.clone(), client(&ca, None)).await.1.unwrap(), first.certificate);
+    assert_eq!(
+        meet(server.clone(), client(&ca, None)).await.1.unwrap(),
+        first.certificate
+    );
 
     std::fs::write(&chain, "not a certificate, and of another length").unwrap();
     let error = held.reload_if_changed().unwrap_err().to_string();
-    assert!(error.contains("chain.pem") && error.contains("holds no certificate"), "{error}");
-    assert_eq!(meet(server.clone(), client(&ca, None)).await.1.unwrap(), first.certificate);
+    assert!(
+        error.contains("chain.pem") && error.contains("holds no certificate"),
+        "{error}"
+    );
+    assert_eq!(
+        meet(server.clone(), client(&ca, None)).await.1.unwrap(),
+        first.certificate
+    );
 
     std::fs::write(&chain, second.certificate_pem() + "\n").unwrap();
     let error = held.reload_if_changed().unwrap_err().to_string();
@@ -74,7 +83,10 @@ async fn a_certificate_is_reloaded_when_its_files_change_and_the_last_good_one_s
 #[tokio::test]
 async fn client_roots_are_swapped_for_the_next_handshake() {
     let (ours, theirs) = (Ca::new(), Ca::new());
-    let (good, foreign) = (ours.client("spiffe://a.example/ci"), theirs.client("spiffe://a.example/ci"));
+    let (good, foreign) = (
+        ours.client("spiffe://a.example/ci"),
+        theirs.client("spiffe://a.example/ci"),
+    );
     let roots = ClientRoots::new([ours.root()]).unwrap();
     let server = server_config(ours.server().held(), ClientAuth::Optional(roots.clone()), ALPN_HTTP).unwrap();
     assert_eq!(meet(server.clone(), client(&ours, None)).await.0.unwrap(), 0);
@@ -137,7 +149,10 @@ fn unusable_files_say_what_is_expected() {
     assert!(error.contains("key.pem") && error.contains("no private key"), "{error}");
     std::fs::write(&key, ca.server().key_pem()).unwrap();
     let error = ReloadingCertificate::open(&chain, &key).unwrap_err().to_string();
-    assert!(error.contains("the key is not the one that the first certificate names"), "{error}");
+    assert!(
+        error.contains("the key is not the one that the first certificate names"),
+        "{error}"
+    );
     assert!(ReloadingCertificate::in_memory(Vec::new(), leaf.key()).is_err());
     assert!(!format!("{:?}", leaf.held()).contains("PRIVATE"));
 }
