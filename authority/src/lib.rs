@@ -1,1 +1,64 @@
-//! Placeholder.
+//! The HSM-rooted key management service: logical keys, their roots in the HSM, delegations to edges, and the state behind them.
+
+#![cfg_attr(
+    test,
+    allow(
+        clippy::arithmetic_side_effects,
+        clippy::indexing_slicing,
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        missing_docs
+    )
+)]
+
+pub mod admin;
+pub mod bundle;
+pub mod clock;
+pub mod config;
+pub mod delegate;
+pub mod edges;
+pub mod enroll;
+pub mod fault;
+pub mod grpc;
+pub mod hsm;
+pub mod init;
+pub mod issue;
+pub mod keys;
+pub mod names;
+pub mod paths;
+pub mod rotation;
+pub mod sealed;
+pub mod serve;
+pub mod store;
+pub mod tenants;
+pub mod watch;
+pub mod world;
+
+pub use config::Config;
+pub use init::Initialised;
+pub use serve::{Authority, Running, StartError};
+
+/// Whether the data directory belongs to an authority already.
+///
+/// # Errors
+/// The store cannot be opened.
+pub async fn is_initialised(config: &Config) -> Result<bool, StartError> {
+    Authority::is_initialised(config).await
+}
+
+/// Makes the roots, the store and the admin token, once.
+///
+/// # Errors
+/// [`StartError`]; `already_initialised` when it was done before.
+pub async fn initialise(config: &Config) -> Result<Initialised, StartError> {
+    Authority::initialise(config.clone()).await
+}
+
+/// Starts an authority that was initialised.
+///
+/// # Errors
+/// [`StartError`], with all there is to say for the operator.
+pub async fn start(config: Config) -> Result<Running, StartError> {
+    Authority::start(config).await
+}

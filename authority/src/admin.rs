@@ -1,0 +1,249 @@
+//! The operators' API: JSON over HTTPS, for what KMS has no words for, and the key verbs in KMS's words.
+//!
+//! | | |
+//! | --- | --- |
+//! | `POST /v1/keys/{Verb}?tenant=T` | a key verb, [`crate::keys`] |
+//! | `GET`, `POST /v1/tenants` | list, create |
+//! | `GET /v1/edges`, `POST /v1/edges/tokens`, `POST /v1/edges/{id}/revoke` | list, join token, revoke |
+//! | `GET`, `PUT /v1/bundle` (`?dry_run=true`), `GET /v1/profiles` | the bundle in force, a new one, what it offers |
+//! | `GET /v1/roots`, `/livez`, `/readyz`, `/metrics` | without a token: none of it is secret |
+//!
+//! The token is verified before a body is read; what it may is Cedar's decision, on each request.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode, request};
+use node::listen::{Handler, Peer};
+use node::problem::Problem;
+use node::telemetry::Metrics;
+use prometheus_client::metrics::gauge::Gauge;
+
+use self::answer::Failure;
+use self::auth::Decisions;
+use crate::bundle::Bundles;
+use crate::clock::Clock;
+use crate::edges::Edges;
+use crate::fault::Fault;
+use crate::issue::Issuer;
+use crate::keys::Keys;
+use crate::names::{Tenant, shown};
+use crate::sealed::Vault;
+use crate::tenants::Tenants;
+use crate::watch::Watches;
+use crate::world::World;
+
+pub use self::auth::{AdminToken, Operator};
+
+mod answer;
+mod auth;
+mod bundle;
+mod edges;
+mod health;
+mod tenants;
+
+/// Bytes of a body: a bundle's, and any other's.
+pub const MAX_BUNDLE_BODY: usize = 60 << 20;
+const MAX_BODY: usize = 256 << 10;
+
+/// What the metrics page shows.
+pub(crate) struct Gauges {
+    metrics: Metrics,
+    edges_connected: Gauge,
+    keys: Gauge,
+    revision: Gauge,
+    rolled_back_by: Gauge,
+}
+
+impl Gauges {
+    pub(crate) fn new() -> Self {
+        let metrics = Metrics::new("signet_authority");
+        Self {
+            edges_connected: metrics.gauge("edges_connected", "Edges with an open watch stream"),
+            keys: metrics.gauge("keys", "Logical keys"),
+            revision: metrics.gauge("revision", "Revision of the store that edges are told"),
+            rolled_back_by: metrics.gauge(
+                "store_rolled_back_by",
+                "Revisions an edge was ahead of this store; above 0 the store was put back",
+            ),
+            metrics,
+        }
+    }
+}
+
+/// The admin API.
+pub struct Admin {
+    pub(crate) token: AdminToken,
+    pub(crate) vault: Arc<Vault>,
+    pub(crate) keys: Arc<Keys>,
+    pub(crate) tenants: Tenants,
+    pub(crate) edges: Arc<Edges>,
+    pub(crate) bundles: Arc<Bundles>,
+    pub(crate) issuer: Arc<Issuer>,
+    pub(crate) watches: Arc<Watches>,
+    pub(crate) world: Arc<World>,
+    pub(crate) clock: Clock,
+    pub(crate) gauges: Gauges,
+}
+
+/// What a path and method mean.
+enum Route<'a> {
+    Live,
+    Ready,
+    Metrics,
+    Roots,
+    Verb(&'a str),
+    ListTenants,
+    CreateTenant,
+    ListEdges,
+    CreateToken,
+    RevokeEdge(&'a str),
+    GetBundle,
+    PutBundle,
+    ListProfiles,
+}
+
+impl<'a> Route<'a> {
+    fn find(method: &Method, path: &'a str) -> Result<Self, Problem> {
+        let parts: Vec<&str> = path.strip_prefix('/').unwrap_or(path).split('/').collect();
+        let (get, post, put) = (*method == Method::GET, *method == Method::POST, *method == Method::PUT);
+        let wrong = || {
+            Err(Problem::new(
+                "method_not_allowed",
+                format!("`{method}` is not served here"),
+            ))
+        };
+        match parts.as_slice() {
+            ["livez"] if get => Ok(Self::Live),
+            ["readyz"] if get => Ok(Self::Ready),
+            ["metrics"] if get => Ok(Self::Metrics),
+            ["v1", "roots"] if get => Ok(Self::Roots),
+            ["v1", "keys", verb] if post => Ok(Self::Verb(verb)),
+            ["v1", "tenants"] if get => Ok(Self::ListTenants),
+            ["v1", "tenants"] if post => Ok(Self::CreateTenant),
+            ["v1", "edges"] if get => Ok(Self::ListEdges),
+            ["v1", "edges", "tokens"] if post => Ok(Self::CreateToken),
+            ["v1", "edges", id, "revoke"] if post => Ok(Self::RevokeEdge(id)),
+            ["v1", "bundle"] if get => Ok(Self::GetBundle),
+            ["v1", "bundle"] if put => Ok(Self::PutBundle),
+            ["v1", "profiles"] if get => Ok(Self::ListProfiles),
+            ["livez" | "readyz" | "metrics"]
+            | ["v1", "roots" | "tenants" | "edges" | "bundle" | "profiles"]
+            | ["v1", "keys", _]
+            | ["v1", "edges", "tokens"]
+            | ["v1", "edges", _, "revoke"] => wrong(),
+            _ => Err(Problem::new(
+                "not_found",
+                format!("there is nothing at `{}`", shown(path)),
+            )),
+        }
+    }
+
+    fn is_open(&self) -> bool {
+        matches!(self, Self::Live | Self::Ready | Self::Metrics | Self::Roots)
+    }
+
+    /// The most bytes its body may have.
+    fn body(&self) -> usize {
+        match self {
+            Self::PutBundle => MAX_BUNDLE_BODY,
+            Self::Verb(_) | Self::CreateTenant | Self::CreateToken | Self::RevokeEdge(_) => MAX_BODY,
+            _ => 0,
+        }
+    }
+}
+
+impl Admin {
+    async fn answer(&self, head: &request::Parts, body: &[u8]) -> Result<Response<Bytes>, Failure> {
+        let route = Route::find(&head.method, head.uri.path())?;
+        match route {
+            Route::Live => return self.live(),
+            Route::Ready => return self.ready().await,
+            Route::Metrics => return self.metrics(),
+            Route::Roots => return self.roots(),
+            _ => {}
+        }
+        let operator = self.token.verify(&head.headers)?;
+        let decisions = Decisions::new(operator, &self.bundles, &self.clock);
+        let query = head.uri.query();
+        match route {
+            Route::Verb(verb) => self.verb(&decisions, verb, query, body).await,
+            Route::ListTenants => self.list_tenants(&decisions).await,
+            Route::CreateTenant => self.create_tenant(&decisions, body).await,
+            Route::ListEdges => self.list_edges(&decisions).await,
+            Route::CreateToken => self.create_token(&decisions, body).await,
+            Route::RevokeEdge(id) => self.revoke_edge(&decisions, id, body).await,
+            Route::GetBundle => self.get_bundle(&decisions).await,
+            Route::PutBundle => {
+                let dry_run = parameter(query, "dry_run", &["true", "false"])?.as_deref() == Some("true");
+                self.put_bundle(&decisions, body, dry_run).await
+            }
+            Route::ListProfiles => self.list_profiles(&decisions).await,
+            Route::Live | Route::Ready | Route::Metrics | Route::Roots => Err(Problem::internal("routed twice").into()),
+        }
+    }
+
+    async fn verb(
+        &self,
+        decisions: &Decisions,
+        verb: &str,
+        query: Option<&str>,
+        body: &[u8],
+    ) -> Result<Response<Bytes>, Failure> {
+        let missing = || Fault::invalid("bad_request", "say which tenant: `?tenant=` and 12 digits");
+        let tenant = Tenant::parse(&parameter(query, "tenant", &[])?.ok_or_else(missing)?)?;
+        let answer = self.keys.call(&tenant, decisions, verb, body).await?;
+        answer::json(StatusCode::OK, &answer)
+    }
+}
+
+impl Handler for Admin {
+    fn admit(&self, head: &request::Parts, _peer: &Peer) -> Result<usize, Response<Bytes>> {
+        let refuse = |problem: Problem| problem.into_response(&request_id());
+        let route = Route::find(&head.method, head.uri.path()).map_err(refuse)?;
+        if !route.is_open() {
+            self.token
+                .verify(&head.headers)
+                .map_err(|fault| refuse(fault.problem()))?;
+        }
+        Ok(route.body())
+    }
+
+    async fn handle(&self, request: Request<Bytes>, peer: &Peer) -> Response<Bytes> {
+        let (head, body) = request.into_parts();
+        let id = request_id();
+        let response = match self.answer(&head, &body).await {
+            Ok(response) => response,
+            Err(failure) => failure.into_response(&id),
+        };
+        tracing::info!(request_id = id, method = %head.method, path = head.uri.path(), status = response.status().as_u16(),
+            peer = %peer.address, "admin request");
+        response
+    }
+}
+
+fn request_id() -> String {
+    uuid::Uuid::new_v4().to_string()
+}
+
+/// The one parameter a request may have; any other, or the same twice, is refused. `allowed`, when not empty, lists its values.
+fn parameter(query: Option<&str>, name: &str, allowed: &[&str]) -> Result<Option<String>, Fault> {
+    let mut found = None;
+    for pair in query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
+        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+        if key != name || found.is_some() {
+            return Err(Fault::invalid(
+                "bad_request",
+                format!("unexpected query parameter `{}`", shown(key)),
+            ));
+        }
+        if !allowed.is_empty() && !allowed.contains(&value) {
+            return Err(Fault::invalid(
+                "bad_request",
+                format!("`{name}` is one of {}", allowed.join(", ")),
+            ));
+        }
+        found = Some(value.to_owned());
+    }
+    Ok(found)
+}

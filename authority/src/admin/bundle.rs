@@ -1,0 +1,119 @@
+//! `GET /v1/bundle`, `PUT /v1/bundle`, `GET /v1/profiles`.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use http::{Response, StatusCode};
+use node::problem::Problem;
+use policies::Profile;
+use policies::engine::{AdminAction, AdminResource};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::answer::{self, Failure};
+use super::{Admin, Decisions};
+use crate::bundle::{FileChangeKind, InForce, Outcome};
+use crate::keys::Gate;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PutRequest {
+    files: Vec<PutFile>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PutFile {
+    path: String,
+    content_base64: String,
+}
+
+impl Admin {
+    pub(super) async fn get_bundle(&self, decisions: &Decisions) -> Result<Response<Bytes>, Failure> {
+        decisions.allow(AdminAction::ReadBundle, AdminResource::Authority)?;
+        let in_force = self.bundles.in_force();
+        let Some(published) = &in_force.published else {
+            return answer::json(StatusCode::OK, &json!({ "digest": null, "files": [] }));
+        };
+        let files: Vec<_> = published
+            .files
+            .iter()
+            .map(|(path, content)| json!({ "path": path, "content_base64": STANDARD.encode(content) }))
+            .collect();
+        answer::json(StatusCode::OK, &json!({ "digest": published.digest, "files": files }))
+    }
+
+    pub(super) async fn put_bundle(
+        &self,
+        decisions: &Decisions,
+        body: &[u8],
+        dry_run: bool,
+    ) -> Result<Response<Bytes>, Failure> {
+        decisions.allow(AdminAction::ApplyBundle, AdminResource::Authority)?;
+        let request: PutRequest = answer::parse(body)?;
+        let mut files = Vec::with_capacity(request.files.len());
+        for (index, file) in request.files.into_iter().enumerate() {
+            let content = STANDARD
+                .decode(file.content_base64)
+                .map_err(|_| Problem::new("bad_request", format!("`files[{index}].content_base64`: not base64")))?;
+            files.push((file.path, content));
+        }
+        let outcome = self.bundles.apply(files, dry_run).await??;
+        answer::json(StatusCode::OK, &shape(&outcome)?)
+    }
+
+    pub(super) async fn list_profiles(&self, decisions: &Decisions) -> Result<Response<Bytes>, Failure> {
+        decisions.allow(AdminAction::ReadBundle, AdminResource::Authority)?;
+        let in_force = self.bundles.in_force();
+        let profiles: Vec<_> = in_force
+            .bundle
+            .profiles
+            .iter()
+            .map(|profile| profile_shape(profile, &in_force))
+            .collect();
+        answer::json(StatusCode::OK, &json!({ "profiles": profiles }))
+    }
+}
+
+/// The outcome, with the changed paths by kind as well.
+fn shape(outcome: &Outcome) -> Result<Value, Failure> {
+    let mut shape = serde_json::to_value(outcome).map_err(|error| Problem::internal(error.to_string()))?;
+    let of = |kind: FileChangeKind| -> Vec<&str> {
+        outcome
+            .changes
+            .iter()
+            .filter(|change| change.change == kind)
+            .map(|change| change.path.as_str())
+            .collect()
+    };
+    let kinds = [
+        ("added", FileChangeKind::Added),
+        ("changed", FileChangeKind::Modified),
+        ("removed", FileChangeKind::Removed),
+    ];
+    if let Some(members) = shape.as_object_mut() {
+        for (name, kind) in kinds {
+            members.insert(name.to_owned(), json!(of(kind)));
+        }
+    }
+    Ok(shape)
+}
+
+fn profile_shape(profile: &Profile, in_force: &InForce) -> Value {
+    let token = profile.token();
+    let url = token
+        .and_then(|token| in_force.bundle.issuer(&token.issuer))
+        .and_then(|issuer| issuer.url.clone());
+    json!({
+        "name": profile.name,
+        "description": profile.description,
+        "kind": profile.kind().as_str(),
+        "tenant": profile.tenant,
+        "key": profile.key,
+        "algorithm": profile.algorithm,
+        "plugins": profile.plugins,
+        "issuer": token.map(|token| &token.issuer),
+        "issuer_url": url,
+        "max_lifetime": token.map(|token| token.max_lifetime),
+    })
+}

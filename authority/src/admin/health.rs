@@ -1,0 +1,77 @@
+//! `GET /livez`, `/readyz`, `/metrics` and `/v1/roots`: what needs no token, since none of it is secret.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Response, StatusCode};
+use node::problem::Problem;
+use node::telemetry::OPENMETRICS;
+use serde_json::json;
+
+use super::Admin;
+use super::answer::{self, Failure};
+
+/// How long the HSM and the store may take to show that they are there.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+impl Admin {
+    pub(super) fn live(&self) -> Result<Response<Bytes>, Failure> {
+        answer::json(StatusCode::OK, &json!({ "status": "alive" }))
+    }
+
+    /// 200 when the HSM and the store answer; 503 and what does not otherwise. A store that was put back to an older state
+    /// is told here too (R29), though it serves.
+    pub(super) async fn ready(&self) -> Result<Response<Bytes>, Failure> {
+        let hsm = tokio::time::timeout(PATIENCE, self.vault.hsm().healthy()).await;
+        let store = tokio::time::timeout(PATIENCE, self.vault.store().revision()).await;
+        let (hsm, store) = (matches!(hsm, Ok(Ok(()))), store.ok().and_then(Result::ok));
+        let behind = self.watches.rolled_back_by();
+        let bundle = self
+            .bundles
+            .in_force()
+            .published
+            .as_ref()
+            .map(|published| published.digest.clone());
+        let word = |good: bool| if good { "ok" } else { "unavailable" };
+        let shape = json!({
+            "status": word(hsm && store.is_some()),
+            "hsm": { "status": word(hsm), "kind": self.vault.hsm().info().kind },
+            "store": { "status": word(store.is_some()), "revision": store, "rolled_back_by": behind },
+            "bundle": bundle,
+        });
+        let status = if hsm && store.is_some() {
+            StatusCode::OK
+        } else {
+            StatusCode::SERVICE_UNAVAILABLE
+        };
+        answer::json(status, &shape)
+    }
+
+    pub(super) fn metrics(&self) -> Result<Response<Bytes>, Failure> {
+        let count = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
+        self.gauges.edges_connected.set(count(self.watches.connected().len()));
+        self.gauges.keys.set(count(self.world.keys().len()));
+        self.gauges
+            .revision
+            .set(i64::try_from(self.world.revision()).unwrap_or(i64::MAX));
+        self.gauges
+            .rolled_back_by
+            .set(i64::try_from(self.watches.rolled_back_by()).unwrap_or(i64::MAX));
+        let text = self
+            .gauges
+            .metrics
+            .render()
+            .map_err(|_| Problem::internal("the metrics cannot be written"))?;
+        Ok(answer::respond(StatusCode::OK, OPENMETRICS, text.into()))
+    }
+
+    pub(super) fn roots(&self) -> Result<Response<Bytes>, Failure> {
+        let roots = self.issuer.roots();
+        let shape = json!({
+            "trust_domain": self.issuer.trust_domain(),
+            "node_root_pem": roots.nodes.to_pem(),
+            "delegation_root_pem": roots.delegations.to_pem(),
+        });
+        answer::json(StatusCode::OK, &shape)
+    }
+}

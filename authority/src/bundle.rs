@@ -1,0 +1,265 @@
+//! The published bundle: validated whole (files, policies, plugins, keys), stored, and only then in force.
+//!
+//! A bundle with any fault is refused and the one before stays in force, here and at every edge (R31). Validation takes the
+//! CPU for as long as plugins compile, so it runs on a blocking thread, one at a time.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use policies::{Bundle, Engine};
+use serde::{Deserialize, Serialize};
+use tokio::sync::Mutex;
+
+use crate::clock::Clock;
+use crate::fault::Fault;
+use crate::paths;
+use crate::rotation::Schedule;
+use crate::sealed::{Change, Vault};
+
+pub use self::check::{Finding, Invalid};
+pub use self::diff::{FileChange, FileChangeKind};
+
+mod check;
+mod diff;
+
+/// Most files in a bundle, most bytes in one, most bytes in all: what a transaction and an edge's message hold.
+const MAX_FILES: usize = 400;
+const MAX_FILE_BYTES: usize = 15 << 20;
+/// Most bytes in a bundle.
+pub const MAX_BYTES: usize = 40 << 20;
+/// Tries to read a bundle while another is being published.
+const TRIES: usize = 4;
+
+/// A bundle as stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Published {
+    /// SHA-256, hex, of `policies::bundle::digest`.
+    pub digest: String,
+    /// Sorted by path.
+    pub files: Vec<(String, Vec<u8>)>,
+}
+
+/// Which bundle is published: its files are in rows of their own, under its digest.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Current {
+    digest: String,
+    paths: Vec<String>,
+    published_at: u64,
+}
+
+/// What is in force at the authority.
+#[derive(Debug)]
+pub struct InForce {
+    /// None before the first bundle: the built-in policies alone.
+    pub published: Option<Published>,
+    /// The parsed content.
+    pub bundle: Bundle,
+    /// The policies.
+    pub engine: Engine,
+}
+
+/// What applying did, or would do.
+#[derive(Clone, Debug, Serialize)]
+pub struct Outcome {
+    /// Digest of the new bundle.
+    pub digest: String,
+    /// False for a dry run, and when nothing changed.
+    pub applied: bool,
+    /// The store's revision, where something was applied.
+    pub revision: Option<u64>,
+    /// File by file, against what is in force.
+    pub changes: Vec<FileChange>,
+    /// What is odd, but no fault.
+    pub warnings: Vec<Finding>,
+}
+
+/// The bundle, and the way to a new one.
+#[derive(Debug)]
+pub struct Bundles {
+    vault: Arc<Vault>,
+    host: runtime::Host,
+    clock: Clock,
+    schedule: Schedule,
+    in_force: ArcSwap<InForce>,
+    /// One validation and publication at a time.
+    publishing: Mutex<()>,
+}
+
+impl Bundles {
+    /// Takes up what is stored. A stored bundle that does not validate any more (a newer program is stricter) is not in
+    /// force: the built-in policies are, and the log says so.
+    pub async fn open(vault: Arc<Vault>, host: runtime::Host, clock: Clock, schedule: Schedule) -> Result<Self, Fault> {
+        let in_force = ArcSwap::from_pointee(nothing()?);
+        let bundles = Self {
+            vault,
+            host,
+            clock,
+            schedule,
+            in_force,
+            publishing: Mutex::new(()),
+        };
+        bundles.reload().await?;
+        Ok(bundles)
+    }
+
+    /// What is in force now.
+    pub fn in_force(&self) -> Arc<InForce> {
+        self.in_force.load_full()
+    }
+
+    /// Takes up what another process has published; keeps what is in force where that does not validate.
+    pub async fn reload(&self) -> Result<(), Fault> {
+        let Some(published) = load(&self.vault).await? else {
+            return Ok(());
+        };
+        if self
+            .in_force()
+            .published
+            .as_ref()
+            .is_some_and(|old| old.digest == published.digest)
+        {
+            return Ok(());
+        }
+        match self.validate(published.files.clone()).await? {
+            Ok((bundle, engine)) => {
+                self.in_force.store(Arc::new(InForce {
+                    published: Some(published),
+                    bundle,
+                    engine,
+                }));
+            }
+            Err(invalid) => tracing::error!(
+                digest = published.digest,
+                fault = invalid.findings.first().map(ToString::to_string),
+                "the stored bundle does not validate with this version of signet; apply a new one"
+            ),
+        }
+        Ok(())
+    }
+
+    /// Validates `files` and, unless it is a dry run, publishes them: durable when answered, and on its way to every edge.
+    /// The inner error lists every fault found; then nothing has changed.
+    pub async fn apply(
+        &self,
+        mut files: Vec<(String, Vec<u8>)>,
+        dry_run: bool,
+    ) -> Result<Result<Outcome, Invalid>, Fault> {
+        files.sort();
+        if let Some(invalid) = check::bounds(&files) {
+            return Ok(Err(invalid));
+        }
+        let _one_at_a_time = self.publishing.lock().await;
+        let (bundle, engine) = match self.validate(files.clone()).await? {
+            Ok(valid) => valid,
+            Err(invalid) => return Ok(Err(invalid)),
+        };
+        let mut warnings = check::engine_warnings(&engine);
+        warnings.extend(match check::keys(&self.vault, &bundle, &self.schedule).await? {
+            Ok(warnings) => warnings,
+            Err(invalid) => return Ok(Err(invalid)),
+        });
+        let before = self.in_force();
+        let old = before
+            .published
+            .as_ref()
+            .map(|published| published.files.as_slice())
+            .unwrap_or_default();
+        let changes = diff::files(old, &files);
+        let digest = bundle.digest.clone();
+        let mut outcome = Outcome {
+            digest: digest.clone(),
+            applied: false,
+            revision: None,
+            changes,
+            warnings,
+        };
+        if dry_run
+            || before
+                .published
+                .as_ref()
+                .is_some_and(|published| published.digest == digest)
+        {
+            return Ok(Ok(outcome));
+        }
+        let revision = self.publish(&digest, &files).await?;
+        let published = Some(Published {
+            digest: digest.clone(),
+            files,
+        });
+        self.in_force.store(Arc::new(InForce {
+            published,
+            bundle,
+            engine,
+        }));
+        tracing::info!(digest, revision, "bundle published");
+        outcome.applied = true;
+        outcome.revision = Some(revision);
+        Ok(Ok(outcome))
+    }
+
+    async fn validate(&self, files: Vec<(String, Vec<u8>)>) -> Result<Result<(Bundle, Engine), Invalid>, Fault> {
+        let host = self.host.clone();
+        let checked = tokio::task::spawn_blocking(move || check::content(&files, &host)).await;
+        checked.map_err(|error| Fault::internal(format!("validating a bundle failed: {error}")))
+    }
+
+    /// Stores the files and makes them current, in one transaction that deletes the files of the one before.
+    async fn publish(&self, digest: &str, files: &[(String, Vec<u8>)]) -> Result<u64, Fault> {
+        let attempt = || async {
+            let before = self.vault.get::<Current>(paths::BUNDLE).await?;
+            let paths = files.iter().map(|(path, _)| path.clone()).collect();
+            let current = Current {
+                digest: digest.to_owned(),
+                paths,
+                published_at: self.clock.now(),
+            };
+            let mut change = Change::new().set(paths::BUNDLE, &current, before.as_ref().map(|before| before.stamp));
+            for (index, (_, content)) in files.iter().enumerate() {
+                change = change.overwrite_bytes(paths::bundle_file(digest, index), content);
+            }
+            if let Some(before) = before.filter(|before| before.value.digest != digest) {
+                for index in 0..before.value.paths.len() {
+                    change = change.delete(paths::bundle_file(&before.value.digest, index));
+                }
+            }
+            self.vault.commit(change).await
+        };
+        self.vault.retry(attempt).await
+    }
+}
+
+/// The published bundle; none before the first.
+pub async fn load(vault: &Vault) -> Result<Option<Published>, Fault> {
+    'again: for _ in 0..TRIES {
+        let Some(current) = vault.get::<Current>(paths::BUNDLE).await? else {
+            return Ok(None);
+        };
+        let Current { digest, paths, .. } = current.value;
+        let mut files = Vec::with_capacity(paths.len());
+        for (index, path) in paths.into_iter().enumerate() {
+            // A missing file: the next bundle was published since the line above was read.
+            let Some(content) = vault.get_secret(&paths::bundle_file(&digest, index)).await? else {
+                continue 'again;
+            };
+            files.push((path, content.expose().to_vec()));
+        }
+        if policies::bundle::digest(&files) != digest {
+            return Err(Fault::Corrupt {
+                detail: format!("the files of bundle {digest} have another digest"),
+            });
+        }
+        return Ok(Some(Published { digest, files }));
+    }
+    Err(Fault::Corrupt {
+        detail: "files of the published bundle are missing".into(),
+    })
+}
+
+fn nothing() -> Result<InForce, Fault> {
+    let engine = Engine::builtin().map_err(|errors| Fault::internal(format!("the built-in policies: {errors:?}")))?;
+    Ok(InForce {
+        published: None,
+        bundle: Bundle::empty(),
+        engine,
+    })
+}

@@ -1,0 +1,139 @@
+//! The gRPC service for edges: who is calling, then one call into the part that answers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use node::contract::authority_server::{Authority, AuthorityServer};
+use node::contract::{DelegateRequest, DelegateResponse, EnrollRequest, EnrollResponse, RenewRequest, WatchRequest};
+use tokio::sync::{Semaphore, SemaphorePermit, watch};
+use tonic::{Request, Response, Status};
+
+use crate::delegate::Delegations;
+use crate::edges::{Edges, KnownEdge};
+use crate::enroll::Enrollment;
+use crate::fault::Fault;
+use crate::watch::{EventStream, Watches};
+
+pub use self::accept::{Incoming, PeerCertificates, accept};
+pub use self::certificate::OwnCertificate;
+
+mod accept;
+mod certificate;
+
+/// Bytes of a request.
+const MAX_REQUEST: usize = 64 << 10;
+/// Calls that may wait for the HSM at once; more are told to come back (R37).
+const IN_FLIGHT: usize = 128;
+/// Streams of one connection; an edge needs two.
+const STREAMS: u32 = 64;
+/// Bytes of a request's header fields, decoded.
+const MAX_HEADERS: u32 = 16 << 10;
+/// How often a silent peer is asked whether it is there, and how long it may take to say so.
+const KEEPALIVE: Duration = Duration::from_secs(10);
+/// The longest a call may take. The HSM's own deadline is shorter.
+const CALL: Duration = Duration::from_secs(15);
+
+/// What answers edges.
+pub struct Service {
+    edges: Arc<Edges>,
+    enrollment: Enrollment,
+    delegations: Delegations,
+    watches: Arc<Watches>,
+    in_flight: Semaphore,
+}
+
+impl Service {
+    /// Over the parts.
+    pub fn new(edges: Arc<Edges>, enrollment: Enrollment, delegations: Delegations, watches: Arc<Watches>) -> Self {
+        Self {
+            edges,
+            enrollment,
+            delegations,
+            watches,
+            in_flight: Semaphore::new(IN_FLIGHT),
+        }
+    }
+
+    /// As tonic serves it, with requests bounded.
+    pub fn into_server(self) -> AuthorityServer<Self> {
+        AuthorityServer::new(self).max_decoding_message_size(MAX_REQUEST)
+    }
+
+    async fn authenticate<T>(&self, request: &Request<T>) -> Result<KnownEdge, Fault> {
+        let none = PeerCertificates::default();
+        let peer = request.extensions().get::<PeerCertificates>().unwrap_or(&none);
+        self.edges.authenticate(&peer.0).await
+    }
+
+    fn enter(&self) -> Result<SemaphorePermit<'_>, Status> {
+        self.in_flight
+            .try_acquire()
+            .map_err(|_| Status::resource_exhausted("too many calls at once; try again"))
+    }
+}
+
+/// Runs a call within its time.
+async fn bounded<T>(call: impl Future<Output = Result<T, Fault>>) -> Result<Response<T>, Status> {
+    match tokio::time::timeout(CALL, call).await {
+        Ok(result) => Ok(Response::new(result?)),
+        Err(_) => Err(Status::deadline_exceeded("this took too long; try again")),
+    }
+}
+
+#[tonic::async_trait]
+impl Authority for Service {
+    type WatchStream = EventStream;
+
+    async fn enroll(&self, request: Request<EnrollRequest>) -> Result<Response<EnrollResponse>, Status> {
+        let _permit = self.enter()?;
+        bounded(self.enrollment.enroll(request.get_ref())).await
+    }
+
+    async fn renew(&self, request: Request<RenewRequest>) -> Result<Response<EnrollResponse>, Status> {
+        let _permit = self.enter()?;
+        bounded(async {
+            let edge = self.authenticate(&request).await?;
+            self.enrollment.renew(&edge, request.get_ref()).await
+        })
+        .await
+    }
+
+    async fn delegate(&self, request: Request<DelegateRequest>) -> Result<Response<DelegateResponse>, Status> {
+        let _permit = self.enter()?;
+        bounded(async {
+            let edge = self.authenticate(&request).await?;
+            self.delegations.delegate(&edge, request.into_inner()).await
+        })
+        .await
+    }
+
+    async fn watch(&self, request: Request<WatchRequest>) -> Result<Response<EventStream>, Status> {
+        bounded(async {
+            let edge = self.authenticate(&request).await?;
+            self.watches.open(edge, request.into_inner()).await
+        })
+        .await
+    }
+}
+
+/// Serves edges until `stop` turns true; then what is under way is finished.
+pub async fn serve(service: Service, incoming: Incoming, mut stop: watch::Receiver<bool>) {
+    let stopped = async move {
+        while !*stop.borrow_and_update() {
+            if stop.changed().await.is_err() {
+                return;
+            }
+        }
+    };
+    let server = tonic::transport::Server::builder()
+        .max_concurrent_streams(STREAMS)
+        .http2_max_header_list_size(MAX_HEADERS)
+        .http2_keepalive_interval(Some(KEEPALIVE))
+        .http2_keepalive_timeout(Some(KEEPALIVE));
+    if let Err(error) = server
+        .serve_with_incoming_shutdown(service.into_server(), incoming, stopped)
+        .await
+    {
+        tracing::error!(%error, "the gRPC server ended");
+    }
+}

@@ -1,0 +1,131 @@
+//! Where each kind of row lives in the store, and under whose key it is sealed. Every path of the authority is made here.
+
+use crate::names::{EdgeId, Tenant};
+
+/// Whose key-encryption key seals a row.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Scope {
+    /// The authority's own rows: identity, edges, join tokens, bundle.
+    System,
+    /// One tenant's rows.
+    Tenant(Tenant),
+}
+
+impl Scope {
+    /// The scope of a row, told from its path; none for paths that are not ours and for the key-encryption keys, which the HSM seals.
+    pub fn of(path: &str) -> Option<Self> {
+        let (kind, rest) = path.split_once('/')?;
+        match kind {
+            "tenants" | "keys" | "aliases" | "material" | "ca" => {
+                let tenant = rest.split('/').next().unwrap_or_default();
+                Tenant::parse(tenant).ok().map(Self::Tenant)
+            }
+            "system" | "edges" | "tokens" | "bundle" => Some(Self::System),
+            _ => None,
+        }
+    }
+}
+
+/// The key-encryption key of a scope, sealed by the HSM.
+pub fn kek(scope: &Scope) -> String {
+    match scope {
+        Scope::System => "kek/system".to_owned(),
+        Scope::Tenant(tenant) => format!("kek/{tenant}"),
+    }
+}
+
+/// Trust domain and root certificates.
+pub const AUTHORITY: &str = "system/authority";
+/// Hash of the administrator's token.
+pub const ADMIN: &str = "system/admin";
+/// All tenants.
+pub const TENANTS: &str = "tenants/";
+/// All logical keys, of all tenants.
+pub const KEYS: &str = "keys/";
+/// All edges.
+pub const EDGES: &str = "edges/";
+/// All join tokens.
+pub const TOKENS: &str = "tokens/";
+/// Which bundle is published.
+pub const BUNDLE: &str = "bundle/current";
+
+/// A tenant's own row.
+pub fn tenant(tenant: &Tenant) -> String {
+    format!("{TENANTS}{tenant}")
+}
+
+/// A tenant's logical keys.
+pub fn keys(tenant: &Tenant) -> String {
+    format!("{KEYS}{tenant}/")
+}
+
+/// A logical key. No secrets.
+pub fn key(tenant: &Tenant, id: &str) -> String {
+    format!("{KEYS}{tenant}/{id}")
+}
+
+/// A tenant's aliases.
+pub fn aliases(tenant: &Tenant) -> String {
+    format!("aliases/{tenant}/")
+}
+
+/// An alias, by its name with the `alias/` prefix.
+pub fn alias(tenant: &Tenant, name: &str) -> String {
+    format!("aliases/{tenant}/{name}")
+}
+
+/// The secret of one version of a logical key.
+pub fn material(tenant: &Tenant, id: &str, version: u32) -> String {
+    format!("material/{tenant}/{id}/{version:010}")
+}
+
+/// The CA of a logical key with delegation `own`. Only [`crate::delegate`] reads it, and no verb takes a path.
+pub fn ca(tenant: &Tenant, id: &str) -> String {
+    format!("ca/{tenant}/{id}")
+}
+
+/// An edge.
+pub fn edge(id: &EdgeId) -> String {
+    format!("{EDGES}{id}")
+}
+
+/// A join token, by the SHA-256 of the token in hex.
+pub fn token(hash_hex: &str) -> String {
+    format!("{TOKENS}{hash_hex}")
+}
+
+/// One file of a bundle, by the bundle's digest and the file's place in its sorted list.
+pub fn bundle_file(digest: &str, index: usize) -> String {
+    format!("bundle/{digest}/{index:04}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_row_is_sealed_under_its_owners_key() {
+        let tenant = Tenant::parse("000000000001").unwrap();
+        let theirs = Some(Scope::Tenant(tenant.clone()));
+        for path in [
+            key(&tenant, "a"),
+            alias(&tenant, "alias/x"),
+            material(&tenant, "a", 1),
+            ca(&tenant, "a"),
+            super::tenant(&tenant),
+        ] {
+            assert_eq!(Scope::of(&path), theirs, "{path}");
+        }
+        for path in [
+            AUTHORITY.to_owned(),
+            edge(&EdgeId::parse("e").unwrap()),
+            token("00"),
+            bundle_file("ab", 3),
+        ] {
+            assert_eq!(Scope::of(&path), Some(Scope::System), "{path}");
+        }
+        for path in ["kek/system", "keys/x/y", "other/x", "keys"] {
+            assert_eq!(Scope::of(path), None, "{path}");
+        }
+    }
+}

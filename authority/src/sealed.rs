@@ -1,0 +1,238 @@
+//! The authority's state, sealed: every row under its owner's key-encryption key, every such key under the HSM.
+//!
+//! A row is JSON (or secret bytes), sealed with AES-256-GCM with its path and version as associated data, so that a row
+//! moved to another path, another tenant or another version does not open (R29). A whole store put back to an older state
+//! opens: that is detected against the revision the edges last saw ([`crate::watch`]).
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use serde::de::DeserializeOwned;
+use signing::key::Secret;
+use tokio::sync::broadcast;
+
+use self::change::Pending;
+pub use self::change::{Change, Stamp};
+pub use self::row::Kek;
+use crate::fault::Fault;
+use crate::hsm::Hsm;
+use crate::paths::{self, Scope};
+use crate::store::{Row, Store, Transaction};
+
+mod change;
+mod row;
+
+/// Commits that a slow reader of [`Vault::commits`] may fall behind before it has to read everything anew.
+const COMMITS_KEPT: usize = 1024;
+/// Rows read at once.
+const PAGE: usize = 500;
+/// Tries of a change that somebody else's change kept overtaking.
+const TRIES: usize = 8;
+
+/// A row as read, and what a change of it is conditional on.
+#[derive(Clone, Debug)]
+pub struct Held<T> {
+    /// The row's content.
+    pub value: T,
+    /// Its state when read.
+    pub stamp: Stamp,
+}
+
+/// One committed change: which rows it touched.
+#[derive(Clone, Debug)]
+pub struct Committed {
+    /// The store's revision after it.
+    pub revision: u64,
+    /// The rows.
+    pub paths: Arc<[String]>,
+}
+
+/// Store and HSM together: what the rest of the authority reads and writes. An answered commit is durable (R36).
+pub struct Vault {
+    store: Arc<dyn Store>,
+    hsm: Arc<dyn Hsm>,
+    keks: RwLock<HashMap<Scope, Arc<Kek>>>,
+    commits: broadcast::Sender<Committed>,
+}
+
+impl Vault {
+    /// Opens nothing yet: key-encryption keys are unsealed when first needed and kept.
+    pub fn new(store: Arc<dyn Store>, hsm: Arc<dyn Hsm>) -> Self {
+        Self {
+            store,
+            hsm,
+            keks: RwLock::default(),
+            commits: broadcast::channel(COMMITS_KEPT).0,
+        }
+    }
+
+    /// The HSM that seals the key-encryption keys.
+    pub fn hsm(&self) -> &Arc<dyn Hsm> {
+        &self.hsm
+    }
+
+    /// The store under the seals.
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
+    /// This process's own commits, not always in the order of their revisions. Others' show only in the store's revision.
+    pub fn commits(&self) -> broadcast::Receiver<Committed> {
+        self.commits.subscribe()
+    }
+
+    /// Reads a row.
+    pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<Option<Held<T>>, Fault> {
+        match self.store.get(path).await? {
+            Some(row) => Ok(Some(self.decode(path, &row).await?)),
+            None => Ok(None),
+        }
+    }
+
+    /// Reads a row of secret bytes.
+    pub async fn get_secret(&self, path: &str) -> Result<Option<Secret>, Fault> {
+        let Some(row) = self.store.get(path).await? else {
+            return Ok(None);
+        };
+        let (_, mut plain) = self.kek_of(path).await?.open(path, &row.value)?;
+        Ok(Some(Secret::new(std::mem::take(&mut *plain))))
+    }
+
+    /// Up to `limit` rows under `prefix` after the path `after`, in order of their paths.
+    pub async fn page<T: DeserializeOwned>(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(String, Held<T>)>, Fault> {
+        let rows = self.store.scan(prefix, after, limit).await?;
+        let mut page = Vec::with_capacity(rows.len());
+        for (path, row) in rows {
+            let held = self.decode(&path, &row).await?;
+            page.push((path, held));
+        }
+        Ok(page)
+    }
+
+    /// Every row under `prefix`. Pages are of different snapshots.
+    pub async fn all<T: DeserializeOwned>(&self, prefix: &str) -> Result<Vec<(String, Held<T>)>, Fault> {
+        let mut all: Vec<(String, Held<T>)> = Vec::new();
+        loop {
+            let after = all.last().map(|(path, _)| path.clone());
+            let page = self.page(prefix, after.as_deref(), PAGE).await?;
+            let last = page.len() < PAGE;
+            all.extend(page);
+            if last {
+                return Ok(all);
+            }
+        }
+    }
+
+    /// Commits all of a change or nothing; answers the store's revision, durable. `Raced` when a condition no longer holds.
+    pub async fn commit(&self, change: Change) -> Result<u64, Fault> {
+        if let Some(fault) = change.failed {
+            return Err(fault);
+        }
+        let mut transaction = Transaction {
+            compares: change.compares,
+            writes: Vec::new(),
+        };
+        for write in change.writes {
+            transaction = match write {
+                Pending::Put {
+                    path,
+                    version,
+                    plaintext,
+                } => {
+                    let sealed = self.kek_of(&path).await?.seal(&path, version, &plaintext)?;
+                    transaction.put(path, sealed)
+                }
+                Pending::Raw { path, value } => transaction.put(path, value),
+                Pending::Delete { path } => transaction.delete(path),
+            };
+        }
+        let paths = transaction.writes.iter().map(|write| write.path().to_owned()).collect();
+        let revision = self.store.commit(transaction).await?;
+        // Nobody listening is fine: readers load everything when they begin.
+        self.commits.send(Committed { revision, paths }).ok();
+        Ok(revision)
+    }
+
+    /// Runs `attempt` (read, decide, commit) until no other change overtakes it, a few times at most.
+    pub async fn retry<T, F>(&self, mut attempt: impl FnMut() -> F) -> Result<T, Fault>
+    where
+        F: Future<Output = Result<T, Fault>>,
+    {
+        let mut result = attempt().await;
+        for _ in 1..TRIES {
+            if !matches!(result, Err(Fault::Raced { .. })) {
+                break;
+            }
+            result = attempt().await;
+        }
+        result
+    }
+
+    /// A fresh key-encryption key for a scope that has none, stored when alone: rows of the scope can be sealed only after it returned.
+    pub async fn new_kek(&self, scope: &Scope) -> Result<(), Fault> {
+        let path = paths::kek(scope);
+        let secret = self.hsm.random(Kek::LEN).await?;
+        let blob = self.hsm.seal(&secret, &kek_associated(&path)).await?;
+        self.commit(Change::new().create_raw(path, blob)).await.map(drop)
+    }
+
+    /// Whether a scope has a key-encryption key.
+    pub async fn has_kek(&self, scope: &Scope) -> Result<bool, Fault> {
+        Ok(self.store.get(&paths::kek(scope)).await?.is_some())
+    }
+
+    async fn decode<T: DeserializeOwned>(&self, path: &str, row: &Row) -> Result<Held<T>, Fault> {
+        let (version, plain) = self.kek_of(path).await?.open(path, &row.value)?;
+        let value = serde_json::from_slice(&plain).map_err(|error| Fault::Corrupt {
+            detail: format!("`{path}` does not read: {error}"),
+        })?;
+        Ok(Held {
+            value,
+            stamp: Stamp {
+                version,
+                revision: row.revision,
+            },
+        })
+    }
+
+    async fn kek_of(&self, path: &str) -> Result<Arc<Kek>, Fault> {
+        let scope = Scope::of(path).ok_or_else(|| Fault::internal(format!("`{path}` has no owner")))?;
+        let known = self
+            .keks
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&scope)
+            .cloned();
+        if let Some(kek) = known {
+            return Ok(kek);
+        }
+        let path = paths::kek(&scope);
+        let row = self.store.get(&path).await?;
+        let row = row.ok_or_else(|| match &scope {
+            Scope::System => Fault::internal("this authority is not initialised; run `signet authority init`"),
+            Scope::Tenant(tenant) => Fault::not_found(format!("there is no tenant `{tenant}`")),
+        })?;
+        let secret = self.hsm.unseal(&row.value, &kek_associated(&path)).await?;
+        let kek = Arc::new(Kek::new(&secret)?);
+        self.keks
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(scope, kek.clone());
+        Ok(kek)
+    }
+}
+
+impl std::fmt::Debug for Vault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Vault")
+    }
+}
+
+fn kek_associated(path: &str) -> Vec<u8> {
+    [b"signet key-encryption key v1\0", path.as_bytes()].concat()
+}

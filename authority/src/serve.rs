@@ -1,0 +1,381 @@
+//! Wiring and life: from a configuration to two listeners, and back.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use node::listen::{self, Limits, Server, Shutdown};
+use node::tls::{self, ClientAuth, ClientRoots, ReloadingCertificate, TlsError};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::admin::{Admin, AdminToken, Gauges};
+use crate::bundle::Bundles;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::delegate::Delegations;
+use crate::edges::Edges;
+use crate::enroll::Enrollment;
+use crate::fault::Fault;
+use crate::grpc::{self, OwnCertificate};
+use crate::hsm::HsmError;
+use crate::init::{self, Initialised};
+use crate::issue::Issuer;
+use crate::keys::{KeySettings, Keys};
+use crate::sealed::Vault;
+use crate::store::StoreError;
+use crate::tenants::Tenants;
+use crate::watch::Watches;
+use crate::world::World;
+
+pub use self::parts::Parts;
+
+mod parts;
+mod upkeep;
+
+/// How often the admin certificate's files are looked at.
+const CERTIFICATE_CHECK: Duration = Duration::from_secs(5);
+/// How long unfinished calls of edges get when the authority stops.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// Why an authority does not start. The text is for the operator, with all there is to say.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A field of the configuration.
+    #[error("{field}: {message}")]
+    Config {
+        /// The field.
+        field: &'static str,
+        /// What is wrong.
+        message: String,
+    },
+    /// The HSM.
+    #[error("{0}")]
+    Hsm(#[from] HsmError),
+    /// The store.
+    #[error("{0}")]
+    Store(#[from] StoreError),
+    /// State, certificates.
+    #[error("{fault}{}", detail.as_ref().map(|detail| format!(": {detail}")).unwrap_or_default())]
+    Fault {
+        /// What.
+        fault: Fault,
+        /// What the operator may see and callers may not.
+        detail: Option<String>,
+    },
+    /// The server's certificate.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// A file or a listening address.
+    #[error("{what}: {error}")]
+    Io {
+        /// Which.
+        what: String,
+        /// What the operating system says.
+        error: io::Error,
+    },
+    /// The plugin host.
+    #[error(transparent)]
+    Plugins(#[from] runtime::HostError),
+}
+
+impl From<Fault> for StartError {
+    fn from(fault: Fault) -> Self {
+        let detail = fault.detail().map(str::to_owned);
+        Self::Fault { fault, detail }
+    }
+}
+
+/// The authority's role.
+#[derive(Debug)]
+pub struct Authority;
+
+impl Authority {
+    /// Whether the data directory belongs to an authority already. Does not need the HSM.
+    pub async fn is_initialised(config: &Config) -> Result<bool, StartError> {
+        parts::is_initialised(config).await
+    }
+
+    /// Makes the roots, the store and the admin token, once.
+    pub async fn initialise(config: Config) -> Result<Initialised, StartError> {
+        let parts = Parts::open(&config).await?;
+        let vault = Arc::new(Vault::new(parts.store.clone(), parts.hsm.clone()));
+        let made = init::initialise(&vault, &config.trust_domain, &parts.clock).await;
+        drop(vault);
+        parts.close();
+        Ok(made?)
+    }
+
+    /// Replaces the admin token. The authority must be stopped: the embedded store has one user at a time.
+    pub async fn reset_admin_token(config: Config) -> Result<String, StartError> {
+        let parts = Parts::open(&config).await?;
+        let vault = Vault::new(parts.store.clone(), parts.hsm.clone());
+        let token = init::new_admin_token(&vault, &parts.clock).await;
+        drop(vault);
+        parts.close();
+        Ok(token?)
+    }
+
+    /// Starts an authority that was initialised.
+    pub async fn start(config: Config) -> Result<Running, StartError> {
+        let parts = Parts::open(&config).await?;
+        Self::start_with(config, parts).await
+    }
+
+    /// As [`Authority::start`], on an HSM, a store and a clock of one's own.
+    pub async fn start_with(config: Config, parts: Parts) -> Result<Running, StartError> {
+        config
+            .check()
+            .map_err(|(field, message)| StartError::Config { field, message })?;
+        let clock = parts.clock.clone();
+        let vault = Arc::new(Vault::new(parts.store.clone(), parts.hsm.clone()));
+        let roots = init::load_roots(&vault, &config.trust_domain).await?;
+        let token = AdminToken::new(&init::admin_token_hash(&vault).await?)?;
+        let issuer = Arc::new(Issuer::new(
+            parts.hsm.clone(),
+            roots,
+            config.trust_domain.clone(),
+            clock.clone(),
+        ));
+        let schedule = config.rotation.schedule();
+        let host = runtime::Host::new(runtime::Settings::default())?;
+        let bundles = Arc::new(Bundles::open(vault.clone(), host, clock.clone(), schedule).await?);
+        let settings = KeySettings {
+            region: config.region.clone(),
+            schedule,
+        };
+        let keys = Arc::new(Keys::new(vault.clone(), issuer.clone(), clock.clone(), settings));
+        let edges = Arc::new(Edges::new(vault.clone(), clock.clone(), config.trust_domain.clone()));
+        let (world, commits) = World::load(vault.clone()).await?;
+        let stop = watch::channel(false).0;
+        let delegation_roots = vec![issuer.roots().delegations.der().to_vec()];
+        let watches = Watches::new(
+            vault.clone(),
+            world.clone(),
+            clock.clone(),
+            delegation_roots,
+            stop.subscribe(),
+        );
+        let wired = Wired {
+            vault,
+            token,
+            issuer,
+            bundles,
+            keys,
+            edges,
+            world,
+            clock,
+            watches: Arc::new(watches),
+        };
+        let mut tasks = vec![tokio::spawn(wired.world.clone().follow(commits, wired.on_bundle()))];
+        tasks.push(tokio::spawn(upkeep::keep(
+            wired.keys.clone(),
+            wired.world.clone(),
+            wired.edges.clone(),
+            wired.clock.clone(),
+        )));
+        let own = OwnCertificate::issue(
+            wired.issuer.clone(),
+            wired.clock.clone(),
+            &config.grpc.names,
+            config.grpc.certificate_lifetime.get(),
+        )
+        .await?;
+        tasks.push(tokio::spawn(own.clone().keep()));
+        let (grpc_addr, grpc) = wired.serve_edges(&config, &own, &stop).await?;
+        let shutdown = Shutdown::new();
+        let (admin_addr, admin) = wired.serve_operators(&config, &own, &shutdown, &mut tasks)?;
+        tracing::info!(%admin_addr, %grpc_addr, hsm = parts.hsm.info().kind, "authority started");
+        Ok(Running {
+            admin_addr,
+            grpc_addr,
+            shutdown,
+            stop,
+            admin,
+            grpc,
+            tasks,
+            parts,
+        })
+    }
+}
+
+/// The parts, made and joined.
+struct Wired {
+    vault: Arc<Vault>,
+    token: AdminToken,
+    issuer: Arc<Issuer>,
+    bundles: Arc<Bundles>,
+    keys: Arc<Keys>,
+    edges: Arc<Edges>,
+    world: Arc<World>,
+    watches: Arc<Watches>,
+    clock: Clock,
+}
+
+impl Wired {
+    /// Another authority on the same store has published a bundle.
+    fn on_bundle(&self) -> Arc<dyn Fn() + Send + Sync> {
+        let bundles = self.bundles.clone();
+        Arc::new(move || {
+            let bundles = bundles.clone();
+            tokio::spawn(async move {
+                if let Err(fault) = bundles.reload().await {
+                    fault.log("taking up a bundle");
+                }
+            });
+        })
+    }
+
+    async fn serve_edges(
+        &self,
+        config: &Config,
+        own: &OwnCertificate,
+        stop: &watch::Sender<bool>,
+    ) -> Result<(SocketAddr, JoinHandle<()>), StartError> {
+        let roots = ClientRoots::new([self.issuer.roots().nodes.der().to_vec().into()])?;
+        let tls = tls::server_config(own.certificate(), ClientAuth::Optional(roots), tls::ALPN_GRPC)?;
+        let (listener, address) = bind(config.grpc.address)?;
+        let enrollment = Enrollment::new(
+            self.edges.clone(),
+            self.issuer.clone(),
+            config.enrollment.certificate_lifetime.get(),
+        );
+        let delegations = Delegations::new(
+            self.vault.clone(),
+            self.issuer.clone(),
+            self.bundles.clone(),
+            self.world.clone(),
+            self.clock.clone(),
+            config.delegation.lifetime.get(),
+        );
+        let service = grpc::Service::new(self.edges.clone(), enrollment, delegations, self.watches.clone());
+        let incoming = grpc::accept(listener, tls, config.grpc.connections, stop.subscribe());
+        let task = tokio::spawn(grpc::serve(service, incoming, stop.subscribe()));
+        Ok((address, task))
+    }
+
+    fn serve_operators(
+        self,
+        config: &Config,
+        own: &OwnCertificate,
+        shutdown: &Shutdown,
+        tasks: &mut Vec<JoinHandle<()>>,
+    ) -> Result<(SocketAddr, JoinHandle<()>), StartError> {
+        let certificate = match (&config.admin.certificate_file, &config.admin.key_file) {
+            (Some(chain), Some(key)) => {
+                let certificate = ReloadingCertificate::open(chain, key)?;
+                tasks.push(tokio::spawn(
+                    certificate.clone().watch(CERTIFICATE_CHECK, shutdown.clone()),
+                ));
+                certificate
+            }
+            _ => own.certificate(),
+        };
+        let tls = tls::server_config(certificate, ClientAuth::None, tls::ALPN_HTTP)?;
+        let (listener, address) = bind(config.admin.address)?;
+        let admin = Admin {
+            token: self.token,
+            tenants: Tenants::new(self.vault.clone(), self.clock.clone()),
+            vault: self.vault,
+            keys: self.keys,
+            edges: self.edges,
+            bundles: self.bundles,
+            issuer: self.issuer,
+            watches: self.watches,
+            world: self.world,
+            clock: self.clock,
+            gauges: Gauges::new(),
+        };
+        let body = u64::try_from(crate::admin::MAX_BUNDLE_BODY).unwrap_or(u64::MAX);
+        let limits = Limits {
+            connections: 1024,
+            requests: 128,
+            body: node::config::Duration::from_secs(60),
+            body_bytes: node::config::ByteSize::new(body),
+            drain: node::config::Duration::from_secs(DRAIN.as_secs()),
+            ..Limits::default()
+        };
+        let server = Server::new(Arc::new(admin), limits, shutdown.clone());
+        let tls = listen::http::Tls {
+            config: tls,
+            http3_port: None,
+        };
+        Ok((address, tokio::spawn(listen::http::serve(listener, Some(tls), server))))
+    }
+}
+
+/// An authority that serves. Dropping it does not stop it; [`Running::stop`] does.
+pub struct Running {
+    admin_addr: SocketAddr,
+    grpc_addr: SocketAddr,
+    shutdown: Shutdown,
+    stop: watch::Sender<bool>,
+    admin: JoinHandle<()>,
+    grpc: JoinHandle<()>,
+    tasks: Vec<JoinHandle<()>>,
+    parts: Parts,
+}
+
+impl Running {
+    /// Where operators are served.
+    pub fn admin_addr(&self) -> SocketAddr {
+        self.admin_addr
+    }
+
+    /// Where edges are served.
+    pub fn grpc_addr(&self) -> SocketAddr {
+        self.grpc_addr
+    }
+
+    /// Ends every watch stream, finishes what is under way within a few seconds, and closes the store.
+    pub async fn stop(self) {
+        self.shutdown.drain();
+        self.stop.send_replace(true);
+        let mut grpc = self.grpc;
+        if tokio::time::timeout(DRAIN, &mut grpc).await.is_err() {
+            grpc.abort();
+            let _ = grpc.await;
+        }
+        let _ = self.admin.await;
+        for task in self.tasks {
+            task.abort();
+            let _ = task.await;
+        }
+        self.parts.close();
+    }
+}
+
+impl std::fmt::Debug for Running {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Running")
+            .field("admin_addr", &self.admin_addr)
+            .field("grpc_addr", &self.grpc_addr)
+            .finish_non_exhaustive()
+    }
+}
+
+fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
+    let failed = |error: io::Error| StartError::Io {
+        what: format!("listening on {address}"),
+        error,
+    };
+    let listener = listen::bind_tcp(address).map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    Ok((listener, address))
+}
+
+/// Makes a directory for this user only.
+pub(crate) fn make_private_dir(path: &Path) -> Result<(), StartError> {
+    use std::os::unix::fs::DirBuilderExt;
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+    made.map_err(|error| StartError::Io {
+        what: format!("`{}`", path.display()),
+        error,
+    })
+}
+
+#[cfg(test)]
+mod tests;

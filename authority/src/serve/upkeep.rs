@@ -1,0 +1,65 @@
+//! What time makes due: versions to rotate, keys to delete, old tokens to forget.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use node::contract::{Delegation, Key, KeyState};
+
+use crate::clock::Clock;
+use crate::edges::Edges;
+use crate::keys::Keys;
+use crate::world::World;
+
+/// Between two looks.
+const TICK: Duration = Duration::from_secs(1);
+/// Looks between two sweeps of tokens.
+const SWEEP_EVERY: u64 = 600;
+
+/// Looks each second until the process ends. What fails is tried again at the next look.
+pub(super) async fn keep(keys: Arc<Keys>, world: Arc<World>, edges: Arc<Edges>, clock: Clock) {
+    let mut looks: u64 = 0;
+    loop {
+        look(&keys, &world, &clock).await;
+        if looks.is_multiple_of(SWEEP_EVERY)
+            && let Err(fault) = edges.sweep_tokens().await
+        {
+            fault.log("forgetting old join tokens");
+        }
+        looks = looks.wrapping_add(1);
+        tokio::time::sleep(TICK).await;
+    }
+}
+
+/// One look at every key that may be due; the rows decide whether it is.
+pub(super) async fn look(keys: &Keys, world: &World, clock: &Clock) {
+    let now = clock.now();
+    for (tenant, key) in world.keys() {
+        let pending = key.state() == KeyState::PendingDeletion;
+        let done = if pending {
+            keys.delete_if_due(&tenant, &key.id).await
+        } else if may_rotate(&key, now) {
+            keys.rotate_if_due(&tenant, &key.id).await
+        } else {
+            continue;
+        };
+        if let Err(fault) = done {
+            fault.log("upkeep of a key");
+        }
+    }
+}
+
+/// Whether any of the times of a shared key's versions has come that a plan looks at.
+fn may_rotate(key: &Key, now: u64) -> bool {
+    let signs = |version: &node::contract::KeyVersion| {
+        !version.compromised && (version.sign_from..version.sign_until).contains(&now)
+    };
+    let stands_by = |version: &node::contract::KeyVersion| !version.compromised && version.sign_from > now;
+    key.delegation() == Delegation::Shared
+        && (key.versions.iter().any(|version| version.retire_at <= now)
+            || !key.versions.iter().any(signs)
+            || !key.versions.iter().any(stands_by)
+                && key
+                    .versions
+                    .iter()
+                    .any(|version| version.sign_until < crate::rotation::NEVER))
+}

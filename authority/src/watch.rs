@@ -1,0 +1,251 @@
+//! The watch stream of one edge: a snapshot or what it missed, then each change as it happens, a heartbeat each second, and
+//! at once the word that it is revoked.
+//!
+//! An event carries the revision it brings the edge to; of several events that belong together only the last carries the
+//! new one, so that a stream that breaks between them sends them all again.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use node::contract::watch_event::Event;
+use node::contract::{Bundle, Heartbeat, Key, Revoked, Snapshot, WatchEvent, WatchRequest};
+use tokio::sync::mpsc::{self, Sender};
+use tokio::sync::watch;
+use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Status;
+
+use crate::clock::Clock;
+use crate::edges::KnownEdge;
+use crate::fault::Fault;
+use crate::sealed::Vault;
+use crate::world::{Update, World, revocation};
+
+/// Sent when nothing else was, so that a dead stream is noticed.
+const HEARTBEAT: Duration = Duration::from_secs(1);
+/// Events that wait for a slow edge, and how long one may wait before the stream is given up.
+const QUEUED: usize = 16;
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What an edge's stream yields.
+pub type EventStream = ReceiverStream<Result<WatchEvent, Status>>;
+
+/// All watch streams.
+pub struct Watches {
+    vault: Arc<Vault>,
+    world: Arc<World>,
+    clock: Clock,
+    delegation_roots: Vec<Vec<u8>>,
+    stop: watch::Receiver<bool>,
+    connected: Mutex<HashMap<String, usize>>,
+    ahead: AtomicU64,
+}
+
+impl Watches {
+    /// Streams end when `stop` turns true.
+    pub fn new(
+        vault: Arc<Vault>,
+        world: Arc<World>,
+        clock: Clock,
+        delegation_roots: Vec<Vec<u8>>,
+        stop: watch::Receiver<bool>,
+    ) -> Self {
+        Self {
+            vault,
+            world,
+            clock,
+            delegation_roots,
+            stop,
+            connected: Mutex::default(),
+            ahead: AtomicU64::new(0),
+        }
+    }
+
+    /// The edges that have a stream open now, and how many each.
+    pub fn connected(&self) -> HashMap<String, usize> {
+        self.connected.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// How far ahead of this store an edge has been, in revisions: above 0, the store was put back to an older state (R29).
+    pub fn rolled_back_by(&self) -> u64 {
+        self.ahead.load(Ordering::Relaxed)
+    }
+
+    /// Opens the stream of an edge that has been authenticated just now.
+    pub async fn open(self: &Arc<Self>, edge: KnownEdge, request: WatchRequest) -> Result<EventStream, Fault> {
+        let at_least = self.vault.store().revision().await?;
+        if request.revision > at_least {
+            let ahead = request.revision.saturating_sub(at_least);
+            self.ahead.fetch_max(ahead, Ordering::Relaxed);
+            tracing::error!(
+                edge = %edge.id(), edge_revision = request.revision, store_revision = at_least,
+                "the edge has seen a newer state than this store holds: the store was put back, and what was revoked since may be back too"
+            );
+        }
+        let (events, stream) = mpsc::channel(QUEUED);
+        let feed = Feed {
+            watches: self.clone(),
+            events,
+            revision: if request.revision > at_least {
+                0
+            } else {
+                request.revision
+            },
+            bundle_digest: request.bundle_digest,
+            at_least,
+            edge,
+        };
+        tokio::spawn(feed.run());
+        Ok(ReceiverStream::new(stream))
+    }
+
+    fn count(&self, edge: &str, opened: bool) {
+        let mut connected = self.connected.lock().unwrap_or_else(PoisonError::into_inner);
+        let streams = connected.entry(edge.to_owned()).or_default();
+        *streams = if opened {
+            streams.saturating_add(1)
+        } else {
+            streams.saturating_sub(1)
+        };
+        if *streams == 0 {
+            connected.remove(edge);
+        }
+    }
+}
+
+/// Why a stream ends.
+enum End {
+    /// The edge went, or is too slow.
+    Gone,
+    /// With this status.
+    Told(Status),
+}
+
+/// Feeds one stream.
+struct Feed {
+    watches: Arc<Watches>,
+    edge: KnownEdge,
+    events: Sender<Result<WatchEvent, Status>>,
+    /// What the edge has been told.
+    revision: u64,
+    /// The bundle that the edge holds.
+    bundle_digest: String,
+    /// The view may say something about this edge only once it shows this revision.
+    at_least: u64,
+}
+
+impl Feed {
+    async fn run(mut self) {
+        let id = self.edge.id().to_string();
+        self.watches.count(&id, true);
+        let end = self.feed().await;
+        self.watches.count(&id, false);
+        if let Err(End::Told(status)) = end {
+            timeout(PATIENCE, self.events.send(Err(status))).await.ok();
+        }
+    }
+
+    async fn feed(&mut self) -> Result<(), End> {
+        let mut grown = self.watches.world.grown();
+        let mut stop = self.watches.stop.clone();
+        let mut beat = interval(HEARTBEAT);
+        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            grown.borrow_and_update();
+            if *stop.borrow_and_update() {
+                return Err(End::Told(Status::unavailable("the authority is stopping")));
+            }
+            self.demand_standing().await?;
+            if let Some(update) = self.watches.world.since(self.revision) {
+                self.update(update).await?;
+            }
+            tokio::select! {
+                _ = grown.changed() => {}
+                _ = stop.changed() => {}
+                () = self.events.closed() => return Err(End::Gone),
+                _ = beat.tick() => self.send(self.revision, Event::Heartbeat(Heartbeat {})).await?,
+            }
+        }
+    }
+
+    /// Ends the stream of an edge that is revoked, or whose certificate is over or no longer counts (R19).
+    async fn demand_standing(&mut self) -> Result<(), End> {
+        let over = |why: &str| {
+            Err(End::Told(Status::unauthenticated(format!(
+                "the node certificate {why}"
+            ))))
+        };
+        if self.watches.clock.now() > self.edge.not_after() {
+            return over("has ended; renew it");
+        }
+        if self.watches.world.revision() < self.at_least {
+            return Ok(());
+        }
+        let record = self.watches.world.edge(self.edge.id().as_str());
+        if let Some(reason) = revocation(record.as_ref()) {
+            self.send(self.revision, Event::Revoked(Revoked { reason })).await?;
+            let status = Status::permission_denied(format!("the edge `{}` is revoked", self.edge.id()));
+            return Err(End::Told(status));
+        }
+        match record {
+            Some(record)
+                if record
+                    .certificates
+                    .iter()
+                    .any(|issued| issued.serial == self.edge.serial()) =>
+            {
+                Ok(())
+            }
+            _ => over("has been replaced; enroll anew"),
+        }
+    }
+
+    async fn update(&mut self, update: Update) -> Result<(), End> {
+        match update {
+            Update::Snapshot { revision, keys, bundle } => {
+                let snapshot = Snapshot {
+                    bundle: self.unless_held(bundle),
+                    keys: keys.iter().map(|key| Key::clone(key)).collect(),
+                    delegation_roots: self.watches.delegation_roots.clone(),
+                };
+                self.send(revision, Event::Snapshot(snapshot)).await?;
+                self.revision = revision;
+            }
+            Update::Changes { revision, keys, bundle } => {
+                let bundle = self.unless_held(bundle).map(Event::Bundle);
+                let mut events: Vec<_> = bundle
+                    .into_iter()
+                    .chain(keys.iter().map(|key| Event::Key(Key::clone(key))))
+                    .collect();
+                let last = events.pop().unwrap_or(Event::Heartbeat(Heartbeat {}));
+                for event in events {
+                    self.send(self.revision, event).await?;
+                }
+                self.send(revision, last).await?;
+                self.revision = revision;
+            }
+        }
+        Ok(())
+    }
+
+    /// The bundle to send; none where the edge holds that very one.
+    fn unless_held(&mut self, bundle: Option<Arc<Bundle>>) -> Option<Bundle> {
+        let bundle = bundle.filter(|bundle| bundle.digest != self.bundle_digest)?;
+        self.bundle_digest.clone_from(&bundle.digest);
+        Some(Bundle::clone(&bundle))
+    }
+
+    async fn send(&self, revision: u64, event: Event) -> Result<(), End> {
+        let event = WatchEvent {
+            revision,
+            authority_time_ms: self.watches.clock.now_ms(),
+            event: Some(event),
+        };
+        match timeout(PATIENCE, self.events.send(Ok(event))).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(End::Gone),
+        }
+    }
+}

@@ -1,0 +1,378 @@
+//! What edges are told: keys, bundle and edges as the store last had them, with a log of what changed when.
+//!
+//! Built from the store at start, then kept by this process's own commits as they happen; a commit of another process on
+//! the same store is noticed by the revision and answered by reading everything anew. Nothing here is a decision: whoever
+//! hands out a key or a certificate reads the store itself.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use node::contract;
+use tokio::sync::{broadcast, watch};
+
+use crate::edges::{EdgeRecord, EdgeState};
+use crate::fault::Fault;
+use crate::keys::KeyRecord;
+use crate::names::Tenant;
+use crate::paths;
+use crate::sealed::{Committed, Vault};
+
+mod announce;
+
+/// Changes kept for edges that come back: those further behind get a snapshot.
+const LOG_LEN: usize = 16_384;
+/// How long a commit by this process may take to arrive here before a new revision is taken for another process's.
+const OWN_COMMIT: Duration = Duration::from_millis(20);
+/// Between two tries to read everything anew when that failed.
+const RELOAD_PAUSE: Duration = Duration::from_millis(250);
+
+/// What a change was about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Item {
+    /// A key, by id.
+    Key(String),
+    /// An edge, by id.
+    Edge(String),
+    /// The published bundle.
+    Bundle,
+}
+
+/// A key as edges see it, and whose it is.
+#[derive(Clone, Debug)]
+struct Known {
+    tenant: Tenant,
+    announced: Arc<contract::Key>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    revision: u64,
+    keys: BTreeMap<String, Known>,
+    edges: BTreeMap<String, EdgeRecord>,
+    bundle: Option<Arc<contract::Bundle>>,
+    /// Complete for revisions above `log_from`.
+    log: VecDeque<(u64, Item)>,
+    log_from: u64,
+}
+
+/// The one view that all watch streams share.
+#[derive(Debug)]
+pub struct World {
+    vault: Arc<Vault>,
+    state: RwLock<State>,
+    grown: watch::Sender<u64>,
+}
+
+/// What a stream has to send next.
+#[derive(Clone, Debug)]
+pub enum Update {
+    /// Everything: the stream is too far behind, or new.
+    Snapshot {
+        /// The revision it brings the edge to.
+        revision: u64,
+        /// All keys.
+        keys: Vec<Arc<contract::Key>>,
+        /// The bundle, if one is published.
+        bundle: Option<Arc<contract::Bundle>>,
+    },
+    /// What changed, in order.
+    Changes {
+        /// The revision they bring the edge to.
+        revision: u64,
+        /// Keys, as they are now.
+        keys: Vec<Arc<contract::Key>>,
+        /// The bundle, if it changed.
+        bundle: Option<Arc<contract::Bundle>>,
+    },
+}
+
+impl World {
+    /// Reads everything, and answers the commits that [`World::follow`] is to begin with.
+    pub async fn load(vault: Arc<Vault>) -> Result<(Arc<Self>, broadcast::Receiver<Committed>), Fault> {
+        let commits = vault.commits();
+        let state = read(&vault).await?;
+        let grown = watch::channel(state.revision).0;
+        Ok((
+            Arc::new(Self {
+                vault,
+                state: RwLock::new(state),
+                grown,
+            }),
+            commits,
+        ))
+    }
+
+    /// Keeps the view until the process ends. `on_bundle` is told when another process has published a bundle.
+    pub async fn follow(
+        self: Arc<Self>,
+        mut commits: broadcast::Receiver<Committed>,
+        on_bundle: Arc<dyn Fn() + Send + Sync>,
+    ) {
+        let mut hint = self.vault.store().watch();
+        let mut early = BTreeMap::new();
+        loop {
+            let stale = tokio::select! {
+                commit = commits.recv() => match commit {
+                    Ok(commit) => self.take(commit, &mut early).await.is_err(),
+                    Err(broadcast::error::RecvError::Lagged(_)) => true,
+                    Err(broadcast::error::RecvError::Closed) => return,
+                },
+                changed = hint.changed() => match changed {
+                    Ok(()) => {
+                        let newest = *hint.borrow_and_update();
+                        self.missed(newest, &mut commits, &mut early).await
+                    }
+                    Err(_) => return,
+                },
+            };
+            if stale {
+                early.clear();
+                self.reload(&on_bundle).await;
+            }
+        }
+    }
+
+    /// The revision that the view shows, now and as it grows.
+    pub fn grown(&self) -> watch::Receiver<u64> {
+        self.grown.subscribe()
+    }
+
+    /// The revision that the view shows.
+    pub fn revision(&self) -> u64 {
+        *self.grown.borrow()
+    }
+
+    /// Whose key an id is, as far as is known here.
+    pub fn tenant_of(&self, key_id: &str) -> Option<Tenant> {
+        self.read(|state| state.keys.get(key_id).map(|known| known.tenant.clone()))
+    }
+
+    /// All keys with their tenants, for what time makes due.
+    pub fn keys(&self) -> Vec<(Tenant, Arc<contract::Key>)> {
+        self.read(|state| {
+            state
+                .keys
+                .values()
+                .map(|known| (known.tenant.clone(), known.announced.clone()))
+                .collect()
+        })
+    }
+
+    /// An edge as last seen.
+    pub fn edge(&self, id: &str) -> Option<EdgeRecord> {
+        self.read(|state| state.edges.get(id).cloned())
+    }
+
+    /// What an edge that has applied `revision` is to be sent; none when nothing.
+    pub fn since(&self, revision: u64) -> Option<Update> {
+        self.read(|state| {
+            if revision == state.revision && revision >= state.log_from && revision > 0 {
+                return None;
+            }
+            if revision == 0 || revision < state.log_from || revision > state.revision {
+                return Some(Update::Snapshot {
+                    revision: state.revision,
+                    keys: state.keys.values().map(|known| known.announced.clone()).collect(),
+                    bundle: state.bundle.clone(),
+                });
+            }
+            Some(state.changes(revision))
+        })
+    }
+
+    fn read<T>(&self, look: impl FnOnce(&State) -> T) -> T {
+        look(&self.state.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Whether the store has grown by something that no commit of ours explains.
+    async fn missed(&self, newest: u64, commits: &mut broadcast::Receiver<Committed>, early: &mut Early) -> bool {
+        while self.revision() < newest {
+            match tokio::time::timeout(OWN_COMMIT, commits.recv()).await {
+                Ok(Ok(commit)) => {
+                    if self.take(commit, early).await.is_err() {
+                        return true;
+                    }
+                }
+                _ => return true,
+            }
+        }
+        false
+    }
+
+    /// Takes one of our own commits in, when all before it have been: commits made at the same time may come in any order.
+    async fn take(&self, commit: Committed, early: &mut Early) -> Result<(), Fault> {
+        early.insert(commit.revision, commit);
+        while let Some(entry) = early.first_entry() {
+            let next = self.revision().saturating_add(1);
+            if *entry.key() > next {
+                break;
+            }
+            let commit = entry.remove();
+            // Below: everything was read anew after it.
+            if commit.revision == next {
+                self.apply(&commit).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the next commit in. An error means that the view does not know what happened and must be read anew.
+    async fn apply(&self, commit: &Committed) -> Result<(), Fault> {
+        let mut fresh = Vec::new();
+        for path in commit.paths.iter() {
+            fresh.extend(read_one(&self.vault, path).await?);
+        }
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        for (item, value) in fresh {
+            state.set(item.clone(), value);
+            state.log.push_back((commit.revision, item));
+        }
+        state.revision = commit.revision;
+        state.trim();
+        drop(state);
+        self.grown.send_replace(commit.revision);
+        Ok(())
+    }
+
+    async fn reload(&self, on_bundle: &Arc<dyn Fn() + Send + Sync>) {
+        loop {
+            let before = self.read(|state| state.bundle.as_ref().map(|bundle| bundle.digest.clone()));
+            match read(&self.vault).await {
+                Ok(state) => {
+                    let revision = state.revision;
+                    let after = state.bundle.as_ref().map(|bundle| bundle.digest.clone());
+                    *self.state.write().unwrap_or_else(PoisonError::into_inner) = state;
+                    self.grown.send_replace(revision);
+                    if before != after {
+                        on_bundle();
+                    }
+                    return;
+                }
+                Err(fault) => {
+                    fault.log("watch");
+                    tokio::time::sleep(RELOAD_PAUSE).await;
+                }
+            }
+        }
+    }
+}
+
+/// Commits that came before their turn.
+type Early = BTreeMap<u64, Committed>;
+
+/// A row's new content; `None`: it is gone.
+enum Fresh {
+    Key(Option<Known>),
+    Edge(Option<EdgeRecord>),
+    Bundle(Option<Arc<contract::Bundle>>),
+}
+
+impl State {
+    fn set(&mut self, item: Item, fresh: Fresh) {
+        match (item, fresh) {
+            (Item::Key(id), Fresh::Key(Some(known))) => drop(self.keys.insert(id, known)),
+            (Item::Key(id), Fresh::Key(None)) => drop(self.keys.remove(&id)),
+            (Item::Edge(id), Fresh::Edge(Some(edge))) => drop(self.edges.insert(id, edge)),
+            (Item::Edge(id), Fresh::Edge(None)) => drop(self.edges.remove(&id)),
+            (_, Fresh::Bundle(bundle)) => self.bundle = bundle,
+            _ => {}
+        }
+    }
+
+    fn trim(&mut self) {
+        while self.log.len() > LOG_LEN {
+            if let Some((revision, _)) = self.log.pop_front() {
+                self.log_from = revision;
+            }
+        }
+    }
+
+    /// Each key once, as it is now, whatever happened to it in between.
+    fn changes(&self, revision: u64) -> Update {
+        let (mut seen, mut keys, mut bundle) = (std::collections::BTreeSet::new(), Vec::new(), None);
+        for (at, item) in self.log.iter().rev() {
+            if *at <= revision {
+                break;
+            }
+            match item {
+                Item::Key(id) if seen.insert(id.as_str()) => keys.push(match self.keys.get(id) {
+                    Some(known) => known.announced.clone(),
+                    None => Arc::new(contract::Key {
+                        id: id.clone(),
+                        deleted: true,
+                        ..contract::Key::default()
+                    }),
+                }),
+                Item::Bundle => bundle = self.bundle.clone(),
+                Item::Key(_) | Item::Edge(_) => {}
+            }
+        }
+        keys.reverse();
+        Update::Changes {
+            revision: self.revision,
+            keys,
+            bundle,
+        }
+    }
+}
+
+/// Reads everything. The revision is taken first: what changes while reading is read twice rather than missed.
+async fn read(vault: &Vault) -> Result<State, Fault> {
+    let revision = vault.store().revision().await?;
+    let mut state = State {
+        revision,
+        log_from: revision,
+        ..State::default()
+    };
+    for (_, held) in vault.all::<KeyRecord>(paths::KEYS).await? {
+        state.keys.insert(held.value.id.clone(), known(&held.value));
+    }
+    for (_, held) in vault.all::<EdgeRecord>(paths::EDGES).await? {
+        state.edges.insert(held.value.id.to_string(), held.value);
+    }
+    state.bundle = crate::bundle::load(vault)
+        .await?
+        .map(|files| Arc::new(announce::bundle(files)));
+    Ok(state)
+}
+
+async fn read_one(vault: &Vault, path: &str) -> Result<Option<(Item, Fresh)>, Fault> {
+    if let Some(id) = path.strip_prefix(paths::KEYS).and_then(|rest| rest.split('/').nth(1)) {
+        let held = vault.get::<KeyRecord>(path).await?;
+        return Ok(Some((
+            Item::Key(id.to_owned()),
+            Fresh::Key(held.map(|held| known(&held.value))),
+        )));
+    }
+    if let Some(id) = path.strip_prefix(paths::EDGES) {
+        let held = vault.get::<EdgeRecord>(path).await?;
+        return Ok(Some((
+            Item::Edge(id.to_owned()),
+            Fresh::Edge(held.map(|held| held.value)),
+        )));
+    }
+    if path == paths::BUNDLE {
+        let files = crate::bundle::load(vault).await?;
+        return Ok(Some((
+            Item::Bundle,
+            Fresh::Bundle(files.map(|files| Arc::new(announce::bundle(files)))),
+        )));
+    }
+    Ok(None)
+}
+
+fn known(key: &KeyRecord) -> Known {
+    Known {
+        tenant: key.tenant.clone(),
+        announced: Arc::new(announce::key(key)),
+    }
+}
+
+/// Whether an edge may have anything, as far as the view knows.
+pub(crate) fn revocation(edge: Option<&EdgeRecord>) -> Option<String> {
+    match edge.map(|edge| &edge.state) {
+        Some(EdgeState::Revoked { reason, .. }) => Some(reason.clone()),
+        _ => None,
+    }
+}
