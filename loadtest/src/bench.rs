@@ -23,6 +23,8 @@ use process::{Cores, Server};
 /// What every request of a bench asks for.
 const BODY: &str = r#"{"subject":"user-42","audience":"https://app.example","claims":{"role":"viewer","plan_hint":"basic"},"lifetime":300}"#;
 const PROFILE: &str = "bench";
+/// Both servers show in the warm-up that what they sign is right.
+const VERIFY_EVERY: u32 = 20;
 const WARM_UP: Duration = Duration::from_secs(1);
 
 /// How to run a bench.
@@ -97,7 +99,7 @@ pub fn compare(settings: &Settings) -> Result<Comparison, LoadError> {
         .build()
         .map_err(bench)?;
     for subject in [&floor, &edge] {
-        runtime.block_on(subject.drive(settings, WARM_UP, subject.verify_every))?;
+        runtime.block_on(subject.drive(settings, WARM_UP, VERIFY_EVERY))?;
     }
     let (mut floors, mut edges) = (Vec::new(), Vec::new());
     for _ in 0..settings.rounds {
@@ -121,7 +123,6 @@ struct Subject {
     url: String,
     token: String,
     ca_file: Option<PathBuf>,
-    verify_every: u32,
 }
 
 fn start_floor(settings: &Settings) -> Result<Subject, LoadError> {
@@ -134,7 +135,6 @@ fn start_floor(settings: &Settings) -> Result<Subject, LoadError> {
         url,
         token: "none".to_owned(),
         ca_file: None,
-        verify_every: 0,
     })
 }
 
@@ -148,7 +148,6 @@ fn start_edge(signet: &Path, data: &Path) -> Result<Subject, LoadError> {
         url: text(&ready, "/edge/http")?,
         token: text(&ready, "/token")?,
         ca_file: Some(text(&ready, "/ca_file")?.into()),
-        verify_every: 20,
     })
 }
 
@@ -267,78 +266,4 @@ fn bench(reason: impl ToString) -> LoadError {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn round(cpu_us: f64, p50_us: u64) -> Round {
-        Round {
-            cpu_us,
-            p50_us,
-            p99_us: p50_us * 2,
-            rate: 1e6 / cpu_us,
-        }
-    }
-
-    #[test]
-    fn medians_leave_the_odd_round_out() {
-        let measured = Measured::new(vec![round(30.0, 100), round(90.0, 900), round(31.0, 101)]);
-        assert_eq!(
-            (measured.median.cpu_us, measured.median.p50_us, measured.median.p99_us),
-            (31.0, 101, 202)
-        );
-    }
-
-    #[test]
-    fn a_comparison_reads_as_text_and_json() {
-        let (floor, edge) = (
-            Measured::new(vec![round(40.0, 100)]),
-            Measured::new(vec![round(90.0, 200)]),
-        );
-        let comparison = Comparison {
-            floor,
-            edge,
-            ratio: 2.25,
-            pinned: true,
-            connections: 8,
-        };
-        let text = comparison.to_string();
-        assert!(text.lines().last().unwrap().ends_with("2.25"), "{text}");
-        let value: Value = serde_json::from_str(&comparison.to_json()).unwrap();
-        assert_eq!(value["edge"]["median"]["cpu_us"], 90.0);
-        assert_eq!(value["ratio"], 2.25);
-    }
-
-    fn settings(signet: &str, floor: &str, arguments: &[&str]) -> Settings {
-        Settings {
-            signet: signet.into(),
-            floor: (
-                floor.into(),
-                arguments.iter().map(|argument| (*argument).to_owned()).collect(),
-            ),
-            rounds: 1,
-            round: Duration::from_secs(1),
-            connections: 1,
-        }
-    }
-
-    #[test]
-    fn servers_that_do_not_start_are_named() {
-        let fails = |settings: &Settings| compare(settings).unwrap_err().to_string();
-        assert!(fails(&settings("/none", "/none", &[])).contains("the bare server"));
-        let silent = settings("/none", "sh", &["-c", "echo the reason >&2; exit 3"]);
-        assert!(
-            fails(&silent).contains("ended before it was ready\nthe reason"),
-            "{}",
-            fails(&silent)
-        );
-        let wrong = settings("/none", "sh", &["-c", "echo '{}'; exec sleep 60"]);
-        assert!(fails(&wrong).contains("has no /http"), "{}", fails(&wrong));
-        let no_edge = settings(
-            "/none",
-            "sh",
-            &["-c", r#"echo '{"http":"http://127.0.0.1:1"}'; exec sleep 60"#],
-        );
-        assert!(fails(&no_edge).contains("`signet dev`"));
-        assert!(fails(&Settings { rounds: 0, ..no_edge }).contains("at least one round"));
-    }
-}
+mod tests;

@@ -1,5 +1,5 @@
 //! The floor: a server that does the least a signing server can. It parses the request's JSON, signs a JWT with Ed25519
-//! and answers; it knows no caller, no policy, no limit and no record.
+//! and answers; it knows no caller, no policy, no limit and no record. Any GET answers its key set, for the warm-up's sample.
 
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -7,11 +7,11 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use aws_lc_rs::rand::fill;
-use aws_lc_rs::signature::Ed25519KeyPair;
+use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use bytes::Bytes;
-use http::{Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -23,7 +23,6 @@ use tokio::net::TcpListener;
 
 use crate::LoadError;
 
-const ISSUER: &str = "https://floor.example";
 const KID: &str = "floor";
 
 #[derive(Deserialize)]
@@ -59,6 +58,7 @@ struct Answer<'a> {
 struct Signer {
     key: Ed25519KeyPair,
     header: String,
+    issuer: String,
 }
 
 /// Serves on a free port of 127.0.0.1 until the process ends. `ready` is told the address.
@@ -68,13 +68,10 @@ struct Signer {
 pub async fn serve(ready: impl FnOnce(SocketAddr)) -> Result<Infallible, LoadError> {
     let failed = |error: std::io::Error| LoadError::Bench(error.to_string());
     let key = Ed25519KeyPair::generate().map_err(|_| LoadError::Bench("no key could be made".to_owned()))?;
-    let header = format!(r#"{{"alg":"EdDSA","typ":"JWT","kid":"{KID}"}}"#);
-    let signer = Arc::new(Signer {
-        key,
-        header: BASE64_URL_SAFE_NO_PAD.encode(header),
-    });
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(failed)?;
-    ready(listener.local_addr().map_err(failed)?);
+    let address = listener.local_addr().map_err(failed)?;
+    let signer = Arc::new(Signer::new(key, format!("http://{address}")));
+    ready(address);
     loop {
         let (stream, _) = listener.accept().await.map_err(failed)?;
         let _ = stream.set_nodelay(true);
@@ -90,6 +87,9 @@ pub async fn serve(ready: impl FnOnce(SocketAddr)) -> Result<Infallible, LoadErr
 }
 
 async fn answer(signer: Arc<Signer>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, hyper::Error> {
+    if request.method() == Method::GET {
+        return Ok(Response::new(Full::new(Bytes::from(signer.key_set()))));
+    }
     let body = request.into_body().collect().await?.to_bytes();
     let (status, text) = match serde_json::from_slice::<Ask>(&body) {
         Ok(ask) => (StatusCode::CREATED, signer.mint(&ask)),
@@ -105,6 +105,20 @@ async fn answer(signer: Arc<Signer>, request: Request<Incoming>) -> Result<Respo
 }
 
 impl Signer {
+    fn new(key: Ed25519KeyPair, issuer: String) -> Signer {
+        let header = format!(r#"{{"alg":"EdDSA","typ":"JWT","kid":"{KID}"}}"#);
+        Signer {
+            key,
+            header: BASE64_URL_SAFE_NO_PAD.encode(header),
+            issuer,
+        }
+    }
+
+    fn key_set(&self) -> String {
+        let x = BASE64_URL_SAFE_NO_PAD.encode(self.key.public_key());
+        format!(r#"{{"keys":[{{"kty":"OKP","crv":"Ed25519","x":"{x}","kid":"{KID}","alg":"EdDSA","use":"sig"}}]}}"#)
+    }
+
     fn mint(&self, ask: &Ask) -> Vec<u8> {
         let iat = SystemTime::now()
             .duration_since(UNIX_EPOCH)
@@ -117,7 +131,7 @@ impl Signer {
         }
         let id = BASE64_URL_SAFE_NO_PAD.encode(id);
         let claims = Claims {
-            iss: ISSUER,
+            iss: &self.issuer,
             sub: &ask.subject,
             aud: &ask.audience,
             iat,
@@ -145,16 +159,13 @@ impl Signer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use aws_lc_rs::signature::{ED25519, KeyPair as _, UnparsedPublicKey};
+    use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
 
     #[test]
     fn the_floor_signs_real_tokens() {
         let key = Ed25519KeyPair::generate().unwrap();
         let public = key.public_key().as_ref().to_vec();
-        let signer = Signer {
-            key,
-            header: BASE64_URL_SAFE_NO_PAD.encode(r#"{"alg":"EdDSA"}"#),
-        };
+        let signer = Signer::new(key, "https://floor.example".to_owned());
         let ask: Ask = serde_json::from_str(super::super::BODY).unwrap();
         let answer: Value = serde_json::from_slice(&signer.mint(&ask)).unwrap();
         let token = answer["token"].as_str().unwrap();
