@@ -26,6 +26,7 @@ test:
 	@scripts/setup test
 	@$(MAKE) --no-print-directory check
 	cargo build --locked -p signet
+	cargo test --locked --quiet --manifest-path plugins/Cargo.toml --target-dir target/plugins
 	cargo nextest run --locked --workspace --no-fail-fast
 
 ## make check       format, clippy, and the dependency rules

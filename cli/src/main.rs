@@ -1,1 +1,80 @@
-fn main() {}
+//! The `signet` binary: one file a subcommand.
+
+mod audit;
+mod authority;
+mod bundle;
+mod client;
+mod dev;
+mod edge;
+mod edges;
+mod failure;
+mod hsm_worker;
+mod jwks;
+mod keys;
+mod load;
+mod mint;
+mod output;
+mod policy;
+mod sign;
+mod tenants;
+mod verify;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Signs tokens and artifacts at the edge, with keys that one HSM-rooted authority delegates.
+#[derive(Debug, Parser)]
+#[command(name = "signet", version, after_help = EXAMPLES)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "Examples:
+  signet dev                          an authority and an edge on this machine, and commands to paste
+  signet mint api --subject alice     a token from the edge that `signet dev` started
+  signet keys list                    the keys of its authority
+
+Exit codes: 0 done, 1 refused or failed, 2 wrong usage.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Dev(dev::Dev),
+    Mint(mint::Mint),
+    Sign(sign::Sign),
+    Verify(verify::Verify),
+    Jwks(jwks::Jwks),
+    Keys(keys::Keys),
+    Tenants(tenants::Tenants),
+    Edges(edges::Edges),
+    Bundle(bundle::Bundle),
+    Policy(policy::Policy),
+    Audit(audit::Audit),
+    Load(load::Load),
+    Authority(authority::Authority),
+    Edge(edge::Edge),
+    #[command(hide = true)]
+    HsmWorker(hsm_worker::HsmWorker),
+}
+
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().command {
+        Command::Dev(command) => command.run(),
+        Command::Mint(command) => command.run(),
+        Command::Sign(command) => command.run(),
+        Command::Verify(command) => command.run(),
+        Command::Jwks(command) => command.run(),
+        Command::Keys(command) => command.run(),
+        Command::Tenants(command) => command.run(),
+        Command::Edges(command) => command.run(),
+        Command::Bundle(command) => command.run(),
+        Command::Policy(command) => command.run(),
+        Command::Audit(command) => command.run(),
+        Command::Load(command) => command.run(),
+        Command::Authority(command) => command.run(),
+        Command::Edge(command) => command.run(),
+        Command::HsmWorker(command) => command.run(),
+    };
+    outcome.map_or_else(|failure| failure.report(), |()| ExitCode::SUCCESS)
+}

@@ -1,0 +1,90 @@
+//! `signet authority`: an authority on its own, as in production.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use node::telemetry::LogFormat;
+
+use crate::client::runtime;
+use crate::failure::Failure;
+use crate::output;
+
+/// Initialise and run an authority.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  signet authority init --config /etc/signet/authority.toml     once; prints the admin token
+  signet authority run --config /etc/signet/authority.toml")]
+pub struct Authority {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make the roots in the HSM and the store, and print the admin token, which is shown this once.
+    Init {
+        /// authority.toml
+        #[arg(long)]
+        config: PathBuf,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Replace the admin token, with the authority stopped.
+    ResetAdminToken {
+        /// authority.toml
+        #[arg(long)]
+        config: PathBuf,
+    },
+    /// Run until SIGTERM or Ctrl-C.
+    Run {
+        /// authority.toml
+        #[arg(long)]
+        config: PathBuf,
+        /// Log level or filter.
+        #[arg(long, default_value = "info", env = "SIGNET_LOG")]
+        log: String,
+        /// Log as JSON.
+        #[arg(long)]
+        log_json: bool,
+    },
+}
+
+impl Authority {
+    /// Runs the command.
+    pub fn run(self) -> Result<(), Failure> {
+        match self.command {
+            Command::Init { config, json } => {
+                let config = authority::Config::load(&config)?;
+                let made = runtime()?.block_on(authority::Authority::initialise(config))?;
+                if json {
+                    return output::json(&serde_json::json!({
+                        "admin_token": made.admin_token,
+                        "node_root_pem": made.node_root_pem,
+                        "delegation_root_pem": made.delegation_root_pem,
+                    }));
+                }
+                output::line(&made.admin_token)?;
+                eprintln!(
+                    "signet: the authority is initialised; the line above is the admin token, it is not shown again"
+                );
+                Ok(())
+            }
+            Command::ResetAdminToken { config } => {
+                let config = authority::Config::load(&config)?;
+                output::line(&runtime()?.block_on(authority::Authority::reset_admin_token(config))?)
+            }
+            Command::Run { config, log, log_json } => {
+                node::telemetry::init(if log_json { LogFormat::Json } else { LogFormat::Text }, &log)?;
+                let config = authority::Config::load(&config)?;
+                runtime()?.block_on(async {
+                    let running = authority::Authority::start(config).await?;
+                    tracing::info!(admin = %running.admin_addr(), grpc = %running.grpc_addr(), "the authority listens");
+                    crate::dev::interrupted().await?;
+                    running.stop().await;
+                    Ok(())
+                })
+            }
+        }
+    }
+}

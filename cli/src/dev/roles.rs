@@ -1,0 +1,298 @@
+//! The two roles of `signet dev`, each set up as an operator would set it up.
+
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
+use std::path::Path;
+
+use authority::config::{AdminConfig, Config as AuthorityConfig, GrpcConfig, HsmConfig, Pkcs11Config, SoftwareConfig};
+use edge::config::{Audit, Config as EdgeConfig, Listen, Tls};
+use node::config::{Duration, Seconds};
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
+use serde_json::{Value, json};
+
+use super::pki::{Pki, TRUST_DOMAIN};
+use super::{bundle, files, now};
+use crate::client::Target;
+use crate::failure::{Context, Failure};
+
+const TENANT: &str = "000000000001";
+const EDGE: &str = "edge-dev";
+
+/// Ports on loopback.
+#[derive(Debug, Clone, Copy)]
+pub struct Addresses {
+    /// The edge's TLS listener, TCP and UDP.
+    pub edge: u16,
+    /// The edge's cleartext listener.
+    pub plain: u16,
+    /// The authority's admin API.
+    pub admin: u16,
+    /// The authority's gRPC.
+    pub grpc: u16,
+}
+
+impl Addresses {
+    /// A port that was asked for is taken as it is; for 0 the last start's, if it is free, else any. Found ports are let go
+    /// again before they are listened on: another process could take one in between, and then the start fails and says so.
+    pub fn choose(wanted: [u16; 4], last: [u16; 4]) -> Result<Addresses, Failure> {
+        let mut held = Vec::new();
+        let mut ports = [0; 4];
+        for ((port, wanted), last) in ports.iter_mut().zip(wanted).zip(last) {
+            *port = if wanted != 0 { wanted } else { free(last, &mut held)? };
+        }
+        let [edge, plain, admin, grpc] = ports;
+        Ok(Addresses {
+            edge,
+            plain,
+            admin,
+            grpc,
+        })
+    }
+
+    /// The edge's address, and the base of its issuers' URLs.
+    pub fn https_url(&self) -> String {
+        format!("https://localhost:{}", self.edge)
+    }
+}
+
+fn loopback(port: u16) -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::LOCALHOST, port))
+}
+
+/// `localhost` is ::1 first on most machines, and a QUIC client does not try the next address. A machine without IPv6 has
+/// only the one.
+fn both(port: u16) -> Vec<SocketAddr> {
+    let v6 = SocketAddr::from((Ipv6Addr::LOCALHOST, port));
+    let has_v6 = TcpListener::bind(v6).is_ok();
+    std::iter::once(loopback(port)).chain(has_v6.then_some(v6)).collect()
+}
+
+fn free(last: u16, held: &mut Vec<(TcpListener, UdpSocket)>) -> Result<u16, Failure> {
+    for attempt in [last, 0, 0, 0, 0, 0, 0, 0] {
+        let Ok(tcp) = TcpListener::bind(loopback(attempt)) else {
+            continue;
+        };
+        let port = tcp.local_addr()?.port();
+        if let Ok(udp) = UdpSocket::bind(loopback(port)) {
+            held.push((tcp, udp));
+            return Ok(port);
+        }
+    }
+    Err(Failure::new("no free port on 127.0.0.1"))
+}
+
+/// Both roles, running.
+pub struct Roles {
+    /// Where they listen.
+    pub addresses: Addresses,
+    /// The administrator's token.
+    pub admin_token: String,
+    authority: authority::Running,
+    edge: edge::Running,
+}
+
+impl Roles {
+    /// Starts the authority, gives it keys and a bundle if it has none, enrols the edge if it is not, and starts it.
+    pub async fn start(data: &Path, pki: &Pki, addresses: &Addresses) -> Result<Roles, Failure> {
+        let config = authority_config(data, pki, addresses).await?;
+        let token_file = data.join("dev/admin-token");
+        if !authority::is_initialised(&config).await? {
+            let made = authority::initialise(&config).await?;
+            files::private_file(&token_file, made.admin_token.as_bytes())?;
+        }
+        let admin_token = std::fs::read_to_string(&token_file).context(|| format!("`{}`", token_file.display()))?;
+        let authority = authority::start(config).await?;
+        let admin = Target {
+            url: format!("https://localhost:{}", addresses.admin),
+            token: admin_token.clone(),
+            ca_file: Some(pki.path("ca.pem")),
+        };
+        furnish(data, pki, &admin).await?;
+        let edge = start_edge(data, pki, addresses, &admin).await?;
+        edge.until_ready().await;
+        Ok(Roles {
+            addresses: *addresses,
+            admin_token,
+            authority,
+            edge,
+        })
+    }
+
+    /// Drains both, the edge first.
+    pub async fn stop(self) {
+        self.edge.stop().await;
+        self.authority.stop().await;
+    }
+}
+
+async fn authority_config(data: &Path, pki: &Pki, addresses: &Addresses) -> Result<AuthorityConfig, Failure> {
+    let dir = data.join("authority");
+    files::private_dir(&dir)?;
+    Ok(AuthorityConfig {
+        trust_domain: TRUST_DOMAIN.into(),
+        data_dir: dir,
+        region: "local".into(),
+        hsm: hsm(data).await?,
+        grpc: GrpcConfig {
+            address: loopback(addresses.grpc),
+            names: vec!["localhost".into(), "127.0.0.1".into()],
+            connections: 256,
+            certificate_lifetime: Seconds::new(24 * 3600),
+        },
+        admin: AdminConfig {
+            address: loopback(addresses.admin),
+            certificate_file: Some(pki.path("server.pem")),
+            key_file: Some(pki.path("server.key.pem")),
+        },
+        rotation: authority::config::RotationConfig {
+            publish_lead: Seconds::new(0),
+            ..Default::default()
+        },
+        delegation: Default::default(),
+        enrollment: Default::default(),
+    })
+}
+
+/// SoftHSM2 where its library is installed, else the software one. What a data directory began with it keeps.
+async fn hsm(data: &Path) -> Result<HsmConfig, Failure> {
+    let (softhsm, software) = (data.join("hsm"), data.join("software-hsm"));
+    let module = authority::hsm::provision::find_softhsm();
+    match module {
+        Some(module) if !software.exists() => {
+            let (worker, _) = authority::hsm::provision::softhsm(&softhsm, &module, "signet", |_| {}).await?;
+            let environment = [(
+                "SOFTHSM2_CONF".to_owned(),
+                softhsm.join("softhsm2.conf").display().to_string(),
+            )];
+            Ok(HsmConfig::Pkcs11(Pkcs11Config {
+                module: worker.module,
+                label: worker.label,
+                pin_file: Some(softhsm.join("pin")),
+                pin_env: None,
+                deadline: None,
+                start_deadline: None,
+                sessions: None,
+                environment: environment.into(),
+                worker: None,
+            }))
+        }
+        None if softhsm.exists() => Err(Failure::new(format!(
+            "`{}` has its keys in SoftHSM2, whose library is not installed: apt-get install softhsm2, or choose another --data",
+            data.display()
+        ))),
+        _ => {
+            files::private_dir(&software)?;
+            let passphrase = software.join("passphrase");
+            if !passphrase.exists() {
+                let random = signing::key::random_bytes::<32>()?;
+                files::private_file(&passphrase, signing::encoding::hex(&random).as_bytes())?;
+            }
+            Ok(HsmConfig::Software(SoftwareConfig {
+                file: Some(software.join("keys")),
+                passphrase_file: Some(passphrase),
+                passphrase_env: None,
+            }))
+        }
+    }
+}
+
+/// Tenant, keys, aliases and bundle, by the same calls that an operator's commands make.
+async fn furnish(data: &Path, pki: &Pki, admin: &Target) -> Result<(), Failure> {
+    let tenants = call(admin, "GET", "/v1/tenants", None).await?;
+    let ids = tenants.get("tenants").and_then(Value::as_array).into_iter().flatten();
+    if !ids
+        .into_iter()
+        .any(|tenant| tenant.get("id").and_then(Value::as_str) == Some(TENANT))
+    {
+        call(
+            admin,
+            "POST",
+            "/v1/tenants",
+            Some(&json!({"id": TENANT, "name": "development"})),
+        )
+        .await?;
+    }
+    let verb = async |verb: &str, body: Value| {
+        call(admin, "POST", &format!("/v1/keys/{verb}?tenant={TENANT}"), Some(&body)).await
+    };
+    let aliases = verb("ListAliases", json!({"Limit": 100})).await?;
+    let known: Vec<&str> = aliases
+        .get("Aliases")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(|alias| alias.get("AliasName").and_then(Value::as_str))
+        .collect();
+    for (alias, spec, family, delegation, custody) in bundle::KEYS.iter().filter(|key| !known.contains(&key.0)) {
+        let tags = [("family", family), ("delegation", delegation), ("custody", custody)];
+        let tags = tags.map(|(name, value)| json!({"TagKey": format!("signet:{name}"), "TagValue": value}));
+        let usage = if *spec == "HMAC_256" {
+            "GENERATE_VERIFY_MAC"
+        } else {
+            "SIGN_VERIFY"
+        };
+        let made = verb("CreateKey", json!({"KeySpec": spec, "KeyUsage": usage, "Tags": tags})).await?;
+        let id = made.pointer("/KeyMetadata/KeyId").cloned().unwrap_or_default();
+        verb("CreateAlias", json!({"AliasName": alias, "TargetKeyId": id})).await?;
+    }
+    let dir = data.join("bundle");
+    let trust_changed = bundle::ensure(&dir, pki)?;
+    let in_force = call(admin, "GET", "/v1/bundle", None).await?;
+    if trust_changed
+        || in_force
+            .get("digest")
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .is_empty()
+    {
+        let files = policies::bundle::dir::read(&dir)?;
+        call(admin, "PUT", "/v1/bundle", Some(&crate::bundle::body(&files))).await?;
+    }
+    Ok(())
+}
+
+async fn call(admin: &Target, method: &str, path: &str, body: Option<&Value>) -> Result<Value, Failure> {
+    let (status, answer) = admin.send(method, path, body).await?;
+    if (200..300).contains(&status) {
+        return Ok(answer);
+    }
+    Err(Failure::new(format!(
+        "{method} {path}: {}",
+        crate::client::describe(status, &answer)
+    )))
+}
+
+async fn start_edge(data: &Path, pki: &Pki, addresses: &Addresses, admin: &Target) -> Result<edge::Running, Failure> {
+    let state_dir = data.join("edge");
+    files::private_dir(&state_dir)?;
+    let authority = format!("https://localhost:{}", addresses.grpc);
+    if !edge::enrolled(&state_dir, now()) {
+        let body = json!({"edge_id": EDGE, "ttl_seconds": 60});
+        let token = call(admin, "POST", "/v1/edges/tokens", Some(&body)).await?;
+        let text = |name: &str| token.get(name).and_then(Value::as_str).unwrap_or_default();
+        let root = CertificateDer::from_pem_slice(text("node_root_pem").as_bytes());
+        let root = root.map_err(|error| Failure::new(format!("the node root is not a PEM certificate: {error}")))?;
+        edge::join(&authority, root, text("join_token"), &state_dir).await?;
+    }
+    let limits = node::listen::Limits {
+        drain: Duration::from_secs(5),
+        ..Default::default()
+    };
+    let config = EdgeConfig {
+        authority,
+        state_dir,
+        public_url: addresses.https_url(),
+        listen: Listen {
+            https: both(addresses.edge),
+            http: Some(loopback(addresses.plain)),
+            http3: true,
+        },
+        tls: Tls {
+            certificate: pki.path("server.pem"),
+            key: pki.path("server.key.pem"),
+        },
+        limits,
+        audit: Audit::default(),
+    };
+    Ok(edge::start(config).await?)
+}

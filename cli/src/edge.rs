@@ -1,0 +1,96 @@
+//! `signet edge`: an edge on its own, as in production.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+use node::telemetry::LogFormat;
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
+use serde::Deserialize;
+
+use crate::client::runtime;
+use crate::failure::{Context, Failure};
+use crate::output;
+
+/// Enrol and run an edge.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  signet edges token edge-fra-1 > join.json                        on an operator's machine
+  signet edge join --config /etc/signet/edge.toml --join join.json
+  signet edge run --config /etc/signet/edge.toml")]
+pub struct Edge {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Trade a join token for a node certificate.
+    Join {
+        /// edge.toml
+        #[arg(long)]
+        config: PathBuf,
+        /// What `signet edges token` printed.
+        #[arg(long)]
+        join: PathBuf,
+    },
+    /// Run until SIGTERM or Ctrl-C, then drain.
+    Run {
+        /// edge.toml
+        #[arg(long)]
+        config: PathBuf,
+        /// Log level or filter.
+        #[arg(long, default_value = "info", env = "SIGNET_LOG")]
+        log: String,
+        /// Log as JSON.
+        #[arg(long)]
+        log_json: bool,
+    },
+}
+
+/// What `signet edges token` prints.
+#[derive(Debug, Deserialize)]
+struct Join {
+    join_token: String,
+    node_root_pem: String,
+}
+
+impl Edge {
+    /// Runs the command.
+    pub fn run(self) -> Result<(), Failure> {
+        match self.command {
+            Command::Join { config, join } => {
+                let config = load(&config)?;
+                let text = std::fs::read_to_string(&join).context(|| format!("`{}`", join.display()))?;
+                let join: Join = serde_json::from_str(&text).context(|| format!("`{}`", join.display()))?;
+                let root = CertificateDer::from_pem_slice(join.node_root_pem.as_bytes());
+                let root =
+                    root.map_err(|error| Failure::new(format!("the node root is not a PEM certificate: {error}")))?;
+                let joined = edge::join(&config.authority, root, &join.join_token, &config.state_dir);
+                let identity = runtime()?.block_on(joined)?;
+                output::line(&format!(
+                    "enrolled as {} of {}",
+                    identity.edge_id, identity.trust_domain
+                ))
+            }
+            Command::Run { config, log, log_json } => {
+                node::telemetry::init(if log_json { LogFormat::Json } else { LogFormat::Text }, &log)?;
+                let config = load(&config)?;
+                runtime()?.block_on(async {
+                    let running = edge::start(config).await?;
+                    let (https, http) = (running.https(), running.http());
+                    tracing::info!(%https, ?http, "the edge listens");
+                    crate::dev::interrupted().await?;
+                    running.stop().await;
+                    Ok(())
+                })
+            }
+        }
+    }
+}
+
+fn load(path: &Path) -> Result<edge::Config, Failure> {
+    let config: edge::Config = node::config::load(path)?;
+    config.validate().context(|| format!("`{}`", path.display()))?;
+    Ok(config)
+}

@@ -1,0 +1,53 @@
+//! How a subcommand fails: one line on standard error that says what was wrong and what to do, and exit code 1.
+
+use std::process::ExitCode;
+
+/// A failure with its text. Anything with a `Display` becomes one.
+#[derive(Debug)]
+pub struct Failure(String);
+
+impl Failure {
+    /// A failure with this text: lowercase, without a full stop.
+    pub fn new(text: impl Into<String>) -> Failure {
+        Failure(text.into())
+    }
+
+    /// The same failure, with what had happened before it.
+    pub fn after(self, before: &str) -> Failure {
+        Failure(format!("{before}: {}", self.0))
+    }
+
+    /// Writes it to standard error.
+    pub fn report(self) -> ExitCode {
+        eprintln!("signet: {}", self.0);
+        ExitCode::FAILURE
+    }
+}
+
+impl<E: std::error::Error> From<E> for Failure {
+    fn from(error: E) -> Failure {
+        let mut text = error.to_string();
+        let mut source = error.source();
+        while let Some(cause) = source {
+            let cause_text = cause.to_string();
+            if !text.contains(&cause_text) {
+                text.push_str(": ");
+                text.push_str(&cause_text);
+            }
+            source = cause.source();
+        }
+        Failure(text)
+    }
+}
+
+/// Puts what was being done in front of an error.
+pub trait Context<T> {
+    /// `WHAT: ERROR`
+    fn context(self, what: impl FnOnce() -> String) -> Result<T, Failure>;
+}
+
+impl<T, E: Into<Failure>> Context<T> for Result<T, E> {
+    fn context(self, what: impl FnOnce() -> String) -> Result<T, Failure> {
+        self.map_err(|error| Failure(format!("{}: {}", what(), error.into().0)))
+    }
+}

@@ -1,0 +1,240 @@
+//! `signet keys`: the key verbs, in KMS's shapes.
+
+use clap::{Args, Subcommand};
+use serde_json::{Map, Value, json};
+
+use crate::client::AdminArgs;
+use crate::failure::Failure;
+use crate::output;
+
+/// Create, list, describe, stop and start keys.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  signet keys create --alias alias/api --spec ECC_NIST_P256 --family token --delegation shared
+  signet keys create --alias alias/release --spec ECC_NIST_P256 --family artifact --delegation own --custody token
+  signet keys describe alias/api
+  signet keys disable alias/api
+  signet keys schedule-deletion alias/api --days 7")]
+pub struct Keys {
+    #[command(subcommand)]
+    command: Command,
+    /// The tenant, 12 digits.
+    #[arg(long, default_value = "000000000001", global = true)]
+    tenant: String,
+    /// Print JSON.
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(flatten)]
+    admin: AdminArgs,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make a key, and an alias for it if one is given.
+    Create(Create),
+    /// List keys with their aliases.
+    List,
+    /// Everything about a key but its material.
+    Describe(Key),
+    /// Let a key sign again.
+    Enable(Key),
+    /// Stop a key: every connected edge refuses it within a second.
+    Disable(Key),
+    /// Delete a key after a waiting time, in which it is stopped.
+    ScheduleDeletion(ScheduleDeletion),
+    /// Take a scheduled deletion back; the key stays disabled.
+    CancelDeletion(Key),
+    /// The public key, PEM.
+    PublicKey(Key),
+    /// Sign a message with a key of family `raw`, at the authority.
+    Sign(Sign),
+}
+
+#[derive(Debug, Args)]
+struct Key {
+    /// Key id, key ARN, alias or alias ARN.
+    key: String,
+}
+
+#[derive(Debug, Args)]
+struct Create {
+    /// KMS key spec.
+    #[arg(long, default_value = "ECC_NIST_P256", value_parser = ["ECC_NIST_P256", "ECC_NIST_P384", "ECC_NIST_EDWARDS25519", "HMAC_256"])]
+    spec: String,
+    /// The one thing the key may sign.
+    #[arg(long, default_value = "raw", value_parser = ["raw", "token", "artifact"])]
+    family: String,
+    /// How edges get it.
+    #[arg(long, default_value = "none", value_parser = ["none", "own", "shared"])]
+    delegation: String,
+    /// Where its material lives.
+    #[arg(long, default_value = "wrapped", value_parser = ["wrapped", "token"])]
+    custody: String,
+    /// `alias/NAME`
+    #[arg(long)]
+    alias: Option<String>,
+    /// For people.
+    #[arg(long, default_value = "")]
+    description: String,
+}
+
+#[derive(Debug, Args)]
+struct ScheduleDeletion {
+    #[command(flatten)]
+    key: Key,
+    /// Waiting time in days, 7 to 30.
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u8).range(7..=30))]
+    days: u8,
+}
+
+#[derive(Debug, Args)]
+struct Sign {
+    #[command(flatten)]
+    key: Key,
+    /// The message, base64.
+    #[arg(long)]
+    message: String,
+    /// KMS signing algorithm.
+    #[arg(long, default_value = "ECDSA_SHA_256")]
+    algorithm: String,
+}
+
+impl Keys {
+    /// Runs the command.
+    pub fn run(self) -> Result<(), Failure> {
+        match &self.command {
+            Command::Create(create) => self.create(create),
+            Command::List => self.list(),
+            Command::Describe(key) => output::json(&self.verb("DescribeKey", json!({"KeyId": key.key}))?),
+            Command::Enable(key) => self.change("EnableKey", json!({"KeyId": key.key}), "enabled"),
+            Command::Disable(key) => self.change("DisableKey", json!({"KeyId": key.key}), "disabled"),
+            Command::ScheduleDeletion(deletion) => {
+                let body = json!({"KeyId": deletion.key.key, "PendingWindowInDays": deletion.days});
+                self.change("ScheduleKeyDeletion", body, "pending deletion")
+            }
+            Command::CancelDeletion(key) => self.change(
+                "CancelKeyDeletion",
+                json!({"KeyId": key.key}),
+                "no longer pending deletion, and disabled",
+            ),
+            Command::PublicKey(key) => self.public_key(&key.key),
+            Command::Sign(sign) => {
+                let body = json!({
+                    "KeyId": sign.key.key, "Message": sign.message, "MessageType": "RAW", "SigningAlgorithm": sign.algorithm,
+                });
+                output::json(&self.verb("Sign", body)?)
+            }
+        }
+    }
+
+    fn verb(&self, verb: &str, body: Value) -> Result<Value, Failure> {
+        self.admin
+            .call("POST", &format!("/v1/keys/{verb}?tenant={}", self.tenant), Some(&body))
+    }
+
+    fn change(&self, verb: &str, body: Value, state: &str) -> Result<(), Failure> {
+        let key = body.get("KeyId").and_then(Value::as_str).unwrap_or_default().to_owned();
+        let answer = self.verb(verb, body)?;
+        if self.json {
+            output::json(&answer)
+        } else {
+            output::line(&format!("{key} is {state}"))
+        }
+    }
+
+    fn create(&self, create: &Create) -> Result<(), Failure> {
+        let usage = if create.spec.starts_with("HMAC") {
+            "GENERATE_VERIFY_MAC"
+        } else {
+            "SIGN_VERIFY"
+        };
+        let tags = [
+            ("family", &create.family),
+            ("delegation", &create.delegation),
+            ("custody", &create.custody),
+        ];
+        let tags = tags.map(|(name, value)| json!({"TagKey": format!("signet:{name}"), "TagValue": value}));
+        let body = json!({"KeySpec": create.spec, "KeyUsage": usage, "Description": create.description, "Tags": tags});
+        let answer = self.verb("CreateKey", body)?;
+        let id = answer
+            .pointer("/KeyMetadata/KeyId")
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned();
+        if let Some(alias) = &create.alias {
+            self.verb("CreateAlias", json!({"AliasName": alias, "TargetKeyId": id}))
+                .map_err(|failure| failure.after(&format!("the key {id} was made, its alias was not")))?;
+        }
+        if self.json {
+            output::json(&answer)
+        } else {
+            output::line(&id)
+        }
+    }
+
+    fn list(&self) -> Result<(), Failure> {
+        let keys = self.pages("ListKeys", "Keys")?;
+        let aliases = self.pages("ListAliases", "Aliases")?;
+        let mut listed = Vec::new();
+        for key in &keys {
+            let id = key.get("KeyId").and_then(Value::as_str).unwrap_or_default();
+            let described = self.verb("DescribeKey", json!({"KeyId": id}))?;
+            let metadata = described.get("KeyMetadata").cloned().unwrap_or_default();
+            let names: Vec<_> = aliases
+                .iter()
+                .filter(|alias| alias.get("TargetKeyId").and_then(Value::as_str) == Some(id))
+                .filter_map(|alias| alias.get("AliasName").and_then(Value::as_str))
+                .collect();
+            listed.push((metadata, names.join(", ")));
+        }
+        if self.json {
+            let keys = listed.into_iter().map(|(mut metadata, aliases)| {
+                if let Some(members) = metadata.as_object_mut() {
+                    members.insert("Aliases".into(), json!(aliases));
+                }
+                metadata
+            });
+            return output::json(&json!({"keys": keys.collect::<Vec<_>>()}));
+        }
+        let rows = listed.iter().map(|(metadata, aliases)| {
+            let cell = |name: &str| metadata.get(name).and_then(Value::as_str).unwrap_or("-").to_owned();
+            vec![cell("KeyId"), aliases.clone(), cell("KeySpec"), cell("KeyState")]
+        });
+        output::table(&["KEY", "ALIASES", "SPEC", "STATE"], &rows.collect::<Vec<_>>())
+    }
+
+    /// All pages of a list verb.
+    fn pages(&self, verb: &str, member: &str) -> Result<Vec<Value>, Failure> {
+        let mut all = Vec::new();
+        let mut body = Map::new();
+        loop {
+            let answer = self.verb(verb, Value::Object(body.clone()))?;
+            all.extend(
+                answer
+                    .get(member)
+                    .and_then(Value::as_array)
+                    .into_iter()
+                    .flatten()
+                    .cloned(),
+            );
+            match (
+                answer.get("Truncated").and_then(Value::as_bool),
+                answer.get("NextMarker"),
+            ) {
+                (Some(true), Some(marker)) => body.insert("Marker".into(), marker.clone()),
+                _ => return Ok(all),
+            };
+        }
+    }
+
+    fn public_key(&self, key: &str) -> Result<(), Failure> {
+        use base64::Engine;
+        let answer = self.verb("GetPublicKey", json!({"KeyId": key}))?;
+        if self.json {
+            return output::json(&answer);
+        }
+        let der = answer.get("PublicKey").and_then(Value::as_str).unwrap_or_default();
+        let der = base64::prelude::BASE64_STANDARD.decode(der)?;
+        output::text(&signing::certificate::pem_encode("PUBLIC KEY", &der))
+    }
+}

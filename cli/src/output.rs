@@ -1,0 +1,50 @@
+//! Standard output: text for people, JSON for scripts, and never a panic when the reader has gone.
+
+use std::io::{self, Write};
+
+use serde_json::Value;
+
+use crate::failure::Failure;
+
+/// Writes a text as it is.
+pub fn text(text: &str) -> Result<(), Failure> {
+    match io::stdout()
+        .lock()
+        .write_all(text.as_bytes())
+        .and_then(|()| io::stdout().flush())
+    {
+        // `signet … | head` is no failure.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        other => Ok(other?),
+    }
+}
+
+/// Writes one line.
+pub fn line(line: &str) -> Result<(), Failure> {
+    text(&format!("{line}\n"))
+}
+
+/// Writes JSON, indented.
+pub fn json(value: &Value) -> Result<(), Failure> {
+    line(&serde_json::to_string_pretty(value)?)
+}
+
+/// Writes a table with aligned columns, or JSON when asked.
+pub fn table(head: &[&str], rows: &[Vec<String>]) -> Result<(), Failure> {
+    let mut widths: Vec<usize> = head.iter().map(|cell| cell.len()).collect();
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let mut out = String::new();
+    let head = head.iter().map(|cell| (*cell).to_owned()).collect::<Vec<_>>();
+    for row in std::iter::once(&head).chain(rows) {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
+        let mut line = cells.collect::<Vec<_>>().join("  ");
+        line.truncate(line.trim_end().len());
+        out.push_str(&line);
+        out.push('\n');
+    }
+    text(&out)
+}

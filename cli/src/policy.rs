@@ -1,0 +1,92 @@
+//! `signet policy`: policies on a laptop, without a server.
+
+use std::fmt::Display;
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use policies::testing;
+use serde_json::json;
+
+use crate::failure::{Context, Failure};
+use crate::output;
+
+/// Check, test and explain the policies of a bundle's directory.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  signet policy check ./bundle
+  signet policy test ./bundle                       runs every folder under ./bundle/cases
+  signet policy explain ./bundle request.json       which policies decide, and why")]
+pub struct Policy {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Validate a whole bundle: files, profiles, policies against the schema.
+    Check {
+        /// The bundle's directory.
+        dir: PathBuf,
+    },
+    /// Run the cases under DIR/cases: request.json and expected.json in each folder.
+    Test {
+        /// The bundle's directory.
+        dir: PathBuf,
+    },
+    /// Decide one request and say what each policy said.
+    Explain {
+        /// The bundle's directory.
+        dir: PathBuf,
+        /// A request.json as in a case.
+        request: PathBuf,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+impl Policy {
+    /// Runs the command.
+    pub fn run(self) -> Result<(), Failure> {
+        match self.command {
+            Command::Check { dir } => {
+                let checked = testing::check(&dir).map_err(|faults| all(&faults))?;
+                for warning in &checked.warnings {
+                    eprintln!("signet: warning: {warning}");
+                }
+                let (profiles, files) = (checked.profiles.len(), checked.policy_files);
+                output::line(&format!(
+                    "ok: {profiles} profiles, {files} policy files, digest {}",
+                    checked.digest
+                ))
+            }
+            Command::Test { dir } => {
+                let report = testing::test(&dir).map_err(|faults| all(&faults))?;
+                output::line(&report.to_string())?;
+                match (report.passed(), report.cases.is_empty()) {
+                    (true, _) => Ok(()),
+                    (false, true) => Err(Failure::new(format!("`{}` has no cases", dir.join("cases").display()))),
+                    (false, false) => Err(Failure::new("not every case came out as expected")),
+                }
+            }
+            Command::Explain { dir, request, json } => {
+                let content = std::fs::read(&request).context(|| format!("`{}`", request.display()))?;
+                let explanation = testing::explain(&dir, &content).map_err(|faults| all(&faults))?;
+                if json {
+                    output::json(&json!(explanation.outcome))
+                } else {
+                    output::line(&explanation.to_string())
+                }
+            }
+        }
+    }
+}
+
+fn all(faults: &[impl Display]) -> Failure {
+    let count = faults.len();
+    let list: String = faults.iter().map(|fault| format!("\n  {fault}")).collect();
+    Failure::new(format!(
+        "{count} {} found{list}",
+        if count == 1 { "mistake" } else { "mistakes" }
+    ))
+}
