@@ -36,8 +36,27 @@ pub(super) enum Deadline<'a> {
     Timer(std::time::Duration),
 }
 
+/// What is read and thrown away of a body that nobody wants, so that the answer finds its reader.
+const DISCARDED_BYTES: usize = 1 << 20;
+const DISCARDED_FOR: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// Reads on after a refusal, within 1 MiB and 1 s. Over HTTP/2 an answer before the end of the body is followed by a
+/// RST_STREAM(NO_ERROR) (RFC 9113, section 8.1), which clients in wide use report as an error instead of the answer.
+pub(super) async fn discard(body: &mut Incoming) {
+    let discarding = async {
+        let mut left = DISCARDED_BYTES;
+        while left > 0 {
+            match poll_fn(|cx| next_data(body, cx, &|| false)).await {
+                Ok(Some(data)) => left = left.saturating_sub(data.len()),
+                Ok(None) | Err(_) => return,
+            }
+        }
+    };
+    let _ = tokio::time::timeout(DISCARDED_FOR, discarding).await;
+}
+
 /// Reads the whole body. One that arrives in one piece is neither copied nor counted against the room.
-pub(super) async fn read(body: Incoming, limit: usize, load: &Load, deadline: Deadline<'_>) -> Result<Bytes, Unread> {
+pub(super) async fn read(body: &mut Incoming, limit: usize, load: &Load, deadline: Deadline<'_>) -> Result<Bytes, Unread> {
     if body.is_end_stream() {
         return Ok(Bytes::new());
     }
@@ -61,9 +80,9 @@ pub(super) async fn read(body: Incoming, limit: usize, load: &Load, deadline: De
     }
 }
 
-async fn gather(mut body: Incoming, limit: usize, load: &Load, expired: impl Fn() -> bool) -> Result<Bytes, Unread> {
+async fn gather(body: &mut Incoming, limit: usize, load: &Load, expired: impl Fn() -> bool) -> Result<Bytes, Unread> {
     let next = async |body: &mut Incoming| poll_fn(|cx| next_data(body, cx, &expired)).await;
-    let Some(first) = next(&mut body).await? else {
+    let Some(first) = next(body).await? else {
         return Ok(Bytes::new());
     };
     if first.len() > limit {
@@ -87,7 +106,7 @@ async fn gather(mut body: Incoming, limit: usize, load: &Load, expired: impl Fn(
         }
         whole.extend_from_slice(&part);
         drop(part);
-        part = match next(&mut body).await? {
+        part = match next(body).await? {
             Some(part) => part,
             None => return Ok(whole.freeze()),
         };

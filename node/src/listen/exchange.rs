@@ -29,13 +29,17 @@ pub(super) async fn answer<H: Handler>(
     request: Request<Incoming>,
 ) -> Response<Full<Bytes>> {
     let active = connection.pulse.begin();
-    let mut response = match exchange(server, connection, request).await {
+    let (head, mut body) = request.into_parts();
+    let mut response = match exchange(server, connection, head, &mut body).await {
         Ok(response) => response,
-        Err(Refused { response, close }) => {
-            let mut response = response;
-            if close && connection.peer.protocol == Protocol::Http1 {
-                connection.pulse.body_left_unread();
-                response.headers_mut().insert(CONNECTION, CLOSE);
+        Err(Refused { mut response, close }) => {
+            match connection.peer.protocol {
+                Protocol::Http1 if close => {
+                    connection.pulse.body_left_unread();
+                    response.headers_mut().insert(CONNECTION, CLOSE);
+                }
+                Protocol::Http2 if close => body::discard(&mut body).await,
+                _ => {}
             }
             response
         }
@@ -57,10 +61,10 @@ struct Refused {
 async fn exchange<H: Handler>(
     server: &Server<H>,
     connection: &Connection,
-    request: Request<Incoming>,
+    head: request::Parts,
+    body: &mut Incoming,
 ) -> Result<Response<Bytes>, Refused> {
-    let (head, body) = request.into_parts();
-    let has_body = !hyper::body::Body::is_end_stream(&body);
+    let has_body = !hyper::body::Body::is_end_stream(body);
     if connection.peer.protocol == Protocol::Http1 {
         framing(&head).map_err(|problem| refused(problem, true))?;
     }

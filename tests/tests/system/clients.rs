@@ -164,7 +164,7 @@ fn h2load_finds_no_error_over_http1_and_http2() {
     let body = dev.data().join("body.json");
     std::fs::write(&body, r#"{"subject":"alice"}"#).unwrap();
     let url = format!("{}/v1/tokens/load", dev.text("/edge/https"));
-    for protocol in ["--alpn-list=h2", "--alpn-list=http/1.1"] {
+    for protocol in ["--npn-list=h2", "--npn-list=http/1.1"] {
         let output = run(Command::new("h2load")
             .args(["-n", "2000", "-c", "8", "-m", "4", "-t", "1", protocol])
             .arg("-d")
