@@ -41,9 +41,8 @@ impl Api {
     }
 
     async fn dispatch(&self, request: http::Request<Bytes>, peer: &Peer) -> Response<Bytes> {
-        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         let received = Received::new(request, peer);
-        let answer = match Route::find(&method, &path) {
+        let answer = match Route::find(received.method(), received.path()) {
             Ok(route) => self.answer(route, &received).await,
             Err(problem) => Err(problem),
         };
@@ -90,7 +89,10 @@ impl Api {
             let id = Uuid::new_v4();
             let result = match session.sign(kind, profile, request.get().as_bytes(), id).await {
                 Ok(recorded) => serde_json::value::to_raw_value(&Created::new(&recorded)),
-                Err(problem) => serde_json::value::to_raw_value(&problem.document(&id.to_string())),
+                Err(problem) => {
+                    self.edge.metrics().refused(problem.code());
+                    serde_json::value::to_raw_value(&problem.document(&id.to_string()))
+                }
             };
             results.push(result.map_err(|error| Problem::internal(error.to_string()))?);
         }

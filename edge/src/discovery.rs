@@ -26,7 +26,7 @@ pub fn jwks(edge: &Edge, issuer: &str, if_none_match: Option<&str>) -> Result<Re
         "\"{}\"",
         signing::encoding::base64url(digest.get(..16).unwrap_or(&digest))
     );
-    if if_none_match.is_some_and(|seen| seen.split(',').any(|one| one.trim() == etag || one.trim() == "*")) {
+    if if_none_match.is_some_and(|seen| is_match(seen, &etag)) {
         *response.status_mut() = StatusCode::NOT_MODIFIED;
         *response.body_mut() = Bytes::new();
     }
@@ -41,6 +41,12 @@ pub fn jwks(edge: &Edge, issuer: &str, if_none_match: Option<&str>) -> Result<Re
     Ok(response)
 }
 
+/// RFC 9110, section 13.1.2: compared weakly, since caches mark what they compressed as weak.
+fn is_match(if_none_match: &str, etag: &str) -> bool {
+    let mut tags = if_none_match.split(',').map(str::trim);
+    tags.any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == etag)
+}
+
 /// `GET /i/{issuer}/.well-known/openid-configuration` (OpenID Connect Discovery 1.0, the members a verifier needs).
 pub fn configuration(edge: &Edge, issuer: &str) -> Result<Response<Bytes>, Problem> {
     let world = edge.world();
@@ -48,8 +54,11 @@ pub fn configuration(edge: &Edge, issuer: &str) -> Result<Response<Bytes>, Probl
     let mut algorithms: Vec<_> = world
         .profiles()
         .filter(|profile| profile.issuer() == Some(issuer))
-        .map(|profile| profile.algorithm.as_str())
-        .filter(|algorithm| *algorithm != "HS256")
+        .filter(|profile| !profile.algorithm.is_symmetric())
+        .map(|profile| {
+            let named = profile.token().and_then(|token| token.algorithm_name.as_deref());
+            named.unwrap_or(profile.algorithm.as_str())
+        })
         .collect();
     algorithms.sort_unstable();
     algorithms.dedup();

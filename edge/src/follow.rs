@@ -3,169 +3,149 @@
 //! The authority's changes are applied in the order they come. A stream that ends is made again with jittered backoff and
 //! resumes from the last revision applied. Delegations are kept by [`crate::delegate`]; what a lost stream means for them
 //! is written there.
+//!
+//! A revoked edge goes on asking, from revision 0. It signs again only when the authority lets it in and sends a snapshot
+//! of a later revision than the edge knew when it was revoked: taking an edge back is a commit of its own, and a store that
+//! was put back to before the revocation has none (R29). Else it stays revoked until its process is started anew.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use node::contract::watch_event::Event;
-use node::contract::{self, WatchEvent, WatchRequest};
-use policies::engine::KeyFacts;
-use tokio::time::timeout;
-use tonic::Code;
+use node::contract::{Snapshot, WatchEvent, WatchRequest};
+use tokio::time::{Instant, timeout};
+use tonic::{Code, Status};
 
+use crate::announced::logical_key;
 use crate::jitter::Backoff;
-use crate::keyring::{Delegation, LogicalKey, State, Version};
 use crate::state::Edge;
 use crate::uplink::Uplink;
-use signing::jwk::Jwk;
-use signing::key::{Family, PublicKey, Verifier};
 
 /// The authority sends something at least each second; a stream silent for this long is taken for dead.
 const SILENCE: Duration = Duration::from_secs(5);
+/// The longest wait between two streams. One that lasted longer was no failure to be punished.
+const LONGEST: Duration = Duration::from_secs(10);
+
+/// How far this edge has followed.
+#[derive(Debug, Default)]
+struct Position {
+    /// The last revision applied; 0 asks for a snapshot.
+    revision: u64,
+    /// What was applied when the authority revoked this edge.
+    revoked_at: Option<u64>,
+}
 
 /// Follows the authority until the process ends.
 pub async fn follow(edge: Arc<Edge>, uplink: Arc<Uplink>) {
-    let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(10));
-    let mut revision = 0;
+    let mut backoff = Backoff::new(Duration::from_millis(100), LONGEST);
+    let mut position = Position::default();
     loop {
-        let before = revision;
-        if let Err(failure) = stream(&edge, &uplink, &mut revision).await {
-            edge.set_connected(false);
-            if failure.code() == Code::PermissionDenied {
-                tracing::error!(
-                    reason = failure.message(),
-                    "the authority refuses this edge; it forgets its keys"
-                );
-                edge.keyring().revoke();
-            } else {
-                tracing::warn!(code = ?failure.code(), reason = failure.message(), "the watch stream ended; it is made again");
-            }
-        }
-        if revision != before {
+        let (begun, before) = (Instant::now(), position.revision);
+        let ended = stream(&edge, &uplink, &mut position).await;
+        edge.set_connected(false);
+        position.ended(&edge, &ended);
+        if position.revision > before || begun.elapsed() > LONGEST {
             backoff.reset();
         }
         tokio::time::sleep(backoff.next()).await;
     }
 }
 
-async fn stream(edge: &Arc<Edge>, uplink: &Uplink, revision: &mut u64) -> Result<(), tonic::Status> {
+/// Reads one stream until it ends, and says why it did.
+async fn stream(edge: &Arc<Edge>, uplink: &Uplink, position: &mut Position) -> Status {
+    match events(edge, uplink, position).await {
+        Ok(()) => Status::unavailable("the authority closed the stream"),
+        Err(status) => status,
+    }
+}
+
+async fn events(edge: &Arc<Edge>, uplink: &Uplink, position: &mut Position) -> Result<(), Status> {
     let request = WatchRequest {
-        revision: *revision,
+        revision: match position.revoked_at {
+            None => position.revision,
+            Some(_) => 0,
+        },
         bundle_digest: edge.bundle_digest(),
         incarnation: edge.incarnation().to_owned(),
     };
     let mut client = uplink.client()?;
-    let silent = |_| tonic::Status::deadline_exceeded("the authority sent nothing for 5 s");
+    let silent = |_| Status::deadline_exceeded("the authority sent nothing for 5 s");
     let mut events = timeout(SILENCE, client.watch(request))
         .await
         .map_err(silent)??
         .into_inner();
     while let Some(event) = timeout(SILENCE, events.message()).await.map_err(silent)?? {
-        *revision = apply(edge, event, *revision).await;
+        position.apply(edge, event)?;
         edge.set_connected(true);
     }
-    Err(tonic::Status::unavailable("the authority closed the stream"))
+    Ok(())
 }
 
-/// Applies one event and returns the revision the edge is at.
-async fn apply(edge: &Arc<Edge>, event: WatchEvent, revision: u64) -> u64 {
-    edge.observe_time(event.authority_time_ms);
-    match event.event {
-        Some(Event::Snapshot(snapshot)) => {
-            edge.set_delegation_roots(snapshot.delegation_roots);
-            edge.keyring()
-                .replace(snapshot.keys.into_iter().filter_map(logical_key).collect());
-            if let Some(bundle) = snapshot.bundle {
-                edge.load_bundle(bundle).await;
+impl Position {
+    /// Applies one event. Nothing here waits: a key that is stopped must not stand behind a bundle that is compiled.
+    ///
+    /// The revocation of this edge is an error, because it ends the stream.
+    fn apply(&mut self, edge: &Edge, event: WatchEvent) -> Result<(), Status> {
+        edge.observe_time(event.authority_time_ms);
+        match event.event {
+            Some(Event::Snapshot(snapshot)) => self.snapshot(edge, snapshot, event.revision),
+            Some(Event::Bundle(bundle)) => edge.offer_bundle(bundle),
+            Some(Event::Key(key)) => {
+                let id = key.id.clone();
+                match logical_key(key) {
+                    Some(key) => {
+                        tracing::info!(key = id, state = ?key.state, "the authority changed a key");
+                        edge.keyring().put(key);
+                        edge.wake_delegations();
+                    }
+                    // Gone, or now something this edge does not understand: what it knew before counts no more.
+                    None => edge.keyring().remove(&id),
+                }
             }
-            edge.wake_delegations();
+            Some(Event::Revoked(revoked)) => return Err(Status::permission_denied(revoked.reason)),
+            Some(Event::Heartbeat(_)) | None => {}
         }
-        Some(Event::Bundle(bundle)) => {
-            edge.load_bundle(bundle).await;
-            edge.wake_delegations();
-        }
-        Some(Event::Key(key)) if key.deleted => edge.keyring().remove(&key.id),
-        Some(Event::Key(key)) => {
-            if let Some(key) = logical_key(key) {
-                tracing::info!(key = key.facts.id(), state = ?key.state, "the authority changed a key");
-                edge.keyring().put(key);
-                edge.wake_delegations();
-            }
-        }
-        Some(Event::Revoked(revoked)) => {
-            tracing::error!(
-                reason = revoked.reason,
-                "the authority has revoked this edge; it forgets its keys"
-            );
-            edge.keyring().revoke();
-        }
-        Some(Event::Heartbeat(_)) | None => {}
+        self.revision = event.revision.max(self.revision);
+        Ok(())
     }
-    event.revision.max(revision)
-}
 
-/// A key as the contract writes it, or nothing (said in the log) where this edge is too old to understand it.
-fn logical_key(key: contract::Key) -> Option<LogicalKey> {
-    let unknown = |what: &str| {
-        tracing::warn!(
-            key = key.id,
-            what,
-            "a key has something this edge does not know; it is left out"
-        );
-    };
-    let Ok(algorithm) = key.algorithm.parse() else {
-        unknown("algorithm");
-        return None;
-    };
-    let family = match key.family() {
-        contract::Family::Raw => Family::Raw,
-        contract::Family::Token => Family::Token,
-        contract::Family::Artifact => Family::Artifact,
-        contract::Family::Unspecified => {
-            unknown("family");
-            return None;
-        }
-    };
-    let delegation = match key.delegation() {
-        contract::Delegation::Own => Delegation::Own,
-        contract::Delegation::Shared => Delegation::Shared,
-        contract::Delegation::None | contract::Delegation::Unspecified => Delegation::None,
-    };
-    // A state this edge does not know stops the key: better no signature than one too many.
-    let state = match key.state() {
-        contract::KeyState::Enabled => State::Enabled,
-        contract::KeyState::PendingDeletion => State::PendingDeletion,
-        contract::KeyState::Disabled | contract::KeyState::Unspecified => State::Disabled,
-    };
-    let versions = key.versions.iter().filter_map(version).collect();
-    let tags = key.tags.into_iter().collect();
-    let facts = Arc::new(KeyFacts::new(key.id, key.tenant, key.aliases, tags));
-    Some(LogicalKey {
-        facts,
-        algorithm,
-        family,
-        delegation,
-        state,
-        versions,
-    })
-}
-
-fn version(version: &contract::KeyVersion) -> Option<Version> {
-    let public = match version.public_jwk.as_str() {
-        "" => None,
-        json => match Jwk::from_json(json.as_bytes()).and_then(|jwk| PublicKey::from_jwk(&jwk)) {
-            Ok(key) => Some(Verifier::Public(key)),
-            Err(error) => {
-                tracing::warn!(kid = version.kid, %error, "a public key cannot be read; it is left out");
-                return None;
+    fn snapshot(&mut self, edge: &Edge, snapshot: Snapshot, revision: u64) {
+        edge.set_delegation_roots(snapshot.delegation_roots);
+        edge.keyring()
+            .replace(snapshot.keys.into_iter().filter_map(logical_key).collect());
+        match self.revoked_at {
+            Some(revoked_at) if revision <= revoked_at => {
+                tracing::error!(
+                    revision,
+                    revoked_at,
+                    "the authority's state is not newer than the revocation of this edge, which stays revoked"
+                );
             }
-        },
-    };
-    Some(Version {
-        kid: version.kid.clone(),
-        public,
-        publish_at: version.publish_at,
-        retire_at: version.retire_at,
-        compromised: version.compromised,
-    })
+            Some(_) => {
+                tracing::warn!(revision, "the authority has taken this edge back");
+                self.revoked_at = None;
+                edge.keyring().reinstate();
+            }
+            None => {}
+        }
+        if let Some(bundle) = snapshot.bundle {
+            edge.offer_bundle(bundle);
+        }
+        edge.wake_delegations();
+    }
+
+    /// Draws the conclusion from how a stream ended. `PermissionDenied` is said of a revoked edge alone; whatever else ends
+    /// a stream leaves the edge to its delegations.
+    fn ended(&mut self, edge: &Edge, status: &Status) {
+        let reason = status.message();
+        if status.code() != Code::PermissionDenied {
+            tracing::warn!(code = ?status.code(), reason, "the watch stream ended; it is made again");
+            return;
+        }
+        if self.revoked_at.is_none() {
+            tracing::error!(reason, "the authority has revoked this edge; it forgets its keys");
+            self.revoked_at = Some(self.revision);
+        }
+        edge.keyring().revoke();
+    }
 }

@@ -114,58 +114,78 @@ fn path(state_dir: &Path) -> PathBuf {
 pub fn load(state_dir: &Path) -> Result<Identity, IdentityError> {
     let path = path(state_dir);
     let content = match fs::read(&path) {
-        Ok(content) => content,
+        Ok(content) => Secret::new(content),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             return Err(IdentityError::Missing(state_dir.to_owned()));
         }
         Err(source) => return Err(IdentityError::File { path, source }),
     };
-    let damaged = |detail: String| IdentityError::Damaged {
-        path: path.clone(),
-        detail,
-    };
-    let file: File = serde_json::from_slice(&content).map_err(|error| damaged(error.to_string()))?;
-    let mut chain = Vec::with_capacity(file.certificates.len());
-    for pem in &file.certificates {
-        chain.push(CertificateDer::from_pem_slice(pem.as_bytes()).map_err(|error| damaged(error.to_string()))?);
-    }
-    let root = chain.pop().ok_or_else(|| damaged("no certificates".into()))?;
-    let leaf = chain
-        .first()
-        .ok_or_else(|| damaged("the node root stands alone".into()))?;
-    let leaf = Certificate::from_der(leaf).map_err(|error| damaged(error.to_string()))?;
-    let key = PrivateKeyDer::from_pem_slice(file.key.as_bytes()).map_err(|error| damaged(error.to_string()))?;
-    let PrivateKeyDer::Pkcs8(key) = key else {
-        return Err(damaged("the key is not PKCS#8".into()));
-    };
-    Ok(Identity {
-        trust_domain: file.trust_domain,
-        edge_id: file.edge_id,
-        chain,
-        roots: vec![root],
-        not_before: leaf.not_before(),
-        not_after: leaf.not_after(),
-        key: Secret::new(key.secret_pkcs8_der().to_vec()),
-    })
+    let file = serde_json::from_slice::<File>(content.expose()).map_err(|error| error.to_string());
+    file.and_then(|file| file.read())
+        .map_err(|detail| IdentityError::Damaged { path, detail })
 }
 
-/// Writes what the authority answered to `request`. After a crash either the old identity is there or the new one.
+impl File {
+    /// The identity that is written here, if it is whole: a key, its certificate and the root.
+    fn read(&self) -> Result<Identity, String> {
+        let mut chain = Vec::with_capacity(self.certificates.len());
+        for pem in &self.certificates {
+            chain.push(CertificateDer::from_pem_slice(pem.as_bytes()).map_err(|error| error.to_string())?);
+        }
+        let root = chain.pop().ok_or("no certificates")?;
+        let leaf = chain.first().ok_or("the node root stands alone")?;
+        let leaf = Certificate::from_der(leaf).map_err(|error| error.to_string())?;
+        let key = PrivateKeyDer::from_pem_slice(self.key.as_bytes()).map_err(|error| error.to_string())?;
+        let PrivateKeyDer::Pkcs8(key) = key else {
+            return Err("the key is not PKCS#8".into());
+        };
+        let key = Secret::new(key.secret_pkcs8_der().to_vec());
+        let pair = SigningKey::import(Algorithm::Es256, &key).map_err(|error| error.to_string())?;
+        let certified = leaf.public_key().map_err(|error| error.to_string())?;
+        if pair.public() != Some(&certified) {
+            return Err("the certificate is for another key".into());
+        }
+        Ok(Identity {
+            trust_domain: self.trust_domain.clone(),
+            edge_id: self.edge_id.clone(),
+            chain,
+            roots: vec![root],
+            not_before: leaf.not_before(),
+            not_after: leaf.not_after(),
+            key,
+        })
+    }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        drop(Secret::new(std::mem::take(&mut self.key).into_bytes()));
+    }
+}
+
+/// Writes what the authority answered to `request`, once it is known to be usable: an answer that is not leaves the identity
+/// on disk alone. A renewal gives nobody another name than `before`. After a crash either the old identity is there or the
+/// new one.
 pub fn store(
     state_dir: &Path,
     request: Request,
     answer: &node::contract::EnrollResponse,
+    before: Option<&Identity>,
 ) -> Result<Identity, IdentityError> {
-    let trust_domain = answer
-        .spiffe_id
-        .strip_prefix("spiffe://")
-        .and_then(|rest| rest.split('/').next());
-    let trust_domain = trust_domain
-        .ok_or_else(|| IdentityError::Answer("no SPIFFE ID".into()))?
-        .to_owned();
+    let named = answer.spiffe_id.strip_prefix("spiffe://");
+    let named = named.and_then(|rest| rest.split_once("/edge/"));
+    let Some((trust_domain, edge_id)) = named.filter(|(_, edge_id)| *edge_id == answer.edge_id) else {
+        return Err(IdentityError::Answer(
+            "its SPIFFE ID is not of the edge it names".into(),
+        ));
+    };
+    if before.is_some_and(|before| before.trust_domain != trust_domain || before.edge_id != edge_id) {
+        return Err(IdentityError::Answer("it names another edge".into()));
+    }
     let key = request.key.export()?;
     let file = File {
-        edge_id: answer.edge_id.clone(),
-        trust_domain,
+        edge_id: edge_id.to_owned(),
+        trust_domain: trust_domain.to_owned(),
         certificates: answer
             .certificates
             .iter()
@@ -173,10 +193,12 @@ pub fn store(
             .collect(),
         key: pem_encode("PRIVATE KEY", key.expose()),
     };
+    let identity = file.read().map_err(IdentityError::Answer)?;
     let path = path(state_dir);
     let content = serde_json::to_vec_pretty(&file).map_err(|error| IdentityError::Answer(error.to_string()))?;
-    replace(&path, &content).map_err(|source| IdentityError::File { path, source })?;
-    load(state_dir)
+    let content = Secret::new(content);
+    replace(&path, content.expose()).map_err(|source| IdentityError::File { path, source })?;
+    Ok(identity)
 }
 
 /// Writes a secret file durably: temporary file, fsync, rename, fsync of the directory.

@@ -14,6 +14,7 @@
     )
 )]
 
+mod announced;
 mod answer;
 mod api;
 pub mod config;

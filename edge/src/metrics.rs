@@ -3,7 +3,6 @@
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use policies::profile::Profile;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -20,7 +19,7 @@ struct ByProfile {
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ByCode {
-    code: String,
+    code: &'static str,
 }
 
 /// The counters.
@@ -31,6 +30,7 @@ pub struct Metrics {
     refusals: Family<ByCode, Counter>,
     bundles: Family<ByCode, Counter>,
     ready: Gauge,
+    connected: Gauge,
 }
 
 impl Default for Metrics {
@@ -42,12 +42,8 @@ impl Default for Metrics {
 impl Metrics {
     /// All at zero.
     pub fn new() -> Metrics {
-        let (signatures, refusals, bundles, ready) = (
-            Family::default(),
-            Family::default(),
-            Family::default(),
-            Gauge::default(),
-        );
+        let (signatures, refusals, bundles) = (Family::default(), Family::default(), Family::default());
+        let (ready, connected) = (Gauge::default(), Gauge::default());
         let mut registry = Registry::with_prefix("signet_edge");
         registry.register(
             "signatures",
@@ -65,44 +61,46 @@ impl Metrics {
             bundles.clone(),
         );
         registry.register("ready", "1 when every profile can be signed for", ready.clone());
+        registry.register(
+            "connected",
+            "1 while the authority's watch stream stands",
+            connected.clone(),
+        );
         Metrics {
             registry,
             signatures,
             refusals,
             bundles,
             ready,
+            connected,
         }
     }
 
-    /// One signature.
-    pub fn signed(&self, profile: &Profile) {
-        match self.signatures.get(&ByProfile {
-            profile: profile.name.clone(),
-        }) {
-            Some(counter) => counter.inc(),
-            None => self
-                .signatures
-                .get_or_create(&ByProfile {
-                    profile: profile.name.clone(),
-                })
-                .inc(),
-        };
+    /// The counter of a profile's signatures. Look it up once: counting is a single addition then.
+    pub fn signatures(&self, profile: &str) -> Counter {
+        let profile = profile.to_owned();
+        self.signatures.get_or_create_owned(&ByProfile { profile })
     }
 
     /// One refusal.
-    pub fn refused(&self, code: &str) {
-        self.refusals.get_or_create(&ByCode { code: code.to_owned() }).inc();
+    pub fn refused(&self, code: &'static str) {
+        self.refusals.get_or_create(&ByCode { code }).inc();
     }
 
     /// One bundle.
     pub fn bundle(&self, used: bool) {
         let code = if used { "used" } else { "refused" };
-        self.bundles.get_or_create(&ByCode { code: code.to_owned() }).inc();
+        self.bundles.get_or_create(&ByCode { code }).inc();
     }
 
     /// Whether the edge is ready.
     pub fn ready(&self, ready: bool) {
         self.ready.set(i64::from(ready));
+    }
+
+    /// Whether the watch stream stands.
+    pub fn connected(&self, connected: bool) {
+        self.connected.set(i64::from(connected));
     }
 
     /// The text of `/metrics`, with the plugins' own counters.

@@ -18,7 +18,7 @@ use crate::receive::Received;
 use crate::record::{Recorded, Refusal, Subject};
 use crate::state::Edge;
 use crate::throttle::Admitted;
-use crate::world::World;
+use crate::world::{Served, World};
 use crate::{answer, rules, trust};
 
 /// What all signatures of one request have in common: who asks, admitted, and the bundle it is judged by.
@@ -66,14 +66,13 @@ impl<'a> Session<'a> {
 
     /// parse → authorize → quota → plugins → sign → record, for one signature with an id of its own.
     pub async fn sign(&self, kind: Kind, profile: &str, body: &[u8], id: Uuid) -> Result<Recorded, Problem> {
-        let profile = self.profile(kind, profile)?;
-        let subject = Subject::new(self.received, self.admitted.caller(), &profile, id);
-        self.stages(profile, body, &subject)
+        let subject = self.subject(self.profile(kind, profile)?, id);
+        self.stages(subject.profile().clone(), body, &subject)
             .await
             .map_err(|refusal| self.edge.refuse(refusal, &subject))
     }
 
-    async fn stages(&self, profile: Arc<Profile>, body: &[u8], subject: &Subject) -> Result<Recorded, Refusal> {
+    async fn stages(&self, profile: Arc<Profile>, body: &[u8], subject: &Subject<'_>) -> Result<Recorded, Refusal> {
         let intent = parse(&profile, body)?;
         let permit = self.authorize(profile, intent)?;
         let metered = permit.meter(self.world.throttle())?;
@@ -82,18 +81,14 @@ impl<'a> Session<'a> {
         self.edge.record(signed, subject)
     }
 
-    async fn plugins(&self, metered: Metered, subject: &Subject) -> Result<Cleared, Refusal> {
+    async fn plugins(&self, metered: Metered, subject: &Subject<'_>) -> Result<Cleared, Refusal> {
         let rulings = rules::evaluate(&self.world, &metered, self.principal.facts(), &self.facts, subject).await?;
         Ok(metered.clear(rulings)?)
     }
 
-    fn seal(&self, cleared: Cleared, subject: &Subject) -> Result<Signed, Refusal> {
-        let issuer = cleared
-            .profile()
-            .issuer()
-            .and_then(|name| self.world.issuer(name))
-            .cloned();
-        let issuer = issuer.as_ref().map(|issuer| issuer.url.as_str());
+    fn seal(&self, cleared: Cleared, subject: &Subject<'_>) -> Result<Signed, Refusal> {
+        let issuer = cleared.profile().issuer().and_then(|name| self.world.issuer(name));
+        let issuer = issuer.map(|issuer| issuer.url.as_str());
         Ok(self
             .edge
             .keyring()
@@ -101,13 +96,10 @@ impl<'a> Session<'a> {
     }
 
     /// A profile of the caller's own tenant: another tenant's is not there.
-    pub fn profile(&self, kind: Kind, name: &str) -> Result<Arc<Profile>, Problem> {
-        let tenant = self.admitted.caller().tenant();
-        let profile = self
-            .world
-            .profile(name, kind)
-            .filter(|profile| profile.tenant == tenant);
-        profile.cloned().ok_or_else(|| {
+    fn profile(&self, kind: Kind, name: &str) -> Result<&Arc<Served>, Problem> {
+        let found = self.world.profile(name);
+        let own = found.filter(|found| found.profile.tenant == self.tenant() && found.profile.kind() == kind);
+        own.ok_or_else(|| {
             let kind = kind.as_str();
             Problem::new(
                 "unknown_profile",
@@ -138,8 +130,8 @@ impl<'a> Session<'a> {
     }
 
     /// The subject of a record about this request.
-    pub fn subject(&self, profile: &Arc<Profile>, id: Uuid) -> Subject {
-        Subject::new(self.received, self.admitted.caller(), profile, id)
+    pub fn subject(&self, served: &Arc<Served>, id: Uuid) -> Subject<'_> {
+        Subject::new(self.received, self.admitted.caller(), served, id)
     }
 }
 

@@ -1,20 +1,28 @@
 //! What came over the wire, bounded by the listener, before anybody is believed.
 
+use std::fmt;
 use std::net::IpAddr;
 
 use bytes::Bytes;
+use http::Method;
 use http::header::{CONTENT_TYPE, HeaderMap};
+use http::request::Parts;
 use node::listen::{Peer, Protocol};
 use uuid::Uuid;
 
 /// One request with its whole body.
-#[derive(Debug)]
 pub struct Received {
     id: Uuid,
-    trace_id: Option<String>,
-    headers: HeaderMap,
+    head: Parts,
     body: Bytes,
     peer: Peer,
+}
+
+/// Neither the header section, which holds the caller's token, nor the body.
+impl fmt::Debug for Received {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Received({} {} {})", self.id, self.head.method, self.head.uri.path())
+    }
 }
 
 impl Received {
@@ -23,11 +31,20 @@ impl Received {
         let (head, body) = request.into_parts();
         Received {
             id: Uuid::new_v4(),
-            trace_id: trace_id(&head.headers),
-            headers: head.headers,
+            head,
             body,
             peer: peer.clone(),
         }
+    }
+
+    /// The method.
+    pub fn method(&self) -> &Method {
+        &self.head.method
+    }
+
+    /// The path, as sent.
+    pub fn path(&self) -> &str {
+        self.head.uri.path()
     }
 
     /// The request's id: in the answer, the log and the audit record.
@@ -37,7 +54,7 @@ impl Received {
 
     /// The W3C trace id of a `traceparent` field, 32 hex digits.
     pub fn trace_id(&self) -> Option<&str> {
-        self.trace_id.as_deref()
+        trace_id(&self.head.headers)
     }
 
     /// The body, as received.
@@ -47,7 +64,7 @@ impl Received {
 
     /// A header field's value, if it is text.
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.get(name).and_then(|value| value.to_str().ok())
+        self.head.headers.get(name).and_then(|value| value.to_str().ok())
     }
 
     /// Who is on the other side of the connection.
@@ -67,7 +84,7 @@ impl Received {
 
     /// The header section.
     pub fn headers(&self) -> &HeaderMap {
-        &self.headers
+        &self.head.headers
     }
 }
 
@@ -83,7 +100,7 @@ pub fn is_json(headers: &HeaderMap) -> bool {
 }
 
 /// W3C Trace Context: `00-TRACEID-SPANID-FLAGS`.
-fn trace_id(headers: &HeaderMap) -> Option<String> {
+fn trace_id(headers: &HeaderMap) -> Option<&str> {
     let mut parts = headers.get("traceparent")?.to_str().ok()?.split('-');
     let (version, id) = (parts.next()?, parts.next()?);
     let hex = |text: &str| {
@@ -91,7 +108,7 @@ fn trace_id(headers: &HeaderMap) -> Option<String> {
             .all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
     };
     (version.len() == 2 && hex(version) && id.len() == 32 && hex(id) && id.bytes().any(|byte| byte != b'0'))
-        .then(|| id.to_owned())
+        .then_some(id)
 }
 
 #[cfg(test)]
@@ -116,7 +133,7 @@ mod tests {
     #[test]
     fn only_a_well_formed_trace_id_is_taken() {
         let id = "4bf92f3577b34da6a3ce929d0e0e4736";
-        let with = |value: &str| trace_id(&headers("traceparent", value));
+        let with = |value: &str| trace_id(&headers("traceparent", value)).map(str::to_owned);
         assert_eq!(with(&format!("00-{id}-00f067aa0ba902b7-01")).as_deref(), Some(id));
         assert_eq!(with("00-00000000000000000000000000000000-00f067aa0ba902b7-01"), None);
         assert_eq!(with("00-xyz-00f067aa0ba902b7-01"), None);

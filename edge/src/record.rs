@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use audit::record::{Draft, Outcome, TraceId, Verdict, VerdictOutcome};
+use audit::record::{Draft, Outcome, Verdict, VerdictOutcome};
 use node::identity::Caller;
 use node::problem::Problem;
 use policies::engine::Denial;
@@ -12,35 +12,40 @@ use policies::intent::IntentError;
 use policies::permit::{ClearError, RetryAfter};
 use policies::profile::Profile;
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use crate::answer;
 use crate::keyring::{SignError, Signed};
 use crate::receive::Received;
 use crate::state::Edge;
 use crate::throttle::Limited;
+use crate::world::Served;
 
 /// Whose signature it is, for the record: known before anything is decided.
 #[derive(Debug)]
-pub struct Subject {
-    id: uuid::Uuid,
-    id_text: String,
-    trace: Option<TraceId>,
-    trace_text: Option<String>,
-    caller: Arc<Caller>,
-    profile: Arc<Profile>,
+pub struct Subject<'r> {
+    id: Uuid,
+    id_text: Arc<str>,
+    received: &'r Received,
+    caller: &'r Caller,
+    served: Arc<Served>,
 }
 
-impl Subject {
+impl<'r> Subject<'r> {
     /// The signature `id` of this request.
-    pub fn new(received: &Received, caller: &Arc<Caller>, profile: &Arc<Profile>, id: uuid::Uuid) -> Subject {
+    pub fn new(received: &'r Received, caller: &'r Caller, served: &Arc<Served>, id: Uuid) -> Subject<'r> {
         Subject {
-            id_text: id.to_string(),
             id,
-            trace: received.trace_id().and_then(|id| id.parse().ok()),
-            trace_text: received.trace_id().map(str::to_owned),
-            caller: caller.clone(),
-            profile: profile.clone(),
+            id_text: Arc::from(&*id.as_hyphenated().encode_lower(&mut Uuid::encode_buffer())),
+            received,
+            caller,
+            served: served.clone(),
         }
+    }
+
+    /// The profile that is asked for.
+    pub fn profile(&self) -> &Arc<Profile> {
+        &self.served.profile
     }
 
     /// `id` in the answer, `jti` in a token, and the id in the record.
@@ -50,7 +55,7 @@ impl Subject {
 
     /// The W3C trace id the caller sent.
     pub fn trace_id(&self) -> Option<&str> {
-        self.trace_text.as_deref()
+        self.received.trace_id()
     }
 
     fn draft<'a>(&'a self, outcome: Outcome<'a>, policies: Cow<'a, [String]>, now_ms: u64) -> Draft<'a> {
@@ -58,14 +63,14 @@ impl Subject {
             outcome,
             caller: self.caller.id().into(),
             tenant: self.caller.tenant().into(),
-            profile: Some(self.profile.name.as_str().into()),
+            profile: Some(self.profile().name.as_str().into()),
             key: None,
             kid: None,
             digest: None,
             policies,
             plugins: Vec::new(),
             request_id: self.id,
-            trace_id: self.trace,
+            trace_id: self.trace_id().and_then(|id| id.parse().ok()),
             time_ms: now_ms,
         }
     }
@@ -76,7 +81,7 @@ impl Subject {
 #[derive(Debug)]
 pub struct Recorded {
     signed: Signed,
-    request_id: String,
+    request_id: Arc<str>,
 }
 
 impl Recorded {
@@ -235,7 +240,7 @@ impl From<SignError> for Refusal {
 
 impl Edge {
     /// Puts a signature on record. What cannot be recorded does not leave.
-    pub fn record(&self, signed: Signed, subject: &Subject) -> Result<Recorded, Refusal> {
+    pub fn record(&self, signed: Signed, subject: &Subject<'_>) -> Result<Recorded, Refusal> {
         let cleared = signed.cleared();
         let policies: Vec<String> = cleared.policies().iter().map(ToString::to_string).collect();
         let mut draft = subject.draft(Outcome::Signed, policies.into(), self.now_ms());
@@ -253,7 +258,7 @@ impl Edge {
             let safe = "the audit trail cannot be written, so nothing is signed";
             Refusal::new("audit_unavailable", safe, error.to_string())
         })?;
-        self.metrics().signed(cleared.profile());
+        subject.served.signatures.inc();
         Ok(Recorded {
             request_id: subject.id_text.clone(),
             signed,
@@ -261,13 +266,13 @@ impl Edge {
     }
 
     /// Logs a refusal, puts it on record where it is one of policy, quota, rule or key, and gives what the caller is told.
-    pub fn refuse(&self, refusal: Refusal, subject: &Subject) -> Problem {
+    pub fn refuse(&self, refusal: Refusal, subject: &Subject<'_>) -> Problem {
         let Refusal(refusal) = refusal;
-        let code = refusal.problem.code().to_owned();
+        let code = refusal.problem.code();
         tracing::info!(
             request = subject.id(),
             caller = subject.caller.id(),
-            profile = subject.profile.name,
+            profile = subject.profile().name,
             code,
             detail = refusal.detail,
             "refused"

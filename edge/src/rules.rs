@@ -27,7 +27,7 @@ pub async fn evaluate(
     metered: &Metered,
     caller_facts: &CallerFacts,
     facts: &RequestFacts,
-    subject: &Subject,
+    subject: &Subject<'_>,
 ) -> Result<Vec<Ruling>, Refusal> {
     if metered.plugins().is_empty() {
         return Ok(Vec::new());

@@ -90,8 +90,11 @@ impl Running {
         for listener in self.listeners {
             let _ = listener.await;
         }
-        for task in self.background {
+        for task in &self.background {
             task.abort();
+        }
+        for task in self.background {
+            let _ = task.await;
         }
         let edge = self.edge;
         edge.keyring().revoke();
@@ -127,6 +130,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         tokio::spawn(follow::follow(edge.clone(), uplink.clone())),
         tokio::spawn(delegate::keep(edge.clone(), uplink.clone())),
         tokio::spawn(uplink.renew(edge.config().state_dir.clone(), edge.clone())),
+        tokio::spawn(edge.clone().load_bundles()),
         tokio::spawn(edge.clone().sweep()),
     ];
     listen::raise_open_files();

@@ -1,7 +1,7 @@
 //! What one edge process holds, shared by its listeners and its background tasks.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
@@ -15,7 +15,7 @@ use crate::identity::Identity;
 use crate::keyring::{Keyring, LogicalKey, State};
 use crate::metrics::Metrics;
 use crate::uplink::Uplink;
-use crate::world::World;
+use crate::world::{LoadError, World};
 
 /// The authority's clock and ours may differ by so much before we say so.
 const CLOCK_TOLERANCE_MS: u64 = 5_000;
@@ -27,12 +27,14 @@ pub struct Edge {
     uplink: Arc<Uplink>,
     keyring: Keyring,
     world: ArcSwap<World>,
+    /// The newest bundle that came and is not in use yet.
+    offered: Mutex<Option<contract::Bundle>>,
+    offer: Notify,
     host: runtime::Host,
     spool: Spool,
     metrics: Metrics,
     incarnation: String,
     roots: ArcSwap<Vec<Vec<u8>>>,
-    connected: AtomicBool,
     clock_warned: AtomicBool,
     wake: Notify,
     ready: watch::Sender<bool>,
@@ -52,12 +54,13 @@ impl Edge {
             uplink,
             keyring: Keyring::new(),
             world: ArcSwap::from_pointee(World::empty()?),
+            offered: Mutex::default(),
+            offer: Notify::new(),
             host,
             spool,
             metrics: Metrics::new(),
             incarnation,
             roots: ArcSwap::default(),
-            connected: AtomicBool::new(false),
             clock_warned: AtomicBool::new(false),
             wake: Notify::new(),
             ready: watch::Sender::new(false),
@@ -124,23 +127,43 @@ impl Edge {
         self.roots.store(Arc::new(roots));
     }
 
+    /// Has a bundle taken into use by [`Edge::load_bundles`], off the watch stream; one that waits already is skipped.
+    pub fn offer_bundle(&self, bundle: contract::Bundle) {
+        *self.offered.lock().unwrap_or_else(PoisonError::into_inner) = Some(bundle);
+        self.offer.notify_one();
+    }
+
+    /// Takes the bundles that are offered into use, one after the other. Runs until the process ends.
+    pub async fn load_bundles(self: Arc<Edge>) {
+        loop {
+            let offered = self.offered.lock().unwrap_or_else(PoisonError::into_inner).take();
+            match offered {
+                Some(bundle) => {
+                    self.load_bundle(bundle).await;
+                    self.wake_delegations();
+                }
+                None => self.offer.notified().await,
+            }
+        }
+    }
+
     /// Takes a bundle into use, or keeps the one in use and says why.
-    pub async fn load_bundle(self: &Arc<Edge>, bundle: contract::Bundle) {
+    async fn load_bundle(self: &Arc<Edge>, bundle: contract::Bundle) {
         let edge = self.clone();
         let files: Vec<_> = bundle.files.into_iter().map(|file| (file.path, file.content)).collect();
         let loaded = tokio::task::spawn_blocking(move || {
-            World::load(&files, &edge.config.public_url, &edge.host, &edge.world())
+            let before = edge.world();
+            let world = World::load(&files, &edge.config.public_url, &edge.host, &edge.metrics, &before)?;
+            // At once, because the world's trust rules hold already.
+            edge.world.store(Arc::new(world));
+            Ok::<_, LoadError>(edge.world())
         });
         match loaded.await {
             Ok(Ok(world)) => {
-                tracing::info!(
-                    digest = world.digest(),
-                    profiles = world.profiles().count(),
-                    "a bundle is in use"
-                );
-                self.world.store(Arc::new(world));
-                self.world.load().trust().warm(self.now()).await;
+                let profiles = world.profiles().count();
+                tracing::info!(digest = world.digest(), profiles, "a bundle is in use");
                 self.metrics.bundle(true);
+                world.trust().warm(self.now()).await;
             }
             Ok(Err(error)) => {
                 tracing::error!(digest = bundle.digest, %error, "a bundle is not used; the last good one stays");
@@ -169,7 +192,7 @@ impl Edge {
 
     /// Whether the watch stream stands.
     pub fn set_connected(&self, connected: bool) {
-        self.connected.store(connected, Ordering::Relaxed);
+        self.metrics.connected(connected);
     }
 
     /// Something changed that delegations depend on.
@@ -212,7 +235,7 @@ impl Edge {
 
     /// A key that is stopped on purpose is nothing to wait for.
     fn is_held(&self, key: &LogicalKey, now: u64) -> bool {
-        key.state != State::Enabled || self.keyring.held(key.facts.id()).signs_until() > now
+        key.state != State::Enabled || self.keyring.signs_until(key.facts.id()) > now
     }
 
     /// Re-computes readiness; called by the task that keeps delegations.

@@ -107,7 +107,7 @@ impl Uplink {
             })
             .await?
             .into_inner();
-        let identity = identity::store(state_dir, request, &answer)?;
+        let identity = identity::store(state_dir, request, &answer, Some(&self.identity()))?;
         tracing::info!(not_after = identity.not_after, "the node certificate is renewed");
         self.link.store(Arc::new(Link::new(&self.endpoint, identity)?));
         Ok(())
@@ -133,7 +133,7 @@ pub async fn join(
         csr: request.csr.clone(),
     };
     let answer = client.enroll(call).await?.into_inner();
-    Ok(identity::store(state_dir, request, &answer)?)
+    Ok(identity::store(state_dir, request, &answer, None)?)
 }
 
 impl Link {

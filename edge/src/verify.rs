@@ -20,7 +20,7 @@ use crate::pipeline::Session;
 use crate::receive::Received;
 use crate::record::Refusal;
 use crate::state::Edge;
-use crate::world::World;
+use crate::world::{Served, World};
 
 /// Seconds by which a verifier's clock may differ from the signer's.
 const LEEWAY: u64 = 5;
@@ -51,7 +51,7 @@ pub async fn verify(edge: &Edge, received: &Received) -> Result<Response<Bytes>,
     let session = Session::open(edge, received).await?;
     let request = VerifyRequest::parse(received.body()).map_err(|error| Refusal::from(error).into_problem())?;
     let checked = match profile(edge, &session, &request)? {
-        Ok(profile) => check(edge, &session, received, profile, request)?,
+        Ok(served) => check(edge, &session, received, &served, request)?,
         Err(invalid) => Err(invalid),
     };
     let document =
@@ -64,11 +64,11 @@ fn profile(
     edge: &Edge,
     session: &Session<'_>,
     request: &VerifyRequest,
-) -> Result<Result<Arc<Profile>, Invalid>, Problem> {
+) -> Result<Result<Arc<Served>, Invalid>, Problem> {
     let world = session.world();
-    let of_tenant = |profile: &&Arc<Profile>| profile.tenant == session.tenant();
+    let of_tenant = |served: &&Arc<Served>| served.profile.tenant == session.tenant();
     if let Some(name) = request.profile() {
-        let found = world.profiles().filter(of_tenant).find(|profile| profile.name == name);
+        let found = world.profile(name).filter(of_tenant);
         let unknown = || Problem::new("unknown_profile", "this caller's tenant has no such profile");
         return found.cloned().map(Ok).ok_or_else(unknown);
     }
@@ -83,11 +83,11 @@ fn profile(
         }
     };
     let named_by = |key: &String| {
-        let mut profiles = world
-            .profiles()
-            .filter(of_tenant)
-            .filter(|profile| is_key_of(edge, profile, key));
-        profiles.next().cloned().ok_or_else(unknown_key)
+        let profiles = world.served().filter(of_tenant);
+        let signing = profiles.filter(|served| is_key_of(edge, &served.profile, key));
+        // Several may: which one is asked must not change from one request to the next.
+        let first = signing.min_by(|a, b| a.profile.name.cmp(&b.profile.name));
+        first.cloned().ok_or_else(unknown_key)
     };
     Ok(key.and_then(|key| named_by(&key)))
 }
@@ -127,14 +127,15 @@ fn check(
     edge: &Edge,
     session: &Session<'_>,
     received: &Received,
-    profile: Arc<Profile>,
+    served: &Arc<Served>,
     request: VerifyRequest,
 ) -> Result<Result<Value, Invalid>, Problem> {
+    let profile = &served.profile;
     let certificates = request.certificates().map(<[String]>::to_vec);
     let intent = request
-        .against(&profile)
+        .against(profile)
         .map_err(|error| Refusal::from(error).into_problem())?;
-    let subject = session.subject(&profile, received.id());
+    let subject = session.subject(served, received.id());
     let permit = session
         .authorize(profile.clone(), intent)
         .map_err(|refusal| edge.refuse(refusal, &subject))?;
@@ -143,10 +144,10 @@ fn check(
     };
     Ok(match intent {
         VerifyIntent::Token { token, audience } => {
-            check_token(edge, session.world(), &profile, token, audience.as_deref())
+            check_token(edge, session.world(), profile, token, audience.as_deref())
         }
         VerifyIntent::Signature { signature, payload } => {
-            check_signature(edge, &profile, signature, payload, certificates.unwrap_or_default())
+            check_signature(edge, profile, signature, payload, certificates.unwrap_or_default())
         }
     })
 }

@@ -7,9 +7,11 @@ use std::sync::Arc;
 use node::identity::TrustRuleError;
 use policies::bundle::{Bundle, Plugin as PluginDeclaration};
 use policies::engine::Engine;
-use policies::profile::{Kind, Profile};
+use policies::profile::Profile;
+use prometheus_client::metrics::counter::Counter;
 use runtime::{Host, Plugin};
 
+use crate::metrics::Metrics;
 use crate::throttle::Throttle;
 use crate::trust::Trust;
 
@@ -18,11 +20,20 @@ use crate::trust::Trust;
 pub struct World {
     digest: String,
     engine: Option<Engine>,
-    profiles: HashMap<String, Arc<Profile>>,
+    profiles: HashMap<String, Arc<Served>>,
     plugins: HashMap<String, Loaded>,
     issuers: HashMap<String, Issuer>,
     trust: Trust,
     throttle: Throttle,
+}
+
+/// A profile, and the counter of its signatures.
+#[derive(Debug)]
+pub struct Served {
+    /// The bundle's.
+    pub profile: Arc<Profile>,
+    /// Signatures that were recorded and answered.
+    pub signatures: Counter,
 }
 
 /// An issuer that this fleet signs as.
@@ -75,6 +86,7 @@ impl World {
         files: &[(String, Vec<u8>)],
         public_url: &str,
         host: &Host,
+        metrics: &Metrics,
         previous: &World,
     ) -> Result<World, LoadError> {
         let invalid = |errors: Vec<String>| LoadError::Invalid(errors.join("; "));
@@ -110,17 +122,20 @@ impl World {
                 },
             )
         });
+        let profiles = bundle.profiles.iter().map(|profile| {
+            let served = Served {
+                profile: profile.clone(),
+                signatures: metrics.signatures(&profile.name),
+            };
+            (profile.name.clone(), Arc::new(served))
+        });
         // Last, because it takes effect at once: nothing after it can fail.
         let trust = previous.trust.replace(&bundle).map_err(|error| invalid(vec![error]))?;
         Ok(World {
             digest: bundle.digest.clone(),
             issuers: issuers.collect(),
             throttle: Throttle::new(&bundle.limits, &bundle.profiles, Some(&previous.throttle)),
-            profiles: bundle
-                .profiles
-                .iter()
-                .map(|profile| (profile.name.clone(), profile.clone()))
-                .collect(),
+            profiles: profiles.collect(),
             engine: Some(engine),
             plugins,
             trust,
@@ -139,12 +154,17 @@ impl World {
 
     /// Every profile.
     pub fn profiles(&self) -> impl Iterator<Item = &Arc<Profile>> {
+        self.served().map(|served| &served.profile)
+    }
+
+    /// Every profile with its counter.
+    pub fn served(&self) -> impl Iterator<Item = &Arc<Served>> {
         self.profiles.values()
     }
 
-    /// A profile of that name and kind.
-    pub fn profile(&self, name: &str, kind: Kind) -> Option<&Arc<Profile>> {
-        self.profiles.get(name).filter(|profile| profile.kind() == kind)
+    /// The profile of that name.
+    pub fn profile(&self, name: &str) -> Option<&Arc<Served>> {
+        self.profiles.get(name)
     }
 
     /// A loaded plugin.

@@ -14,7 +14,7 @@ use signing::format::jwt::{self, MintError};
 use signing::format::raw;
 use signing::key::{Family, KeyError};
 
-use super::{Keyring, LogicalKey, OwnKey, SharedKey, State};
+use super::{Keyring, LogicalKey, OwnKey, SharedKey, Slot, State};
 
 /// What was signed, ready to be recorded and then answered. Only [`Keyring::sign`] makes one.
 #[derive(Debug)]
@@ -106,59 +106,48 @@ pub enum SignError {
 
 impl Keyring {
     /// Signs what was cleared with the key it was cleared for. `issuer` is `iss`, `id` is `jti`, `now` is Unix seconds.
+    ///
+    /// The revocation, the key's state and the material are read from one table: a key that is disabled between two of
+    /// them cannot slip through.
     pub fn sign(&self, cleared: Cleared, issuer: Option<&str>, id: &str, now: u64) -> Result<Signed, SignError> {
-        if self.is_revoked() {
+        let table = self.table.load();
+        if table.revoked {
             return Err(SignError::EdgeRevoked);
         }
-        let table = self.table.load();
-        let key = table.keys.get(cleared.key_id()).ok_or(SignError::Unavailable)?;
-        let profile = cleared.profile().clone();
-        check(key, &profile)?;
-        let held = table.held.get(cleared.key_id()).ok_or(SignError::Unavailable)?;
-        match (cleared.intent(), profile.token(), profile.artifact()) {
+        let Slot { key, held } = table.keys.get(cleared.key_id()).ok_or(SignError::Unavailable)?;
+        let profile = cleared.profile();
+        check(key, profile)?;
+        let (statement, kid, digest) = match (cleared.intent(), profile.token(), profile.artifact()) {
             (Intent::Token(intent), Some(format), _) => {
-                let shared = held
-                    .shared
-                    .iter()
-                    .filter(|version| usable(version, key, held.shared_until, now));
-                let shared = shared
-                    .max_by_key(|version| version.sign_from)
-                    .ok_or(SignError::Unavailable)?;
+                let signing = held.versions(key, now).filter(|(_, version)| version.signs(now));
+                let newest = signing.max_by_key(|(_, version)| version.sign_from);
+                let (shared, _) = newest.ok_or(SignError::Unavailable)?;
                 let issuer = issuer.ok_or_else(|| SignError::Mismatch("the profile's issuer is not known".into()))?;
                 let (token, expires_at) = token(shared, format, intent, cleared.lifetime(), issuer, id, now)?;
                 let input = token.rsplit_once('.').map_or(token.as_str(), |(input, _)| input);
                 let digest = signing::digest::sha256(input.as_bytes());
-                let kid = shared.kid.clone();
-                let statement = Statement::Token { token, expires_at };
-                Ok(Signed {
-                    statement,
-                    algorithm: key.algorithm,
-                    kid,
-                    digest,
-                    cleared,
-                })
+                (Statement::Token { token, expires_at }, shared.key.kid(), digest)
             }
             (Intent::Artifact(intent), _, Some(format)) => {
-                let own = held
-                    .own
-                    .as_ref()
-                    .filter(|own| now < own.not_after)
-                    .ok_or(SignError::Unavailable)?;
+                let own = held.own.as_ref().filter(|own| now < own.not_after);
+                let own = own.ok_or(SignError::Unavailable)?;
                 let (signature, digest) = artifact(own, format, &intent.payload)?;
+                let certificates = own.certificates.clone();
                 let statement = Statement::Artifact {
                     signature,
-                    certificates: own.certificates.clone(),
+                    certificates,
                 };
-                Ok(Signed {
-                    statement,
-                    algorithm: key.algorithm,
-                    kid: own.kid.clone(),
-                    digest,
-                    cleared,
-                })
+                (statement, own.key.kid(), digest)
             }
-            _ => Err(SignError::Mismatch("the intent is not of the profile's kind".into())),
-        }
+            _ => return Err(SignError::Mismatch("the intent is not of the profile's kind".into())),
+        };
+        Ok(Signed {
+            statement,
+            algorithm: key.algorithm,
+            kid: kid.to_owned(),
+            digest,
+            cleared,
+        })
     }
 }
 
@@ -189,14 +178,6 @@ fn check(key: &LogicalKey, profile: &Profile) -> Result<(), SignError> {
         return Err(SignError::Mismatch("the key is another tenant's".into()));
     }
     Ok(())
-}
-
-fn usable(version: &SharedKey, key: &LogicalKey, held_until: u64, now: u64) -> bool {
-    let compromised = key
-        .versions
-        .iter()
-        .any(|known| known.kid == version.kid && known.compromised);
-    !compromised && now >= version.sign_from && now < version.sign_until && now < held_until
 }
 
 fn token(
