@@ -263,3 +263,6 @@ fn nothing() -> Result<InForce, Fault> {
         engine,
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -313,3 +313,6 @@ fn scope(key: &KeyRecord, in_force: &InForce) -> Result<Scope, Fault> {
         )),
     }
 }
+
+#[cfg(test)]
+mod tests;

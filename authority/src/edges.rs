@@ -352,3 +352,6 @@ fn unknown(id: &EdgeId) -> Fault {
 fn token_path(token: &str) -> String {
     paths::token(&hex(&sha256(token.as_bytes())))
 }
+
+#[cfg(test)]
+mod tests;

@@ -169,3 +169,72 @@ fn stored(error: CertificateError) -> Fault {
         detail: format!("a stored certificate does not read: {error}"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use signing::algorithm::Algorithm;
+    use signing::delegation::verify_chain;
+    use signing::key::SigningKey;
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::hsm::Verified;
+    use crate::hsm::testing::softhsm;
+    use crate::keys::{Custody, Delegation, State};
+    use crate::names::Tenant;
+
+    fn key() -> KeyRecord {
+        KeyRecord {
+            id: "0d6a2f6e-8a5c-4f0e-9d5b-2f4c8a3b1c22".into(),
+            tenant: Tenant::parse("000000000001").unwrap(),
+            algorithm: Algorithm::EdDsa,
+            family: Family::Artifact,
+            delegation: Delegation::Own,
+            custody: Custody::Token,
+            state: State::Enabled,
+            description: String::new(),
+            tags: BTreeMap::new(),
+            aliases: BTreeSet::new(),
+            created_at: 0,
+            next_version: 2,
+            versions: Vec::new(),
+        }
+    }
+
+    // The whole chain with its keys in a real PKCS#11 token; the delegated key is Ed25519, which that token could not wrap.
+    #[tokio::test]
+    async fn a_chain_from_softhsm_verifies() {
+        let dir = TempDir::new().unwrap();
+        let hsm: Arc<dyn Hsm> = Arc::new(Verified::new(softhsm(dir.path()).await));
+        let clock = Clock::system();
+        let roots = make_roots(hsm.as_ref(), "example.org", clock.now()).await.unwrap();
+        let issuer = Issuer::new(hsm, roots, "example.org".into(), clock.clone());
+        let ca = issuer.key_ca(&key()).await.unwrap();
+        let name = DelegationName {
+            trust_domain: "example.org".into(),
+            tenant: "000000000001".into(),
+            key: key().id,
+            version: 1,
+            edge: "edge-1".into(),
+            incarnation: "0".repeat(32),
+        };
+        let scope = Scope {
+            formats: vec!["raw".into()],
+            issuer: None,
+            audiences: Vec::new(),
+            max_lifetime: 1,
+        };
+        let pair = SigningKey::generate(Algorithm::EdDsa).unwrap();
+        let spki = pair.public().unwrap().to_spki_der();
+        let chain = issuer.delegation(&name, &scope, spki, 3600, &ca, true).await.unwrap();
+        let delegations = vec![issuer.roots().delegations.der().to_vec()];
+        let verified = verify_chain(&chain, &delegations, clock.now()).unwrap();
+        assert_eq!(verified.name, name);
+        assert!(verified.code_signing);
+        let renewed = issuer.renew_ca(&key(), &ca).await.unwrap();
+        assert_eq!(renewed.key, ca.key, "the same key, certified anew");
+        assert_ne!(renewed.certificate, ca.certificate);
+    }
+}

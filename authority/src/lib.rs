@@ -35,6 +35,9 @@ pub mod tenants;
 pub mod watch;
 pub mod world;
 
+#[cfg(test)]
+pub(crate) mod testing;
+
 pub use config::Config;
 pub use init::Initialised;
 pub use serve::{Authority, Running, StartError};

@@ -12,29 +12,20 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::admin::{Admin, AdminToken, Gauges};
-use crate::bundle::Bundles;
-use crate::clock::Clock;
 use crate::config::Config;
-use crate::delegate::Delegations;
-use crate::edges::Edges;
-use crate::enroll::Enrollment;
 use crate::fault::Fault;
 use crate::grpc::{self, OwnCertificate};
 use crate::hsm::HsmError;
 use crate::init::{self, Initialised};
-use crate::issue::Issuer;
-use crate::keys::{KeySettings, Keys};
 use crate::sealed::Vault;
 use crate::store::StoreError;
-use crate::tenants::Tenants;
-use crate::watch::Watches;
-use crate::world::World;
 
 pub use self::parts::Parts;
+pub(crate) use self::wired::Wired;
 
 mod parts;
-mod upkeep;
+pub(crate) mod upkeep;
+mod wired;
 
 /// How often the admin certificate's files are looked at.
 const CERTIFICATE_CHECK: Duration = Duration::from_secs(5);
@@ -130,64 +121,19 @@ impl Authority {
         config
             .check()
             .map_err(|(field, message)| StartError::Config { field, message })?;
-        let clock = parts.clock.clone();
-        let vault = Arc::new(Vault::new(parts.store.clone(), parts.hsm.clone()));
-        let roots = init::load_roots(&vault, &config.trust_domain).await?;
-        let token = AdminToken::new(&init::admin_token_hash(&vault).await?)?;
-        let issuer = Arc::new(Issuer::new(
-            parts.hsm.clone(),
-            roots,
-            config.trust_domain.clone(),
-            clock.clone(),
-        ));
-        let schedule = config.rotation.schedule();
-        let host = runtime::Host::new(runtime::Settings::default())?;
-        let bundles = Arc::new(Bundles::open(vault.clone(), host, clock.clone(), schedule).await?);
-        let settings = KeySettings {
-            region: config.region.clone(),
-            schedule,
-        };
-        let keys = Arc::new(Keys::new(vault.clone(), issuer.clone(), clock.clone(), settings));
-        let edges = Arc::new(Edges::new(vault.clone(), clock.clone(), config.trust_domain.clone()));
-        let (world, commits) = World::load(vault.clone()).await?;
         let stop = watch::channel(false).0;
-        let delegation_roots = vec![issuer.roots().delegations.der().to_vec()];
-        let watches = Watches::new(
-            vault.clone(),
-            world.clone(),
-            clock.clone(),
-            delegation_roots,
-            stop.subscribe(),
-        );
-        let wired = Wired {
-            vault,
-            token,
-            issuer,
-            bundles,
-            keys,
-            edges,
-            world,
-            clock,
-            watches: Arc::new(watches),
-        };
-        let mut tasks = vec![tokio::spawn(wired.world.clone().follow(commits, wired.on_bundle()))];
-        tasks.push(tokio::spawn(upkeep::keep(
-            wired.keys.clone(),
-            wired.world.clone(),
-            wired.edges.clone(),
-            wired.clock.clone(),
-        )));
-        let own = OwnCertificate::issue(
-            wired.issuer.clone(),
-            wired.clock.clone(),
-            &config.grpc.names,
-            config.grpc.certificate_lifetime.get(),
-        )
-        .await?;
+        let (wired, commits) = Wired::join(&config, &parts, stop.subscribe()).await?;
+        let (keys, world) = (wired.keys.clone(), wired.world.clone());
+        let mut tasks = vec![
+            tokio::spawn(world.clone().follow(commits, wired.on_bundle())),
+            tokio::spawn(upkeep::keep(keys, world, wired.edges.clone(), wired.clock.clone())),
+        ];
+        let (names, lifetime) = (&config.grpc.names, config.grpc.certificate_lifetime.get());
+        let own = OwnCertificate::issue(wired.issuer.clone(), wired.clock.clone(), names, lifetime).await?;
         tasks.push(tokio::spawn(own.clone().keep()));
-        let (grpc_addr, grpc) = wired.serve_edges(&config, &own, &stop).await?;
+        let (grpc_addr, grpc) = serve_edges(&wired, &config, &own, &stop)?;
         let shutdown = Shutdown::new();
-        let (admin_addr, admin) = wired.serve_operators(&config, &own, &shutdown, &mut tasks)?;
+        let (admin_addr, admin) = serve_operators(wired, &config, &own, &shutdown, &mut tasks)?;
         tracing::info!(%admin_addr, %grpc_addr, hsm = parts.hsm.info().kind, "authority started");
         Ok(Running {
             admin_addr,
@@ -202,109 +148,60 @@ impl Authority {
     }
 }
 
-/// The parts, made and joined.
-struct Wired {
-    vault: Arc<Vault>,
-    token: AdminToken,
-    issuer: Arc<Issuer>,
-    bundles: Arc<Bundles>,
-    keys: Arc<Keys>,
-    edges: Arc<Edges>,
-    world: Arc<World>,
-    watches: Arc<Watches>,
-    clock: Clock,
+fn serve_edges(
+    wired: &Wired,
+    config: &Config,
+    own: &OwnCertificate,
+    stop: &watch::Sender<bool>,
+) -> Result<(SocketAddr, JoinHandle<()>), StartError> {
+    let roots = ClientRoots::new([wired.issuer.roots().nodes.der().to_vec().into()])?;
+    let tls = tls::server_config(own.certificate(), ClientAuth::Optional(roots), tls::ALPN_GRPC)?;
+    let (listener, address) = bind(config.grpc.address)?;
+    let service = grpc::Service::new(
+        wired.edges.clone(),
+        wired.enrollment(config),
+        wired.delegations(config),
+        wired.watches.clone(),
+    );
+    let incoming = grpc::accept(listener, tls, config.grpc.connections, stop.subscribe());
+    let task = tokio::spawn(grpc::serve(service, incoming, stop.subscribe()));
+    Ok((address, task))
 }
 
-impl Wired {
-    /// Another authority on the same store has published a bundle.
-    fn on_bundle(&self) -> Arc<dyn Fn() + Send + Sync> {
-        let bundles = self.bundles.clone();
-        Arc::new(move || {
-            let bundles = bundles.clone();
-            tokio::spawn(async move {
-                if let Err(fault) = bundles.reload().await {
-                    fault.log("taking up a bundle");
-                }
-            });
-        })
-    }
-
-    async fn serve_edges(
-        &self,
-        config: &Config,
-        own: &OwnCertificate,
-        stop: &watch::Sender<bool>,
-    ) -> Result<(SocketAddr, JoinHandle<()>), StartError> {
-        let roots = ClientRoots::new([self.issuer.roots().nodes.der().to_vec().into()])?;
-        let tls = tls::server_config(own.certificate(), ClientAuth::Optional(roots), tls::ALPN_GRPC)?;
-        let (listener, address) = bind(config.grpc.address)?;
-        let enrollment = Enrollment::new(
-            self.edges.clone(),
-            self.issuer.clone(),
-            config.enrollment.certificate_lifetime.get(),
-        );
-        let delegations = Delegations::new(
-            self.vault.clone(),
-            self.issuer.clone(),
-            self.bundles.clone(),
-            self.world.clone(),
-            self.clock.clone(),
-            config.delegation.lifetime.get(),
-        );
-        let service = grpc::Service::new(self.edges.clone(), enrollment, delegations, self.watches.clone());
-        let incoming = grpc::accept(listener, tls, config.grpc.connections, stop.subscribe());
-        let task = tokio::spawn(grpc::serve(service, incoming, stop.subscribe()));
-        Ok((address, task))
-    }
-
-    fn serve_operators(
-        self,
-        config: &Config,
-        own: &OwnCertificate,
-        shutdown: &Shutdown,
-        tasks: &mut Vec<JoinHandle<()>>,
-    ) -> Result<(SocketAddr, JoinHandle<()>), StartError> {
-        let certificate = match (&config.admin.certificate_file, &config.admin.key_file) {
-            (Some(chain), Some(key)) => {
-                let certificate = ReloadingCertificate::open(chain, key)?;
-                tasks.push(tokio::spawn(
-                    certificate.clone().watch(CERTIFICATE_CHECK, shutdown.clone()),
-                ));
-                certificate
-            }
-            _ => own.certificate(),
-        };
-        let tls = tls::server_config(certificate, ClientAuth::None, tls::ALPN_HTTP)?;
-        let (listener, address) = bind(config.admin.address)?;
-        let admin = Admin {
-            token: self.token,
-            tenants: Tenants::new(self.vault.clone(), self.clock.clone()),
-            vault: self.vault,
-            keys: self.keys,
-            edges: self.edges,
-            bundles: self.bundles,
-            issuer: self.issuer,
-            watches: self.watches,
-            world: self.world,
-            clock: self.clock,
-            gauges: Gauges::new(),
-        };
-        let body = u64::try_from(crate::admin::MAX_BUNDLE_BODY).unwrap_or(u64::MAX);
-        let limits = Limits {
-            connections: 1024,
-            requests: 128,
-            body: node::config::Duration::from_secs(60),
-            body_bytes: node::config::ByteSize::new(body),
-            drain: node::config::Duration::from_secs(DRAIN.as_secs()),
-            ..Limits::default()
-        };
-        let server = Server::new(Arc::new(admin), limits, shutdown.clone());
-        let tls = listen::http::Tls {
-            config: tls,
-            http3_port: None,
-        };
-        Ok((address, tokio::spawn(listen::http::serve(listener, Some(tls), server))))
-    }
+fn serve_operators(
+    wired: Wired,
+    config: &Config,
+    own: &OwnCertificate,
+    shutdown: &Shutdown,
+    tasks: &mut Vec<JoinHandle<()>>,
+) -> Result<(SocketAddr, JoinHandle<()>), StartError> {
+    let certificate = match (&config.admin.certificate_file, &config.admin.key_file) {
+        (Some(chain), Some(key)) => {
+            let certificate = ReloadingCertificate::open(chain, key)?;
+            tasks.push(tokio::spawn(
+                certificate.clone().watch(CERTIFICATE_CHECK, shutdown.clone()),
+            ));
+            certificate
+        }
+        _ => own.certificate(),
+    };
+    let tls = tls::server_config(certificate, ClientAuth::None, tls::ALPN_HTTP)?;
+    let (listener, address) = bind(config.admin.address)?;
+    let body = u64::try_from(crate::admin::MAX_BUNDLE_BODY).unwrap_or(u64::MAX);
+    let limits = Limits {
+        connections: 1024,
+        requests: 128,
+        body: node::config::Duration::from_secs(60),
+        body_bytes: node::config::ByteSize::new(body),
+        drain: node::config::Duration::from_secs(DRAIN.as_secs()),
+        ..Limits::default()
+    };
+    let server = Server::new(Arc::new(wired.into_admin()), limits, shutdown.clone());
+    let tls = listen::http::Tls {
+        config: tls,
+        http3_port: None,
+    };
+    Ok((address, tokio::spawn(listen::http::serve(listener, Some(tls), server))))
 }
 
 /// An authority that serves. Dropping it does not stop it; [`Running::stop`] does.

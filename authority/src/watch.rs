@@ -29,6 +29,9 @@ const HEARTBEAT: Duration = Duration::from_secs(1);
 const QUEUED: usize = 16;
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// Streams that one edge may have at once: the one it uses, and those whose end has not been noticed.
+const STREAMS_PER_EDGE: usize = 8;
+
 /// What an edge's stream yields.
 pub type EventStream = ReceiverStream<Result<WatchEvent, Status>>;
 
@@ -75,6 +78,14 @@ impl Watches {
 
     /// Opens the stream of an edge that has been authenticated just now.
     pub async fn open(self: &Arc<Self>, edge: KnownEdge, request: WatchRequest) -> Result<EventStream, Fault> {
+        if self
+            .connected()
+            .get(edge.id().as_str())
+            .is_some_and(|streams| *streams >= STREAMS_PER_EDGE)
+        {
+            let detail = format!("the edge `{}` has {STREAMS_PER_EDGE} streams open", edge.id());
+            return Err(Fault::Unavailable { part: "watch", detail });
+        }
         let at_least = self.vault.store().revision().await?;
         if request.revision > at_least {
             let ahead = request.revision.saturating_sub(at_least);
@@ -97,6 +108,7 @@ impl Watches {
             at_least,
             edge,
         };
+        self.count(feed.edge.id().as_str(), true);
         tokio::spawn(feed.run());
         Ok(ReceiverStream::new(stream))
     }
@@ -139,7 +151,6 @@ struct Feed {
 impl Feed {
     async fn run(mut self) {
         let id = self.edge.id().to_string();
-        self.watches.count(&id, true);
         let end = self.feed().await;
         self.watches.count(&id, false);
         if let Err(End::Told(status)) = end {
@@ -249,3 +260,6 @@ impl Feed {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

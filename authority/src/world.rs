@@ -148,15 +148,18 @@ impl World {
         self.read(|state| state.keys.get(key_id).map(|known| known.tenant.clone()))
     }
 
-    /// All keys with their tenants, for what time makes due.
-    pub fn keys(&self) -> Vec<(Tenant, Arc<contract::Key>)> {
+    /// The keys that `wanted` picks, with their tenants: for what time makes due.
+    pub fn keys_where(&self, wanted: impl Fn(&contract::Key) -> bool) -> Vec<(Tenant, Arc<contract::Key>)> {
         self.read(|state| {
-            state
-                .keys
-                .values()
-                .map(|known| (known.tenant.clone(), known.announced.clone()))
+            let keys = state.keys.values().filter(|known| wanted(&known.announced));
+            keys.map(|known| (known.tenant.clone(), known.announced.clone()))
                 .collect()
         })
+    }
+
+    /// How many keys there are.
+    pub fn key_count(&self) -> usize {
+        self.read(|state| state.keys.len())
     }
 
     /// An edge as last seen.

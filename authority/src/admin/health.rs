@@ -50,7 +50,7 @@ impl Admin {
     pub(super) fn metrics(&self) -> Result<Response<Bytes>, Failure> {
         let count = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
         self.gauges.edges_connected.set(count(self.watches.connected().len()));
-        self.gauges.keys.set(count(self.world.keys().len()));
+        self.gauges.keys.set(count(self.world.key_count()));
         self.gauges
             .revision
             .set(i64::try_from(self.world.revision()).unwrap_or(i64::MAX));

@@ -27,17 +27,17 @@ pub struct Parts {
     pub store: Arc<dyn Store>,
     /// The time.
     pub clock: Clock,
-    embedded: Option<Arc<RedbStore>>,
+    embedded: Arc<RedbStore>,
 }
 
 impl Parts {
-    /// Parts of one's own, for tests. The HSM is wrapped in [`Verified`] by the caller.
-    pub fn new(hsm: Arc<dyn Hsm>, store: Arc<dyn Store>, clock: Clock) -> Self {
+    /// Parts of one's own; the caller has wrapped the HSM in [`Verified`].
+    pub fn new(hsm: Arc<dyn Hsm>, store: Arc<RedbStore>, clock: Clock) -> Self {
         Self {
             hsm,
-            store,
+            store: store.clone(),
             clock,
-            embedded: None,
+            embedded: store,
         }
     }
 
@@ -58,18 +58,13 @@ impl Parts {
                 Arc::new(Verified::new(Software::open(file, passphrase(software)?).await?))
             }
         };
-        Ok(Self {
-            hsm,
-            store: embedded.clone(),
-            clock: Clock::system(),
-            embedded: Some(embedded),
-        })
+        Ok(Self::new(hsm, embedded, Clock::system()))
     }
 
     /// Closes the embedded store, so that another process may open it: at once if nothing else holds it.
-    pub(super) fn close(self) {
+    pub(crate) fn close(self) {
         drop(self.store);
-        if let Some(store) = self.embedded.and_then(Arc::into_inner) {
+        if let Some(store) = Arc::into_inner(self.embedded) {
             store.close();
         }
     }

@@ -16,7 +16,7 @@ const TICK: Duration = Duration::from_secs(1);
 const SWEEP_EVERY: u64 = 600;
 
 /// Looks each second until the process ends. What fails is tried again at the next look.
-pub(super) async fn keep(keys: Arc<Keys>, world: Arc<World>, edges: Arc<Edges>, clock: Clock) {
+pub(crate) async fn keep(keys: Arc<Keys>, world: Arc<World>, edges: Arc<Edges>, clock: Clock) {
     let mut looks: u64 = 0;
     loop {
         look(&keys, &world, &clock).await;
@@ -31,16 +31,14 @@ pub(super) async fn keep(keys: Arc<Keys>, world: Arc<World>, edges: Arc<Edges>, 
 }
 
 /// One look at every key that may be due; the rows decide whether it is.
-pub(super) async fn look(keys: &Keys, world: &World, clock: &Clock) {
+pub(crate) async fn look(keys: &Keys, world: &World, clock: &Clock) {
     let now = clock.now();
-    for (tenant, key) in world.keys() {
-        let pending = key.state() == KeyState::PendingDeletion;
-        let done = if pending {
+    let pending = |key: &Key| key.state() == KeyState::PendingDeletion;
+    for (tenant, key) in world.keys_where(|key| pending(key) || may_rotate(key, now)) {
+        let done = if pending(&key) {
             keys.delete_if_due(&tenant, &key.id).await
-        } else if may_rotate(&key, now) {
-            keys.rotate_if_due(&tenant, &key.id).await
         } else {
-            continue;
+            keys.rotate_if_due(&tenant, &key.id).await
         };
         if let Err(fault) = done {
             fault.log("upkeep of a key");

@@ -1,0 +1,131 @@
+//! Everything an authority is made of, joined, before anything listens.
+
+use std::sync::Arc;
+
+use tokio::sync::{broadcast, watch};
+
+use super::{Parts, StartError};
+use crate::admin::{Admin, AdminToken, Gauges};
+use crate::bundle::Bundles;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::delegate::Delegations;
+use crate::edges::Edges;
+use crate::enroll::Enrollment;
+use crate::init;
+use crate::issue::Issuer;
+use crate::keys::{KeySettings, Keys};
+use crate::sealed::{Committed, Vault};
+use crate::tenants::Tenants;
+use crate::watch::Watches;
+use crate::world::World;
+
+/// The parts, made and joined.
+pub(crate) struct Wired {
+    pub(crate) vault: Arc<Vault>,
+    pub(crate) token: AdminToken,
+    pub(crate) issuer: Arc<Issuer>,
+    pub(crate) bundles: Arc<Bundles>,
+    pub(crate) keys: Arc<Keys>,
+    pub(crate) edges: Arc<Edges>,
+    pub(crate) world: Arc<World>,
+    pub(crate) watches: Arc<Watches>,
+    pub(crate) clock: Clock,
+}
+
+impl Wired {
+    /// Loads what is stored; answers the commits that the view of edges is to follow as well.
+    pub(crate) async fn join(
+        config: &Config,
+        parts: &Parts,
+        stop: watch::Receiver<bool>,
+    ) -> Result<(Self, broadcast::Receiver<Committed>), StartError> {
+        let clock = parts.clock.clone();
+        let vault = Arc::new(Vault::new(parts.store.clone(), parts.hsm.clone()));
+        let roots = init::load_roots(&vault, &config.trust_domain).await?;
+        let token = AdminToken::new(&init::admin_token_hash(&vault).await?)?;
+        let issuer = Arc::new(Issuer::new(
+            parts.hsm.clone(),
+            roots,
+            config.trust_domain.clone(),
+            clock.clone(),
+        ));
+        let schedule = config.rotation.schedule();
+        let host = runtime::Host::new(runtime::Settings::default())?;
+        let bundles = Arc::new(Bundles::open(vault.clone(), host, clock.clone(), schedule).await?);
+        let settings = KeySettings {
+            region: config.region.clone(),
+            schedule,
+        };
+        let keys = Arc::new(Keys::new(vault.clone(), issuer.clone(), clock.clone(), settings));
+        let edges = Arc::new(Edges::new(vault.clone(), clock.clone(), config.trust_domain.clone()));
+        let (world, commits) = World::load(vault.clone()).await?;
+        let delegation_roots = vec![issuer.roots().delegations.der().to_vec()];
+        let watches = Arc::new(Watches::new(
+            vault.clone(),
+            world.clone(),
+            clock.clone(),
+            delegation_roots,
+            stop,
+        ));
+        Ok((
+            Self {
+                vault,
+                token,
+                issuer,
+                bundles,
+                keys,
+                edges,
+                world,
+                watches,
+                clock,
+            },
+            commits,
+        ))
+    }
+
+    /// What to do when another authority on the same store has published a bundle.
+    pub(crate) fn on_bundle(&self) -> Arc<dyn Fn() + Send + Sync> {
+        let bundles = self.bundles.clone();
+        Arc::new(move || {
+            let bundles = bundles.clone();
+            tokio::spawn(async move {
+                if let Err(fault) = bundles.reload().await {
+                    fault.log("taking up a bundle");
+                }
+            });
+        })
+    }
+
+    pub(crate) fn enrollment(&self, config: &Config) -> Enrollment {
+        let lifetime = config.enrollment.certificate_lifetime.get();
+        Enrollment::new(self.edges.clone(), self.issuer.clone(), lifetime)
+    }
+
+    pub(crate) fn delegations(&self, config: &Config) -> Delegations {
+        Delegations::new(
+            self.vault.clone(),
+            self.issuer.clone(),
+            self.bundles.clone(),
+            self.world.clone(),
+            self.clock.clone(),
+            config.delegation.lifetime.get(),
+        )
+    }
+
+    pub(crate) fn into_admin(self) -> Admin {
+        Admin {
+            token: self.token,
+            tenants: Tenants::new(self.vault.clone(), self.clock.clone()),
+            vault: self.vault,
+            keys: self.keys,
+            edges: self.edges,
+            bundles: self.bundles,
+            issuer: self.issuer,
+            watches: self.watches,
+            world: self.world,
+            clock: self.clock,
+            gauges: Gauges::new(),
+        }
+    }
+}
