@@ -33,7 +33,7 @@ pub struct AdminArgs {
     /// A file with the admin token; SIGNET_ADMIN_TOKEN holds the token itself.
     #[arg(long, value_name = "FILE", global = true)]
     admin_token_file: Option<PathBuf>,
-    /// CA certificates (PEM) to trust beside the system's.
+    /// CA certificates (PEM) to trust instead of the system's.
     #[arg(long, value_name = "FILE", env = "SIGNET_CA_FILE", global = true)]
     ca_file: Option<PathBuf>,
 }
@@ -42,16 +42,16 @@ pub struct AdminArgs {
 #[derive(Debug, Clone, Args)]
 pub struct EdgeArgs {
     /// The data directory of a `signet dev` on this machine.
-    #[arg(long, value_name = "DIR", default_value = "signet-data")]
+    #[arg(long, value_name = "DIR", default_value = "signet-data", global = true)]
     data: PathBuf,
     /// The edge's address, https://HOST:PORT, instead of `--data`.
-    #[arg(long, value_name = "URL", env = "SIGNET_EDGE")]
+    #[arg(long, value_name = "URL", env = "SIGNET_EDGE", global = true)]
     edge: Option<String>,
     /// A file with the caller's token; SIGNET_TOKEN holds the token itself.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", global = true)]
     token_file: Option<PathBuf>,
-    /// CA certificates (PEM) to trust beside the system's.
-    #[arg(long, value_name = "FILE", env = "SIGNET_CA_FILE")]
+    /// CA certificates (PEM) to trust instead of the system's.
+    #[arg(long, value_name = "FILE", env = "SIGNET_CA_FILE", global = true)]
     ca_file: Option<PathBuf>,
 }
 
@@ -79,7 +79,7 @@ impl AdminArgs {
                 ca_file: self.ca_file.clone(),
             });
         }
-        let info = info(&self.data)?;
+        let info = info(&self.data, "--authority or SIGNET_AUTHORITY")?;
         Ok(Target {
             url: text(&info, "/authority/admin")?,
             token: token.map_or_else(|| text(&info, "/admin_token"), Ok)?,
@@ -109,7 +109,7 @@ impl EdgeArgs {
                 ca_file: self.ca_file.clone(),
             });
         }
-        let info = info(&self.data)?;
+        let info = info(&self.data, "--edge or SIGNET_EDGE")?;
         Ok(Target {
             url: text(&info, "/edge/https")?,
             token: token.map_or_else(|| text(&info, "/token"), Ok)?,
@@ -132,16 +132,17 @@ fn secret(variable: &str, file: Option<&Path>) -> Result<Option<String>, Failure
     }
 }
 
-fn info(data: &Path) -> Result<Value, Failure> {
+/// What a `signet dev` wrote; `option` names an address in its place.
+fn info(data: &Path, option: &str) -> Result<Value, Failure> {
     let path = data.join(INFO);
-    let hint = || {
-        format!(
-            "`{}` (is `signet dev --data {}` running? or name the address with an option)",
+    let content = std::fs::read(&path).map_err(|error| {
+        Failure::new(format!(
+            "`{}`: {error}; start `signet dev --data {}`, or name another address with {option}",
             path.display(),
-            data.display()
-        )
-    };
-    Ok(serde_json::from_slice(&std::fs::read(&path).context(hint)?)?)
+            data.display(),
+        ))
+    })?;
+    serde_json::from_slice(&content).context(|| format!("`{}`", path.display()))
 }
 
 fn text(info: &Value, pointer: &str) -> Result<String, Failure> {
@@ -245,10 +246,11 @@ pub fn describe(status: u16, answer: &Value) -> String {
     text
 }
 
-/// A runtime for one command.
+/// A runtime with a thread for each processor this process may use.
 pub fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     Ok(tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
+        .worker_threads(threads)
         .enable_all()
         .build()?)
 }
