@@ -49,7 +49,11 @@ impl Audit {
                 let mut tail = audit::read::tail(&dir, follow)?;
                 loop {
                     match tail.poll() {
-                        Some(record) => output::line(&record?.to_json())?,
+                        Some(record) => {
+                            if !output::record(&record?.to_json())? {
+                                return Ok(());
+                            }
+                        }
                         None if follow => std::thread::sleep(Duration::from_millis(200)),
                         None => return Ok(()),
                     }

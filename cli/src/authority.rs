@@ -6,13 +6,14 @@ use clap::{Args, Subcommand};
 use node::telemetry::LogFormat;
 
 use crate::client::runtime;
+use crate::dev::files;
 use crate::failure::Failure;
 use crate::output;
 
 /// Initialise and run an authority.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  signet authority init --config /etc/signet/authority.toml     once; prints the admin token
+  signet authority init --config /etc/signet/authority.toml --out signet-admin    once
   signet authority run --config /etc/signet/authority.toml")]
 pub struct Authority {
     #[command(subcommand)]
@@ -21,7 +22,7 @@ pub struct Authority {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Make the roots in the HSM and the store, and print the admin token, which is shown this once.
+    /// Make the roots in the HSM, the store and the admin token, which is given out this once.
     Init {
         /// authority.toml
         #[arg(long)]
@@ -29,6 +30,9 @@ enum Command {
         /// Print JSON.
         #[arg(long)]
         json: bool,
+        /// Write admin-token, node-root.pem and delegation-root.pem to this directory, and print no secret.
+        #[arg(long, value_name = "DIR", conflicts_with = "json")]
+        out: Option<PathBuf>,
     },
     /// Replace the admin token, with the authority stopped.
     ResetAdminToken {
@@ -54,8 +58,11 @@ impl Authority {
     /// Runs the command.
     pub fn run(self) -> Result<(), Failure> {
         match self.command {
-            Command::Init { config, json } => {
+            Command::Init { config, json, out } => {
                 let config = authority::Config::load(&config)?;
+                if let Some(out) = &out {
+                    files::private_dir(out)?;
+                }
                 let made = runtime()?.block_on(authority::Authority::initialise(config))?;
                 if json {
                     return output::json(&serde_json::json!({
@@ -64,10 +71,21 @@ impl Authority {
                         "delegation_root_pem": made.delegation_root_pem,
                     }));
                 }
+                if let Some(out) = out {
+                    let written = [
+                        ("admin-token", &made.admin_token),
+                        ("node-root.pem", &made.node_root_pem),
+                        ("delegation-root.pem", &made.delegation_root_pem),
+                    ];
+                    for (name, content) in written {
+                        files::private_file(&out.join(name), content.as_bytes()).map_err(|failure| {
+                            failure.after("the authority is initialised; `reset-admin-token` makes another token")
+                        })?;
+                    }
+                    return output::line(&format!("initialised; the admin token is in `{}`", out.display()));
+                }
                 output::line(&made.admin_token)?;
-                eprintln!(
-                    "signet: the authority is initialised; the line above is the admin token, it is not shown again"
-                );
+                output::note("initialised; the line on standard output is the admin token, it is not shown again");
                 Ok(())
             }
             Command::ResetAdminToken { config } => {

@@ -4,7 +4,7 @@
 //! a development CA, an issuer of callers' tokens, keys and a bundle, all in one data directory.
 
 mod bundle;
-mod files;
+pub(crate) mod files;
 mod pki;
 mod print;
 mod roles;
@@ -70,7 +70,7 @@ impl Dev {
         let ports = [self.edge_port, self.plain_port, self.authority_port, self.grpc_port];
         let addresses = Addresses::choose(ports, last_ports(data))?;
         if !self.json {
-            eprintln!("signet: starting in {}", data.display());
+            output::note(&format!("starting in {}", data.display()));
         }
         let roles = Roles::start(data, &pki, &addresses).await?;
         let info = self.info(data, &pki, &roles)?;
@@ -83,7 +83,7 @@ impl Dev {
         }
         interrupted().await?;
         if !self.json {
-            eprintln!("signet: draining");
+            output::note("draining");
         }
         roles.stop().await;
         Ok(())

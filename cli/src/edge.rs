@@ -67,7 +67,14 @@ impl Edge {
                 let root =
                     root.map_err(|error| Failure::new(format!("the node root is not a PEM certificate: {error}")))?;
                 let joined = edge::join(&config.authority, root, &join.join_token, &config.state_dir);
-                let identity = runtime()?.block_on(joined)?;
+                let identity = runtime()?.block_on(joined).map_err(|error| match error {
+                    edge::UplinkError::Refused(status) => Failure::new(format!(
+                        "`{}` did not enrol this edge: {}",
+                        config.authority,
+                        status.message()
+                    )),
+                    other => other.into(),
+                })?;
                 output::line(&format!(
                     "enrolled as {} of {}",
                     identity.edge_id, identity.trust_domain

@@ -19,7 +19,7 @@ impl Failure {
 
     /// Writes it to standard error.
     pub fn report(self) -> ExitCode {
-        eprintln!("signet: {}", self.0);
+        crate::output::note(&self.0);
         ExitCode::FAILURE
     }
 }

@@ -25,8 +25,8 @@ pub struct Mint {
     #[arg(long, short)]
     audience: Vec<String>,
     /// A further claim, NAME=TEXT or NAME:=JSON; may be given several times.
-    #[arg(long, short)]
-    claim: Vec<String>,
+    #[arg(long, short, value_name = "NAME=VALUE", value_parser = parse_claim)]
+    claim: Vec<(String, Value)>,
     /// Seconds; the profile's default if absent.
     #[arg(long, short)]
     lifetime: Option<u32>,
@@ -44,7 +44,7 @@ impl Mint {
     /// Runs the command.
     pub fn run(self) -> Result<(), Failure> {
         let (target, path) = (self.edge.target()?, format!("/v1/tokens/{}", self.profile));
-        let body = self.body()?;
+        let body = self.body();
         let (status, answer) = runtime()?.block_on(async {
             if self.http3 {
                 target.send_http3("POST", &path, Some(&body)).await
@@ -59,7 +59,7 @@ impl Mint {
         }
     }
 
-    fn body(&self) -> Result<Value, Failure> {
+    fn body(&self) -> Value {
         let mut body = Map::new();
         if let Some(subject) = &self.subject {
             body.insert("subject".into(), json!(subject));
@@ -77,26 +77,21 @@ impl Mint {
             body.insert("lifetime".into(), json!(lifetime));
         }
         if !self.claim.is_empty() {
-            let claims = self
-                .claim
-                .iter()
-                .map(|claim| parse_claim(claim))
-                .collect::<Result<Map<_, _>, _>>()?;
-            body.insert("claims".into(), Value::Object(claims));
+            body.insert("claims".into(), Value::Object(self.claim.iter().cloned().collect()));
         }
-        Ok(Value::Object(body))
+        Value::Object(body)
     }
 }
 
-fn parse_claim(text: &str) -> Result<(String, Value), Failure> {
-    let malformed = || Failure::new(format!("the claim `{text}` is not NAME=TEXT or NAME:=JSON"));
+fn parse_claim(text: &str) -> Result<(String, Value), String> {
+    let malformed = || "a claim is NAME=TEXT or NAME:=JSON".to_owned();
     let (name, value) = text.split_once('=').ok_or_else(malformed)?;
     match name.strip_suffix(':') {
         Some(name) if !name.is_empty() => {
             let value = serde_json::from_str(value);
             Ok((
                 name.to_owned(),
-                value.map_err(|error| Failure::new(format!("the claim `{name}` is not JSON: {error}")))?,
+                value.map_err(|error| format!("the value of `{name}` is not JSON: {error}"))?,
             ))
         }
         None if !name.is_empty() => Ok((name.to_owned(), json!(value))),

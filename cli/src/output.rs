@@ -19,6 +19,20 @@ pub fn text(text: &str) -> Result<(), Failure> {
     }
 }
 
+/// Writes one line of a stream; false when the reader has gone, so that the stream may end.
+pub fn record(line: &str) -> Result<bool, Failure> {
+    let mut out = io::stdout().lock();
+    match writeln!(out, "{line}").and_then(|()| out.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        other => Ok(other.map(|()| true)?),
+    }
+}
+
+/// Tells the person something on standard error. Nobody may be listening: that is no failure.
+pub fn note(text: &str) {
+    let _ = writeln!(io::stderr(), "signet: {text}");
+}
+
 /// Writes one line.
 pub fn line(line: &str) -> Result<(), Failure> {
     text(&format!("{line}\n"))

@@ -52,11 +52,13 @@ impl Policy {
             Command::Check { dir } => {
                 let checked = testing::check(&dir).map_err(|faults| all(&faults))?;
                 for warning in &checked.warnings {
-                    eprintln!("signet: warning: {warning}");
+                    output::note(&format!("warning: {warning}"));
                 }
                 let (profiles, files) = (checked.profiles.len(), checked.policy_files);
                 output::line(&format!(
-                    "ok: {profiles} profiles, {files} policy files, digest {}",
+                    "ok: {}, {}, digest {}",
+                    count(profiles, "profile"),
+                    count(files, "policy file"),
                     checked.digest
                 ))
             }
@@ -83,10 +85,10 @@ impl Policy {
 }
 
 fn all(faults: &[impl Display]) -> Failure {
-    let count = faults.len();
     let list: String = faults.iter().map(|fault| format!("\n  {fault}")).collect();
-    Failure::new(format!(
-        "{count} {} found{list}",
-        if count == 1 { "mistake" } else { "mistakes" }
-    ))
+    Failure::new(format!("{} found{list}", count(faults.len(), "mistake")))
+}
+
+fn count(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }

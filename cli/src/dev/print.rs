@@ -1,49 +1,78 @@
-//! What `signet dev` prints for a person: commands that work as they stand.
+//! What `signet dev` prints for a person: commands that work as they stand, each said to do what it does.
 
 use serde_json::Value;
 
-/// The text, given the JSON that `--json` would print and the data directory.
+/// The text, given the JSON that `--json` would print, the data directory and this program.
 pub fn commands(info: &Value, data: &str, program: &str) -> String {
     let text = |pointer: &str| info.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
     let (https, http, admin) = (text("/edge/https"), text("/edge/http"), text("/authority/admin"));
-    let (ca, token) = (text("/ca_file"), text("/token"));
+    let (ca, token) = (quoted(text("/ca_file")), text("/token"));
+    let root = quoted(&text("/ca_file").replace("ca.pem", "delegation-root.pem"));
+    let (quoted_data, program) = (quoted(data), quoted(program));
     let post = "-H \"Authorization: Bearer $TOKEN\" -H 'Content-Type: application/json'";
     format!(
         r#"
 signet is ready. State is in {data}; Ctrl-C drains and stops, the next start finds it again.
 
   edge       {https}   (HTTP/1.1, HTTP/2, HTTP/3)   {http}   (cleartext, this machine only)
-  authority  {admin}   (admin API; the CLI finds it with --data {data})
+  authority  {admin}   (admin API; the commands below find it with --data)
 
 Paste these into another terminal. The token is good for a day.
 
 export TOKEN={token}
-export CA={ca}
+export CA={ca} DATA={quoted_data}
 
 # mint a token: HTTP/1.1, HTTP/2, HTTP/3
-curl --cacert $CA --http1.1 {post} -d '{{"subject":"alice"}}' {https}/v1/tokens/api
-curl --cacert $CA --http2 {post} -d '{{"subject":"alice","claims":{{"scope":"read"}}}}' {https}/v1/tokens/api
-{program} mint --data {data} --http3 api --subject alice
+curl -sS -w '\n' --cacert "$CA" --http1.1 {post} -d '{{"subject":"alice"}}' {https}/v1/tokens/api
+curl -sS -w '\n' --cacert "$CA" --http2 {post} -d '{{"subject":"alice","claims":{{"scope":"read"}}}}' {https}/v1/tokens/api
+{program} mint --data "$DATA" --http3 api --subject alice
 
-# the issuer's public keys; check a token
-curl --cacert $CA {https}/i/dev/.well-known/jwks.json
-{program} mint --data {data} api --subject alice | {program} verify --data {data} -
+# the issuer's public keys; a token's claims, once its signature is verified
+curl -sS -w '\n' --cacert "$CA" {https}/i/dev/.well-known/jwks.json
+{program} mint --data "$DATA" api --subject alice | {program} verify --data "$DATA" -
 
-# sign a file's digest (ES256); openssl verifies it, and the chain up to the delegation root
+# sign a file's digest (ES256); openssl verifies the signature, and the chain up to the authority's delegation root
 echo "release 1.0" > artifact
-{program} sign --data {data} release artifact --out artifact.sig --chain artifact.pem
+{program} sign --data "$DATA" release artifact --out artifact.sig --chain artifact.pem
 openssl x509 -in artifact.pem -pubkey -noout > artifact.pub
 openssl dgst -sha256 -verify artifact.pub -signature artifact.sig artifact
+openssl verify -x509_strict -CAfile {root} -untrusted artifact.pem artifact.pem
 
 # be refused: by a Cedar policy, by a Wasm rule, by a quota (the fourth time)
-curl --cacert $CA {post} -d '{{"subject":"root"}}' {https}/v1/tokens/api
-curl --cacert $CA {post} -d '{{"subject":"alice","claims":{{"role":"admin"}}}}' {https}/v1/tokens/api
-for i in 1 2 3 4; do curl --cacert $CA {post} -d '{{"subject":"alice"}}' {https}/v1/tokens/limited; echo; done
+curl -sS -w '\n' --cacert "$CA" {post} -d '{{"subject":"root"}}' {https}/v1/tokens/api
+curl -sS -w '\n' --cacert "$CA" {post} -d '{{"subject":"alice","claims":{{"role":"admin"}}}}' {https}/v1/tokens/api
+for i in 1 2 3 4; do curl -sS -w '\n' --cacert "$CA" {post} -d '{{"subject":"alice"}}' {https}/v1/tokens/limited; done
 
-# look around, and stop a key everywhere
-{program} keys list --data {data}
-{program} audit tail --data {data}
-{program} keys disable alias/dev-api --data {data}
+# look around: keys, and what the edge has on record
+{program} keys list --data "$DATA"
+{program} audit tail --data "$DATA"
+
+# stop a key everywhere, be refused, and start it again
+{program} keys disable alias/dev-api --data "$DATA"
+curl -sS -w '\n' --cacert "$CA" {post} -d '{{"subject":"alice"}}' {https}/v1/tokens/api
+{program} keys enable alias/dev-api --data "$DATA"
 "#
     )
+}
+
+/// As one word for a POSIX shell.
+fn quoted(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:=@,".contains(c);
+    if !text.is_empty() && text.chars().all(plain) {
+        return text.to_owned();
+    }
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_quoted_where_a_shell_would_split_or_expand_them() {
+        assert_eq!(quoted("/home/a-b/signet_1"), "/home/a-b/signet_1");
+        assert_eq!(quoted("/my data/$x"), "'/my data/$x'");
+        assert_eq!(quoted("it's"), r"'it'\''s'");
+        assert_eq!(quoted(""), "''");
+    }
 }

@@ -108,6 +108,12 @@ impl Roles {
             ca_file: Some(pki.path("ca.pem")),
         };
         furnish(data, pki, &admin).await?;
+        let roots = call(&admin, "GET", "/v1/roots", None).await?;
+        let delegations = roots
+            .get("delegation_root_pem")
+            .and_then(Value::as_str)
+            .unwrap_or_default();
+        files::private_file(&pki.path("delegation-root.pem"), delegations.as_bytes())?;
         let edge = start_edge(data, pki, addresses, &admin).await?;
         edge.until_ready().await;
         Ok(Roles {
