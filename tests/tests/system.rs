@@ -13,10 +13,18 @@ mod architecture;
 mod batches;
 #[path = "system/callers.rs"]
 mod callers;
+#[path = "system/cli.rs"]
+mod cli;
 #[path = "system/clients.rs"]
 mod clients;
+#[path = "system/haproxy.rs"]
+mod haproxy;
 #[path = "system/lifecycle.rs"]
 mod lifecycle;
+#[path = "system/paste.rs"]
+mod paste;
+#[path = "system/production.rs"]
+mod production;
 #[path = "system/refusals.rs"]
 mod refusals;
 #[path = "system/requirements.rs"]

@@ -1,0 +1,200 @@
+//! What `signet dev` prints for a person: each command is run as it stands, and does what it is said to do.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use serde_json::Value;
+use system_tests::{Output, run, signal, signet, within};
+use tempfile::TempDir;
+
+/// A `signet dev` for a person, ended when dropped.
+struct Terminal {
+    child: Child,
+    dir: TempDir,
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        signal(self.child.id(), rustix::process::Signal::TERM);
+        let _ = self.child.wait();
+    }
+}
+
+impl Terminal {
+    /// In a directory whose name a shell would split.
+    fn open() -> Terminal {
+        let dir = TempDir::with_prefix("it's a test ").unwrap();
+        let file = |name: &str| std::fs::File::create(dir.path().join(name)).unwrap();
+        let child = Command::new(signet())
+            .arg("dev")
+            .current_dir(dir.path())
+            .stdin(Stdio::null())
+            .stdout(file("screen"))
+            .stderr(file("log"))
+            .spawn()
+            .unwrap();
+        Terminal { child, dir }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn screen(&self) -> String {
+        std::fs::read_to_string(self.path("screen")).unwrap()
+    }
+}
+
+/// The lines to paste: what follows the word, without blank lines and comments.
+fn commands(screen: &str) -> Vec<String> {
+    let (_, pasted) = screen.split_once("Paste these").unwrap();
+    let lines = pasted.lines().skip(1);
+    lines
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+        .map(str::to_owned)
+        .collect()
+}
+
+fn json(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|error| panic!("{error} in {text}"))
+}
+
+#[test]
+fn every_printed_command_does_what_it_says() {
+    let terminal = Terminal::open();
+    within(60, "the commands are printed", || {
+        terminal.screen().contains("keys enable")
+    });
+    let screen = terminal.screen();
+    assert!(!screen.contains('\u{1b}'), "no colour codes in a file");
+    let other = TempDir::new().unwrap();
+    let mut exports = String::new();
+    let mut disabled = false;
+    let mut seen = Vec::new();
+    for command in commands(&screen) {
+        if command.starts_with("export ") {
+            exports.push_str(&format!("{command}\n"));
+            continue;
+        }
+        let paste = || {
+            run(Command::new("bash")
+                .args(["-c", &format!("set -o pipefail\n{exports}{command}")])
+                .current_dir(other.path()))
+        };
+        seen.push(if disabled && command.contains("curl") {
+            within(2, "the key is refused", || {
+                json(&paste().stdout)["code"] == "key_disabled"
+            });
+            assert_eq!(json(&paste().stdout)["status"], 409);
+            "409"
+        } else {
+            check(&command, &paste(), other.path())
+        });
+        disabled |= command.contains("keys disable");
+    }
+    let expected = [
+        "token",
+        "token",
+        "token",
+        "jwks",
+        "verified",
+        "file",
+        "signature",
+        "key",
+        "Verified OK",
+        "chain",
+        "policy",
+        "rule",
+        "quota",
+        "keys",
+        "audit",
+        "disabled",
+        "409",
+        "enabled",
+    ];
+    assert_eq!(seen, expected);
+}
+
+/// What one command is to do, by what it says.
+fn check(command: &str, output: &Output, dir: &Path) -> &'static str {
+    let text = output.stdout.trim();
+    let is = |words: &str| command.contains(words);
+    assert_eq!((output.code, output.stderr.as_str()), (0, ""), "{command}\n{output:?}");
+    assert!(
+        text.is_empty() || output.stdout.ends_with('\n'),
+        "the prompt comes on a line of its own: {command}"
+    );
+    if is("tokens/limited") {
+        let answers: Vec<Value> = text.lines().map(json).collect();
+        assert!(answers[..3].iter().all(|answer| answer["token"].is_string()), "{text}");
+        assert_eq!(
+            (&answers[3]["status"], &answers[3]["code"]),
+            (&429.into(), &"quota_exceeded".into()),
+            "{text}"
+        );
+        "quota"
+    } else if is("\"root\"") {
+        let problem = json(text);
+        assert_eq!(
+            (&problem["status"], &problem["policies"][0]),
+            (&403.into(), &"no-root-subject".into()),
+            "{text}"
+        );
+        "policy"
+    } else if is("\"admin\"") {
+        let problem = json(text);
+        assert_eq!(
+            (&problem["status"], &problem["rule"]),
+            (&403.into(), &"claim-guard".into()),
+            "{text}"
+        );
+        "rule"
+    } else if is("/v1/tokens/api") {
+        assert_eq!(json(text)["token"].as_str().unwrap().split('.').count(), 3, "{text}");
+        "token"
+    } else if is(" verify --data") {
+        assert_eq!(
+            (&json(text)["valid"], &json(text)["claims"]["sub"]),
+            (&true.into(), &"alice".into()),
+            "{text}"
+        );
+        "verified"
+    } else if is(" mint --data") {
+        assert_eq!((text.split('.').count(), text.lines().count()), (3, 1), "{text}");
+        "token"
+    } else if is("jwks.json") {
+        assert!(json(text)["keys"].as_array().unwrap().len() >= 2, "{text}");
+        "jwks"
+    } else if is("echo ") {
+        assert_eq!(std::fs::read_to_string(dir.join("artifact")).unwrap(), "release 1.0\n");
+        "file"
+    } else if is(" sign --data") {
+        assert!(dir.join("artifact.sig").exists() && dir.join("artifact.pem").exists());
+        "signature"
+    } else if is("-pubkey") {
+        "key"
+    } else if is("dgst") {
+        assert_eq!(text, "Verified OK");
+        "Verified OK"
+    } else if is("openssl verify") {
+        assert_eq!(text, "artifact.pem: OK");
+        "chain"
+    } else if is("keys list") {
+        assert!(text.contains("alias/dev-api") && text.contains("Enabled"), "{text}");
+        "keys"
+    } else if is("audit tail") {
+        assert!(
+            text.lines().map(json).any(|record| record["outcome"] == "signed"),
+            "{text}"
+        );
+        "audit"
+    } else if is("keys disable") {
+        assert_eq!(text, "alias/dev-api is disabled");
+        "disabled"
+    } else if is("keys enable") {
+        assert_eq!(text, "alias/dev-api is enabled");
+        "enabled"
+    } else {
+        panic!("nobody says what this does: {command}")
+    }
+}
