@@ -158,6 +158,10 @@ fn elements(body: &[u8]) -> Result<Vec<&RawValue>, Problem> {
 }
 
 #[cfg(test)]
+#[path = "api_tests.rs"]
+mod whole;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

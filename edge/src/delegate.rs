@@ -152,3 +152,6 @@ fn wanted(edge: &Edge) -> HashMap<String, Arc<LogicalKey>> {
         .map(|key| (key.facts.id().to_owned(), key))
         .collect()
 }
+
+#[cfg(test)]
+mod tests;

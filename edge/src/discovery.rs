@@ -121,3 +121,7 @@ pub fn trusted(key: &LogicalKey, version: &Version, verifier: Verifier, issuer: 
 fn unknown() -> Problem {
     Problem::new("not_found", "no such issuer")
 }
+
+#[cfg(test)]
+#[path = "discovery_tests.rs"]
+mod tests;

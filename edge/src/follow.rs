@@ -149,3 +149,6 @@ impl Position {
         edge.keyring().revoke();
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -40,13 +40,27 @@ impl Identity {
     }
 }
 
+#[cfg(test)]
+impl Identity {
+    /// Of a trust domain and an edge, with no certificate.
+    pub fn named(trust_domain: &str, edge_id: &str) -> Identity {
+        Identity {
+            trust_domain: trust_domain.to_owned(),
+            edge_id: edge_id.to_owned(),
+            chain: Vec::new(),
+            roots: Vec::new(),
+            not_before: 0,
+            not_after: u64::MAX,
+            key: Secret::new(Vec::new()),
+        }
+    }
+}
+
 /// Why an identity cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum IdentityError {
     /// Nothing has been enrolled in this state directory.
-    #[error(
-        "`{0}` has no identity; enrol this edge first: signet edge join --config FILE --authority URL --token TOKEN --root FILE"
-    )]
+    #[error("`{0}` has no identity; enrol this edge first: signet edge join --config FILE --join join.json")]
     Missing(PathBuf),
     /// The disk.
     #[error("`{path}`: {source}")]

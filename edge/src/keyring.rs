@@ -241,3 +241,6 @@ impl Table {
         self.index = Arc::new(index);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -17,6 +17,7 @@
 mod announced;
 mod answer;
 mod api;
+mod clock;
 pub mod config;
 mod delegate;
 mod discovery;
@@ -34,6 +35,8 @@ mod route;
 mod rules;
 pub mod serve;
 mod state;
+#[cfg(test)]
+mod testing;
 mod throttle;
 mod trust;
 mod uplink;

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use audit::spool::Spool;
@@ -10,6 +10,7 @@ use node::contract;
 use node::identity::TrustRuleError;
 use tokio::sync::{Notify, watch};
 
+use crate::clock::Clock;
 use crate::config::Config;
 use crate::identity::Identity;
 use crate::keyring::{Keyring, LogicalKey, State};
@@ -24,6 +25,7 @@ const CLOCK_TOLERANCE_MS: u64 = 5_000;
 #[derive(Debug)]
 pub struct Edge {
     config: Config,
+    clock: Clock,
     uplink: Arc<Uplink>,
     keyring: Keyring,
     world: ArcSwap<World>,
@@ -51,6 +53,7 @@ impl Edge {
     ) -> Result<Arc<Edge>, TrustRuleError> {
         Ok(Arc::new(Edge {
             config,
+            clock: Clock::default(),
             uplink,
             keyring: Keyring::new(),
             world: ArcSwap::from_pointee(World::empty()?),
@@ -104,12 +107,18 @@ impl Edge {
 
     /// Unix seconds.
     pub fn now(&self) -> u64 {
-        wall().as_secs()
+        self.clock.now()
     }
 
     /// Unix milliseconds.
     pub fn now_ms(&self) -> u64 {
-        u64::try_from(wall().as_millis()).unwrap_or(u64::MAX)
+        self.clock.now_ms()
+    }
+
+    /// Lets time pass.
+    #[cfg(test)]
+    pub fn advance(&self, seconds: u64) {
+        self.clock.advance(seconds);
     }
 
     /// SHA-256 of the bundle in use, hex; empty if there is none.
@@ -261,8 +270,4 @@ impl Edge {
             self.world.load().throttle().sweep();
         }
     }
-}
-
-fn wall() -> Duration {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }

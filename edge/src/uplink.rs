@@ -64,6 +64,16 @@ impl Uplink {
         })
     }
 
+    /// On a connection that somebody else makes.
+    #[cfg(test)]
+    pub fn over(channel: Channel, identity: Identity) -> Uplink {
+        let identity = Arc::new(identity);
+        Uplink {
+            endpoint: Uri::from_static("https://authority.test"),
+            link: ArcSwap::from_pointee(Link { identity, channel }),
+        }
+    }
+
     /// Who this edge is.
     pub fn identity(&self) -> Arc<Identity> {
         self.link.load().identity.clone()

@@ -233,3 +233,7 @@ fn check_signature(
         "expires_at": answer::rfc3339(verified.not_after),
     }))
 }
+
+#[cfg(test)]
+#[path = "verify_tests.rs"]
+mod tests;

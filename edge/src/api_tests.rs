@@ -1,0 +1,323 @@
+//! The whole edge through its handler: what is signed, what is refused, and what is on record of it.
+
+use audit::record::{Outcome, VerdictOutcome};
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use bytes::Bytes;
+use serde_json::{Value, json};
+
+use crate::testing::Rig;
+use crate::testing::files::TENANT;
+
+fn claims(token: &Value) -> Value {
+    let payload = token.as_str().unwrap().split('.').nth(1).unwrap();
+    serde_json::from_slice(&BASE64_URL_SAFE_NO_PAD.decode(payload).unwrap()).unwrap()
+}
+
+#[tokio::test]
+async fn a_token_is_minted_and_recorded() {
+    let rig = Rig::ready().await;
+    let answer = rig
+        .post(
+            "/v1/tokens/api",
+            json!({"subject": "svc", "claims": {"role": "editor"}}),
+        )
+        .await;
+    assert_eq!(answer.status, 201, "{}", answer.text);
+    assert_eq!(answer.headers["cache-control"], "no-store");
+    assert_eq!(answer.body["kid"], rig.kid("api").as_str());
+    let claims = claims(&answer.body["token"]);
+    assert_eq!(
+        (&claims["iss"], &claims["sub"], &claims["aud"], &claims["jti"]),
+        (
+            &json!("https://edge.test/i/dev"),
+            &json!("svc"),
+            &json!("https://api.example"),
+            &answer.body["id"]
+        )
+    );
+    // The plugin caps an editor's token at 120 s and adds the plan.
+    assert_eq!(claims["plan"], "dev");
+    assert_eq!(claims["exp"].as_u64().unwrap() - claims["iat"].as_u64().unwrap(), 120);
+
+    let records = rig.records();
+    let [record] = records.as_slice() else {
+        panic!("{records:?}")
+    };
+    assert_eq!(record.outcome, Outcome::Signed);
+    assert_eq!(record.request_id.to_string(), answer.body["id"].as_str().unwrap());
+    assert_eq!(
+        (record.caller.as_ref(), record.tenant.as_ref()),
+        ("oidc:https://callers.example#dev:alice", TENANT)
+    );
+    assert_eq!(record.key.as_deref(), Some(rig.keys["api"].as_str()));
+    assert_eq!(record.kid.as_deref(), Some(rig.kid("api").as_str()));
+    assert_eq!(record.policies.as_ref(), ["developers"]);
+    assert_eq!(
+        (record.plugins[0].plugin.as_ref(), &record.plugins[0].outcome),
+        ("claim-guard", &VerdictOutcome::Allowed)
+    );
+    let input = answer.body["token"].as_str().unwrap().rsplit_once('.').unwrap().0;
+    assert_eq!(record.digest, Some(signing::digest::sha256(input.as_bytes())));
+    let metrics = rig.get("/metrics").await.text;
+    assert!(
+        metrics.contains("signet_edge_signatures_total{profile=\"api\"} 1"),
+        "{metrics}"
+    );
+    assert!(metrics.contains("signet_edge_connected 1"), "{metrics}");
+}
+
+#[tokio::test]
+async fn artifacts_are_signed_under_a_chain_that_anybody_can_fetch() {
+    let rig = Rig::ready().await;
+    let digest = format!("sha256:{}", "ab".repeat(32));
+    let answer = rig.post("/v1/signatures/release", json!({"digest": digest})).await;
+    assert_eq!(answer.status, 201, "{}", answer.text);
+    assert_eq!(answer.body["certificates"].as_array().unwrap().len(), 3);
+    let kid = answer.body["kid"].as_str().unwrap();
+    let chain = rig.get(&format!("/v1/delegations/{kid}")).await;
+    assert_eq!(chain.body["certificates"], answer.body["certificates"]);
+    assert_eq!(
+        rig.get("/v1/delegations/nobody").await.code(),
+        (404, "unknown_delegation")
+    );
+    assert_eq!(
+        rig.post("/v1/signatures/package", json!({"message": "aGk="}))
+            .await
+            .status,
+        201
+    );
+    let refused = rig.post("/v1/signatures/package", json!({"digest": digest})).await;
+    assert_eq!(refused.code(), (422, "unsupported_digest"));
+}
+
+#[tokio::test]
+async fn refusals_of_policy_rule_and_quota_are_on_record() {
+    let rig = Rig::ready().await;
+    let answer = rig.post("/v1/tokens/plain", json!({"subject": "root"})).await;
+    assert_eq!(answer.code(), (403, "policy_denied"));
+    assert_eq!(answer.body["policies"], json!(["no-root"]));
+    assert!(answer.body["detail"].as_str().unwrap().contains("nobody is root"));
+    let guest = rig.token(&["guest"]);
+    assert_eq!(
+        rig.post_as(&guest, "/v1/tokens/plain", json!({})).await.code(),
+        (403, "no_permit")
+    );
+    let answer = rig.post("/v1/tokens/api", json!({"claims": {"role": "admin"}})).await;
+    assert_eq!(answer.code(), (403, "rule_refused"));
+    assert_eq!(
+        (&answer.body["rule"], &answer.body["rule_code"]),
+        (&json!("claim-guard"), &json!("role_not_allowed"))
+    );
+    for _ in 0..2 {
+        assert_eq!(rig.post("/v1/tokens/limited", json!({})).await.status, 201);
+    }
+    let answer = rig.post("/v1/tokens/limited", json!({})).await;
+    assert_eq!(answer.code(), (429, "quota_exceeded"));
+    assert!(answer.headers["retry-after"].to_str().unwrap().parse::<u64>().unwrap() > 1000);
+    assert_eq!(answer.headers["ratelimit-policy"], "\"profile\";q=2;w=3600");
+
+    let records = rig.records();
+    let refused: Vec<_> = records
+        .iter()
+        .filter_map(|record| match &record.outcome {
+            Outcome::Refused { code } => {
+                Some((code.as_ref(), record.profile.as_deref().unwrap(), record.kid.is_some()))
+            }
+            Outcome::Signed => None,
+        })
+        .collect();
+    assert_eq!(
+        refused,
+        [
+            ("policy_denied", "plain", false),
+            ("no_permit", "plain", false),
+            ("rule_refused", "api", false),
+            ("quota_exceeded", "limited", false)
+        ]
+    );
+    assert_eq!(records[0].policies.as_ref(), ["no-root"]);
+    let VerdictOutcome::Refused { code } = &records[2].plugins[0].outcome else {
+        panic!("{:?}", records[2])
+    };
+    assert_eq!(code, "role_not_allowed");
+}
+
+#[tokio::test]
+async fn limits_refuse_before_anything_is_understood() {
+    let rig = Rig::with_limits(
+        "[limits]\nper_address = { rate = \"1/h\", burst = 5 }\nper_caller = { rate = \"1/h\", burst = 2 }",
+    )
+    .await;
+    assert_eq!(rig.post("/v1/tokens/plain", json!({})).await.status, 201);
+    assert_eq!(rig.post("/v1/tokens/plain", json!({})).await.status, 201);
+    let answer = rig.post("/v1/tokens/plain", json!({})).await;
+    assert_eq!(answer.code(), (429, "rate_limited"));
+    assert_eq!(answer.headers["ratelimit-policy"], "\"caller\";q=2;w=7200");
+    let other = rig.token_of("https://callers.example", "dev:bob", json!({"roles": ["developer"]}));
+    assert_eq!(rig.post_as(&other, "/v1/tokens/plain", json!({})).await.status, 201);
+    assert_eq!(rig.post_as(&other, "/v1/tokens/plain", json!({})).await.status, 201);
+    let answer = rig.get("/livez").await;
+    assert_eq!(answer.headers["ratelimit-policy"], "\"address\";q=5;w=18000");
+    assert_eq!(
+        rig.records().len(),
+        4,
+        "a caller beyond its limit cannot fill the audit trail"
+    );
+}
+
+#[tokio::test]
+async fn callers_are_believed_by_their_own_credentials_only() {
+    let rig = Rig::ready().await;
+    let request = http::Request::post("/v1/tokens/plain").header("content-type", "application/json");
+    let answer = rig.send(request.body(Bytes::from_static(b"{}")).unwrap()).await;
+    assert_eq!(answer.code(), (401, "missing_credentials"));
+    assert!(answer.headers.contains_key("www-authenticate"));
+    for (issuer, subject, code) in [
+        ("https://nobody.example", "dev:a", "unknown_issuer"),
+        ("https://callers.example", "ops:a", "subject_not_allowed"),
+    ] {
+        let token = rig.token_of(issuer, subject, json!({}));
+        assert_eq!(
+            rig.post_as(&token, "/v1/tokens/plain", json!({})).await.code(),
+            (401, code)
+        );
+    }
+    let forged = format!("{}x", rig.token(&["developer"]));
+    assert_eq!(rig.post_as(&forged, "/v1/tokens/plain", json!({})).await.status, 401);
+    // R10
+    assert!(!rig.get("/metrics").await.text.contains("developer"));
+    assert!(rig.records().is_empty());
+}
+
+#[tokio::test]
+async fn a_tenant_sees_and_uses_its_own_only() {
+    let rig = Rig::ready().await;
+    let other = rig.token_of("https://others.example", "dev:eve", json!({"roles": ["developer"]}));
+    assert_eq!(
+        rig.post_as(&other, "/v1/tokens/plain", json!({})).await.code(),
+        (404, "unknown_profile")
+    );
+    assert_eq!(
+        rig.post("/v1/tokens/other", json!({})).await.code(),
+        (404, "unknown_profile")
+    );
+    // Both tenants have an `alias/api`: each gets its own key.
+    let answer = rig.post_as(&other, "/v1/tokens/other", json!({})).await;
+    assert_eq!(
+        (answer.status.as_u16(), answer.body["kid"].as_str()),
+        (201, Some(rig.kid("other").as_str()))
+    );
+    assert_eq!(
+        rig.post("/v1/tokens/release", json!({})).await.code(),
+        (404, "unknown_profile")
+    );
+}
+
+#[tokio::test]
+async fn bad_input_is_named_and_nothing_panics() {
+    let rig = Rig::ready().await;
+    for (body, status, code) in [
+        (json!({"subject": 7}), 400, "bad_request"),
+        (json!({"nothing": 7}), 400, "bad_request"),
+        (json!([]), 400, "bad_request"),
+        (json!({"lifetime": 100_000}), 422, "lifetime_too_long"),
+        (json!({"audience": "https://else.example"}), 422, "audience_not_allowed"),
+        (json!({"claims": {"iss": "me"}}), 422, "invalid_claims"),
+        (json!({"claims": {"free": 1}}), 422, "claim_not_allowed"),
+    ] {
+        let answer = rig.post("/v1/tokens/plain", body.clone()).await;
+        assert_eq!(answer.code(), (status, code), "{body}");
+    }
+    for path in [
+        "/v1/tokens/",
+        "/v1/tokens/%2e%2e",
+        "/v1/tokens/plain\u{7f}",
+        "/v1/nothing",
+    ] {
+        let Ok(request) = http::Request::post(path)
+            .header("content-type", "application/json")
+            .body(Bytes::new())
+        else {
+            continue;
+        };
+        assert!(rig.send(request).await.status.is_client_error(), "{path}");
+    }
+    let plain = http::Request::post("/v1/tokens/plain").body(Bytes::new()).unwrap();
+    assert_eq!(rig.send(plain).await.code(), (415, "unsupported_media_type"));
+    assert_eq!(rig.get("/v1/tokens/plain").await.code(), (405, "method_not_allowed"));
+    assert!(rig.records().is_empty());
+}
+
+#[tokio::test]
+async fn a_batch_fails_element_by_element() {
+    let rig = Rig::ready().await;
+    let requests = json!([{"subject": "a"}, {"subject": "root"}, {"subject": 7}, {"subject": "b"}]);
+    let answer = rig.post("/v1/tokens/plain/batch", json!({"requests": requests})).await;
+    assert_eq!(answer.status, 200);
+    let results = answer.body["results"].as_array().unwrap();
+    let codes: Vec<_> = results
+        .iter()
+        .map(|one| one["code"].as_str().unwrap_or("signed"))
+        .collect();
+    assert_eq!(codes, ["signed", "policy_denied", "bad_request", "signed"]);
+    assert_ne!(results[0]["id"], results[3]["id"]);
+    assert_eq!(results[1]["status"], 403);
+    let metrics = rig.get("/metrics").await.text;
+    for code in ["policy_denied", "bad_request"] {
+        assert!(
+            metrics.contains(&format!("signet_edge_refusals_total{{code=\"{code}\"}} 1")),
+            "{metrics}"
+        );
+    }
+    assert_eq!(rig.records().len(), 3, "two signatures and a denial");
+}
+
+#[tokio::test]
+async fn a_batch_counts_as_many_as_it_holds() {
+    let rig = Rig::with_limits("[limits]\nper_caller = { rate = \"1/h\", burst = 4 }").await;
+    let batch = |count: usize| json!({"requests": vec![json!({}); count]});
+    assert_eq!(rig.post("/v1/tokens/plain/batch", batch(3)).await.status, 200);
+    assert_eq!(
+        rig.post("/v1/tokens/plain/batch", batch(2)).await.code(),
+        (429, "rate_limited")
+    );
+    assert_eq!(rig.records().len(), 3);
+}
+
+#[tokio::test]
+async fn without_the_audit_trail_nothing_is_signed() {
+    let rig = Rig::ready().await;
+    let records = rig.records().len();
+    rig.edge.spool().close();
+    let answer = rig.post("/v1/tokens/plain", json!({})).await;
+    assert_eq!(answer.code(), (503, "audit_unavailable"));
+    assert!(answer.body.get("token").is_none());
+    assert_eq!(records, 0);
+}
+
+// R10
+#[tokio::test]
+async fn no_debug_output_holds_a_credential() {
+    let rig = Rig::ready().await;
+    let token = rig.token(&["developer"]);
+    let answer = rig.post_as(&token, "/v1/tokens/plain", json!({})).await;
+    let request = http::Request::post("/v1/tokens/plain").header("authorization", format!("Bearer {token}"));
+    let request = request.body(Bytes::from_static(b"canary-body")).unwrap();
+    let peer = node::listen::Peer {
+        address: "192.0.2.1:1".parse().unwrap(),
+        protocol: node::listen::Protocol::Http1,
+        certificates: std::sync::Arc::new([]),
+        secure: true,
+    };
+    let received = crate::receive::Received::new(request, &peer);
+    let session = crate::pipeline::Session::open(&rig.edge, &received).await.unwrap();
+    let shown = format!("{received:?} {session:?} {:?}", rig.edge);
+    assert!(!shown.contains(&token) && !shown.contains("canary-body"), "{shown}");
+    assert!(!shown.contains(answer.body["token"].as_str().unwrap()));
+    let state = rig.authority.state();
+    for pair in state.keys.values().flat_map(|key| &key.material) {
+        let secret = pair.export().unwrap();
+        assert!(!shown.contains(&format!("{:?}", &secret.expose()[..8])));
+    }
+}

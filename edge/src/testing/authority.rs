@@ -1,0 +1,317 @@
+//! An authority in this process that keeps its side of the contract: who is revoked gets nothing, a key that is stopped or of
+//! another delegation is not handed out, a proof of possession must verify, a stream resumes at the revision asked for.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use hyper_util::rt::TokioIo;
+use node::contract::authority_server::{Authority, AuthorityServer};
+use node::contract::watch_event::Event;
+use node::contract::{
+    self, Bundle, DelegateRequest, DelegateResponse, EnrollRequest, EnrollResponse, Heartbeat, OwnDelegation, OwnKey,
+    RenewRequest, Revoked, SharedDelegation, Snapshot, WatchEvent, WatchRequest, delegate_request, delegate_response,
+};
+use signing::delegation::possession_message;
+use signing::key::PublicKey;
+use tokio::io::DuplexStream;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::{Channel, Endpoint, Server};
+use tonic::{Request, Response, Status};
+
+use super::pki::{Key, Pki};
+use super::{EDGE, TRUST_DOMAIN};
+
+type Events = mpsc::Sender<Result<WatchEvent, Status>>;
+
+/// What the authority does wrong, if anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lie {
+    OtherEdge,
+    OtherIncarnation,
+    OtherLogicalKey,
+    OtherTenant,
+    OtherPublicKey,
+    ForeignRoot,
+    SharedForOwn,
+    OwnForShared,
+    SharedTwice,
+    SharedUnderAnotherName,
+    SharedEmpty,
+    Ended,
+}
+
+#[derive(Default)]
+pub struct State {
+    pub revision: u64,
+    pub keys: BTreeMap<String, Key>,
+    pub bundle: Option<Bundle>,
+    pub revoked: bool,
+    pub gone: bool,
+    pub lie: Option<Lie>,
+    /// Seconds that a delegation lasts.
+    pub lifetime: u64,
+    pub watched: Vec<WatchRequest>,
+    pub delegated: Vec<String>,
+    log: Vec<(u64, Event)>,
+    streams: Vec<Events>,
+}
+
+/// Clones are the same authority.
+#[derive(Clone)]
+pub struct Fake {
+    state: Arc<Mutex<State>>,
+    pub pki: Arc<Pki>,
+}
+
+impl Fake {
+    pub fn new() -> Fake {
+        let state = State {
+            revision: 10,
+            lifetime: 3600,
+            ..State::default()
+        };
+        Fake {
+            state: Arc::new(Mutex::new(state)),
+            pki: Arc::new(Pki::new()),
+        }
+    }
+
+    pub fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap()
+    }
+
+    /// Serves this authority; what the edge dials ends here.
+    pub fn serve(&self) -> Channel {
+        let (dialled, incoming) = mpsc::channel::<Result<DuplexStream, std::io::Error>>(8);
+        let service = AuthorityServer::new(self.clone());
+        tokio::spawn(async move {
+            let incoming = ReceiverStream::new(incoming);
+            Server::builder().serve_with_incoming(service, incoming).await
+        });
+        let connector = tower::service_fn(move |_| {
+            let dialled = dialled.clone();
+            async move {
+                let (near, far) = tokio::io::duplex(1 << 16);
+                dialled.send(Ok(far)).await.map_err(std::io::Error::other)?;
+                Ok::<_, std::io::Error>(TokioIo::new(near))
+            }
+        });
+        Endpoint::from_static("http://authority.test").connect_with_connector_lazy(connector)
+    }
+
+    pub fn add_key(&self, key: Key) -> String {
+        let id = key.announced.id.clone();
+        self.state().keys.insert(id.clone(), key);
+        id
+    }
+
+    /// Changes a key and tells every stream.
+    pub fn change_key(&self, id: &str, change: impl FnOnce(&mut Key)) {
+        let mut state = self.state();
+        let key = state.keys.get_mut(id).unwrap();
+        change(key);
+        let event = Event::Key(key.announced.clone());
+        state.commit(event);
+    }
+
+    pub fn delete_key(&self, id: &str) {
+        let mut state = self.state();
+        let key = state.keys.remove(id).unwrap();
+        state.commit(Event::Key(contract::Key {
+            id: key.announced.id,
+            deleted: true,
+            ..contract::Key::default()
+        }));
+    }
+
+    pub fn publish(&self, files: Vec<(String, Vec<u8>)>) {
+        let bundle = Bundle {
+            digest: policies::bundle::digest(&files),
+            files: files
+                .into_iter()
+                .map(|(path, content)| contract::File { path, content })
+                .collect(),
+        };
+        let mut state = self.state();
+        state.bundle = Some(bundle.clone());
+        state.commit(Event::Bundle(bundle));
+    }
+
+    pub fn revoke(&self) {
+        let mut state = self.state();
+        state.revoked = true;
+        let revision = state.revision;
+        state.revision += 1;
+        let reason = "stolen".to_owned();
+        state.tell(revision, Event::Revoked(Revoked { reason }));
+        state.hang_up(Status::permission_denied("the edge is revoked"));
+    }
+
+    /// Takes the edge back with a commit of its own.
+    pub fn take_back(&self) {
+        let mut state = self.state();
+        state.revoked = false;
+        state.revision += 1;
+    }
+
+    /// Puts the store back to an older state, in which nobody was revoked.
+    pub fn put_back(&self, revision: u64) {
+        let mut state = self.state();
+        (state.revoked, state.revision) = (false, revision);
+        state.log.retain(|(at, _)| *at <= revision);
+        state.hang_up(Status::unavailable("restarting"));
+    }
+
+    pub fn go(&self, gone: bool) {
+        let mut state = self.state();
+        state.gone = gone;
+        if gone {
+            state.hang_up(Status::unavailable("gone"));
+        }
+    }
+
+    fn demand_standing(&self) -> Result<(), Status> {
+        let state = self.state();
+        if state.gone {
+            return Err(Status::unavailable("gone"));
+        }
+        if state.revoked {
+            return Err(Status::permission_denied("the edge is revoked"));
+        }
+        Ok(())
+    }
+}
+
+impl State {
+    fn commit(&mut self, event: Event) {
+        self.revision += 1;
+        self.log.push((self.revision, event.clone()));
+        self.tell(self.revision, event);
+    }
+
+    fn tell(&mut self, revision: u64, event: Event) {
+        let event = event_at(revision, event);
+        self.streams.retain(|stream| stream.try_send(Ok(event.clone())).is_ok());
+    }
+
+    pub fn hang_up(&mut self, status: Status) {
+        for stream in self.streams.drain(..) {
+            let _ = stream.try_send(Err(status.clone()));
+        }
+    }
+
+    fn snapshot(&self, roots: Vec<Vec<u8>>, held: &str) -> Event {
+        Event::Snapshot(Snapshot {
+            bundle: self.bundle.clone().filter(|bundle| bundle.digest != held),
+            keys: self.keys.values().map(|key| key.announced.clone()).collect(),
+            delegation_roots: roots,
+        })
+    }
+}
+
+fn event_at(revision: u64, event: Event) -> WatchEvent {
+    WatchEvent {
+        revision,
+        authority_time_ms: super::now() * 1000,
+        event: Some(event),
+    }
+}
+
+#[tonic::async_trait]
+impl Authority for Fake {
+    type WatchStream = ReceiverStream<Result<WatchEvent, Status>>;
+
+    async fn enroll(&self, _: Request<EnrollRequest>) -> Result<Response<EnrollResponse>, Status> {
+        Err(Status::unimplemented("not here"))
+    }
+
+    async fn renew(&self, _: Request<RenewRequest>) -> Result<Response<EnrollResponse>, Status> {
+        Err(Status::unimplemented("not here"))
+    }
+
+    async fn watch(&self, request: Request<WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
+        let request = request.into_inner();
+        let standing = self.demand_standing();
+        let (events, stream) = mpsc::channel(64);
+        let mut state = self.state();
+        state.watched.push(request.clone());
+        standing?;
+        let mut first = Vec::new();
+        if request.revision == 0 || request.revision > state.revision {
+            let snapshot = state.snapshot(vec![self.pki.root.certificate.der().to_vec()], &request.bundle_digest);
+            first.push(event_at(state.revision, snapshot));
+        }
+        for (revision, event) in state
+            .log
+            .iter()
+            .filter(|(at, _)| request.revision > 0 && *at > request.revision)
+        {
+            first.push(event_at(*revision, event.clone()));
+        }
+        first.push(event_at(state.revision, Event::Heartbeat(Heartbeat {})));
+        for event in first {
+            events.try_send(Ok(event)).unwrap();
+        }
+        state.streams.push(events.clone());
+        tokio::spawn(beat(self.clone(), events));
+        Ok(Response::new(ReceiverStream::new(stream)))
+    }
+
+    async fn delegate(&self, request: Request<DelegateRequest>) -> Result<Response<DelegateResponse>, Status> {
+        self.demand_standing()?;
+        let request = request.into_inner();
+        let mut state = self.state();
+        state.delegated.push(request.key_id.clone());
+        let (lie, lifetime) = (state.lie, state.lifetime);
+        let key = state
+            .keys
+            .get(&request.key_id)
+            .ok_or_else(|| Status::not_found("no such key"))?;
+        if key.announced.state() != contract::KeyState::Enabled {
+            return Err(Status::failed_precondition("the key is stopped"));
+        }
+        let mode = match (request.mode, key.announced.delegation()) {
+            (Some(delegate_request::Mode::Own(own)), contract::Delegation::Own) => {
+                let public = proven(&request.incarnation, &request.key_id, &own)?;
+                if lie == Some(Lie::SharedForOwn) {
+                    delegate_response::Mode::Shared(SharedDelegation::default())
+                } else {
+                    let certificates = self.pki.delegate(key, &public, &request.incarnation, lifetime, lie);
+                    delegate_response::Mode::Own(OwnDelegation { certificates })
+                }
+            }
+            (Some(delegate_request::Mode::Shared(_)), contract::Delegation::Shared) => {
+                if lie == Some(Lie::OwnForShared) {
+                    delegate_response::Mode::Own(OwnDelegation::default())
+                } else {
+                    delegate_response::Mode::Shared(key.hand_out(lifetime, lie))
+                }
+            }
+            _ => return Err(Status::failed_precondition("the key has another delegation")),
+        };
+        Ok(Response::new(DelegateResponse { mode: Some(mode) }))
+    }
+}
+
+/// Proof of possession, as the contract asks for it.
+fn proven(incarnation: &str, key_id: &str, own: &OwnKey) -> Result<PublicKey, Status> {
+    let public = PublicKey::from_spki_der(&own.public_key).map_err(|_| Status::invalid_argument("no key"))?;
+    let message = possession_message(TRUST_DOMAIN, EDGE, incarnation, key_id, &own.public_key);
+    match public.verify(&message, &own.proof) {
+        Ok(()) => Ok(public),
+        Err(_) => Err(Status::permission_denied("no proof of possession")),
+    }
+}
+
+async fn beat(fake: Fake, events: Events) {
+    loop {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let revision = fake.state().revision;
+        let heartbeat = event_at(revision, Event::Heartbeat(Heartbeat {}));
+        if events.send(Ok(heartbeat)).await.is_err() {
+            return;
+        }
+    }
+}
