@@ -56,7 +56,12 @@ pub(super) async fn discard(body: &mut Incoming) {
 }
 
 /// Reads the whole body. One that arrives in one piece is neither copied nor counted against the room.
-pub(super) async fn read(body: &mut Incoming, limit: usize, load: &Load, deadline: Deadline<'_>) -> Result<Bytes, Unread> {
+pub(super) async fn read(
+    body: &mut Incoming,
+    limit: usize,
+    load: &Load,
+    deadline: Deadline<'_>,
+) -> Result<Bytes, Unread> {
     if body.is_end_stream() {
         return Ok(Bytes::new());
     }

@@ -62,7 +62,11 @@ fn requests_that_the_profile_does_not_allow() {
     let api = |body: &str| dev.curl("/v1/tokens/api").post(body);
     check(api(r#"{"subject":"alice","lifetime":3601}"#), 422, "lifetime_too_long");
     for lifetime in [0, -1] {
-        check(api(&json!({"subject": "alice", "lifetime": lifetime}).to_string()), 422, "invalid_request");
+        check(
+            api(&json!({"subject": "alice", "lifetime": lifetime}).to_string()),
+            422,
+            "invalid_request",
+        );
     }
     for claim in ["iss", "sub", "aud", "exp", "nbf", "iat", "jti"] {
         check(
