@@ -80,13 +80,7 @@ pub fn created(recorded: &Recorded) -> Response<Bytes> {
 /// A JSON answer that no cache keeps.
 pub fn json(status: StatusCode, body: &impl Serialize) -> Response<Bytes> {
     match serde_json::to_vec(body) {
-        Ok(body) => {
-            let mut response = Response::new(Bytes::from(body));
-            *response.status_mut() = status;
-            response.headers_mut().insert(CONTENT_TYPE, JSON);
-            response.headers_mut().insert(CACHE_CONTROL, NO_STORE);
-            response
-        }
+        Ok(body) => written_json(status, body),
         Err(error) => {
             tracing::error!(%error, "an answer could not be written as JSON");
             let mut response = Response::new(Bytes::new());
@@ -94,6 +88,15 @@ pub fn json(status: StatusCode, body: &impl Serialize) -> Response<Bytes> {
             response
         }
     }
+}
+
+/// An answer that is JSON already and that no cache keeps.
+pub fn written_json(status: StatusCode, body: Vec<u8>) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::from(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, JSON);
+    response.headers_mut().insert(CACHE_CONTROL, NO_STORE);
+    response
 }
 
 /// A refusal, with the request's id in the body and in `x-request-id`.

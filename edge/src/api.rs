@@ -81,22 +81,26 @@ impl Api {
         let mut session = Session::open(&self.edge, received).await?;
         let requests = elements(received.body())?;
         session.admit_more(requests.len().saturating_sub(1))?;
-        let mut results = Vec::with_capacity(requests.len());
+        let mut body = br#"{"results":["#.to_vec();
         for (index, request) in requests.iter().enumerate() {
+            if index > 0 {
+                body.push(b',');
+            }
             if index % BATCH_TURN == BATCH_TURN - 1 {
                 tokio::task::yield_now().await;
             }
             let id = Uuid::new_v4();
-            let result = match session.sign(kind, profile, request.get().as_bytes(), id).await {
-                Ok(recorded) => serde_json::value::to_raw_value(&Created::new(&recorded)),
+            let written = match session.sign(kind, profile, request.get().as_bytes(), id).await {
+                Ok(recorded) => serde_json::to_writer(&mut body, &Created::new(&recorded)),
                 Err(problem) => {
                     self.edge.metrics().refused(problem.code());
-                    serde_json::value::to_raw_value(&problem.document(&id.to_string()))
+                    serde_json::to_writer(&mut body, &problem.document(&id.to_string()))
                 }
             };
-            results.push(result.map_err(|error| Problem::internal(error.to_string()))?);
+            written.map_err(|error| Problem::internal(error.to_string()))?;
         }
-        Ok(answer::json(StatusCode::OK, &serde_json::json!({"results": results})))
+        body.extend_from_slice(b"]}");
+        Ok(answer::written_json(StatusCode::OK, body))
     }
 }
 

@@ -135,3 +135,57 @@ impl Config {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = r#"
+authority = "https://authority.example:8443"
+state_dir = "/var/lib/signet"
+public_url = "https://edge.example"
+[listen]
+https = "0.0.0.0:443"
+http = "127.0.0.1:8080"
+[tls]
+certificate = "chain.pem"
+key = "key.pem"
+"#;
+
+    fn load(text: &str) -> Result<Config, String> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("edge.toml");
+        std::fs::write(&path, text).unwrap();
+        let config: Config = node::config::load(&path).map_err(|error| error.to_string())?;
+        config.validate().map_err(|error| error.to_string())?;
+        Ok(config)
+    }
+
+    #[test]
+    fn a_configuration_has_safe_defaults() {
+        let config = load(GOOD).unwrap();
+        assert!(config.listen.http3 && !config.audit.drop_oldest);
+        assert_eq!(config.audit.max_bytes, 1 << 30);
+        let many = load(&GOOD.replace("\"0.0.0.0:443\"", "[\"0.0.0.0:443\", \"[::]:443\"]")).unwrap();
+        assert_eq!(many.listen.https.len(), 2);
+    }
+
+    #[test]
+    fn what_is_unsafe_or_cannot_work_is_refused_with_its_field() {
+        for (from, to, names) in [
+            ("127.0.0.1:8080", "0.0.0.0:8080", "listen.http"),
+            ("https://authority", "http://authority", "authority"),
+            ("https://edge.example", "https://edge.example/x", "public_url"),
+            ("https://edge.example", "https://", "public_url"),
+            ("https://edge.example", "edge.example", "public_url"),
+            ("\"0.0.0.0:443\"", "[]", "1 to 16 addresses"),
+            ("\"0.0.0.0:443\"", "443", "listen.https"),
+            ("[tls]", "[tls]\npassword = \"x\"", "password"),
+            ("[listen]", "[listen]\nhttps3 = true", "https3"),
+            ("key = \"key.pem\"", "", "key"),
+        ] {
+            let error = load(&GOOD.replace(from, to)).unwrap_err();
+            assert!(error.contains(names), "{to}: {error}");
+        }
+    }
+}

@@ -231,3 +231,7 @@ fn replace(path: &Path, content: &[u8]) -> std::io::Result<()> {
     fs::rename(&temporary, path)?;
     fs::File::open(dir)?.sync_all()
 }
+
+#[cfg(test)]
+#[path = "identity_tests.rs"]
+mod tests;

@@ -141,3 +141,7 @@ fn parse(profile: &Profile, body: &[u8]) -> Result<Intent, Refusal> {
         Kind::Artifact => Intent::parse_artifact(profile, body)?,
     })
 }
+
+#[cfg(test)]
+#[path = "pipeline_tests.rs"]
+mod tests;

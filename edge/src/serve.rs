@@ -214,3 +214,41 @@ async fn http3(socket: UdpSocket, tls: Arc<ServerConfig>, server: Server<Api>) {
         tracing::error!(%error, "HTTP/3 is not served");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::testing::Rig;
+
+    fn running(rig: &Rig, shutdown: &Shutdown) -> Running {
+        Running {
+            edge: rig.edge.clone(),
+            shutdown: shutdown.clone(),
+            listeners: vec![tokio::spawn(shutdown.clone().wait_owned())],
+            background: vec![tokio::spawn(delegate::keep(rig.edge.clone(), rig.uplink.clone()))],
+            https: SocketAddr::from(([127, 0, 0, 1], 0)),
+            http: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn stopping_writes_the_last_records_and_forgets_the_keys() {
+        let rig = Rig::ready().await;
+        for _ in 0..50 {
+            assert_eq!(rig.post("/v1/tokens/plain", json!({})).await.status, 201);
+        }
+        let shutdown = Shutdown::new();
+        running(&rig, &shutdown).stop().await;
+        assert!(shutdown.draining());
+        assert_eq!(rig.written().len(), 50, "on disk, without anybody asking for a flush");
+        for key in rig.keys.values() {
+            assert_eq!(rig.edge.keyring().signs_until(key), 0);
+        }
+        assert_eq!(
+            rig.post("/v1/tokens/plain", json!({})).await.code(),
+            (503, "edge_revoked")
+        );
+    }
+}

@@ -1,8 +1,10 @@
 //! An edge on real parts (engine, plugins, spool) and a fake authority, driven as a listener would drive it.
 
 pub mod authority;
+pub mod bench;
 pub mod files;
 pub mod pki;
+pub mod store;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -212,6 +214,11 @@ impl Rig {
     /// Signatures and refusals on record, oldest first.
     pub fn records(&self) -> Vec<Draft<'static>> {
         self.edge.spool().flush().unwrap();
+        self.written()
+    }
+
+    /// As [`Rig::records`], of what is on disk already.
+    pub fn written(&self) -> Vec<Draft<'static>> {
         let mut tail = audit::read::tail(self.dir.path(), false).unwrap();
         let records: Vec<Record> = std::iter::from_fn(|| tail.poll()).map(Result::unwrap).collect();
         let uses = records.into_iter().filter_map(|record| match record.event {

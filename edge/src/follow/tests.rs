@@ -85,16 +85,14 @@ async fn a_revoked_edge_signs_nothing_and_asks_for_a_snapshot() {
         rig.authority.state().watched.len() >= watched + 2
     })
     .await;
-    let state = rig.authority.state();
-    assert!(state.watched[watched..].iter().all(|request| request.revision == 0));
-    let delegated = state.delegated.len();
-    drop(state);
+    let delegated = {
+        let state = rig.authority.state();
+        assert!(state.watched[watched..].iter().all(|request| request.revision == 0));
+        state.delegated.len()
+    };
     assert_eq!(code(&rig, "/v1/tokens/plain").await, "edge_revoked");
-    assert_eq!(
-        rig.authority.state().delegated.len(),
-        delegated,
-        "a revoked edge asks for no keys"
-    );
+    let asked = rig.authority.state().delegated.len();
+    assert_eq!(asked, delegated, "a revoked edge asks for no keys");
 }
 
 #[tokio::test]

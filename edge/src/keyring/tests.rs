@@ -2,70 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use policies::bundle::Bundle;
-use policies::engine::{Attribute, CallerFacts, Engine, KeyFacts, Principal, RequestFacts};
-use policies::intent::Intent;
+use policies::engine::KeyFacts;
 use policies::permit::Cleared;
 use signing::algorithm::Algorithm;
 use signing::key::SigningKey;
 
 use super::*;
-use crate::testing::files::{self, OTHER_TENANT, TENANT};
-use crate::throttle::Throttle;
+use crate::testing::bench::{Bench, NOW};
+use crate::testing::files::{OTHER_TENANT, TENANT};
 
-const NOW: u64 = 1_800_000_000;
 const ISSUER: Option<&str> = Some("https://edge.test/i/dev");
-
-struct Bench {
-    bundle: Bundle,
-    engine: Engine,
-}
-
-impl Bench {
-    fn new() -> Bench {
-        let caller = SigningKey::generate(Algorithm::Es256).unwrap();
-        let bundle = Bundle::parse(&files::bundle(&caller, "")).unwrap();
-        Bench {
-            engine: Engine::new(&bundle).unwrap(),
-            bundle,
-        }
-    }
-
-    fn profile(&self, name: &str) -> Arc<Profile> {
-        self.bundle.profile(name).unwrap().clone()
-    }
-
-    /// What the stages before signing make of an empty request, or of a message for an artifact.
-    fn cleared(&self, profile: &str, key: &LogicalKey) -> Cleared {
-        let profile = self.profile(profile);
-        let intent = match profile.token() {
-            Some(_) => Intent::parse_token(&profile, b"{}"),
-            None => Intent::parse_artifact(&profile, br#"{"message":"aGk="}"#),
-        };
-        let principal = Principal::new(CallerFacts {
-            id: "oidc:https://callers.example#dev:alice".into(),
-            kind: "oidc".into(),
-            tenant: TENANT.into(),
-            issuer: "https://callers.example".into(),
-            subject: "dev:alice".into(),
-            attributes: BTreeMap::from([("roles".into(), Attribute::Texts(vec!["developer".into()]))]),
-        });
-        let facts = RequestFacts {
-            now: NOW,
-            source_ip: "192.0.2.1".parse().unwrap(),
-            protocol: "http2",
-        };
-        let permit = self
-            .engine
-            .authorize(&principal, &facts, profile, &key.facts, intent.unwrap());
-        permit
-            .unwrap()
-            .meter(&Throttle::default())
-            .unwrap()
-            .clear(Vec::new())
-            .unwrap()
-    }
-}
 
 fn key(alias: &str, tenant: &str, pair: &SigningKey, family: Family) -> LogicalKey {
     let id = uuid::Uuid::new_v4().to_string();

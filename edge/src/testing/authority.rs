@@ -1,7 +1,6 @@
 //! An authority in this process that keeps its side of the contract: who is revoked gets nothing, a key that is stopped or of
 //! another delegation is not handed out, a proof of possession must verify, a stream resumes at the revision asked for.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -10,7 +9,7 @@ use node::contract::authority_server::{Authority, AuthorityServer};
 use node::contract::watch_event::Event;
 use node::contract::{
     self, Bundle, DelegateRequest, DelegateResponse, EnrollRequest, EnrollResponse, Heartbeat, OwnDelegation, OwnKey,
-    RenewRequest, Revoked, SharedDelegation, Snapshot, WatchEvent, WatchRequest, delegate_request, delegate_response,
+    RenewRequest, Revoked, SharedDelegation, WatchEvent, WatchRequest, delegate_request, delegate_response,
 };
 use signing::delegation::possession_message;
 use signing::key::PublicKey;
@@ -21,42 +20,9 @@ use tonic::transport::{Channel, Endpoint, Server};
 use tonic::{Request, Response, Status};
 
 use super::pki::{Key, Pki};
+pub use super::store::Lie;
+use super::store::{Events, State, event_at};
 use super::{EDGE, TRUST_DOMAIN};
-
-type Events = mpsc::Sender<Result<WatchEvent, Status>>;
-
-/// What the authority does wrong, if anything.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Lie {
-    OtherEdge,
-    OtherIncarnation,
-    OtherLogicalKey,
-    OtherTenant,
-    OtherPublicKey,
-    ForeignRoot,
-    SharedForOwn,
-    OwnForShared,
-    SharedTwice,
-    SharedUnderAnotherName,
-    SharedEmpty,
-    Ended,
-}
-
-#[derive(Default)]
-pub struct State {
-    pub revision: u64,
-    pub keys: BTreeMap<String, Key>,
-    pub bundle: Option<Bundle>,
-    pub revoked: bool,
-    pub gone: bool,
-    pub lie: Option<Lie>,
-    /// Seconds that a delegation lasts.
-    pub lifetime: u64,
-    pub watched: Vec<WatchRequest>,
-    pub delegated: Vec<String>,
-    log: Vec<(u64, Event)>,
-    streams: Vec<Events>,
-}
 
 /// Clones are the same authority.
 #[derive(Clone)]
@@ -181,41 +147,6 @@ impl Fake {
             return Err(Status::permission_denied("the edge is revoked"));
         }
         Ok(())
-    }
-}
-
-impl State {
-    fn commit(&mut self, event: Event) {
-        self.revision += 1;
-        self.log.push((self.revision, event.clone()));
-        self.tell(self.revision, event);
-    }
-
-    fn tell(&mut self, revision: u64, event: Event) {
-        let event = event_at(revision, event);
-        self.streams.retain(|stream| stream.try_send(Ok(event.clone())).is_ok());
-    }
-
-    pub fn hang_up(&mut self, status: Status) {
-        for stream in self.streams.drain(..) {
-            let _ = stream.try_send(Err(status.clone()));
-        }
-    }
-
-    fn snapshot(&self, roots: Vec<Vec<u8>>, held: &str) -> Event {
-        Event::Snapshot(Snapshot {
-            bundle: self.bundle.clone().filter(|bundle| bundle.digest != held),
-            keys: self.keys.values().map(|key| key.announced.clone()).collect(),
-            delegation_roots: roots,
-        })
-    }
-}
-
-fn event_at(revision: u64, event: Event) -> WatchEvent {
-    WatchEvent {
-        revision,
-        authority_time_ms: super::now() * 1000,
-        event: Some(event),
     }
 }
 

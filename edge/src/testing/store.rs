@@ -1,0 +1,80 @@
+//! What the fake authority remembers, and whom it tells.
+
+use std::collections::BTreeMap;
+
+use node::contract::watch_event::Event;
+use node::contract::{Bundle, Snapshot, WatchEvent, WatchRequest};
+use tokio::sync::mpsc;
+use tonic::Status;
+
+use super::pki::Key;
+
+pub type Events = mpsc::Sender<Result<WatchEvent, Status>>;
+
+/// What the authority does wrong, if anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lie {
+    OtherEdge,
+    OtherIncarnation,
+    OtherLogicalKey,
+    OtherTenant,
+    OtherPublicKey,
+    ForeignRoot,
+    SharedForOwn,
+    OwnForShared,
+    SharedTwice,
+    SharedUnderAnotherName,
+    SharedEmpty,
+    Ended,
+}
+
+#[derive(Default)]
+pub struct State {
+    pub revision: u64,
+    pub keys: BTreeMap<String, Key>,
+    pub bundle: Option<Bundle>,
+    pub revoked: bool,
+    pub gone: bool,
+    pub lie: Option<Lie>,
+    /// Seconds that a delegation lasts.
+    pub lifetime: u64,
+    pub watched: Vec<WatchRequest>,
+    pub delegated: Vec<String>,
+    pub log: Vec<(u64, Event)>,
+    pub streams: Vec<Events>,
+}
+
+impl State {
+    pub fn commit(&mut self, event: Event) {
+        self.revision += 1;
+        self.log.push((self.revision, event.clone()));
+        self.tell(self.revision, event);
+    }
+
+    pub fn tell(&mut self, revision: u64, event: Event) {
+        let event = event_at(revision, event);
+        self.streams.retain(|stream| stream.try_send(Ok(event.clone())).is_ok());
+    }
+
+    pub fn hang_up(&mut self, status: Status) {
+        for stream in self.streams.drain(..) {
+            let _ = stream.try_send(Err(status.clone()));
+        }
+    }
+
+    pub fn snapshot(&self, roots: Vec<Vec<u8>>, held: &str) -> Event {
+        Event::Snapshot(Snapshot {
+            bundle: self.bundle.clone().filter(|bundle| bundle.digest != held),
+            keys: self.keys.values().map(|key| key.announced.clone()).collect(),
+            delegation_roots: roots,
+        })
+    }
+}
+
+pub fn event_at(revision: u64, event: Event) -> WatchEvent {
+    WatchEvent {
+        revision,
+        authority_time_ms: super::now() * 1000,
+        event: Some(event),
+    }
+}
