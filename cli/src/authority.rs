@@ -14,7 +14,8 @@ use crate::output;
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   signet authority init --config /etc/signet/authority.toml --out signet-admin    once
-  signet authority run --config /etc/signet/authority.toml")]
+  signet authority run --config /etc/signet/authority.toml
+  signet authority reset-admin-token --config /etc/signet/authority.toml         with the authority stopped")]
 pub struct Authority {
     #[command(subcommand)]
     command: Command,

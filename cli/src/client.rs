@@ -60,7 +60,7 @@ pub struct EdgeArgs {
 pub struct Target {
     /// `https://HOST:PORT`
     pub url: String,
-    /// The bearer token.
+    /// The bearer token; empty: none.
     pub token: String,
     /// CA certificates to trust, PEM; none: the system's.
     pub ca_file: Option<PathBuf>,
@@ -98,6 +98,18 @@ impl AdminArgs {
 }
 
 impl EdgeArgs {
+    /// Where the edge is, for what needs no credentials.
+    pub fn public(&self) -> Result<Target, Failure> {
+        match &self.edge {
+            Some(url) => Ok(Target {
+                url: url.clone(),
+                token: String::new(),
+                ca_file: self.ca_file.clone(),
+            }),
+            None => self.target(),
+        }
+    }
+
     /// Where the edge is.
     pub fn target(&self) -> Result<Target, Failure> {
         let token = secret("SIGNET_TOKEN", self.token_file.as_deref())?;
@@ -200,10 +212,13 @@ impl Target {
     }
 
     fn headers(&self) -> Result<HeaderMap, Failure> {
-        let mut token = HeaderValue::from_str(&format!("Bearer {}", self.token))?;
-        token.set_sensitive(true);
-        let json = HeaderValue::from_static("application/json");
-        Ok(HeaderMap::from_iter([(AUTHORIZATION, token), (CONTENT_TYPE, json)]))
+        let mut headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
+        if !self.token.is_empty() {
+            let mut token = HeaderValue::from_str(&format!("Bearer {}", self.token))?;
+            token.set_sensitive(true);
+            headers.insert(AUTHORIZATION, token);
+        }
+        Ok(headers)
     }
 
     /// Whom to trust.

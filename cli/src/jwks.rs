@@ -31,7 +31,7 @@ enum Command {
         /// The issuer's name in the bundle.
         issuer: String,
     },
-    /// The keys as PEM, newest last.
+    /// The keys as PEM.
     Pem {
         /// The issuer's name in the bundle.
         issuer: String,
@@ -39,10 +39,11 @@ enum Command {
         #[arg(long)]
         algorithm: Option<String>,
         /// Write 1.pem, 2.pem … to this directory, one key a file. Always as many files as `--files`: with fewer keys the
-        /// newest fills the rest, so that software which names its files finds them all.
+        /// last fills the rest, so that software which names its files finds them all.
         #[arg(long, value_name = "DIR")]
         dir: Option<PathBuf>,
-        /// How many files. A shared key has at most three versions in the JWKS: the last, the current, the next.
+        /// How many files. A shared key has three versions in the JWKS, the last, the current and the next, as long as
+        /// `token_lifetime_cap` is at most `sign_period`.
         #[arg(long, default_value_t = 3, requires = "dir", value_parser = clap::value_parser!(u8).range(1..=64))]
         files: u8,
     },
@@ -54,7 +55,7 @@ impl Jwks {
         let (Command::Show { issuer } | Command::Pem { issuer, .. }) = &self.command;
         let set = self
             .edge
-            .target()?
+            .public()?
             .call("GET", &format!("/i/{issuer}/.well-known/jwks.json"), None)?;
         match &self.command {
             Command::Show { .. } => output::json(&set),

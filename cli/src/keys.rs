@@ -12,9 +12,14 @@ use crate::output;
 #[command(after_help = "Examples:
   signet keys create --alias alias/api --spec ECC_NIST_P256 --family token --delegation shared
   signet keys create --alias alias/release --spec ECC_NIST_P256 --family artifact --delegation own --custody token
+  signet keys list
   signet keys describe alias/api
   signet keys disable alias/api
-  signet keys schedule-deletion alias/api --days 7")]
+  signet keys enable alias/api
+  signet keys schedule-deletion alias/api --days 7
+  signet keys cancel-deletion 86eb4486-2154-40e4-90c2-74c364d7a75e
+  signet keys public-key alias/release > release.pub
+  signet keys sign alias/raw --message \"$(base64 -w0 message)\"")]
 pub struct Keys {
     #[command(subcommand)]
     command: Command,

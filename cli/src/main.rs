@@ -21,7 +21,7 @@ mod verify;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 /// Signs tokens and artifacts at the edge, with keys that one HSM-rooted authority delegates.
 #[derive(Debug, Parser)]
@@ -32,7 +32,7 @@ struct Arguments {
 }
 
 const EXAMPLES: &str = "Examples:
-  signet dev                          an authority and an edge on this machine, and commands to paste
+  signet dev                          an authority and an edge, and commands to paste
   signet mint api --subject alice     a token from the edge that `signet dev` started
   signet keys list                    the keys of its authority
 
@@ -59,7 +59,9 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let outcome = match Arguments::parse().command {
+    let matches = with_examples(Arguments::command()).get_matches();
+    let arguments = Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let outcome = match arguments.command {
         Command::Dev(command) => command.run(),
         Command::Mint(command) => command.run(),
         Command::Sign(command) => command.run(),
@@ -77,4 +79,22 @@ fn main() -> ExitCode {
         Command::HsmWorker(command) => command.run(),
     };
     outcome.map_or_else(|failure| failure.report(), |()| ExitCode::SUCCESS)
+}
+
+/// Gives `signet keys create --help` those of the examples of `signet keys` that are about it.
+fn with_examples(arguments: clap::Command) -> clap::Command {
+    arguments.mut_subcommands(|command| {
+        let (name, help) = (command.get_name().to_owned(), command.get_after_help());
+        let examples = help.map(ToString::to_string).unwrap_or_default();
+        command.mut_subcommands(|verb| {
+            let start = format!("  signet {name} {} ", verb.get_name());
+            let own = examples.lines().filter(|line| format!("{line} ").starts_with(&start));
+            let own = own.map(|line| format!("\n{line}")).collect::<String>();
+            if own.is_empty() {
+                verb
+            } else {
+                verb.after_help(format!("Examples:{own}"))
+            }
+        })
+    })
 }
