@@ -159,14 +159,29 @@ fn every_subcommand_has_help_with_examples() {
         let text = run(Command::new(signet()).args([command, "--help"])).success();
         assert!(text.contains(&format!("Examples:\n  signet {command}")), "{text}");
         assert!(!text.contains('\u{1b}'), "{text}");
+        for verb in listed(&text).filter(|verb| verb != "help") {
+            let text = run(Command::new(signet()).args([command, &verb, "--help"])).success();
+            assert!(
+                text.contains(&format!("Examples:\n  signet {command} {verb}")),
+                "{text}"
+            );
+        }
     }
-    let listed = help.lines().skip_while(|line| *line != "Commands:").skip(1);
-    let listed = listed.take_while(|line| !line.is_empty()).count();
     assert_eq!(
-        listed,
+        listed(&help).count(),
         COMMANDS.len() + 1,
         "every command is looked at, and `help`: {help}"
     );
+}
+
+/// The commands that a help text lists.
+fn listed(help: &str) -> impl Iterator<Item = String> {
+    let lines = help.lines().skip_while(|line| *line != "Commands:").skip(1);
+    let lines = lines.take_while(|line| !line.is_empty());
+    lines
+        .filter_map(|line| line.strip_prefix("  ")?.split_once(' '))
+        .filter(|(name, _)| !name.is_empty())
+        .map(|(name, _)| name.to_owned())
 }
 
 #[test]

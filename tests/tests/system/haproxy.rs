@@ -89,7 +89,7 @@ fn the_keys_are_as_many_files_as_the_configuration_names() {
     write(&[]).success();
     let pem = |number: u8| std::fs::read_to_string(dir.join(format!("{number}.pem"))).unwrap();
     assert_ne!(pem(1), pem(2), "the current and the next version");
-    assert_eq!(pem(2), pem(3), "the newest fills the rest");
+    assert_eq!(pem(2), pem(3), "the last fills the rest");
     let few = write(&["--files", "1"]);
     assert_eq!(few.code, 1, "{few:?}");
     assert!(few.stderr.contains("2 such keys"), "{few:?}");

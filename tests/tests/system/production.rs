@@ -32,6 +32,9 @@ fn check_the_walk(site: &Site) {
     // The second time there is nothing to change.
     let again = site.bash("signet bundle apply --diff ./bundle").success();
     assert!(again.starts_with("nothing changes"), "{again}");
+    // An issuer's keys need no token.
+    let keys = site.bash("signet jwks pem acme --edge https://sign.example.org --ca-file \"$CURL_CA_BUNDLE\"");
+    assert!(keys.success().starts_with("-----BEGIN PUBLIC KEY-----"));
     let edges = site.bash("signet edges list").success();
     assert!(edges.contains("edge-fra-1") && edges.contains("true"), "{edges}");
 }

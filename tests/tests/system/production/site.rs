@@ -158,7 +158,7 @@ impl Site {
             .env("PATH", format!("{bin}:/usr/sbin:{path}"))
             .env("SO_PIN", "87654321")
             .env("TOKEN", &self.token)
-            .env("CURL_CA_BUNDLE", self.path("etc/tls/fullchain.pem")))
+            .env("CURL_CA_BUNDLE", self.path("public-ca.pem")))
     }
 
     /// `signet authority run`, and waits until it listens.
@@ -205,7 +205,7 @@ impl Site {
     fn curl(&self, path: &str) -> Curl {
         Curl::new(&format!("https://localhost:{}{path}", self.ports[2]))
             .arg("--cacert")
-            .arg(&self.path("etc/tls/fullchain.pem").display().to_string())
+            .arg(&self.path("public-ca.pem").display().to_string())
     }
 
     /// GET from the edge.
@@ -223,25 +223,24 @@ impl Site {
     /// Puts a new certificate in place, as an operator's tool does: written beside, then renamed. The key first: for a moment
     /// the pair does not fit, and the edge must bear it.
     pub fn certificate(&self, name: &str) {
-        let (certificate, key) = (self.path("etc/tls/new.pem"), self.path("etc/tls/new.key"));
-        run(Command::new("openssl")
-            .args([
-                "req",
-                "-x509",
-                "-newkey",
-                "ec",
-                "-pkeyopt",
-                "ec_paramgen_curve:P-256",
-                "-nodes",
-            ])
-            .args(["-days", "30", "-subj", &format!("/CN={name}")])
-            .args(["-addext", "subjectAltName=DNS:localhost", "-keyout"])
-            .arg(&key)
-            .arg("-out")
-            .arg(&certificate))
-        .success();
-        std::fs::rename(&key, self.path("etc/tls/privkey.pem")).unwrap();
-        std::fs::rename(&certificate, self.path("etc/tls/fullchain.pem")).unwrap();
+        let (request, certificate, key) = ("etc/tls/new.csr", "etc/tls/new.pem", "etc/tls/new.key");
+        let new_key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"];
+        let openssl = |arguments: &[&str]| {
+            run(Command::new("openssl").args(arguments).current_dir(self.dir.path())).success();
+        };
+        if !self.path("public-ca.pem").exists() {
+            let files = ["-keyout", "public-ca.key", "-out", "public-ca.pem"];
+            let ca = ["req", "-x509", "-days", "30", "-subj", "/CN=public CA"];
+            openssl(&[&ca[..], &new_key, &files].concat());
+        }
+        let subject = format!("/CN={name}");
+        let names = ["-subj", &subject, "-addext", "subjectAltName=DNS:localhost"];
+        openssl(&[&["req"], &new_key[..], &names, &["-keyout", key, "-out", request]].concat());
+        let ca = ["-CA", "public-ca.pem", "-CAkey", "public-ca.key", "-days", "30"];
+        let copied = ["-copy_extensions", "copy", "-in", request, "-out", certificate];
+        openssl(&[&["x509", "-req"], &ca[..], &copied].concat());
+        std::fs::rename(self.path(key), self.path("etc/tls/privkey.pem")).unwrap();
+        std::fs::rename(self.path(certificate), self.path("etc/tls/fullchain.pem")).unwrap();
     }
 
     /// The CI: its JWKS in a file, and a job's token.
