@@ -45,6 +45,7 @@ fn requests_that_cannot_be_understood() {
         "unknown_profile",
     );
     let chunked = api()
+        .arg("--http1.1")
         .header("Transfer-Encoding: chunked")
         .post(r#"{"subject":"alice"}"#);
     assert_eq!(chunked.status, 411, "{chunked:?}");
