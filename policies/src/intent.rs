@@ -184,8 +184,24 @@ pub(crate) fn claims_out_of_bounds(claims: &BTreeMap<String, Value>) -> Option<S
     {
         return Some(format!("a claim is nested deeper than {MAX_CLAIM_DEPTH} levels"));
     }
+    if claims.values().any(is_rounded) {
+        return Some(
+            "a claim has an integer outside -2^63 to 2^64-1, which would be signed rounded; send it as text".into(),
+        );
+    }
     let size = serde_json::to_vec(claims).map_or(usize::MAX, |bytes| bytes.len());
     (size > MAX_CLAIMS_BYTES).then(|| format!("the claims have {size} bytes, at most {MAX_CLAIMS_BYTES} are taken"))
+}
+
+/// Whether a number was read as a float because no integer holds it: RFC 8259, section 6, lets readers differ there.
+fn is_rounded(value: &Value) -> bool {
+    const BEYOND: f64 = 9_223_372_036_854_775_808.0;
+    match value {
+        Value::Number(number) => number.is_f64() && number.as_f64().is_some_and(|float| float.abs() >= BEYOND),
+        Value::Array(items) => items.iter().any(is_rounded),
+        Value::Object(members) => members.values().any(is_rounded),
+        Value::Null | Value::Bool(_) | Value::String(_) => false,
+    }
 }
 
 #[cfg(test)]

@@ -294,6 +294,43 @@ fn a_request_to_verify_fits_its_profile() {
 }
 
 #[test]
+fn a_request_to_verify_has_one_form_whatever_it_names() {
+    let error = |body: &str| VerifyRequest::parse(body.as_bytes()).err().map(|error| error.pointer);
+    assert_eq!(
+        error(r#"{"token":"a.b.c","surprise":1}"#),
+        Some(Some("/surprise".into()))
+    );
+    assert_eq!(
+        error(r#"{"token":"a.b.c","signature":"AA=="}"#),
+        Some(Some("/signature".into()))
+    );
+    assert_eq!(
+        error(r#"{"token":"a.b.c","certificates":[]}"#),
+        Some(Some("/certificates".into()))
+    );
+    assert_eq!(
+        error(r#"{"signature":"AA==","audience":"x"}"#),
+        Some(Some("/audience".into()))
+    );
+}
+
+#[test]
+fn a_number_that_would_be_signed_rounded_is_refused() {
+    let session = profile("session");
+    let claims = |value: &str| format!(r#"{{"subject":"a","claims":{{"role":{value}}}}}"#);
+    for kept in ["18446744073709551615", "-9223372036854775808", "1.5", "1e3"] {
+        assert!(parse(&session, claims(kept).as_bytes()).is_ok(), "{kept}");
+    }
+    for rounded in ["18446744073709551616", "-9223372036854775809", "[{\"a\":1e300}]"] {
+        assert_eq!(refused(&session, &claims(rounded)).1, "invalid_claims", "{rounded}");
+    }
+    for lifetime in ["18446744073709551616", "1e300"] {
+        let body = format!(r#"{{"subject":"a","lifetime":{lifetime}}}"#);
+        assert_eq!(refused(&session, &body).1, "lifetime_too_long", "{lifetime}");
+    }
+}
+
+#[test]
 fn a_token_to_verify_is_not_printed() {
     let intent = VerifyIntent::Token {
         token: "canary".to_owned(),

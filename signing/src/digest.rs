@@ -86,7 +86,7 @@ impl FromStr for Digest {
             return Err(DigestError::Length {
                 algorithm,
                 expected,
-                actual: digits.len() / 2,
+                actual: digits.len().div_ceil(2),
             });
         }
         Self::new(algorithm, &from_hex(digits).ok_or(DigestError::Hex)?)

@@ -177,9 +177,14 @@ fn build_oidc(
         return Err(document.error(&at("algorithms"), "public-key algorithms are needed", hint));
     }
     let keys = match (raw.jwks_file, raw.jwks_url) {
-        (Some(path), None) if raw.jwks_ca_file.is_none() => {
-            TrustedKeys::Inline(trust_file(&path, files, document, &at("jwks_file"), is_jwks, "a JWKS")?)
-        }
+        (Some(path), None) if raw.jwks_ca_file.is_none() => TrustedKeys::Inline(trust_file(
+            &path,
+            files,
+            document,
+            &at("jwks_file"),
+            is_jwks,
+            "a JWKS with public keys only",
+        )?),
         (None, Some(url)) if names::is_url(&url) => {
             let ca_pem = raw.jwks_ca_file.map(|path| {
                 trust_file(
@@ -290,12 +295,13 @@ fn trust_file(
     }
 }
 
+/// A set with a key in it, and no private or shared one: every edge and whoever reads the bundle gets a copy.
 fn is_jwks(text: &str) -> bool {
     let parsed: Result<serde_json::Value, _> = serde_json::from_str(text);
+    let is_public = |key: &serde_json::Value| key.get("d").is_none() && key.get("k").is_none();
     parsed.is_ok_and(|value| {
-        value
-            .get("keys")
-            .is_some_and(|keys| keys.as_array().is_some_and(|keys| !keys.is_empty()))
+        let keys = value.get("keys").and_then(serde_json::Value::as_array);
+        keys.is_some_and(|keys| !keys.is_empty() && keys.iter().all(is_public))
     })
 }
 

@@ -30,12 +30,19 @@ impl Body {
 
     /// Every member must have been taken.
     pub(super) fn finish(&self, known: &str) -> Result<(), IntentError> {
-        match self.0.keys().next() {
+        self.only(&[], known)
+    }
+
+    /// Whether one of these members was sent and not yet taken; its name.
+    pub(super) fn has<'a>(&self, names: &[&'a str]) -> Option<&'a str> {
+        names.iter().find(|name| self.0.contains_key(**name)).copied()
+    }
+
+    /// Every member not yet taken must be one of these.
+    pub(super) fn only(&self, names: &[&str], known: &str) -> Result<(), IntentError> {
+        match self.0.keys().find(|name| !names.contains(&name.as_str())) {
             None => Ok(()),
-            Some(name) => {
-                let detail = format!("unknown member `{}`, a request has {known}", shorten(name));
-                Err(IntentError::shape(&pointer(name), detail))
-            }
+            Some(name) => Err(unknown(name, known)),
         }
     }
 
@@ -64,6 +71,11 @@ impl Body {
         }
         Ok(Some(bytes))
     }
+}
+
+fn unknown(name: &str, known: &str) -> IntentError {
+    let detail = format!("unknown member `{}`, a request has {known}", shorten(name));
+    IntentError::shape(&pointer(name), detail)
 }
 
 pub(super) fn wrong_type(pointer: &str, expected: &str, found: &Value) -> IntentError {

@@ -96,6 +96,10 @@ fn requested_lifetime(value: &Value, rules: &TokenProfile) -> Result<u32, Intent
     let max = rules.max_lifetime;
     let seconds = match value {
         Value::Number(number) if number.is_u64() || number.is_i64() => number,
+        Value::Number(number) if number.as_f64().is_some_and(|float| float >= f64::from(u32::MAX)) => {
+            let detail = format!("the profile takes a lifetime of at most {max} seconds");
+            return Err(IntentError::refused("lifetime_too_long", "/lifetime", detail));
+        }
         Value::Number(_) => {
             return Err(IntentError::shape(
                 "/lifetime",

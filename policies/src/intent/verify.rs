@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::artifact::payload;
-use super::body::{Body, wrong_type};
+use super::body::{Body, pointer, wrong_type};
 use super::{Intent, IntentError, MAX_MESSAGE_BYTES, MAX_TOKEN_BYTES, VerifyIntent};
 use crate::profile::Profile;
 
@@ -33,12 +33,30 @@ impl VerifyRequest {
             let detail = format!("a token has at most {MAX_TOKEN_BYTES} bytes");
             return Err(IntentError::refused("invalid_request", "/token", detail));
         }
-        Ok(Self {
+        let request = Self {
             profile,
             token,
             certificates,
             body,
-        })
+        };
+        request.check_shape()?;
+        Ok(request)
+    }
+
+    /// What no profile could change, so that a mistake of form is told before the token or the chain is looked at.
+    fn check_shape(&self) -> Result<(), IntentError> {
+        let known = "profile, and either token and audience, or signature, certificates and digest or message";
+        self.body.only(&["audience", "signature", "digest", "message"], known)?;
+        let chain = self.certificates.as_ref().map(|_| "certificates");
+        let artifact = self.body.has(&["signature", "digest", "message"]).or(chain);
+        match (&self.token, artifact, self.body.has(&["audience"])) {
+            (Some(_), Some(member), _) => Err(IntentError::shape(
+                &pointer(member),
+                format!("send either `token` or `{member}`, not both"),
+            )),
+            (None, Some(_), Some(_)) => Err(IntentError::shape("/audience", "only a token has an audience")),
+            _ => Ok(()),
+        }
     }
 
     /// The profile's name, if the caller wrote one.
