@@ -37,18 +37,21 @@ pub(super) enum Deadline<'a> {
 }
 
 /// What is read and thrown away of a body that nobody wants, so that the answer finds its reader.
-const DISCARDED_BYTES: usize = 1 << 20;
-const DISCARDED_FOR: std::time::Duration = std::time::Duration::from_secs(1);
+const DISCARDED_BYTES: usize = 16 << 20;
+const DISCARDED_FOR: std::time::Duration = std::time::Duration::from_secs(3);
+/// A client that pauses for so long is waiting for the answer.
+const PAUSE: std::time::Duration = std::time::Duration::from_millis(500);
 
-/// Reads on after a refusal, within 1 MiB and 1 s. Over HTTP/2 an answer before the end of the body is followed by a
+/// Reads on after a refusal, within 16 MiB and 3 s. Over HTTP/2 an answer before the end of the body is followed by a
 /// RST_STREAM(NO_ERROR) (RFC 9113, section 8.1), which clients in wide use report as an error instead of the answer.
 pub(super) async fn discard(body: &mut Incoming) {
     let discarding = async {
         let mut left = DISCARDED_BYTES;
         while left > 0 {
-            match poll_fn(|cx| next_data(body, cx, &|| false)).await {
-                Ok(Some(data)) => left = left.saturating_sub(data.len()),
-                Ok(None) | Err(_) => return,
+            let next = poll_fn(|cx| next_data(body, cx, &|| false));
+            match tokio::time::timeout(PAUSE, next).await {
+                Ok(Ok(Some(data))) => left = left.saturating_sub(data.len()),
+                Ok(Ok(None) | Err(_)) | Err(_) => return,
             }
         }
     };

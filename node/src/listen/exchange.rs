@@ -1,6 +1,7 @@
 //! One request of HTTP/1.1 or HTTP/2, from its head to its answer.
 
 use ::http::header::{ALT_SVC, CONNECTION, HOST, HeaderMap, HeaderValue, RETRY_AFTER, TRANSFER_ENCODING};
+use ::http::uri::Authority;
 use ::http::{Request, Response, Version, request};
 use bytes::Bytes;
 use http_body_util::Full;
@@ -99,7 +100,7 @@ fn framing(head: &request::Parts) -> Result<(), Problem> {
     if head.version == Version::HTTP_11 && !has_one_host(&head.headers) {
         return Err(Problem::new(
             "bad_request",
-            "an HTTP/1.1 request has exactly one Host field (RFC 9112, section 3.2)",
+            "an HTTP/1.1 request has exactly one Host field, with a host and perhaps a port (RFC 9112, section 3.2)",
         ));
     }
     Ok(())
@@ -107,7 +108,10 @@ fn framing(head: &request::Parts) -> Result<(), Problem> {
 
 fn has_one_host(headers: &HeaderMap) -> bool {
     let mut hosts = headers.get_all(HOST).iter();
-    hosts.next().is_some() && hosts.next().is_none()
+    let (Some(host), None) = (hosts.next(), hosts.next()) else {
+        return false;
+    };
+    host.is_empty() || (!host.as_bytes().contains(&b'@') && Authority::try_from(host.as_bytes()).is_ok())
 }
 
 fn refused(problem: Problem, close: bool) -> Refused {

@@ -5,8 +5,8 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 /// How long, and how much, is read from a peer that was answered before it had sent everything.
-const TIME: Duration = Duration::from_millis(1_000);
-const BYTES: u64 = 1 << 20;
+const TIME: Duration = Duration::from_millis(3_000);
+const BYTES: u64 = 16 << 20;
 
 /// Reads on after the last answer and our end of stream were sent. A socket that is closed with unread bytes in it is
 /// reset, and the reset takes the answer away from a peer that is still sending (RFC 9112, section 9.6).

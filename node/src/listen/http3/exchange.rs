@@ -84,12 +84,21 @@ async fn exchange<H: Handler>(
     Ok(server.handler.handle(Request::from_parts(head, body), &peer).await)
 }
 
+/// RFC 9114, section 4.2.
+const CONNECTION_FIELDS: [&str; 4] = ["connection", "keep-alive", "proxy-connection", "upgrade"];
+
 /// The announced length of the body, if there is one (RFC 9114, sections 4.1.2 and 4.2).
 fn framing(headers: &HeaderMap) -> Result<Option<usize>, Problem> {
     if headers.contains_key(TRANSFER_ENCODING) {
         return Err(Problem::new(
             "length_required",
             "Transfer-Encoding does not exist in HTTP/3",
+        ));
+    }
+    if let Some(field) = CONNECTION_FIELDS.iter().find(|field| headers.contains_key(**field)) {
+        return Err(Problem::new(
+            "bad_request",
+            format!("the field `{field}` does not exist in HTTP/3"),
         ));
     }
     let mut announced = None;

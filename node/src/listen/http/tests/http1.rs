@@ -106,6 +106,19 @@ async fn a_body_that_is_too_large_is_refused_before_it_is_read() {
 }
 
 #[tokio::test]
+async fn a_client_that_sends_ten_megabytes_before_it_reads_gets_its_refusal() {
+    let running = Running::start(Limits::default());
+    let mut wire = running.connect().await;
+    let length = 10 << 20;
+    wire.send(format!(
+        "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n"
+    ))
+    .await;
+    wire.send(vec![b'x'; length]).await;
+    assert!(wire.answer().await.0.starts_with("http/1.1 413 "));
+}
+
+#[tokio::test]
 async fn a_refusal_by_the_handler_ends_a_connection_only_if_a_body_is_left() {
     let running = Running::start(Limits::default());
     let mut wire = running.connect().await;
@@ -161,6 +174,9 @@ async fn malformed_heads_get_a_problem_document() {
         "GET  /who HTTP/1.1\r\nHost: a\r\n\r\n",
         "G@T /who HTTP/1.1\r\nHost: a\r\n\r\n",
         "GET /who HTTP/3.7\r\nHost: a\r\n\r\n",
+        "GET /who HTTP/1.1\r\nHost: a b\r\n\r\n",
+        "GET /who HTTP/1.1\r\nHost: a/b\r\n\r\n",
+        "GET /who HTTP/1.1\r\nHost: a@b\r\n\r\n",
         "GET /who HTTP/1.1\r\nHost: a\r\nno colon\r\n\r\n",
         "GET /who HTTP/1.1\r\nHost: a\r\nx: a\0b\r\n\r\n",
         "\x16\x03\x01\x02\x00\x01\x00\x01\r\n\r\n",

@@ -84,6 +84,8 @@ async fn bodies_are_bounded() {
     let response = call(&send, post("/echo", largest + "x")).await;
     assert_eq!(response.status(), 413);
     assert!(String::from_utf8_lossy(response.body()).contains("body_too_large"));
+    let response = call(&send, post("/echo", "x".repeat(10 << 20))).await;
+    assert_eq!(response.status(), 413);
     assert_eq!(call(&send, post("/who", "")).await.status(), 200);
 }
 

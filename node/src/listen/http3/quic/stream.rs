@@ -119,15 +119,32 @@ impl Drop for RecvStream {
     }
 }
 
-/// What we send on one stream.
+/// What we send on one stream. Dropped with nothing written, or in the middle of a write, it is reset: quinn would finish
+/// it, as if that had been the answer. (`h3` drops its own answers, such as a 431, without finishing them.)
 pub(in crate::listen::http3) struct SendStream {
     stream: quinn::SendStream,
     writing: Option<WriteBuf<Bytes>>,
+    started: bool,
+    ended: bool,
+}
+
+impl Drop for SendStream {
+    fn drop(&mut self) {
+        if !self.ended && (!self.started || self.writing.is_some()) {
+            let code = Code::H3_REQUEST_REJECTED.value();
+            let _ = self.stream.reset(VarInt::from_u64(code).unwrap_or(VarInt::MAX));
+        }
+    }
 }
 
 impl SendStream {
     pub(super) fn new(stream: quinn::SendStream) -> SendStream {
-        SendStream { stream, writing: None }
+        SendStream {
+            stream,
+            writing: None,
+            started: false,
+            ended: false,
+        }
     }
 }
 
@@ -147,11 +164,13 @@ impl quic::SendStream<Bytes> for SendStream {
                 "data was given before the last was written".into(),
             ));
         }
+        self.started = true;
         self.writing = Some(data.into());
         Ok(())
     }
 
     fn poll_finish(&mut self, _: &mut Context<'_>) -> Poll<Result<(), StreamErrorIncoming>> {
+        self.ended = true;
         Poll::Ready(
             self.stream
                 .finish()
@@ -160,6 +179,7 @@ impl quic::SendStream<Bytes> for SendStream {
     }
 
     fn reset(&mut self, reset_code: u64) {
+        self.ended = true;
         let _ = self.stream.reset(VarInt::from_u64(reset_code).unwrap_or(VarInt::MAX));
     }
 
