@@ -21,6 +21,7 @@ pub use self::diff::{FileChange, FileChangeKind};
 
 mod check;
 mod diff;
+mod trust;
 
 /// Most files in a bundle, most bytes in one, most bytes in all: what a transaction and an edge's message hold.
 const MAX_FILES: usize = 400;

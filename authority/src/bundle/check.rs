@@ -7,7 +7,7 @@ use policies::profile::{Kind, Profile};
 use policies::{Bundle, BundleError, Engine, PolicyError};
 use serde::Serialize;
 
-use super::{MAX_BYTES, MAX_FILE_BYTES, MAX_FILES};
+use super::{MAX_BYTES, MAX_FILE_BYTES, MAX_FILES, trust};
 use crate::fault::Fault;
 use crate::keys::{AliasRecord, Delegation, Family, KeyRecord};
 use crate::names::Tenant;
@@ -146,6 +146,7 @@ pub(super) fn content(files: &[(String, Vec<u8>)], host: &runtime::Host) -> Resu
             findings.push(of_file(&plugin.file, error.to_string()));
         }
     }
+    findings.extend(trust::check(&bundle).err().map(|why| of_file("bundle.toml", why)));
     if findings.is_empty() {
         Ok((bundle, engine))
     } else {
