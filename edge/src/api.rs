@@ -79,6 +79,7 @@ impl Api {
     /// Each element is judged, counted, signed and recorded by itself; one that is refused leaves the others alone.
     async fn batch(&self, kind: Kind, profile: &str, received: &Received) -> Result<Response<Bytes>, Problem> {
         let mut session = Session::open(&self.edge, received).await?;
+        session.profile(kind, profile)?;
         let requests = elements(received.body())?;
         session.admit_more(requests.len().saturating_sub(1))?;
         let mut body = br#"{"results":["#.to_vec();
@@ -143,6 +144,13 @@ struct Batch<'a> {
 }
 
 fn elements(body: &[u8]) -> Result<Vec<&RawValue>, Problem> {
+    // serde would take a list of the members' values for the object.
+    if body.trim_ascii_start().first() == Some(&b'[') {
+        return Err(Problem::new(
+            "bad_request",
+            "the body is not {\"requests\":[…]} but a list",
+        ));
+    }
     let batch: Batch = serde_json::from_slice(body).map_err(|error| {
         let code = if error.is_data() {
             "bad_request"
@@ -179,6 +187,7 @@ mod tests {
         assert_eq!(code(br#"{"requests":[{},{}]}"#), Ok(2));
         assert_eq!(code(br#"{"requests":[]}"#), Err("invalid_request".into()));
         assert_eq!(code(br#"{"requests":{}}"#), Err("bad_request".into()));
+        assert_eq!(code(br#" [[{},{}]]"#), Err("bad_request".into()));
         assert_eq!(code(br#"{"requests":[],"more":1}"#), Err("bad_request".into()));
         assert_eq!(code(b"{"), Err("malformed_json".into()));
         let most = format!("{{\"requests\":[{}]}}", vec!["{}"; 1000].join(","));

@@ -1,6 +1,9 @@
 //! `/openapi.json`: OpenAPI 3.1, made from the table below and held by a golden file (`edge/openapi.json`).
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
+
+const JSON: &str = "application/json";
+const PROBLEM: &str = "application/problem+json";
 
 /// The document, pretty-printed.
 pub fn document() -> String {
@@ -29,19 +32,25 @@ pub fn document() -> String {
 
 fn paths() -> Value {
     let profile = parameter("profile", "a profile of the bundle");
+    let issuer = parameter("issuer", "an issuer of the bundle");
+    let none = json!([]);
+    let missing = ("404", refusal(404).1);
+    let unchanged = json!({"description": "what If-None-Match names is still current"});
+    let health_or_problem = json!({JSON: {"schema": reference("Health")}, PROBLEM: {"schema": reference("Problem")}});
+    let not_ready = json!({"description": "not ready, or overloaded", "content": health_or_problem});
     json!({
         "/v1/tokens/{profile}": {"post": post("mintToken", "Mint a JWT", &profile, "TokenRequest", "201", "Token")},
         "/v1/tokens/{profile}/batch": {"post": post("mintTokens", "Mint up to 1,000 JWTs, each with its own result", &profile, "TokenBatch", "200", "TokenResults")},
         "/v1/signatures/{profile}": {"post": post("signArtifact", "Sign a digest or a message", &profile, "SignatureRequest", "201", "Signature")},
         "/v1/signatures/{profile}/batch": {"post": post("signArtifacts", "Sign up to 1,000 digests or messages, each with its own result", &profile, "SignatureBatch", "200", "SignatureResults")},
         "/v1/verify": {"post": post("verify", "Check a token or an artifact's signature", &json!([]), "VerifyRequest", "200", "Verification")},
-        "/v1/delegations/{kid}": {"get": get("getDelegation", "The certificate chain of a key of this edge", &parameter("kid", "RFC 7638 thumbprint"), "Delegation", "application/json")},
-        "/i/{issuer}/.well-known/jwks.json": {"get": get("getJwks", "The issuer's public keys (RFC 7517)", &parameter("issuer", "an issuer of the bundle"), "Jwks", "application/json")},
-        "/i/{issuer}/.well-known/openid-configuration": {"get": get("getDiscovery", "The issuer's discovery document", &parameter("issuer", "an issuer of the bundle"), "Discovery", "application/json")},
-        "/livez": {"get": get("live", "Whether the process runs", &json!([]), "Health", "application/json")},
-        "/readyz": {"get": get("ready", "Whether this edge can sign, and what it waits for", &json!([]), "Health", "application/json")},
-        "/metrics": {"get": get("metrics", "Prometheus metrics", &json!([]), "Text", "text/plain")},
-        "/openapi.json": {"get": get("openapi", "This document", &json!([]), "Object", "application/json")},
+        "/v1/delegations/{kid}": read("Delegation", "The certificate chain of a key of this edge", &parameter("kid", "RFC 7638 thumbprint"), content(JSON, "Delegation"), &[missing.clone()]),
+        "/i/{issuer}/.well-known/jwks.json": read("Jwks", "The issuer's public keys (RFC 7517)", &issuer, content(JSON, "Jwks"), &[("304", unchanged), missing.clone()]),
+        "/i/{issuer}/.well-known/openid-configuration": read("Discovery", "The issuer's discovery document", &issuer, content(JSON, "Discovery"), &[missing.clone()]),
+        "/livez": read("Liveness", "Whether the process runs", &none, content(JSON, "Health"), &[]),
+        "/readyz": read("Readiness", "Whether this edge can sign, and what it waits for", &none, content(JSON, "Health"), &[("503", not_ready)]),
+        "/metrics": read("Metrics", "Prometheus metrics", &none, content("application/openmetrics-text", "Text"), &[]),
+        "/openapi.json": read("OpenApi", "This document", &none, content(JSON, "Object"), &[]),
     })
 }
 
@@ -58,52 +67,82 @@ fn content(media_type: &str, schema: &str) -> Value {
 }
 
 fn post(id: &str, summary: &str, parameters: &Value, request: &str, status: &str, answer: &str) -> Value {
-    let problem = |description: &str| json!({"description": description, "content": content("application/problem+json", "Problem")});
-    let mut responses = json!({
-        "400": problem("not JSON, wrong types or unknown fields"),
-        "401": problem("no or bad credentials"),
-        "403": problem("refused by policy or by a rule"),
-        "404": problem("no such profile"),
-        "409": problem("the key is disabled"),
-        "413": problem("the body is too large"),
-        "415": problem("the body is not application/json"),
-        "422": problem("understood, but the profile does not allow it"),
-        "429": problem("a limit or quota is spent; see Retry-After"),
-        "503": problem("no key, no audit, or a failed rule; see code"),
-    });
-    if let Some(responses) = responses.as_object_mut() {
-        responses.insert(
-            status.to_owned(),
-            json!({"description": "done", "content": content("application/json", answer)}),
-        );
-    }
+    let refusals = [
+        400, 401, 403, 404, 405, 408, 409, 411, 413, 414, 415, 422, 429, 431, 500, 503,
+    ];
+    let mut responses: Map<String, Value> = refusals.into_iter().map(refusal).collect();
+    responses.insert(
+        status.to_owned(),
+        json!({"description": "done", "content": content(JSON, answer)}),
+    );
     json!({
         "operationId": id,
         "summary": summary,
         "parameters": parameters,
-        "requestBody": {"required": true, "content": content("application/json", request)},
+        "requestBody": {"required": true, "content": content(JSON, request)},
         "responses": responses,
     })
 }
 
-fn get(id: &str, summary: &str, parameters: &Value, answer: &str, media_type: &str) -> Value {
-    json!({
-        "operationId": id,
+/// GET and HEAD of one path, which need no credentials.
+fn read(name: &str, summary: &str, parameters: &Value, answer: Value, further: &[(&str, Value)]) -> Value {
+    let refusals = [400, 405, 408, 411, 413, 414, 429, 431, 500, 503];
+    let mut responses: Map<String, Value> = refusals.into_iter().map(refusal).collect();
+    responses.extend(
+        further
+            .iter()
+            .map(|(status, answer)| ((*status).to_owned(), answer.clone())),
+    );
+    responses.insert("200".to_owned(), json!({"description": "done", "content": answer}));
+    let get = json!({
+        "operationId": format!("get{name}"),
         "summary": summary,
         "parameters": parameters,
         "security": [],
-        "responses": {
-            "200": {"description": "done", "content": content(media_type, answer)},
-            "default": {"description": "refused", "content": content("application/problem+json", "Problem")},
-        },
-    })
+        "responses": responses,
+    });
+    let mut head = get.clone();
+    if let Some(head) = head.as_object_mut() {
+        head.insert("operationId".to_owned(), json!(format!("head{name}")));
+        let bare = responses.into_iter().map(|(status, mut response)| {
+            response.as_object_mut().map(|response| response.remove("content"));
+            (status, response)
+        });
+        head.insert("responses".to_owned(), Value::Object(bare.collect()));
+    }
+    json!({"get": get, "head": head})
+}
+
+fn refusal(status: u16) -> (String, Value) {
+    let description = match status {
+        400 => "not well-formed HTTP, not JSON, wrong types or unknown fields",
+        401 => "no or bad credentials",
+        403 => "refused by policy or by a rule",
+        404 => "no such profile, issuer or key",
+        405 => "the path answers other methods; see Allow",
+        408 => "the body did not arrive in time",
+        409 => "the key is disabled",
+        411 => "Transfer-Encoding is not taken; send a Content-Length",
+        413 => "the body is too large",
+        414 => "the request target is too long",
+        415 => "the body is not application/json",
+        422 => "understood, but the profile does not allow it",
+        429 => "a limit or quota is spent; see Retry-After",
+        431 => "the header fields are too large",
+        500 => "a failure of this side",
+        _ => "no key, no audit, a failed rule or overload; see code",
+    };
+    (
+        status.to_string(),
+        json!({"description": description, "content": content(PROBLEM, "Problem")}),
+    )
 }
 
 fn schemas() -> Value {
     json!({
         "TokenRequest": object(&[], json!({
-            "subject": {"type": "string", "description": "`sub`"},
-            "audience": {"description": "`aud`; the profile's first audience if absent", "oneOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]},
+            "subject": {"type": "string", "minLength": 1, "maxLength": 512, "description": "`sub`"},
+            "audience": {"description": "`aud`; the profile's first audience if absent", "oneOf": [{"type": "string"}, {"type": "array", "minItems": 1, "maxItems": 16, "uniqueItems": true, "items": {"type": "string"}}]},
             "claims": {"type": "object", "description": "further claims, never registered ones", "additionalProperties": true},
             "lifetime": {"type": "integer", "minimum": 1, "description": "seconds; the profile's default if absent"},
         })),
@@ -129,6 +168,7 @@ fn schemas() -> Value {
         "TokenResults": results("Token"),
         "SignatureResults": results("Signature"),
         "VerifyRequest": object(&[], json!({
+            "profile": {"type": "string", "description": "the profile it must be of; found by the key if absent"},
             "token": {"type": "string", "description": "a JWT of one of this edge's issuers"},
             "audience": {"type": "string", "description": "with `token`: the audience it must carry"},
             "signature": {"type": "string", "contentEncoding": "base64"},
@@ -142,6 +182,8 @@ fn schemas() -> Value {
             "detail": {"type": "string"},
             "kid": {"type": "string"},
             "algorithm": {"type": "string"},
+            "profile": {"type": "string"},
+            "expires_at": {"type": "string", "format": "date-time", "description": "with `signature`: when the chain ends"},
             "claims": {"type": "object", "additionalProperties": true},
             "delegation": {"type": "string", "description": "the name in the certificate, signet://…"},
         })),
@@ -168,6 +210,10 @@ fn schemas() -> Value {
             "code": {"type": "string"},
             "detail": {"type": "string"},
             "request_id": {"type": "string"},
+            "pointer": {"type": "string", "description": "with 400 and 422: the member that is wrong (RFC 6901)"},
+            "policies": {"type": "array", "items": {"type": "string"}, "description": "with 403: the policies that decided"},
+            "rule": {"type": "string", "description": "with `rule_refused` and `rule_failed`: which rule"},
+            "rule_code": {"type": "string", "description": "with `rule_refused`: the rule's own code"},
         })),
         "Text": {"type": "string"},
         "Object": {"type": "object", "additionalProperties": true},

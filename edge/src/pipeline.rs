@@ -96,7 +96,7 @@ impl<'a> Session<'a> {
     }
 
     /// A profile of the caller's own tenant: another tenant's is not there.
-    fn profile(&self, kind: Kind, name: &str) -> Result<&Arc<Served>, Problem> {
+    pub fn profile(&self, kind: Kind, name: &str) -> Result<&Arc<Served>, Problem> {
         let found = self.world.profile(name);
         let own = found.filter(|found| found.profile.tenant == self.tenant() && found.profile.kind() == kind);
         own.ok_or_else(|| {

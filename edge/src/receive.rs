@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use bytes::Bytes;
 use http::Method;
-use http::header::{CONTENT_TYPE, HeaderMap};
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap};
 use http::request::Parts;
 use node::listen::{Peer, Protocol};
 use uuid::Uuid;
@@ -88,15 +88,22 @@ impl Received {
     }
 }
 
-/// Whether the body says that it is JSON, which is all that is understood here (RFC 9110, section 8.3: parameters allowed).
+/// Whether the body says once that it is JSON, in no coding, which is all that is understood here (RFC 9110, section 8.3: parameters allowed).
 pub fn is_json(headers: &HeaderMap) -> bool {
-    let Some(value) = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()) else {
+    let mut types = headers.get_all(CONTENT_TYPE).iter();
+    let (Some(value), None) = (types.next(), types.next()) else {
         return false;
     };
-    value
-        .split(';')
-        .next()
-        .is_some_and(|essence| essence.trim().eq_ignore_ascii_case("application/json"))
+    let value = value.to_str().unwrap_or_default();
+    let coded = headers
+        .get_all(CONTENT_ENCODING)
+        .iter()
+        .any(|coding| coding != "identity");
+    !coded
+        && value
+            .split(';')
+            .next()
+            .is_some_and(|essence| essence.trim().eq_ignore_ascii_case("application/json"))
 }
 
 /// W3C Trace Context: `00-TRACEID-SPANID-FLAGS`.
@@ -128,6 +135,12 @@ mod tests {
         assert!(!is_json(&headers("content-type", "application/jsonx")));
         assert!(!is_json(&headers("content-type", "text/plain")));
         assert!(!is_json(&HeaderMap::new()));
+        let mut two = headers("content-type", "application/json");
+        two.append("content-type", "text/plain".parse().unwrap());
+        assert!(!is_json(&two));
+        let mut coded = headers("content-type", "application/json");
+        coded.insert("content-encoding", "gzip".parse().unwrap());
+        assert!(!is_json(&coded));
     }
 
     #[test]

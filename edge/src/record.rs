@@ -269,14 +269,26 @@ impl Edge {
     pub fn refuse(&self, refusal: Refusal, subject: &Subject<'_>) -> Problem {
         let Refusal(refusal) = refusal;
         let code = refusal.problem.code();
-        tracing::info!(
-            request = subject.id(),
-            caller = subject.caller.id(),
-            profile = subject.profile().name,
-            code,
-            detail = refusal.detail,
-            "refused"
-        );
+        // What is refused because something here failed is the operator's to mend.
+        if refusal.problem.status().is_server_error() {
+            tracing::warn!(
+                request = subject.id(),
+                caller = subject.caller.id(),
+                profile = subject.profile().name,
+                code,
+                detail = refusal.detail,
+                "refused"
+            );
+        } else {
+            tracing::info!(
+                request = subject.id(),
+                caller = subject.caller.id(),
+                profile = subject.profile().name,
+                code,
+                detail = refusal.detail,
+                "refused"
+            );
+        }
         if refusal.audited {
             let outcome = Outcome::Refused { code: code.into() };
             let mut draft = subject.draft(outcome, refusal.policies.into(), self.now_ms());

@@ -78,7 +78,7 @@ fn profile(
             .and_then(|seen| key_of_kid(edge, seen.header.kid.as_deref().unwrap_or_default())),
         (None, Some(chain)) => chain_der(chain).and_then(|chain| key_of_chain(edge, &chain)),
         (None, None) => {
-            let detail = "send `token`, or `signature` with `certificates` or `profile`";
+            let detail = "send `token`, or `signature` with its `certificates`";
             return Err(Problem::new("invalid_request", detail));
         }
     };
@@ -131,7 +131,11 @@ fn check(
     request: VerifyRequest,
 ) -> Result<Result<Value, Invalid>, Problem> {
     let profile = &served.profile;
-    let certificates = request.certificates().map(<[String]>::to_vec);
+    let certificates = request.certificates().map(<[String]>::to_vec).unwrap_or_default();
+    if request.token().is_none() && profile.artifact().is_some() && certificates.is_empty() {
+        let detail = "send the `certificates` that came with the signature";
+        return Err(Problem::new("invalid_request", detail).with("pointer", "/certificates"));
+    }
     let intent = request
         .against(profile)
         .map_err(|error| Refusal::from(error).into_problem())?;
@@ -147,7 +151,7 @@ fn check(
             check_token(edge, session.world(), profile, token, audience.as_deref())
         }
         VerifyIntent::Signature { signature, payload } => {
-            check_signature(edge, profile, signature, payload, certificates.unwrap_or_default())
+            check_signature(edge, profile, signature, payload, certificates)
         }
     })
 }
