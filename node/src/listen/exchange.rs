@@ -1,8 +1,10 @@
 //! One request of HTTP/1.1 or HTTP/2, from its head to its answer.
 
-use ::http::header::{ALT_SVC, CONNECTION, HOST, HeaderMap, HeaderValue, RETRY_AFTER, TRANSFER_ENCODING};
+use ::http::header::{
+    ALT_SVC, CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderValue, RETRY_AFTER, TRANSFER_ENCODING,
+};
 use ::http::uri::Authority;
-use ::http::{Request, Response, Version, request};
+use ::http::{Method, Request, Response, StatusCode, Version, request};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -31,6 +33,8 @@ pub(super) async fn answer<H: Handler>(
 ) -> Response<Full<Bytes>> {
     let active = connection.pulse.begin();
     let (head, mut body) = request.into_parts();
+    // hyper sees to HEAD over HTTP/1.1 only.
+    let bare = head.method == Method::HEAD && connection.peer.protocol == Protocol::Http2;
     let mut response = match exchange(server, connection, head, &mut body).await {
         Ok(response) => response,
         Err(Refused { mut response, close }) => {
@@ -50,7 +54,17 @@ pub(super) async fn answer<H: Handler>(
     {
         response.headers_mut().insert(ALT_SVC, alt_svc.clone());
     }
+    let response = if bare { without_body(response) } else { response };
     response.map(Full::new)
+}
+
+/// The answer to HEAD: the fields that GET would have, and nothing after them (RFC 9110, section 9.3.2).
+pub(super) fn without_body(mut response: Response<Bytes>) -> Response<Bytes> {
+    let length = std::mem::take(response.body_mut()).len();
+    if response.status() != StatusCode::NOT_MODIFIED {
+        response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    response
 }
 
 /// An answer that is not the handler's. With `close`, what is left of the request is not read (HTTP/1.1).

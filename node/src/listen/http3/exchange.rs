@@ -6,13 +6,13 @@ use std::time::Duration;
 use bytes::{Buf, Bytes, BytesMut};
 use h3::server::{RequestResolver, RequestStream};
 use http::header::{CONTENT_LENGTH, DATE, HeaderMap, HeaderValue, TRANSFER_ENCODING};
-use http::{Request, Response, request};
+use http::{Method, Request, Response, request};
 use rustls_pki_types::CertificateDer;
 
 use super::date;
 use super::quic::{Allowance, Quic, READ, RecvStream, SendStream};
 use crate::listen::body::Unread;
-use crate::listen::exchange::{overloaded, problem_response, unread_problem};
+use crate::listen::exchange::{overloaded, problem_response, unread_problem, without_body};
 use crate::listen::{Handler, Peer, Protocol, Server};
 use crate::problem::Problem;
 
@@ -40,7 +40,9 @@ pub(super) async fn answer<H: Handler>(
     };
     let (mut send, mut recv) = stream.split();
     let (head, ()) = request.into_parts();
+    let bare = head.method == Method::HEAD;
     let response = match exchange(&shared, head, &mut recv, allowance).await {
+        Ok(response) | Err(response) if bare => without_body(response),
         Ok(response) | Err(response) => response,
     };
     if let Ok(Err(error)) = tokio::time::timeout(limits.idle.get(), write(&mut send, response)).await {
@@ -160,7 +162,9 @@ async fn write(
 ) -> Result<(), h3::error::StreamError> {
     let body = std::mem::take(response.body_mut());
     let headers = response.headers_mut();
-    headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
+    if !body.is_empty() {
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
+    }
     if let Some(date) = date::now() {
         headers.insert(DATE, date);
     }

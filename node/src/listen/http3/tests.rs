@@ -92,6 +92,18 @@ async fn a_client_certificate_is_shown_to_the_handler() {
 }
 
 #[tokio::test]
+async fn head_is_answered_without_a_body() {
+    let running = Running::start(Limits::default());
+    let send = client(&connect(&running).await).await;
+    let mut request = post("/who");
+    *request.method_mut() = http::Method::HEAD;
+    let head = call(&send, request, b"").await;
+    let whole = call(&send, post("/who"), b"").await;
+    assert_eq!((head.status(), head.body().len()), (whole.status(), 0));
+    assert_eq!(head.headers()["content-length"], whole.headers()["content-length"]);
+}
+
+#[tokio::test]
 async fn bodies_are_bounded_and_must_be_as_long_as_announced() {
     let running = Running::start(Limits::default());
     let send = client(&connect(&running).await).await;

@@ -76,6 +76,19 @@ async fn cleartext_http2_needs_no_upgrade() {
 }
 
 #[tokio::test]
+async fn head_is_answered_without_a_body() {
+    let running = Running::start(Limits::default());
+    let send = client(running.connect_tls(&[b"h2"], None).await).await;
+    let mut request = post("/who", "");
+    *request.method_mut() = http::Method::HEAD;
+    let head = call(&send, request).await;
+    let whole = call(&send, post("/who", "")).await;
+    assert_eq!((head.status(), head.body().len()), (whole.status(), 0));
+    let length = head.headers()["content-length"].to_str().unwrap().to_owned();
+    assert_eq!(length, whole.body().len().to_string());
+}
+
+#[tokio::test]
 async fn bodies_are_bounded() {
     let running = Running::start(Limits::default());
     let send = client(running.connect_tls(&[b"h2"], None).await).await;
