@@ -59,7 +59,7 @@ pub(super) async fn answer<H: Handler>(
 }
 
 /// The answer to HEAD: the fields that GET would have, and nothing after them (RFC 9110, section 9.3.2).
-pub(super) fn without_body(mut response: Response<Bytes>) -> Response<Bytes> {
+fn without_body(mut response: Response<Bytes>) -> Response<Bytes> {
     let length = std::mem::take(response.body_mut()).len();
     if response.status() != StatusCode::NOT_MODIFIED {
         response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));

@@ -12,7 +12,7 @@ use rustls_pki_types::CertificateDer;
 use super::date;
 use super::quic::{Allowance, Quic, READ, RecvStream, SendStream};
 use crate::listen::body::Unread;
-use crate::listen::exchange::{overloaded, problem_response, unread_problem, without_body};
+use crate::listen::exchange::{overloaded, problem_response, unread_problem};
 use crate::listen::{Handler, Peer, Protocol, Server};
 use crate::problem::Problem;
 
@@ -42,7 +42,8 @@ pub(super) async fn answer<H: Handler>(
     let (head, ()) = request.into_parts();
     let bare = head.method == Method::HEAD;
     let response = match exchange(&shared, head, &mut recv, allowance).await {
-        Ok(response) | Err(response) if bare => without_body(response),
+        // Without a Content-Length, which HEAD may leave out: clients in use count the bytes that follow.
+        Ok(response) | Err(response) if bare => response.map(|_| Bytes::new()),
         Ok(response) | Err(response) => response,
     };
     if let Ok(Err(error)) = tokio::time::timeout(limits.idle.get(), write(&mut send, response)).await {

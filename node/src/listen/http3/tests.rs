@@ -100,7 +100,7 @@ async fn head_is_answered_without_a_body() {
     let head = call(&send, request, b"").await;
     let whole = call(&send, post("/who"), b"").await;
     assert_eq!((head.status(), head.body().len()), (whole.status(), 0));
-    assert_eq!(head.headers()["content-length"], whole.headers()["content-length"]);
+    assert!(!head.headers().contains_key("content-length"));
 }
 
 #[tokio::test]
