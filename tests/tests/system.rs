@@ -19,6 +19,8 @@ mod cli;
 mod clients;
 #[path = "system/haproxy.rs"]
 mod haproxy;
+#[path = "system/judge.rs"]
+mod judge;
 #[path = "system/lifecycle.rs"]
 mod lifecycle;
 #[path = "system/paste.rs"]
