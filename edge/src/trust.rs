@@ -23,6 +23,7 @@ const PRINCIPALS: usize = 8_192;
 /// The caller of a request: by its bearer token if it sent one, else by its client certificate. Asked at every request,
 /// whatever the connection has seen before (R19).
 pub async fn authenticate(world: &World, received: &Received, now: u64) -> Result<Arc<Caller>, Problem> {
+    let refused = |error| refused(error, received);
     let token = identity::bearer_token(received.headers()).map_err(refused)?;
     let caller = match token {
         Some(token) => world.trust().oidc.authenticate(token, now).await,
@@ -31,8 +32,10 @@ pub async fn authenticate(world: &World, received: &Received, now: u64) -> Resul
     caller.map_err(refused)
 }
 
-fn refused(error: AuthError) -> Problem {
+fn refused(error: AuthError, received: &Received) -> Problem {
     tracing::info!(
+        request = %received.id(),
+        address = %received.address(),
         code = error.code(),
         detail = error.detail(),
         internal = error.internal(),
