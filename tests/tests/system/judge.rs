@@ -279,3 +279,18 @@ fn a_hostile_rule_fails_its_own_profile_and_no_other() {
     // The cause is the operator's to know, and only theirs.
     assert!(dev.log().contains("rule_failed"), "{}", dev.log());
 }
+
+#[test]
+fn the_log_names_the_request_that_every_refusal_answers() {
+    let dir = tempfile::TempDir::new().unwrap();
+    let dev = Dev::start_in(&dir.path().join("data"), &["--log", "info"]);
+    for answer in [
+        dev.anonymous("/v1/tokens/api").bearer("a.b.c").post("{}"),
+        dev.anonymous("/v1/tokens/api").post("{}"),
+        dev.curl("/v1/tokens/api").post(r#"{"subject":"root"}"#),
+        dev.curl("/v1/tokens/api").post(r#"{"subject":1}"#),
+    ] {
+        let id = answer.json()["request_id"].as_str().unwrap().to_owned();
+        within(2, "the log has the request id", || dev.log().contains(&id));
+    }
+}
