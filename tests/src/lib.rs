@@ -10,6 +10,7 @@
 )]
 
 use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -71,6 +72,7 @@ impl Dev {
         command.args(["dev", "--json", "--data"]).arg(data).args(arguments);
         command
             .env_remove("RUST_LOG")
+            .process_group(0)
             .stdin(Stdio::null())
             .stdout(Stdio::piped());
         let log = std::fs::OpenOptions::new()
@@ -169,6 +171,14 @@ impl Dev {
     pub fn stop(mut self) -> std::process::ExitStatus {
         signal(self.pid(), rustix::process::Signal::TERM);
         wait(&mut self.child)
+    }
+
+    /// Ctrl-C in a terminal, which reaches every process of the group; waits for the end and returns the log.
+    pub fn interrupt(mut self) -> (std::process::ExitStatus, String) {
+        let group = rustix::process::Pid::from_raw(i32::try_from(self.pid()).unwrap()).unwrap();
+        rustix::process::kill_process_group(group, rustix::process::Signal::INT).unwrap();
+        let status = wait(&mut self.child);
+        (status, self.log())
     }
 
     /// kill -9, as a power cut of the process.

@@ -43,6 +43,15 @@ fn a_second_start_finds_keys_and_profiles_again() {
 }
 
 #[test]
+fn ctrl_c_stops_quietly() {
+    let dev = Dev::start();
+    dev.mint("api", r#"{"subject":"alice"}"#);
+    let (status, log) = dev.interrupt();
+    assert!(status.success(), "{status:?}\n{log}");
+    assert_eq!(log, "", "nothing went wrong, so nothing is said");
+}
+
+#[test]
 fn two_processes_do_not_share_a_data_directory() {
     let dir = tempfile::TempDir::new().unwrap();
     let data = dir.path().join("data");

@@ -222,6 +222,9 @@ fn spawn(config: &WorkerConfig) -> Result<Process, HsmError> {
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::inherit())
+        // Out of the terminal's group: Ctrl-C is for the authority, which needs its HSM until it has drained. The worker
+        // ends when its standard input closes.
+        .process_group(0)
         .kill_on_drop(true)
         .spawn()
         .map_err(failed)?;
