@@ -26,7 +26,6 @@ fn contains(haystack: &[u8], needle: &[u8]) -> bool {
 fn canaries_appear_in_no_log_metric_error_or_store_file() {
     let dir = tempfile::TempDir::new().unwrap();
     let data = dir.path().join("data");
-    // SAFETY-free: the variable is read by the child only; this test runs in a process of its own.
     let dev = Dev::start_in(&data, &["--log", "trace"]);
     let minted = dev.mint("api", r#"{"subject":"alice","claims":{"note":"canary-claim-7d1f"}}"#);
     let refused = dev
@@ -43,6 +42,8 @@ fn canaries_appear_in_no_log_metric_error_or_store_file() {
     let pem = std::fs::read_to_string(data.join("dev/caller-issuer.key.pem")).unwrap();
     let der: String = pem.lines().filter(|line| !line.starts_with("-----")).collect();
     let der = BASE64_STANDARD.decode(der).unwrap();
+    // PKCS#8 of a P-256 key: the 32 bytes of the private key follow an OCTET STRING's tag and length.
+    assert_eq!(der[34..36], [0x04, 0x20], "the canary is the private key itself");
     let canaries: Vec<(&str, Vec<u8>)> = vec![
         ("the caller's token", caller.into_bytes()),
         ("the minted token", signature.as_bytes().to_vec()),
