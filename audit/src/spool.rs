@@ -89,7 +89,7 @@ pub enum SpoolError {
     /// The draft does not fit into a record; the caller's names are too long.
     #[error("an audit record takes at most {} bytes", record::MAX_BYTES)]
     TooLong,
-    /// More is asked for than the disk takes; trying again soon is right.
+    /// More is asked for than the disk takes; trying again is right after [`Spool::progress`].
     #[error("the audit spool is behind: its disk is slower than its callers")]
     Behind,
     /// The directory reached its size.
@@ -253,6 +253,12 @@ impl Spool {
         Ok(Recorded {
             sequence: self.queue.push(&event)?,
         })
+    }
+
+    /// Ends when the disk has caught up some, or has failed, after this call: what to wait for before a draft that came
+    /// to [`SpoolError::Behind`] is tried again. Take it before the try, so that nothing is missed in between.
+    pub fn progress(&self) -> impl Future<Output = ()> {
+        self.queue.progress()
     }
 
     /// Waits until everything appended so far is durable. Blocks on the disk: not for the request path.

@@ -108,10 +108,15 @@ pub fn problem(problem: Problem, request_id: &str) -> Response<Bytes> {
     response
 }
 
-/// A 429 with `Retry-After` (RFC 9110, whole seconds, rounded up), `RateLimit` and `RateLimit-Policy`.
+/// A 429 with `Retry-After` (RFC 9110, whole seconds, rounded up), `RateLimit` and `RateLimit-Policy`; a 422 where waiting
+/// would not help.
 pub fn limited(limited: &Limited, code: &'static str) -> Problem {
-    let seconds = limited.retry_after.as_millis().div_ceil(1000).max(1);
-    let policy = limited.policy;
+    let (policy, quota) = (limited.policy, limited.quota);
+    let Some(retry_after) = limited.retry_after else {
+        let detail = format!("the limit per {policy} lets {quota} signatures through at once; send smaller batches");
+        return Problem::new("invalid_request", detail);
+    };
+    let seconds = retry_after.as_millis().div_ceil(1000).max(1);
     Problem::new(
         code,
         format!("the limit per {policy} is spent; try again in {seconds} s"),
@@ -120,7 +125,7 @@ pub fn limited(limited: &Limited, code: &'static str) -> Problem {
     .with_header(RATE_LIMIT, format!("\"{policy}\";r=0;t={seconds}"))
     .with_header(
         RATE_LIMIT_POLICY,
-        format!("\"{policy}\";q={};w={}", limited.quota, limited.window),
+        format!("\"{policy}\";q={quota};w={}", limited.window),
     )
 }
 

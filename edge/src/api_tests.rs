@@ -214,6 +214,18 @@ async fn a_batch_counts_as_many_as_it_holds() {
     assert_eq!(rig.records().len(), 3);
 }
 
+/// A 429 would promise that waiting helps.
+#[tokio::test]
+async fn a_batch_larger_than_a_burst_is_told_so() {
+    let rig = Rig::with_limits("[limits]\nper_tenant = { rate = \"1/h\", burst = 4 }").await;
+    let batch = |count: usize| json!({"requests": vec![json!({}); count]});
+    let never = rig.post("/v1/tokens/plain/batch", batch(5)).await;
+    assert_eq!(never.code(), (422, "invalid_request"));
+    assert!(never.text.contains("per tenant lets 4 signatures"), "{}", never.text);
+    assert!(!never.headers.contains_key("retry-after"));
+    assert_eq!(rig.post("/v1/tokens/plain/batch", batch(3)).await.status, 200);
+}
+
 #[tokio::test]
 async fn without_the_audit_trail_nothing_is_signed() {
     let rig = Rig::ready().await;

@@ -39,7 +39,7 @@ impl<'a> Session<'a> {
         let caller = trust::authenticate(&world, received, now).await?;
         let admitted = world
             .throttle()
-            .admit(caller, 1)
+            .admit(caller)
             .map_err(|limit| answer::limited(&limit, "rate_limited"))?;
         let principal = world.trust().principal(admitted.caller());
         let facts = trust::facts(received, now);
@@ -53,15 +53,11 @@ impl<'a> Session<'a> {
         })
     }
 
-    /// Counts the further elements of a batch against the caller and its tenant.
-    pub fn admit_more(&mut self, units: usize) -> Result<(), Problem> {
-        let units = u32::try_from(units).unwrap_or(u32::MAX);
-        if units > 0 {
-            let caller = self.admitted.caller().clone();
-            let admitted = self.world.throttle().admit(caller, units);
-            self.admitted = admitted.map_err(|limit| answer::limited(&limit, "rate_limited"))?;
-        }
-        Ok(())
+    /// Counts the elements of a batch against the caller and its tenant.
+    pub fn admit_batch(&self, elements: usize) -> Result<(), Problem> {
+        let elements = u32::try_from(elements).unwrap_or(u32::MAX);
+        let counted = self.world.throttle().admit_batch(&self.admitted, elements);
+        counted.map_err(|limit| answer::limited(&limit, "rate_limited"))
     }
 
     /// parse → authorize → quota → plugins → sign → record, for one signature with an id of its own.
@@ -78,7 +74,7 @@ impl<'a> Session<'a> {
         let metered = permit.meter(self.world.throttle())?;
         let cleared = self.plugins(metered, subject).await?;
         let signed = self.seal(cleared, subject)?;
-        self.edge.record(signed, subject)
+        self.edge.record(signed, subject).await
     }
 
     async fn plugins(&self, metered: Metered, subject: &Subject<'_>) -> Result<Cleared, Refusal> {

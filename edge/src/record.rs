@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use audit::record::{Draft, Outcome, Verdict, VerdictOutcome};
+use audit::spool::SpoolError;
 use node::identity::Caller;
 use node::problem::Problem;
 use policies::engine::Denial;
@@ -20,6 +21,9 @@ use crate::receive::Received;
 use crate::state::Edge;
 use crate::throttle::Limited;
 use crate::world::Served;
+
+/// How long a signature waits for an audit disk that is behind: longer than a sync usually takes, shorter than callers wait.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Whose signature it is, for the record: known before anything is decided.
 #[derive(Debug)]
@@ -204,7 +208,7 @@ impl From<RetryAfter> for Refusal {
             policy: spent.quota,
             quota: spent.limit,
             window: spent.window.as_secs().max(1),
-            retry_after: spent.after.max(Duration::from_millis(1)),
+            retry_after: Some(spent.after.max(Duration::from_millis(1))),
         };
         let mut refusal = Refusal::new("quota_exceeded", "", spent.to_string());
         refusal.0.problem = answer::limited(&limited, "quota_exceeded");
@@ -240,7 +244,7 @@ impl From<SignError> for Refusal {
 
 impl Edge {
     /// Puts a signature on record. What cannot be recorded does not leave.
-    pub fn record(&self, signed: Signed, subject: &Subject<'_>) -> Result<Recorded, Refusal> {
+    pub async fn record(&self, signed: Signed, subject: &Subject<'_>) -> Result<Recorded, Refusal> {
         let cleared = signed.cleared();
         let policies: Vec<String> = cleared.policies().iter().map(ToString::to_string).collect();
         let mut draft = subject.draft(Outcome::Signed, policies.into(), self.now_ms());
@@ -254,7 +258,7 @@ impl Edge {
                 outcome: VerdictOutcome::Allowed,
             })
             .collect();
-        let _recorded = self.spool().append(&draft).map_err(|error| {
+        let _recorded = self.append(&draft).await.map_err(|error| {
             let safe = "the audit trail cannot be written, so nothing is signed";
             Refusal::new("audit_unavailable", safe, error.to_string())
         })?;
@@ -263,6 +267,25 @@ impl Edge {
             request_id: subject.id_text.clone(),
             signed,
         })
+    }
+
+    /// Waits for a disk that is behind, as a caller would rather have it than be sent away.
+    async fn append(&self, draft: &Draft<'_>) -> Result<audit::spool::Recorded, SpoolError> {
+        match self.spool().append(draft) {
+            Err(SpoolError::Behind) => {}
+            appended => return appended,
+        }
+        let appended = async {
+            loop {
+                let progress = self.spool().progress();
+                match self.spool().append(draft) {
+                    Err(SpoolError::Behind) => progress.await,
+                    appended => return appended,
+                }
+            }
+        };
+        let appended = tokio::time::timeout(PATIENCE, appended).await;
+        appended.unwrap_or(Err(SpoolError::Behind))
     }
 
     /// Logs a refusal, puts it on record where it is one of policy, quota, rule or key, and gives what the caller is told.

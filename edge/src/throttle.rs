@@ -27,8 +27,9 @@ pub struct Limited {
     pub quota: u32,
     /// Seconds for which the quota is spent at its rate: the policy's window, `w`.
     pub window: u64,
-    /// How long until one more unit is there; rounded up to a second in `Retry-After`.
-    pub retry_after: Duration,
+    /// How long until what was asked for is there, rounded up to a second in `Retry-After`; none when it never will be,
+    /// because it is more than the burst.
+    pub retry_after: Option<Duration>,
 }
 
 /// Proof that a caller was admitted under the address, caller and tenant limits. Only [`Throttle::admit`] makes one.
@@ -92,8 +93,25 @@ impl Throttle {
         }
     }
 
-    /// Counts `units` signatures (1, or the size of a batch) against the caller and its tenant.
-    pub fn admit(&self, caller: Arc<Caller>, units: u32) -> Result<Admitted, Limited> {
+    /// Counts one request against the caller and its tenant.
+    pub fn admit(&self, caller: Arc<Caller>) -> Result<Admitted, Limited> {
+        self.count(caller, 1)
+    }
+
+    /// Counts the other elements of a batch of `elements`, the first of which the request itself was counted for.
+    pub fn admit_batch(&self, first: &Admitted, elements: u32) -> Result<(), Limited> {
+        for (limiter, policy) in [(&self.caller, "caller"), (&self.tenant, "tenant")] {
+            if let Some(limiter) = limiter.as_ref().filter(|limiter| elements > limiter.rate.burst.get()) {
+                return Err(limited(&limiter.rate, policy, None));
+            }
+        }
+        match elements.saturating_sub(1) {
+            0 => Ok(()),
+            others => self.count(first.caller.clone(), others).map(drop),
+        }
+    }
+
+    fn count(&self, caller: Arc<Caller>, units: u32) -> Result<Admitted, Limited> {
         if let Some(limiter) = &self.caller {
             limiter.take(&hash(caller.id()), units, "caller")?;
         }
@@ -133,7 +151,9 @@ impl QuotaSource for Throttle {
 }
 
 fn retry(limited: Limited) -> RetryAfter {
-    let (quota, limit, after) = (limited.policy, limited.quota, limited.retry_after);
+    let (quota, limit) = (limited.policy, limited.quota);
+    // One signature at a time is asked for, and no burst is smaller.
+    let after = limited.retry_after.unwrap_or_default();
     RetryAfter {
         quota,
         limit,
@@ -195,22 +215,11 @@ impl<K: std::hash::Hash + Eq + Clone> Keyed<K> {
 
     fn take(&self, key: &K, units: u32, policy: &'static str) -> Result<(), Limited> {
         let units = NonZeroU32::new(units).unwrap_or(NonZeroU32::MIN);
-        let answer = match self.limiter.check_key_n(key, units) {
-            Ok(answer) => answer,
-            Err(_) => {
-                return Err(limited(
-                    &self.rate,
-                    policy,
-                    self.rate.interval().saturating_mul(units.get()),
-                ));
-            }
-        };
+        let answer = self.limiter.check_key_n(key, units);
+        let answer = answer.map_err(|_| limited(&self.rate, policy, None))?;
         answer.map_err(|not_until| {
-            limited(
-                &self.rate,
-                policy,
-                not_until.wait_time_from(DefaultClock::default().now()),
-            )
+            let wait = not_until.wait_time_from(DefaultClock::default().now());
+            limited(&self.rate, policy, Some(wait))
         })
     }
 }
@@ -235,16 +244,13 @@ impl Direct {
 
     fn take(&self, policy: &'static str) -> Result<(), Limited> {
         self.limiter.check().map_err(|not_until| {
-            limited(
-                &self.rate,
-                policy,
-                not_until.wait_time_from(DefaultClock::default().now()),
-            )
+            let wait = not_until.wait_time_from(DefaultClock::default().now());
+            limited(&self.rate, policy, Some(wait))
         })
     }
 }
 
-fn limited(rate: &Rate, policy: &'static str, retry_after: Duration) -> Limited {
+fn limited(rate: &Rate, policy: &'static str, retry_after: Option<Duration>) -> Limited {
     Limited {
         policy,
         quota: rate.burst.get(),

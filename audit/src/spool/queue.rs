@@ -3,6 +3,8 @@
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use tokio::sync::Notify;
+
 use super::writer::Writer;
 use super::{Settings, SpoolError, Status};
 
@@ -16,6 +18,8 @@ pub(super) struct Queue {
     wake: Condvar,
     /// Those who flush wait on it.
     done: Condvar,
+    /// Those whose record found no room wait on it.
+    progress: Notify,
     linger: Duration,
     most_bytes: usize,
 }
@@ -55,6 +59,7 @@ impl Queue {
             state: Mutex::new(State::default()),
             wake: Condvar::new(),
             done: Condvar::new(),
+            progress: Notify::new(),
             linger: settings.flush_every,
             most_bytes: settings.queue_bytes,
         }
@@ -135,7 +140,7 @@ impl Queue {
         if !matches!(state.refusing, Some(SpoolError::Full { .. } | SpoolError::Closed)) {
             state.refusing = None;
         }
-        self.done.notify_all();
+        self.notify();
     }
 
     /// From now on appending fails with `error`.
@@ -145,7 +150,7 @@ impl Queue {
             tracing::error!(%error, "the audit spool refuses records, signing stops");
         }
         state.refusing = Some(error);
-        self.done.notify_all();
+        self.notify();
     }
 
     /// There is room again.
@@ -155,7 +160,7 @@ impl Queue {
         if matches!(state.refusing, Some(SpoolError::Full { .. } | SpoolError::Disk { .. })) {
             tracing::warn!("the audit spool accepts records again");
             state.refusing = None;
-            self.done.notify_all();
+            self.notify();
         }
     }
 
@@ -176,7 +181,7 @@ impl Queue {
             state.refusing = Some(SpoolError::Closed);
         }
         self.wake.notify_one();
-        self.done.notify_all();
+        self.notify();
     }
 
     /// Waits for the records, or for the end of an attempt that began after this call.
@@ -209,11 +214,21 @@ impl Queue {
         }
     }
 
+    /// Ends at the next change of what appending answers after this call.
+    pub(super) fn progress(&self) -> impl Future<Output = ()> {
+        self.progress.notified()
+    }
+
+    fn notify(&self) {
+        self.done.notify_all();
+        self.progress.notify_waiters();
+    }
+
     /// The present attempt is over.
     fn finish(&self) -> MutexGuard<'_, State> {
         let mut state = self.lock();
         state.finished = state.attempt;
-        self.done.notify_all();
+        self.notify();
         state
     }
 

@@ -111,6 +111,37 @@ fn a_slow_disk_refuses_at_the_end_of_the_reservation() {
 }
 
 #[test]
+fn who_waits_for_progress_has_room_when_the_disk_has_caught_up() {
+    let disk = Faulty::default();
+    let spool = start(
+        &disk,
+        Settings {
+            reserve: 50,
+            ..settings()
+        },
+    );
+    disk.hold(true);
+    let full = (0..60).find_map(|_| spool.append(&draft()).err());
+    assert_eq!(full, Some(SpoolError::Behind));
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let appended = runtime.block_on(async {
+        let mut release = Some(&disk);
+        loop {
+            let progress = spool.progress();
+            match spool.append(&draft()) {
+                Err(SpoolError::Behind) => {
+                    release.take().into_iter().for_each(|disk| disk.hold(false));
+                    progress.await;
+                }
+                appended => return appended,
+            }
+        }
+    });
+    assert_eq!(appended.unwrap().sequence(), 52);
+    spool.close();
+}
+
+#[test]
 fn the_queue_is_bounded() {
     let disk = Faulty::default();
     let bound = 64 << 10;
