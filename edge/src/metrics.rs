@@ -3,12 +3,12 @@
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use node::listen::Load;
+use node::telemetry;
 use prometheus_client::encoding::EncodeLabelSet;
-use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::registry::Registry;
 
 use crate::world::World;
 
@@ -25,7 +25,7 @@ struct ByCode {
 /// The counters.
 #[derive(Debug)]
 pub struct Metrics {
-    registry: Registry,
+    all: telemetry::Metrics,
     signatures: Family<ByProfile, Counter>,
     refusals: Family<ByCode, Counter>,
     bundles: Family<ByCode, Counter>,
@@ -42,38 +42,20 @@ impl Default for Metrics {
 impl Metrics {
     /// All at zero.
     pub fn new() -> Metrics {
-        let (signatures, refusals, bundles) = (Family::default(), Family::default(), Family::default());
-        let (ready, connected) = (Gauge::default(), Gauge::default());
-        let mut registry = Registry::with_prefix("signet_edge");
-        registry.register(
-            "signatures",
-            "Signatures that were recorded and answered, by profile",
-            signatures.clone(),
-        );
-        registry.register(
-            "refusals",
-            "Refused requests and batch elements, by code",
-            refusals.clone(),
-        );
-        registry.register(
-            "bundles",
-            "Bundles received, by whether they were taken into use",
-            bundles.clone(),
-        );
-        registry.register("ready", "1 when every profile can be signed for", ready.clone());
-        registry.register(
-            "connected",
-            "1 while the authority's watch stream stands",
-            connected.clone(),
-        );
+        let all = telemetry::Metrics::new("signet_edge");
         Metrics {
-            registry,
-            signatures,
-            refusals,
-            bundles,
-            ready,
-            connected,
+            signatures: all.counters("signatures", "Signatures that were recorded and answered, by profile"),
+            refusals: all.counters("refusals", "Refused requests and batch elements, by code"),
+            bundles: all.counters("bundles", "Bundles received, by whether they were taken into use"),
+            ready: all.gauge("ready", "1 when every profile can be signed for"),
+            connected: all.gauge("connected", "1 while the authority's watch stream stands"),
+            all,
         }
+    }
+
+    /// Shows what the listeners count.
+    pub fn show(&self, load: &Load) {
+        load.register(&self.all);
     }
 
     /// The counter of a profile's signatures. Look it up once: counting is a single addition then.
@@ -105,12 +87,14 @@ impl Metrics {
 
     /// The text of `/metrics`, with the plugins' own counters.
     pub fn render(&self, world: &World) -> String {
-        let mut text = String::new();
-        let encoded = encode(&mut text, &self.registry).and_then(|()| plugins(&mut text, world));
-        if let Err(error) = encoded {
+        let rendered = self.all.render().and_then(|mut text| {
+            plugins(&mut text, world)?;
+            Ok(text)
+        });
+        rendered.unwrap_or_else(|error| {
             tracing::error!(%error, "metrics could not be written");
-        }
-        text
+            String::new()
+        })
     }
 }
 

@@ -124,6 +124,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         edge.config().limits.clone(),
         shutdown.clone(),
     );
+    edge.metrics().show(server.load());
     let (listeners, https, http) = listeners(&edge, &server, certificate.clone())?;
     let background = vec![
         tokio::spawn(certificate.watch(CERTIFICATE_CHECK, shutdown.clone())),

@@ -1,5 +1,7 @@
 //! One request of HTTP/1.1 or HTTP/2, from its head to its answer.
 
+use std::sync::Arc;
+
 use ::http::header::{
     ALT_SVC, CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderValue, RETRY_AFTER, TRANSFER_ENCODING,
 };
@@ -11,7 +13,7 @@ use hyper::body::Incoming;
 
 use super::body::{self, Deadline, Unread};
 use super::http::Pulse;
-use super::{Handler, Peer, Protocol, Server};
+use super::{Handler, Load, Peer, Protocol, Server};
 use crate::problem::Problem;
 
 const CLOSE: HeaderValue = HeaderValue::from_static("close");
@@ -21,6 +23,7 @@ const CLOSE: HeaderValue = HeaderValue::from_static("close");
 pub(super) struct Connection {
     pub(super) peer: Peer,
     pub(super) pulse: Pulse,
+    pub(super) load: Arc<Load>,
     /// Announces HTTP/3 on the connection's first answer (RFC 7838).
     pub(super) alt_svc: Option<HeaderValue>,
 }
@@ -80,10 +83,15 @@ async fn exchange<H: Handler>(
     body: &mut Incoming,
 ) -> Result<Response<Bytes>, Refused> {
     let has_body = !hyper::body::Body::is_end_stream(body);
+    let refused = |problem, close| Refused {
+        response: server.load.refuse(problem),
+        close,
+    };
     if connection.peer.protocol == Protocol::Http1 {
         framing(&head).map_err(|problem| refused(problem, true))?;
     }
-    let _begun = server.load.begin().ok_or_else(|| refused(overloaded(), has_body))?;
+    let begun = server.load.begin();
+    let _begun = begun.ok_or_else(|| refused(overloaded(), has_body))?;
     let admitted = server.handler.admit(&head, &connection.peer);
     let limit = admitted.map_err(|response| Refused {
         response,
@@ -128,13 +136,6 @@ fn has_one_host(headers: &HeaderMap) -> bool {
     host.is_empty() || (!host.as_bytes().contains(&b'@') && Authority::try_from(host.as_bytes()).is_ok())
 }
 
-fn refused(problem: Problem, close: bool) -> Refused {
-    Refused {
-        response: problem_response(problem),
-        close,
-    }
-}
-
 pub(super) fn overloaded() -> Problem {
     Problem::new("overloaded", "too many requests at this moment; try again").with_header(RETRY_AFTER, "1")
 }
@@ -149,14 +150,4 @@ pub(super) fn unread_problem(unread: Unread, limit: usize) -> Problem {
         Unread::NoRoom => overloaded(),
         Unread::Broken => Problem::new("bad_request", "the body broke off or is not well formed"),
     }
-}
-
-/// A problem found by the listener as an answer, with a request id of its own.
-pub(super) fn problem_response(problem: Problem) -> Response<Bytes> {
-    let id = uuid::Uuid::new_v4().to_string();
-    let mut response = problem.into_response(&id);
-    if let Ok(id) = HeaderValue::from_str(&id) {
-        response.headers_mut().insert("x-request-id", id);
-    }
-    response
 }

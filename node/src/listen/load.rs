@@ -2,12 +2,16 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+use http::{HeaderValue, Response};
 use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::{Notify, Semaphore};
 
 use super::Limits;
-use crate::telemetry::Metrics;
+use crate::problem::Problem;
+use crate::telemetry::{Label, Metrics};
 
 /// Counts of connections, requests and bytes at this moment, and of what was shed since the start.
 #[derive(Debug)]
@@ -22,6 +26,7 @@ pub struct Load {
     failed_accepts: Counter,
     failed_handshakes: Counter,
     retries: Counter,
+    refused: Family<Label, Counter>,
     max_connections: i64,
     max_requests: i64,
     max_body_bytes: i64,
@@ -42,6 +47,7 @@ impl Load {
             failed_accepts: Counter::default(),
             failed_handshakes: Counter::default(),
             retries: Counter::default(),
+            refused: Family::default(),
             max_connections: i64::from(limits.connections),
             max_requests: i64::from(limits.requests),
             max_body_bytes: i64::try_from(limits.body_memory.bytes()).unwrap_or(i64::MAX),
@@ -73,6 +79,11 @@ impl Load {
     /// QUIC handshakes that were asked to prove their address first.
     pub fn retries(&self) -> u64 {
         self.retries.get()
+    }
+
+    /// Requests that the listener answered itself with this problem's code.
+    pub fn refused(&self, code: &str) -> u64 {
+        self.refused.get(&by_code(code)).map_or(0, |counter| counter.get())
     }
 
     /// Shows all counts under names beginning with `listen_`.
@@ -117,6 +128,19 @@ impl Load {
             "QUIC handshakes asked to prove their address",
             &self.retries,
         );
+        let help = "Requests that the listener answered itself, by problem code";
+        metrics.register("listen_refusals", help, self.refused.clone());
+    }
+
+    /// A problem found by the listener, counted, as an answer with a request id of its own.
+    pub(super) fn refuse(&self, problem: Problem) -> Response<Bytes> {
+        self.refused.get_or_create(&by_code(problem.code())).inc();
+        let id = uuid::Uuid::new_v4().to_string();
+        let mut response = problem.into_response(&id);
+        if let Ok(id) = HeaderValue::from_str(&id) {
+            response.headers_mut().insert("x-request-id", id);
+        }
+        response
     }
 
     /// Counts a new connection until the guard is dropped; `None` when there are too many.
@@ -183,6 +207,13 @@ impl Load {
             }
             ended.await;
         }
+    }
+}
+
+fn by_code(code: &str) -> Label {
+    Label {
+        name: "code",
+        value: code.to_owned(),
     }
 }
 
@@ -278,6 +309,20 @@ mod tests {
         drop(second);
         load.idle().await;
         assert_eq!((load.connections(), load.requests()), (0, 0));
+    }
+
+    #[test]
+    fn what_the_listener_refuses_is_counted_by_code() {
+        let load = load();
+        let answer = load.refuse(Problem::new("bad_request", "no"));
+        assert_eq!(answer.status(), 400);
+        assert!(answer.headers().contains_key("x-request-id"));
+        assert_eq!((load.refused("bad_request"), load.refused("overloaded")), (1, 0));
+        let metrics = Metrics::new("signet");
+        load.register(&metrics);
+        let text = metrics.render().unwrap();
+        let line = "signet_listen_refusals_total{code=\"bad_request\"} 1";
+        assert!(text.lines().any(|found| found == line), "{text}");
     }
 
     #[test]

@@ -23,7 +23,7 @@ use super::watchdog::{Order, Watchdog};
 use super::wire::Wire;
 use super::{Handler, Tls};
 use crate::listen::exchange::{self, Connection};
-use crate::listen::{Limits, Peer, Protocol, Server};
+use crate::listen::{Limits, Load, Peer, Protocol, Server};
 
 /// A connection cut off at the end of the drain is gone after this.
 pub(super) const CUT_OFF: Duration = Duration::from_secs(2);
@@ -54,12 +54,13 @@ impl Settings {
         }
     }
 
-    fn connection(&self, peer: Peer) -> Arc<Connection> {
+    fn connection(&self, peer: Peer, load: &Arc<Load>) -> Arc<Connection> {
         let port = self.tls.as_ref().and_then(|tls| tls.http3_port);
         let alt_svc = port.and_then(|port| HeaderValue::try_from(format!("h3=\":{port}\"; ma=86400")).ok());
         Arc::new(Connection {
             peer,
             pulse: Pulse::default(),
+            load: load.clone(),
             alt_svc,
         })
     }
@@ -127,24 +128,26 @@ async fn encrypted<H: Handler>(
         }
     };
     let (protocol, certificates) = (handshake::negotiated(&stream), handshake::certificates(&stream));
-    let connection = settings.connection(Peer {
+    let peer = Peer {
         address,
         protocol,
         certificates,
         secure: true,
-    });
+    };
+    let connection = settings.connection(peer, &server.load);
     speak(stream, Bytes::new(), connection, settings, server).await;
 }
 
 async fn cleartext<H: Handler>(mut stream: TcpStream, address: SocketAddr, settings: &Settings, server: Server<H>) {
     let sniffed = before(server.limits.header.get(), &server, handshake::sniff(&mut stream)).await;
     let Some(Ok((protocol, read))) = sniffed else { return };
-    let connection = settings.connection(Peer {
+    let peer = Peer {
         address,
         protocol,
         certificates: Arc::new([]),
         secure: false,
-    });
+    };
+    let connection = settings.connection(peer, &server.load);
     speak(stream, read, connection, settings, server).await;
 }
 

@@ -6,14 +6,14 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use http::Response;
 
-use crate::listen::exchange;
+use crate::listen::Load;
 use crate::problem::Problem;
 
 /// The largest of hyper's own answers, in bytes: a status line and three fields.
 const LARGEST: usize = 256;
 
 /// What to write instead of these bytes, if they are hyper's own answer.
-pub(super) fn instead_of(bytes: &[u8]) -> Option<Bytes> {
+pub(super) fn instead_of(bytes: &[u8], load: &Load) -> Option<Bytes> {
     if bytes.len() > LARGEST || !bytes.ends_with(b"\r\n\r\n") {
         return None;
     }
@@ -42,7 +42,7 @@ pub(super) fn instead_of(bytes: &[u8]) -> Option<Bytes> {
         ),
         _ => return None,
     };
-    Some(write(&exchange::problem_response(problem)))
+    Some(write(&load.refuse(problem)))
 }
 
 fn write(response: &Response<Bytes>) -> Bytes {
@@ -64,12 +64,14 @@ fn write(response: &Response<Bytes>) -> Bytes {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::listen::Limits;
 
     #[test]
     fn only_exactly_hypers_own_answers_are_replaced() {
+        let load = Load::new(&Limits::default());
         let own = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\
             date: Mon, 23 Nov 2026 20:35:00 GMT\r\n\r\n";
-        let document = String::from_utf8(instead_of(own).unwrap().to_vec()).unwrap();
+        let document = String::from_utf8(instead_of(own, &load).unwrap().to_vec()).unwrap();
         assert!(document.starts_with("HTTP/1.1 431 "), "{document}");
         assert!(
             document.contains("content-type: application/problem+json\r\n"),
@@ -83,7 +85,8 @@ mod tests {
             b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n",
             b"",
         ] {
-            assert_eq!(instead_of(other), None, "{}", String::from_utf8_lossy(other));
+            assert_eq!(instead_of(other, &load), None, "{}", String::from_utf8_lossy(other));
         }
+        assert_eq!(load.refused("headers_too_large"), 1);
     }
 }

@@ -40,7 +40,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Wire<T> {
             .watched
             .as_ref()
             .filter(|connection| connection.pulse.head_begun())?;
-        let document = refusal::instead_of(bytes)?;
+        let document = refusal::instead_of(bytes, &connection.load)?;
         connection.pulse.body_left_unread();
         Some(document)
     }

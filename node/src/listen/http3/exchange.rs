@@ -12,7 +12,7 @@ use rustls_pki_types::CertificateDer;
 use super::date;
 use super::quic::{Allowance, Quic, READ, RecvStream, SendStream};
 use crate::listen::body::Unread;
-use crate::listen::exchange::{overloaded, problem_response, unread_problem};
+use crate::listen::exchange::{overloaded, unread_problem};
 use crate::listen::{Handler, Peer, Protocol, Server};
 use crate::problem::Problem;
 
@@ -64,22 +64,23 @@ async fn exchange<H: Handler>(
         certificates: shared.certificates.clone(),
         secure: true,
     };
-    let announced = framing(&head.headers).map_err(problem_response)?;
-    let _begun = server.load.begin().ok_or_else(|| problem_response(overloaded()))?;
+    let refuse = |problem| server.load.refuse(problem);
+    let announced = framing(&head.headers).map_err(refuse)?;
+    let _begun = server.load.begin().ok_or_else(|| refuse(overloaded()))?;
     let limit = server
         .handler
         .admit(&head, &peer)?
         .min(server.limits.body_bytes.as_usize());
     if announced.is_some_and(|announced| announced > limit) {
-        return Err(problem_response(unread_problem(Unread::TooLarge, limit)));
+        return Err(refuse(unread_problem(Unread::TooLarge, limit)));
     }
     if let Some(allowance) = allowance {
         allowance.grant(limit.saturating_mul(2).saturating_add(FRAMING));
     }
     let body = read(recv, limit, server, server.limits.body.get()).await;
-    let body = body.map_err(|unread| problem_response(unread_problem(unread, limit)))?;
+    let body = body.map_err(|unread| refuse(unread_problem(unread, limit)))?;
     if announced.is_some_and(|announced| announced != body.len()) {
-        return Err(problem_response(Problem::new(
+        return Err(refuse(Problem::new(
             "bad_request",
             "the body is not as long as its Content-Length",
         )));
