@@ -6,6 +6,7 @@ mod context;
 mod decision;
 mod entities;
 mod facts;
+mod open;
 mod question;
 mod slice;
 mod split;

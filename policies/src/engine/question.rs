@@ -40,7 +40,7 @@ impl Question<'_> {
                 standing.settled.conclude(&Matched::default(), index, &self.request)
             }
             Ground::Standing(standing, _) => {
-                let matched = Matched::of(&standing.open, &self.request, self.entities());
+                let matched = standing.open.ask(&self.request, self.entities());
                 standing.settled.conclude(&matched, index, &self.request)
             }
             Ground::Fresh(_) => self.decide_whole(index),
@@ -80,7 +80,7 @@ impl Engine {
         let slice = self.slice(profile, intent)?;
         let standing = standing::of(slice, principal, profile, key)?;
         let everything = Needs::all();
-        let needs = if whole { &everything } else { &standing.needs };
+        let needs = if whole { &everything } else { &standing.open.needs };
         let claims = match intent {
             Intent::Token(token) if token.claims.keys().any(|name| needs.has_claim(name)) => {
                 let read = token.claims.iter().filter(|(name, _)| needs.has_claim(name));

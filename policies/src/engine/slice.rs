@@ -10,6 +10,7 @@ use cedar_policy::{
 
 use super::entities;
 use super::facts::KeyFacts;
+use super::open::{Open, Opened};
 use super::split::{Split, split};
 use crate::profile::Profile;
 use crate::schema::{PARSED, TYPES, uid};
@@ -24,7 +25,8 @@ pub(super) struct Slice {
     /// Those that could be split.
     pub(super) splits: Vec<Split>,
     /// Those that could not.
-    pub(super) whole: Vec<Policy>,
+    whole: Vec<Policy>,
+    opened: Opened,
     pub(super) action: EntityUid,
     action_entity: Option<Entity>,
     stamp: u64,
@@ -51,6 +53,7 @@ impl Slice {
             guards: PolicySet::new(),
             splits: Vec::new(),
             whole: Vec::new(),
+            opened: Opened::default(),
             action_entity: PARSED.action_entities().ok().and_then(|all| all.get(&action).cloned()),
             action,
             stamp: NEXT.fetch_add(1, Ordering::Relaxed),
@@ -84,6 +87,11 @@ impl Slice {
         let entities = Arc::new(self.with_action(entities::profile(profile, key)?)?);
         *self.base.write().unwrap_or_else(PoisonError::into_inner) = Some((key.stamp(), Arc::clone(&entities)));
         Ok(entities)
+    }
+
+    /// What is to be asked at each request of the splits at these places, and of the policies that could not be split.
+    pub(super) fn open(&self, places: Vec<usize>) -> Result<Arc<Open>, String> {
+        self.opened.get(places.into(), &self.splits, &self.whole)
     }
 
     /// A set of these entities and the action.

@@ -3,11 +3,11 @@
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use cedar_policy::{Context, Entities, PolicyId, PolicySet, Request};
+use cedar_policy::{Context, Entities, PolicyId, Request};
 
-use super::context::Needs;
 use super::decision::{Denial, Matched};
 use super::facts::{KeyFacts, Principal};
+use super::open::Open;
 use super::question;
 use super::slice::Slice;
 use crate::profile::Profile;
@@ -22,8 +22,7 @@ const MAX_KEPT: usize = 16;
 pub(super) struct Standing {
     pub(super) entities: Entities,
     pub(super) settled: Matched,
-    pub(super) open: PolicySet,
-    pub(super) needs: Needs,
+    pub(super) open: Arc<Open>,
 }
 
 /// Standings by the stamps of slice and key. A new bundle or new facts of a key have new stamps.
@@ -74,27 +73,26 @@ fn find(slice: &Slice, principal: &Principal, profile: &Profile, key: &KeyFacts)
     // Guards are permits without `context`, so that Cedar names every one that holds.
     let guards = Matched::of(&slice.guards, &request, &entities);
     let held: HashSet<&PolicyId> = guards.permits.iter().collect();
-    let mut standing = Standing {
-        settled: Matched {
-            errors: guards.errors.clone(),
-            ..Matched::default()
-        },
-        open: PolicySet::from_policies(slice.whole.iter().cloned()).map_err(|error| error.to_string())?,
-        needs: Needs::default(),
-        entities,
+    let mut settled = Matched {
+        errors: guards.errors.clone(),
+        ..Matched::default()
     };
-    if !slice.whole.is_empty() {
-        standing.needs = Needs::all();
-    }
-    for split in slice.splits.iter().filter(|split| held.contains(&split.id)) {
-        match &split.rest {
-            Some(rest) => {
-                standing.needs.join(&split.needs);
-                standing.open.add(rest.clone()).map_err(|error| error.to_string())?;
-            }
-            None if split.is_forbid => standing.settled.forbids.push(split.id.clone()),
-            None => standing.settled.permits.push(split.id.clone()),
+    let mut open = Vec::new();
+    for (place, split) in slice
+        .splits
+        .iter()
+        .enumerate()
+        .filter(|(_, split)| held.contains(&split.id))
+    {
+        match split.rest {
+            Some(_) => open.push(place),
+            None if split.is_forbid => settled.forbids.push(split.id.clone()),
+            None => settled.permits.push(split.id.clone()),
         }
     }
-    Ok(standing)
+    Ok(Standing {
+        settled,
+        open: slice.open(open)?,
+        entities,
+    })
 }
