@@ -12,7 +12,7 @@ use crate::value::Value;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicU32, AtomicUsize};
 use std::time::Duration;
 use wasmtime::component::Component;
 
@@ -194,6 +194,7 @@ fn compile(shared: Arc<Shared>, source: PluginSource) -> Result<Plugin, LoadFail
         evaluate,
         metrics: Metrics::default(),
         calls: AtomicUsize::new(0),
+        slow: AtomicU32::new(0),
         shared,
     });
     start_once(&plugin)?;
@@ -210,7 +211,7 @@ fn start_once(plugin: &Arc<Inner>) -> Result<(), LoadFailure> {
     let runtime = tokio::runtime::Builder::new_current_thread().build();
     let runtime = runtime.map_err(|error| LoadFailure::Compiler(error.to_string()))?;
     let _running = plugin.shared.ticker.running();
-    let started = runtime.block_on(call::guarded(call::instantiate(plugin, "")));
+    let started = runtime.block_on(call::guarded(call::instantiate(plugin)));
     let (mut store, instance) = started.map_err(LoadFailure::DoesNotStart)?;
     let wrong_type = |error: wasmtime::Error| LoadFailure::WrongWorld(format!("`evaluate`: {}", detail(&error)));
     call::function(&mut store, &instance).map(drop).map_err(wrong_type)

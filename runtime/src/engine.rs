@@ -34,7 +34,7 @@ pub struct Settings {
     pub max_total_memory: usize,
     /// Longest deadline that a plugin's own setting may ask for. Default 100 ms.
     pub max_deadline: Duration,
-    /// How many calls that have run for more than about 250 µs may run at the same moment. Default: one fewer than
+    /// How many calls that have run for more than about 1 ms may run at the same moment. Default: one fewer than
     /// there are cores, and at least 1, so that slow plugins leave a core to everything else.
     pub slow_lanes: usize,
     /// Bytes of each linear memory that are cleared in place rather than handed back to the kernel between two calls.

@@ -6,6 +6,7 @@ mod log;
 
 #[cfg(test)]
 pub(crate) use log::Level;
+pub(crate) use log::Log;
 
 use crate::call::State;
 use crate::failure::HostCallRefused;

@@ -16,7 +16,7 @@
 //! - **Fresh state.** Each call has its own store and instance, and memory is reset between them: nothing of one
 //!   request is visible to the next (R21).
 //! - **A budget.** Running time, memory, tables, stack, host calls, log lines and output are bounded (R22). A call
-//!   that runs for long yields every 250 µs, and only a few such calls run at a time ([`Settings::slow_lanes`]).
+//!   that runs for longer than 1 ms yields every 250 µs, and only a few such calls run at a time ([`Settings::slow_lanes`]).
 //! - **One request.** A trap, a time-out, a bad output or a panic of the host denies that request with
 //!   [`RuleError::Failed`]; the next call is served as ever.
 //!

@@ -22,7 +22,7 @@ pub(crate) const MAX_CROSSING: usize = 64 << 10;
 /// Calls of imports in one evaluation.
 pub(crate) const MAX_HOST_CALLS: u32 = 1_000;
 /// Lines that one evaluation may log. Further ones are dropped and counted.
-pub(crate) const MAX_LOG_LINES: u32 = 16;
+pub(crate) const MAX_LOG_LINES: usize = 16;
 /// Bytes of one line of log. What is longer is cut.
 pub(crate) const MAX_LOG_LINE: usize = 1024;
 /// All settings of one plugin together, in bytes.

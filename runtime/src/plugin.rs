@@ -9,7 +9,7 @@ use crate::value::Value;
 use crate::verdict::Verdict;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use wasmtime::component::{ComponentExportIndex, InstancePre};
 
@@ -27,7 +27,28 @@ pub(crate) struct Inner {
     pub(crate) evaluate: ComponentExportIndex,
     pub(crate) metrics: Metrics,
     pub(crate) calls: AtomicUsize,
+    /// Calls that are not expected to end at once, after one that did not.
+    pub(crate) slow: AtomicU32,
     pub(crate) shared: Arc<Shared>,
+}
+
+/// So many calls of a plugin are made on a stack of their own after one that did not end at once.
+const SLOW_CALLS: u32 = 1_000;
+
+impl Inner {
+    /// Whether the next call may be expected to end at once.
+    pub(crate) fn is_quick(&self) -> bool {
+        self.slow.load(Ordering::Relaxed) == 0
+            || self
+                .slow
+                .try_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1))
+                .is_err()
+    }
+
+    /// A call did not end at once.
+    pub(crate) fn was_slow(&self) {
+        self.slow.store(SLOW_CALLS, Ordering::Relaxed);
+    }
 }
 
 impl std::fmt::Debug for Inner {

@@ -1,8 +1,8 @@
-//! The running time of a guest: slices of 250 µs, between which others get the core, and a deadline over all of them.
+//! The running time of a guest: slices of a tick each, between which others get the core, and a deadline over all of them.
 
 use crate::limits::DeadlineExceeded;
 use crate::metrics::count;
-use crate::ticker::TICK;
+use crate::ticker::CALM;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -10,10 +10,8 @@ use wasmtime::{StoreContextMut, UpdateDeadline};
 
 use crate::call::State;
 
-/// Ticks of the first slice. Two, so that a call of some microseconds is not made to yield by a tick that happens to
-/// fall into it.
-pub(crate) const FIRST_SLICE: u64 = 2;
-const NEXT_SLICE: u64 = 1;
+/// Ticks of a slice. A tick falls into a call of some microseconds so rarely that it may count.
+pub(crate) const TICKS: u64 = 1;
 
 /// The most one slice counts for: time in which the kernel ran something else is not the guest's.
 const MOST: Duration = Duration::from_millis(1);
@@ -50,7 +48,7 @@ impl Clock {
         }
         let slice = now
             .saturating_duration_since(self.resumed)
-            .clamp(Duration::from_micros(1), MOST.max(TICK));
+            .clamp(Duration::from_micros(1), MOST.max(CALM));
         self.spent = self.spent.saturating_add(slice);
         if self.spent >= self.deadline {
             Err(DeadlineExceeded)
@@ -72,10 +70,7 @@ pub(crate) fn expired(mut context: StoreContextMut<'_, State>) -> wasmtime::Resu
         .lane
         .get_or_insert_with(|| Arc::new(Lane(Mutex::new((now, None)))))
         .clone();
-    Ok(UpdateDeadline::YieldCustom(
-        NEXT_SLICE,
-        Box::pin(next_slice(lanes, lane)),
-    ))
+    Ok(UpdateDeadline::YieldCustom(TICKS, Box::pin(next_slice(lanes, lane))))
 }
 
 async fn next_slice(lanes: Arc<Semaphore>, lane: Arc<Lane>) {

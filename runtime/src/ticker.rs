@@ -7,11 +7,14 @@ use std::thread::Thread;
 use std::time::Duration;
 use wasmtime::{Engine, EngineWeak};
 
-/// Between two ticks: the longest a guest runs before others get the core.
-pub(crate) const TICK: Duration = Duration::from_micros(250);
+/// Between two ticks while no call was running at the last one: the longest a guest has the core at first. Each tick
+/// costs a core two changes of its thread, and calls of some microseconds need none.
+pub(crate) const CALM: Duration = Duration::from_millis(1);
+/// Between two ticks while one was: the longest a guest has the core from then on.
+const BUSY: Duration = Duration::from_micros(250);
 
 /// Ticks without a call before the thread parks: 100 ms, so that steady traffic never waits for a wake-up.
-const IDLE_TICKS: u32 = 400;
+const IDLE_TICKS: u32 = 100;
 
 /// Owns the thread, which ends when this is dropped.
 #[derive(Debug)]
@@ -69,14 +72,15 @@ impl Drop for Ticker {
 }
 
 fn tick(engine: &EngineWeak, shared: &Shared) {
-    let (mut seen, mut idle) = (0, 0u32);
+    let (mut seen, mut idle, mut pause) = (0, 0u32, CALM);
     while !shared.stopped.load(SeqCst) {
-        std::thread::sleep(TICK);
+        std::thread::sleep(pause);
         let Some(engine) = engine.upgrade() else { return };
         engine.increment_epoch();
         drop(engine);
-        let begun = shared.begun.load(SeqCst);
-        idle = if begun == seen && shared.running.load(SeqCst) == 0 {
+        let (begun, running) = (shared.begun.load(SeqCst), shared.running.load(SeqCst));
+        pause = if running == 0 { CALM } else { BUSY };
+        idle = if begun == seen && running == 0 {
             idle.saturating_add(1)
         } else {
             0

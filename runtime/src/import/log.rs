@@ -1,9 +1,11 @@
-//! `signet:rule/log`: one line for the edge's log, under the target `plugin`.
+//! `signet:rule/log`: lines for the edge's log, under the target `plugin`, written when the call has ended.
 
 use super::counted;
 use crate::call::State;
 use crate::limits::{MAX_LOG_LINE, MAX_LOG_LINES};
 use crate::metrics::count;
+use crate::plugin::Inner;
+use std::sync::atomic::Ordering;
 use wasmtime::StoreContextMut;
 use wasmtime::component::{ComponentType, Lift, Linker, WasmStr};
 
@@ -30,25 +32,40 @@ pub(super) fn add(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     linker.instance(INSTANCE)?.func_wrap("log", log)
 }
 
+/// What one call has said so far.
+#[derive(Debug, Default)]
+pub(crate) struct Log {
+    lines: Vec<(Level, String)>,
+    dropped: u64,
+}
+
+impl Log {
+    /// Writes it all.
+    pub(crate) fn write(&self, plugin: &Inner, request_id: &str) {
+        let plugin_name = plugin.name.as_str();
+        plugin.metrics.log_dropped.fetch_add(self.dropped, Ordering::Relaxed);
+        for (level, line) in &self.lines {
+            count(&plugin.metrics.log_lines);
+            match level {
+                Level::Trace => tracing::trace!(target: "plugin", plugin = plugin_name, request_id, "{line}"),
+                Level::Debug => tracing::debug!(target: "plugin", plugin = plugin_name, request_id, "{line}"),
+                Level::Info => tracing::info!(target: "plugin", plugin = plugin_name, request_id, "{line}"),
+                Level::Warn => tracing::warn!(target: "plugin", plugin = plugin_name, request_id, "{line}"),
+                Level::Error => tracing::error!(target: "plugin", plugin = plugin_name, request_id, "{line}"),
+            }
+        }
+    }
+}
+
 fn log(mut context: StoreContextMut<'_, State>, (level, message): (Level, WasmStr)) -> wasmtime::Result<()> {
     let state = context.data_mut();
     counted(state)?;
-    state.log_lines = state.log_lines.saturating_add(1);
-    if state.log_lines > MAX_LOG_LINES {
-        count(&state.plugin.metrics.log_dropped);
+    if state.log.lines.len() >= MAX_LOG_LINES {
+        state.log.dropped = state.log.dropped.saturating_add(1);
         return Ok(());
     }
     let line = one_line(&message.to_str(&context)?);
-    let state = context.data();
-    count(&state.plugin.metrics.log_lines);
-    let (plugin, request_id) = (state.plugin.name.as_str(), state.request_id.as_ref());
-    match level {
-        Level::Trace => tracing::trace!(target: "plugin", plugin, request_id, "{line}"),
-        Level::Debug => tracing::debug!(target: "plugin", plugin, request_id, "{line}"),
-        Level::Info => tracing::info!(target: "plugin", plugin, request_id, "{line}"),
-        Level::Warn => tracing::warn!(target: "plugin", plugin, request_id, "{line}"),
-        Level::Error => tracing::error!(target: "plugin", plugin, request_id, "{line}"),
-    }
+    context.data_mut().log.lines.push((level, line));
     Ok(())
 }
 
