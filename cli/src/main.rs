@@ -23,6 +23,9 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Signs tokens and artifacts at the edge, with keys that one HSM-rooted authority delegates.
 #[derive(Debug, Parser)]
 #[command(name = "signet", version, after_help = EXAMPLES)]

@@ -28,7 +28,7 @@ pub use decision::{Considered, Denial, DenialCode};
 pub use facts::{
     AdminResource, Attribute, CallerFacts, DelegationMode, EdgeFacts, KeyFacts, OperatorFacts, Principal, RequestFacts,
 };
-pub(crate) use question::Question;
+pub(crate) use question::{Depth, Question};
 
 use crate::bundle::Bundle;
 use crate::intent::Intent;
@@ -135,8 +135,13 @@ impl Engine {
         key: &KeyFacts,
         intent: Intent,
     ) -> Result<Permit, Denial> {
-        let question = self.question(principal, facts, &profile, key, &intent, false)?;
-        let policies = question.decide(&self.index)?;
+        let policies = match self.decide_quickly(principal, facts, &profile, key, &intent)? {
+            Some(policies) => policies,
+            None => {
+                let question = self.question(principal, facts, &profile, key, &intent, Depth::Open)?;
+                question.decide(&self.index)?
+            }
+        };
         Ok(Permit::new(intent, profile, key.id().to_owned(), policies))
     }
 

@@ -9,6 +9,10 @@ use clap::Parser;
 use loadtest::LoadError;
 use loadtest::bench::{Settings, compare, floor};
 
+/// As `signet` itself, so that the two servers differ in what they do only.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Compare a whole `signet dev` with a bare server that parses, signs Ed25519 and answers.
 #[derive(Debug, Parser)]
 struct Arguments {

@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use signing::Algorithm;
 
 use super::context::{self, Needs};
+use super::question::Depth;
 use super::{
     AdminAction, AdminResource, Attribute, CallerFacts, DelegationMode, Denial, DenialCode, EdgeFacts, Engine,
     KeyFacts, OperatorFacts, Principal, entities, sample,
@@ -267,9 +268,12 @@ proptest! {
         caller.attributes.insert("team".to_owned(), Attribute::Text(team.to_owned()));
         let principal = Principal::new(caller);
         let key = sample::key("000000000001");
-        let question = |whole| engine.question(&principal, &sample::facts(), &profile, &key, &intent, whole).unwrap();
-        let apart = summary(engine.decide(&question(false)));
-        prop_assert_eq!(&apart, &summary(engine.decide_whole(&question(true))));
-        prop_assert_eq!(&apart, &summary(engine.decide(&question(false))));
+        let question = |depth| engine.question(&principal, &sample::facts(), &profile, &key, &intent, depth).unwrap();
+        let whole = summary(engine.decide_whole(&question(Depth::Whole)));
+        for _ in 0..2 {
+            prop_assert_eq!(&whole, &summary(engine.decide(&question(Depth::Open))));
+            let permit = engine.authorize(&principal, &sample::facts(), Arc::clone(&profile), &key, intent.clone());
+            prop_assert_eq!(&whole, &summary(permit.map(|permit| permit.policies().to_vec())));
+        }
     }
 }

@@ -49,6 +49,22 @@ impl Needs {
         self.claims.extend(other.claims.iter().cloned());
     }
 
+    /// Whether nothing but these members is read.
+    pub(super) fn are_among(&self, members: &[&str]) -> bool {
+        !self.all
+            && !self.all_claims
+            && self.claims.is_empty()
+            && self.members.iter().all(|read| members.contains(&read.as_str()))
+    }
+
+    #[cfg(test)]
+    pub(super) fn of_members(members: &[&str]) -> Self {
+        Self {
+            members: members.iter().map(|member| (*member).to_owned()).collect(),
+            ..Self::default()
+        }
+    }
+
     pub(super) fn has(&self, member: &str) -> bool {
         self.all || self.members.contains(member)
     }
@@ -208,19 +224,12 @@ mod tests {
         needs
     }
 
-    fn members(names: &[&str]) -> Needs {
-        Needs {
-            members: names.iter().map(|name| (*name).to_owned()).collect(),
-            ..Needs::default()
-        }
-    }
-
     #[test]
     fn the_members_a_policy_reads_are_found() {
         let found = needs("context.lifetime < 60 && (if context has subject then context.subject == \"a\" else true)");
-        assert_eq!(found, members(&["lifetime", "subject"]));
+        assert_eq!(found, Needs::of_members(&["lifetime", "subject"]));
         assert_eq!(needs("principal.subject like \"context.x*\""), Needs::default());
-        assert_eq!(needs("[1, context.now].contains(2)"), members(&["now"]));
+        assert_eq!(needs("[1, context.now].contains(2)"), Needs::of_members(&["now"]));
     }
 
     #[test]

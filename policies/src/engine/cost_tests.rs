@@ -5,6 +5,7 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::question::Depth;
 use super::sample;
 use super::{Engine, KeyFacts, Principal, RequestFacts};
 use crate::intent::Intent;
@@ -106,7 +107,7 @@ fn cost_of_a_decision() {
     });
     let question = full
         .engine
-        .question(&held, &full.facts, &full.profile, &full.key, &full.intent, false)
+        .question(&held, &full.facts, &full.profile, &full.key, &full.intent, Depth::Open)
         .unwrap();
     time("20 policies, Cedar alone", || {
         drop(black_box(full.engine.decide(&question)))
@@ -118,7 +119,7 @@ fn cost_of_a_decision() {
             &full.profile,
             &full.key,
             &full.intent,
-            false,
+            Depth::Open,
         )));
     });
 }

@@ -138,6 +138,11 @@ impl Matched {
         }
     }
 
+    /// Whether nothing forbids and nothing failed.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.forbids.is_empty() && self.errors.is_empty()
+    }
+
     /// The decision over what this and `other` matched.
     pub(super) fn conclude(&self, other: &Self, index: &Index, request: &Request) -> Result<Vec<Arc<str>>, Denial> {
         let both = |ours: &[PolicyId], theirs: &[PolicyId]| index.ids(ours.iter().chain(theirs));

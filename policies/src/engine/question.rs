@@ -21,13 +21,23 @@ const AUTHORITY: &str = "signet";
 pub(crate) struct Question<'a> {
     slice: &'a Slice,
     request: Request,
-    ground: Ground,
+    ground: Ground<'a>,
+}
+
+/// How much of the context a caller's question holds.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Depth {
+    /// What the policies read that are left open for the caller.
+    Open,
+    /// All of it, whether a policy reads it or not.
+    Whole,
 }
 
 /// What a question stands on.
-enum Ground {
-    /// What the caller's facts settled before, and the entities where the claims had to be added to the kept ones.
-    Standing(Arc<Standing>, Option<Entities>),
+enum Ground<'a> {
+    /// What the caller's facts settled before, the intent, and the entities where the claims had to be added to the kept
+    /// ones.
+    Standing(Arc<Standing>, &'a Intent, Option<Entities>),
     /// Nothing: entities made for this question.
     Fresh(Entities),
 }
@@ -36,11 +46,11 @@ impl Question<'_> {
     /// The ids of the policies that permit.
     pub(super) fn decide(&self, index: &Index) -> Result<Vec<Arc<str>>, Denial> {
         match &self.ground {
-            Ground::Standing(standing, _) if standing.open.is_empty() => {
+            Ground::Standing(standing, ..) if standing.open.is_empty() => {
                 standing.settled.conclude(&Matched::default(), index, &self.request)
             }
-            Ground::Standing(standing, _) => {
-                let matched = standing.open.ask(&self.request, self.entities());
+            Ground::Standing(standing, intent, _) => {
+                let matched = standing.open.ask(intent, &self.request, self.entities());
                 standing.settled.conclude(&matched, index, &self.request)
             }
             Ground::Fresh(_) => self.decide_whole(index),
@@ -60,47 +70,55 @@ impl Question<'_> {
 
     fn entities(&self) -> &Entities {
         match &self.ground {
-            Ground::Standing(_, Some(entities)) | Ground::Fresh(entities) => entities,
-            Ground::Standing(standing, None) => &standing.entities,
+            Ground::Standing(_, _, Some(entities)) | Ground::Fresh(entities) => entities,
+            Ground::Standing(standing, _, None) => &standing.entities,
         }
     }
 }
 
 impl Engine {
-    /// A caller's question. `whole` builds all of the context and claims, whether a policy reads them or not.
-    pub(crate) fn question(
+    /// A caller's question.
+    pub(crate) fn question<'a>(
+        &'a self,
+        principal: &Principal,
+        facts: &RequestFacts,
+        profile: &Profile,
+        key: &KeyFacts,
+        intent: &'a Intent,
+        depth: Depth,
+    ) -> Result<Question<'a>, Denial> {
+        let slice = self.slice(profile, intent)?;
+        let standing = standing::of(slice, principal, profile, key)?;
+        let everything = Needs::all();
+        let needs = match depth {
+            Depth::Open => &standing.open.needs,
+            Depth::Whole => &everything,
+        };
+        ask(slice, &standing, principal, facts, profile, intent, needs)
+    }
+
+    /// The ids of the policies that permit, where that can be said from little of the context; none where
+    /// [`Question::decide`] has to be asked.
+    pub(super) fn decide_quickly(
         &self,
         principal: &Principal,
         facts: &RequestFacts,
         profile: &Profile,
         key: &KeyFacts,
         intent: &Intent,
-        whole: bool,
-    ) -> Result<Question<'_>, Denial> {
+    ) -> Result<Option<Vec<Arc<str>>>, Denial> {
         let slice = self.slice(profile, intent)?;
         let standing = standing::of(slice, principal, profile, key)?;
-        let everything = Needs::all();
-        let needs = if whole { &everything } else { &standing.open.needs };
-        let claims = match intent {
-            Intent::Token(token) if token.claims.keys().any(|name| needs.has_claim(name)) => {
-                let read = token.claims.iter().filter(|(name, _)| needs.has_claim(name));
-                let claims = entities::claims(uid(&TYPES.claims, context::CLAIMS_ID), read);
-                Some(
-                    claims
-                        .and_then(|claims| add(&standing.entities, claims))
-                        .map_err(Denial::unevaluable)?,
-                )
-            }
-            _ => None,
+        let open = &standing.open;
+        if !open.is_quick(intent) {
+            return Ok(None);
+        }
+        let question = ask(slice, &standing, principal, facts, profile, intent, &open.fresh_needs)?;
+        let Some(matched) = open.ask_quickly(&question.request, question.entities()) else {
+            return Ok(None);
         };
-        let context = context::of_request(intent, facts, needs).map_err(Denial::unevaluable)?;
-        let caller = principal.entity().map_err(Denial::unevaluable)?.uid();
-        let request = request(slice, caller, uid(&TYPES.profile, &profile.name), context)?;
-        Ok(Question {
-            slice,
-            request,
-            ground: Ground::Standing(standing, claims),
-        })
+        let decided = standing.settled.conclude(&matched, &self.index, &question.request);
+        decided.map(Some)
     }
 
     pub(crate) fn delegate_question(
@@ -161,6 +179,35 @@ impl Engine {
             ))),
         }
     }
+}
+
+/// A question on what the caller's facts settled before, with a context of what is needed.
+fn ask<'a>(
+    slice: &'a Slice,
+    standing: &Arc<Standing>,
+    principal: &Principal,
+    facts: &RequestFacts,
+    profile: &Profile,
+    intent: &'a Intent,
+    needs: &Needs,
+) -> Result<Question<'a>, Denial> {
+    let claims = match intent {
+        Intent::Token(token) if token.claims.keys().any(|name| needs.has_claim(name)) => {
+            let read = token.claims.iter().filter(|(name, _)| needs.has_claim(name));
+            let claims = entities::claims(uid(&TYPES.claims, context::CLAIMS_ID), read);
+            let added = claims.and_then(|claims| add(&standing.entities, claims));
+            Some(added.map_err(Denial::unevaluable)?)
+        }
+        _ => None,
+    };
+    let context = context::of_request(intent, facts, needs).map_err(Denial::unevaluable)?;
+    let caller = principal.entity().map_err(Denial::unevaluable)?.uid();
+    let request = request(slice, caller, uid(&TYPES.profile, &profile.name), context)?;
+    Ok(Question {
+        slice,
+        request,
+        ground: Ground::Standing(Arc::clone(standing), intent, claims),
+    })
 }
 
 /// A question whose entities are all built for it.

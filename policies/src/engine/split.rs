@@ -127,6 +127,24 @@ fn reads_context(json: &Json) -> bool {
     }
 }
 
+/// Whether a policy's conditions look at nothing but `context` and literals that are no entities, so that they have one value
+/// for one context, whoever asks. In doubt they do not.
+pub(super) fn is_about_context(rest: &Policy) -> bool {
+    fn walk(json: &Json) -> bool {
+        match json {
+            Json::Object(members) => members.iter().all(|(name, value)| match name.as_str() {
+                "Var" => value == "context",
+                "__entity" | "__extn" => false,
+                _ => walk(value),
+            }),
+            Json::Array(items) => items.iter().all(walk),
+            _ => true,
+        }
+    }
+    let json = rest.to_json().ok();
+    json.as_ref().and_then(|json| json.get("conditions")).is_some_and(walk)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use super::{Decision, Explanation, Outcome};
 use crate::bundle::Bundle;
 use crate::engine::{
-    AdminAction, AdminResource, Attribute, CallerFacts, Considered, DelegationMode, Denial, EdgeFacts, Engine,
+    AdminAction, AdminResource, Attribute, CallerFacts, Considered, DelegationMode, Denial, Depth, EdgeFacts, Engine,
     KeyFacts, OperatorFacts, Principal, Question, RequestFacts,
 };
 use crate::intent::{Intent, IntentError, VerifyRequest};
@@ -162,9 +162,9 @@ impl CaseRequest {
             .key
             .as_ref()
             .map_or_else(|| key_of(profile), |key| key.facts(Some(profile)));
-        let question = |whole| engine.question(&principal, &facts, profile, &key, &intent, whole);
-        let answer = question(false).and_then(|question| engine.decide(&question));
-        let considered = question(true)
+        let question = |depth| engine.question(&principal, &facts, profile, &key, &intent, depth);
+        let answer = question(Depth::Open).and_then(|question| engine.decide(&question));
+        let considered = question(Depth::Whole)
             .map(|question| engine.consider(&question))
             .unwrap_or_default();
         Ok(match answer {
