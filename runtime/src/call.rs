@@ -27,7 +27,7 @@ pub(crate) struct State {
 
 type Evaluate<'a> = TypedFunc<(&'a Request<'a>,), (Result<RawVerdict, RawRefusal>,)>;
 
-/// A call that was to end within its first tick has not.
+/// A call that was to end before its second tick has not.
 #[derive(Debug, thiserror::Error)]
 #[error("has not ended at once")]
 struct Unfinished;
@@ -45,15 +45,15 @@ pub(crate) async fn call(plugin: &Arc<Inner>, request: &Request<'_>) -> Result<V
     finish(&store, request, answer)
 }
 
-/// The outcome of a call that ends within its first tick, as most do in some microseconds: it runs on the caller's own
+/// The outcome of a call that ends before its second tick, as most do in some microseconds: it runs on the caller's own
 /// stack and saves what a stack of its own costs. One that does not end comes to nothing, is made anew on a stack that
 /// can give the core to others, and nobody can tell: a rule has no effects, and its log is written when it has ended.
-/// A plugin that was slow is not tried this way for a while, so that slow ones take a tick of a core once in a while only.
+/// A plugin that was slow is not tried this way for a while, so that slow ones hold a core once in a while only.
 fn at_once(plugin: &Arc<Inner>, request: &Request<'_>) -> Option<Result<Verdict, RuleError>> {
     if !plugin.is_quick() {
         return None;
     }
-    let mut store = store(plugin);
+    let mut store = store(plugin, slice::QUICK);
     store.epoch_deadline_callback(|_| Err(Unfinished.into()));
     let answer = plugin.pre.instantiate(&mut store).and_then(|instance| {
         let evaluate = function(&mut store, &instance)?;
@@ -80,7 +80,7 @@ fn finish(
 
 /// A fresh instance, its start functions run, that gives the core to others when it runs for long.
 pub(crate) async fn instantiate(plugin: &Arc<Inner>) -> Result<(Store<State>, Instance), RuleError> {
-    let mut store = store(plugin);
+    let mut store = store(plugin, slice::TICKS);
     store.epoch_deadline_callback(slice::expired);
     match plugin.pre.instantiate_async(&mut store).await {
         Ok(instance) => Ok((store, instance)),
@@ -88,7 +88,7 @@ pub(crate) async fn instantiate(plugin: &Arc<Inner>) -> Result<(Store<State>, In
     }
 }
 
-fn store(plugin: &Arc<Inner>) -> Store<State> {
+fn store(plugin: &Arc<Inner>, ticks: u64) -> Store<State> {
     let shared = &plugin.shared;
     let state = State {
         plugin: plugin.clone(),
@@ -100,7 +100,7 @@ fn store(plugin: &Arc<Inner>) -> Store<State> {
     let mut store = Store::new(&shared.engine, state);
     store.limiter(|state| &mut state.budget);
     store.set_hostcall_fuel(MAX_CROSSING);
-    store.set_epoch_deadline(slice::TICKS);
+    store.set_epoch_deadline(ticks);
     store
 }
 

@@ -33,7 +33,7 @@ pub(crate) struct Inner {
 }
 
 /// So many calls of a plugin are made on a stack of their own after one that did not end at once.
-const SLOW_CALLS: u32 = 1_000;
+const SLOW_CALLS: u32 = 256;
 
 impl Inner {
     /// Whether the next call may be expected to end at once.
