@@ -16,6 +16,7 @@ pub mod admin;
 pub mod bundle;
 pub mod clock;
 pub mod config;
+pub mod crypto;
 pub mod delegate;
 pub mod edges;
 pub mod enroll;
