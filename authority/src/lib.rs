@@ -23,6 +23,7 @@ pub mod enroll;
 pub mod fault;
 pub mod grpc;
 pub mod hsm;
+pub mod iam;
 pub mod init;
 pub mod issue;
 pub mod keys;
