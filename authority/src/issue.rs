@@ -183,7 +183,7 @@ mod tests {
     use crate::crypto::{KeySpec, KeyUsage};
     use crate::hsm::Verified;
     use crate::hsm::testing::softhsm;
-    use crate::keys::{Custody, Delegation, Origin, Rotation, State};
+    use crate::keys::{Custody, Delegation, Manager, Origin, Rotation, State};
     use crate::names::Tenant;
 
     fn key() -> KeyRecord {
@@ -192,6 +192,7 @@ mod tests {
             tenant: Tenant::parse("000000000001").unwrap(),
             region: "local".into(),
             multi_region: None,
+            manager: Manager::Customer,
             spec: KeySpec::EccNistEdwards25519,
             usage: KeyUsage::SignVerify,
             origin: Origin::AwsKms,

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use self::choice::Choice;
-use super::lifecycle::{MultiRegion, Origin, Rotation};
+use super::lifecycle::{Manager, MultiRegion, Origin, Rotation};
 use super::material;
 use super::policy;
 use super::tag::{self, Tag};
@@ -63,6 +63,7 @@ pub(super) async fn create_key(keys: &Keys, session: &Session<'_>, request: Crea
             primary: keys.region.clone(),
             replicas: BTreeSet::new(),
         }),
+        manager: Manager::Customer,
         spec,
         usage,
         origin,

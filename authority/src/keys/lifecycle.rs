@@ -70,6 +70,17 @@ impl Origin {
     }
 }
 
+/// Whose a key is to manage: `KeyManager`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Manager {
+    /// The account's.
+    #[serde(rename = "CUSTOMER")]
+    Customer,
+    /// A service's default key.
+    #[serde(rename = "AWS")]
+    Service,
+}
+
 /// The related keys of a multi-Region key, the same in each of their rows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MultiRegion {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use signing::algorithm::Algorithm;
 
-use super::lifecycle::{Imported, MultiRegion, Origin, Rotation, State};
+use super::lifecycle::{Imported, Manager, MultiRegion, Origin, Rotation, State};
 use crate::crypto::{KeySpec, KeyUsage};
 use crate::hsm::WrappedKey;
 use crate::names::Tenant;
@@ -88,6 +88,8 @@ pub struct KeyRecord {
     pub region: String,
     /// Its primary and replicas, for a multi-Region key.
     pub multi_region: Option<MultiRegion>,
+    /// Whose it is to manage.
+    pub manager: Manager,
     /// For the key's whole life (R1).
     pub spec: KeySpec,
     /// For the key's whole life.

@@ -49,15 +49,20 @@ impl Keys {
     pub(super) async fn resolve<'a>(&self, tenant: &Tenant, reference: &'a str) -> Result<Resolved<'a>, KmsError> {
         let (id, alias) = match self.read_reference(tenant, reference)? {
             Named::Id(id) => (id.to_owned(), None),
-            Named::Alias(alias) => {
-                let path = paths::alias(tenant, &self.region, alias);
-                let row = self.vault.get::<AliasRecord>(&path).await?;
-                let row = row.ok_or_else(|| self.no_alias(tenant, alias))?;
-                (row.value.key, Some(alias))
-            }
+            Named::Alias(alias) => (self.aliased(tenant, alias).await?, Some(alias)),
         };
         let key = self.by_id(tenant, &id).await?.ok_or_else(|| self.no_key(tenant, &id))?;
         Ok(Resolved { key, alias })
+    }
+
+    /// The id of the key that an alias names; a service's default key is made where it is not there yet.
+    async fn aliased(&self, tenant: &Tenant, alias: &str) -> Result<String, KmsError> {
+        let path = paths::alias(tenant, &self.region, alias);
+        if let Some(row) = self.vault.get::<AliasRecord>(&path).await? {
+            return Ok(row.value.key);
+        }
+        let made = self.make_managed(tenant, alias).await?;
+        made.ok_or_else(|| self.no_alias(tenant, alias))
     }
 
     /// As [`Keys::find`], where KMS takes a key's id or ARN but no alias.

@@ -21,7 +21,7 @@ impl Keys {
         set("KeyUsage", json!(key.usage));
         set("KeyState", json!(key.state.as_str()));
         set("Origin", json!(key.origin.as_str()));
-        set("KeyManager", json!("CUSTOMER"));
+        set("KeyManager", json!(key.manager));
         set("CustomerMasterKeySpec", json!(key.spec));
         set("KeySpec", json!(key.spec));
         set("MultiRegion", json!(key.multi_region.is_some()));
