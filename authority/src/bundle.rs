@@ -12,8 +12,8 @@ use tokio::sync::Mutex;
 
 use crate::clock::Clock;
 use crate::fault::Fault;
+use crate::keys::KeySettings;
 use crate::paths;
-use crate::rotation::Schedule;
 use crate::sealed::{Change, Vault};
 
 pub use self::check::{Finding, Invalid};
@@ -80,7 +80,7 @@ pub struct Bundles {
     vault: Arc<Vault>,
     host: runtime::Host,
     clock: Clock,
-    schedule: Schedule,
+    settings: KeySettings,
     in_force: ArcSwap<InForce>,
     /// One validation and publication at a time.
     publishing: Mutex<()>,
@@ -89,13 +89,18 @@ pub struct Bundles {
 impl Bundles {
     /// Takes up what is stored. A stored bundle that does not validate any more (a newer program is stricter) is not in
     /// force: the built-in policies are, and the log says so.
-    pub async fn open(vault: Arc<Vault>, host: runtime::Host, clock: Clock, schedule: Schedule) -> Result<Self, Fault> {
+    pub async fn open(
+        vault: Arc<Vault>,
+        host: runtime::Host,
+        clock: Clock,
+        settings: KeySettings,
+    ) -> Result<Self, Fault> {
         let in_force = ArcSwap::from_pointee(nothing()?);
         let bundles = Self {
             vault,
             host,
             clock,
-            schedule,
+            settings,
             in_force,
             publishing: Mutex::new(()),
         };
@@ -155,7 +160,7 @@ impl Bundles {
             Err(invalid) => return Ok(Err(invalid)),
         };
         let mut warnings = check::engine_warnings(&engine);
-        warnings.extend(match check::keys(&self.vault, &bundle, &self.schedule).await? {
+        warnings.extend(match check::keys(&self.vault, &bundle, &self.settings).await? {
             Ok(warnings) => warnings,
             Err(invalid) => return Ok(Err(invalid)),
         });

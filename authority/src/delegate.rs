@@ -155,7 +155,7 @@ impl Delegations {
             return Err(invalid("the public key or the proof is too long"));
         }
         let public = PublicKey::from_spki_der(&own.public_key).map_err(|_| invalid("the public key does not read"))?;
-        if public.algorithm() != key.algorithm {
+        if Some(public.algorithm()) != key.algorithm() {
             return Err(invalid("the public key is not of the logical key's algorithm"));
         }
         if public.to_spki_der() != own.public_key {
@@ -209,7 +209,7 @@ impl Delegations {
 
     /// Nothing leaves that was stopped while it was being made: edge and key are read once more.
     async fn demand_unchanged(&self, edge: &KnownEdge, key: &Held<KeyRecord>) -> Result<(), Fault> {
-        let path = paths::key(&key.value.tenant, &key.value.id);
+        let path = paths::key(&key.value.tenant, &key.value.row());
         let now = self.vault.get::<KeyRecord>(&path).await?;
         match now {
             Some(now) if now.stamp == key.stamp => {}
@@ -235,11 +235,11 @@ fn demand_usable(key: &KeyRecord, wanted: Delegation) -> Result<(), Fault> {
     }
     match key.state {
         State::Enabled => Ok(()),
-        State::Disabled => Err(Fault::state(
+        State::Disabled | State::PendingImport => Err(Fault::state(
             "key_disabled",
             format!("the key `{}` is disabled", key.id),
         )),
-        State::PendingDeletion { .. } => Err(Fault::state(
+        State::PendingDeletion { .. } | State::PendingReplicaDeletion { .. } => Err(Fault::state(
             "key_disabled",
             format!("the key `{}` is pending deletion", key.id),
         )),
@@ -249,7 +249,7 @@ fn demand_usable(key: &KeyRecord, wanted: Delegation) -> Result<(), Fault> {
 /// An edge gets what signs now and what stands by. What has retired verifies by its public half, so its private half
 /// stays here; a secret's verifier needs the secret.
 fn is_handed_out(version: &Version, key: &KeyRecord, now: u64) -> bool {
-    let to_verify = key.algorithm.is_symmetric() && version.verifies(now);
+    let to_verify = key.is_secret() && version.verifies(now);
     !version.compromised && (version.signs(now) || version.is_standby(now) || to_verify)
 }
 

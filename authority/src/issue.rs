@@ -180,26 +180,35 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
+    use crate::crypto::{KeySpec, KeyUsage};
     use crate::hsm::Verified;
     use crate::hsm::testing::softhsm;
-    use crate::keys::{Custody, Delegation, State};
+    use crate::keys::{Custody, Delegation, Manager, Origin, Rotation, State};
     use crate::names::Tenant;
 
     fn key() -> KeyRecord {
         KeyRecord {
             id: "0d6a2f6e-8a5c-4f0e-9d5b-2f4c8a3b1c22".into(),
             tenant: Tenant::parse("000000000001").unwrap(),
-            algorithm: Algorithm::EdDsa,
+            region: "local".into(),
+            multi_region: None,
+            manager: Manager::Customer,
+            spec: KeySpec::EccNistEdwards25519,
+            usage: KeyUsage::SignVerify,
+            origin: Origin::AwsKms,
             family: Family::Artifact,
             delegation: Delegation::Own,
             custody: Custody::Token,
             state: State::Enabled,
             description: String::new(),
+            policy: String::new(),
             tags: BTreeMap::new(),
             aliases: BTreeSet::new(),
             created_at: 0,
             next_version: 2,
             versions: Vec::new(),
+            rotation: Rotation::default(),
+            import: None,
         }
     }
 

@@ -1,5 +1,8 @@
 //! Logical keys and their life, in the shapes of AWS KMS (JSON 1.1, API of 2014-11-01): one family of verbs a file.
 //!
+//! A verb finds its key ([`Keys::find`], which asks the gate), demands usage and state of it, ends a dry run, and does its
+//! work: in that order, whichever verb.
+//!
 //! What KMS has no words for is said with reserved tags when the key is made and never changes:
 //!
 //! | tag | values | means |
@@ -15,168 +18,172 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use policies::engine::{AdminAction, AdminResource};
+use policies::engine::AdminAction;
 
+use self::cache::Cache;
+use self::usage::Uses;
 use crate::clock::Clock;
-use crate::fault::Fault;
+use crate::crypto::{Material, PublicKey};
+use crate::iam::Document;
 use crate::issue::Issuer;
 use crate::names::Tenant;
 use crate::rotation::Schedule;
 use crate::sealed::Vault;
 
+pub use self::decide::{Asked, Caller, Gate};
 pub use self::error::{KmsError, KmsErrorType};
+pub use self::lifecycle::{Imported, Manager, MultiRegion, Origin, Rotated, Rotation, RotationKind, State};
 pub(crate) use self::material::secret;
-pub use self::record::{AliasRecord, CaRecord, Custody, Delegation, Family, KeyRecord, State};
+pub use self::record::{AliasRecord, CaRecord, Custody, Delegation, Family, KeyRecord, row_name};
+pub use self::verbs::VERBS;
 
+mod agree;
 mod alias;
+mod cache;
 mod create;
+mod data_key;
+mod decide;
+mod demand;
 mod describe;
+mod encrypt;
 mod error;
+mod grant;
+mod import;
+mod input;
+mod lifecycle;
 mod mac;
+mod managed;
 mod material;
 mod page;
+mod policy;
+mod re_encrypt;
 mod record;
 mod reference;
+mod region;
 mod rotate;
+mod rotation_status;
 mod shape;
 mod sign;
 mod state;
+mod store;
 mod tag;
+mod usage;
+mod verbs;
 
 /// Tries of a verb that other changes kept overtaking.
 const TRIES: usize = 8;
+/// How ids of multi-Region keys begin.
+const MULTI_REGION_PREFIX: &str = "mrk-";
 
-/// The verbs, as the route and the `X-Amz-Target` name them, and the Cedar action of each.
-pub const VERBS: &[(&str, AdminAction)] = &[
-    ("CreateKey", AdminAction::CreateKey),
-    ("DescribeKey", AdminAction::DescribeKey),
-    ("ListKeys", AdminAction::ListKeys),
-    ("GetPublicKey", AdminAction::GetPublicKey),
-    ("EnableKey", AdminAction::EnableKey),
-    ("DisableKey", AdminAction::DisableKey),
-    ("ScheduleKeyDeletion", AdminAction::ScheduleKeyDeletion),
-    ("CancelKeyDeletion", AdminAction::CancelKeyDeletion),
-    ("UpdateKeyDescription", AdminAction::UpdateKey),
-    ("CreateAlias", AdminAction::UpdateKey),
-    ("UpdateAlias", AdminAction::UpdateKey),
-    ("DeleteAlias", AdminAction::UpdateKey),
-    ("ListAliases", AdminAction::ListKeys),
-    ("TagResource", AdminAction::UpdateKey),
-    ("UntagResource", AdminAction::UpdateKey),
-    ("ListResourceTags", AdminAction::DescribeKey),
-    ("Sign", AdminAction::Sign),
-    ("Verify", AdminAction::VerifyWithKey),
-    ("GenerateMac", AdminAction::Sign),
-    ("VerifyMac", AdminAction::VerifyWithKey),
-    ("RotateKeyOnDemand", AdminAction::UpdateKey),
-    ("MarkVersionCompromised", AdminAction::DisableKey),
-];
-
-/// Whoever decides whether a caller may: Cedar, behind the admin API.
-pub trait Gate: Send + Sync {
-    /// `Denied` when no policy permits `action` on `resource`.
-    fn allow(&self, action: AdminAction, resource: AdminResource<'_>) -> Result<(), Fault>;
-}
-
-/// One call: for which tenant, to do what, under whose authority. A verb comes by a key only through
-/// [`Keys::find`], which asks the gate first.
+/// One call: for which tenant, to do what, under whose authority. A verb comes by a key only through [`Keys::find`] and
+/// [`Keys::decide`], which ask the gate first.
 struct Session<'a> {
     tenant: &'a Tenant,
+    verb: &'a str,
     action: AdminAction,
     gate: &'a dyn Gate,
 }
 
 impl Session<'_> {
-    fn allow_tenant(&self) -> Result<(), KmsError> {
-        Ok(self
-            .gate
-            .allow(self.action, AdminResource::Tenant(self.tenant.as_str()))?)
+    /// The verb's name, as the caller wrote it.
+    fn verb(&self) -> &str {
+        self.verb
     }
 
-    fn allow_key(&self, key: &KeyRecord) -> Result<(), KmsError> {
-        Ok(self.gate.allow(self.action, AdminResource::Key(&key.facts()))?)
+    /// The same call, deciding about another action: for verbs that need two.
+    fn doing(&self, action: AdminAction) -> Session<'_> {
+        Session { action, ..*self }
     }
 }
 
 /// What all keys have in common.
 #[derive(Clone, Debug)]
 pub struct KeySettings {
-    /// The region in ARNs.
+    /// The region of operators and of the keys that edges sign with.
     pub region: String,
     /// The timeline of shared token keys.
     pub schedule: Schedule,
 }
 
-/// The key service. Every verb that answered has been committed; nothing is cached, so a second authority on the same
-/// store sees it at once.
+/// The key service, as one region sees it. Every verb that answered has been committed, and each reads the key's row: a
+/// second authority on the same store sees it at once. What is kept in memory is only what was opened or parsed for a row
+/// as it still is.
 pub struct Keys {
     vault: Arc<Vault>,
     issuer: Arc<Issuer>,
     clock: Clock,
     settings: KeySettings,
+    region: String,
+    cached: Arc<Cached>,
+    uses: Arc<Uses>,
+}
+
+/// What is kept while rows stay as they are.
+struct Cached {
+    materials: Cache<Material>,
+    publics: Cache<PublicKey>,
+    policies: Cache<Document>,
 }
 
 impl Keys {
-    /// Over rows and CAs that exist already.
+    /// Over rows and CAs that exist already, in the region of the settings.
     pub fn new(vault: Arc<Vault>, issuer: Arc<Issuer>, clock: Clock, settings: KeySettings) -> Self {
+        let cached = Cached {
+            materials: Cache::new(cache::CAPACITY),
+            publics: Cache::new(cache::CAPACITY),
+            policies: Cache::new(cache::CAPACITY),
+        };
         Self {
             vault,
             issuer,
             clock,
+            region: settings.region.clone(),
             settings,
+            cached: Arc::new(cached),
+            uses: Arc::default(),
+        }
+    }
+
+    /// The same service, as `region` sees it.
+    #[must_use]
+    pub fn in_region(&self, region: &str) -> Self {
+        Self {
+            vault: self.vault.clone(),
+            issuer: self.issuer.clone(),
+            clock: self.clock.clone(),
+            settings: self.settings.clone(),
+            region: region.to_owned(),
+            cached: self.cached.clone(),
+            uses: self.uses.clone(),
         }
     }
 
     /// Runs one verb in a tenant. `body` is the request as KMS clients write it; unknown members are refused.
+    ///
+    /// # Errors
+    /// [`KmsError`], in the model's words.
     pub async fn call(&self, tenant: &Tenant, gate: &dyn Gate, verb: &str, body: &[u8]) -> Result<Value, KmsError> {
-        let Some((_, action)) = VERBS.iter().find(|(name, _)| *name == verb) else {
+        let Some((name, action)) = VERBS.iter().find(|(name, _)| *name == verb) else {
             let message = format!("there is no verb `{}`", crate::names::shown(verb));
             return Err(KmsErrorType::UnknownOperation.because(message));
         };
-        let caller = Session {
+        let session = Session {
             tenant,
+            verb: name,
             action: *action,
             gate,
         };
-        let mut result = self.dispatch(&caller, verb, body).await;
+        let mut result = verbs::dispatch(self, &session, body).await;
         for _ in 1..TRIES {
             if !matches!(&result, Err(error) if error.is_raced()) {
                 break;
             }
-            result = self.dispatch(&caller, verb, body).await;
+            result = verbs::dispatch(self, &session, body).await;
         }
         if let Err(KmsError { fault: Some(fault), .. }) = &result {
             fault.log(verb);
         }
         result
-    }
-
-    async fn dispatch(&self, caller: &Session<'_>, verb: &str, body: &[u8]) -> Result<Value, KmsError> {
-        match verb {
-            "CreateKey" => create::create_key(self, caller, parse(body)?).await,
-            "DescribeKey" => describe::describe_key(self, caller, parse(body)?).await,
-            "ListKeys" => describe::list_keys(self, caller, parse(body)?).await,
-            "GetPublicKey" => describe::get_public_key(self, caller, parse(body)?).await,
-            "EnableKey" => state::enable_key(self, caller, parse(body)?).await,
-            "DisableKey" => state::disable_key(self, caller, parse(body)?).await,
-            "ScheduleKeyDeletion" => state::schedule_key_deletion(self, caller, parse(body)?).await,
-            "CancelKeyDeletion" => state::cancel_key_deletion(self, caller, parse(body)?).await,
-            "UpdateKeyDescription" => state::update_key_description(self, caller, parse(body)?).await,
-            "CreateAlias" => alias::create_alias(self, caller, parse(body)?).await,
-            "UpdateAlias" => alias::update_alias(self, caller, parse(body)?).await,
-            "DeleteAlias" => alias::delete_alias(self, caller, parse(body)?).await,
-            "ListAliases" => alias::list_aliases(self, caller, parse(body)?).await,
-            "TagResource" => tag::tag_resource(self, caller, parse(body)?).await,
-            "UntagResource" => tag::untag_resource(self, caller, parse(body)?).await,
-            "ListResourceTags" => tag::list_resource_tags(self, caller, parse(body)?).await,
-            "Sign" => sign::sign(self, caller, parse(body)?).await,
-            "Verify" => sign::verify(self, caller, parse(body)?).await,
-            "GenerateMac" => mac::generate_mac(self, caller, parse(body)?).await,
-            "VerifyMac" => mac::verify_mac(self, caller, parse(body)?).await,
-            "RotateKeyOnDemand" => rotate::rotate_key_on_demand(self, caller, parse(body)?).await,
-            "MarkVersionCompromised" => rotate::mark_version_compromised(self, caller, parse(body)?).await,
-            other => Err(KmsErrorType::UnknownOperation.because(format!("the verb `{other}` is not served"))),
-        }
     }
 }
 
@@ -184,6 +191,7 @@ impl std::fmt::Debug for Keys {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Keys")
             .field("settings", &self.settings)
+            .field("region", &self.region)
             .finish_non_exhaustive()
     }
 }

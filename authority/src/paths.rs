@@ -16,7 +16,7 @@ impl Scope {
     pub fn of(path: &str) -> Option<Self> {
         let (kind, rest) = path.split_once('/')?;
         match kind {
-            "tenants" | "keys" | "aliases" | "material" | "ca" => {
+            "tenants" | "keys" | "aliases" | "material" | "ca" | "grants" | "usage" | "imports" => {
                 let tenant = rest.split('/').next().unwrap_or_default();
                 Tenant::parse(tenant).ok().map(Self::Tenant)
             }
@@ -59,19 +59,44 @@ pub fn keys(tenant: &Tenant) -> String {
     format!("{KEYS}{tenant}/")
 }
 
-/// A logical key. No secrets.
-pub fn key(tenant: &Tenant, id: &str) -> String {
-    format!("{KEYS}{tenant}/{id}")
+/// A logical key, by the name of its row ([`crate::keys::KeyRecord::row`]). No secrets.
+pub fn key(tenant: &Tenant, row: &str) -> String {
+    format!("{KEYS}{tenant}/{row}")
 }
 
-/// A tenant's aliases.
-pub fn aliases(tenant: &Tenant) -> String {
-    format!("aliases/{tenant}/")
+/// A tenant's aliases in one region.
+pub fn aliases(tenant: &Tenant, region: &str) -> String {
+    format!("aliases/{tenant}/{region}/")
 }
 
 /// An alias, by its name with the `alias/` prefix.
-pub fn alias(tenant: &Tenant, name: &str) -> String {
-    format!("aliases/{tenant}/{name}")
+pub fn alias(tenant: &Tenant, region: &str, name: &str) -> String {
+    format!("aliases/{tenant}/{region}/{name}")
+}
+
+/// The grants of a tenant's keys.
+pub fn grants_of_tenant(tenant: &Tenant) -> String {
+    format!("grants/{tenant}/")
+}
+
+/// The grants of a key, by the name of its row.
+pub fn grants(tenant: &Tenant, row: &str) -> String {
+    format!("grants/{tenant}/{row}/")
+}
+
+/// A grant.
+pub fn grant(tenant: &Tenant, row: &str, id: &str) -> String {
+    format!("grants/{tenant}/{row}/{id}")
+}
+
+/// What import tokens of a key are sealed for; there is no row.
+pub fn import(tenant: &Tenant, row: &str) -> String {
+    format!("imports/{tenant}/{row}")
+}
+
+/// When a key was last used, by the name of its row.
+pub fn usage(tenant: &Tenant, row: &str) -> String {
+    format!("usage/{tenant}/{row}")
 }
 
 /// The secret of one version of a logical key.
@@ -109,7 +134,10 @@ mod tests {
         let theirs = Some(Scope::Tenant(tenant.clone()));
         for path in [
             key(&tenant, "a"),
-            alias(&tenant, "alias/x"),
+            alias(&tenant, "local", "alias/x"),
+            grant(&tenant, "a", "b"),
+            usage(&tenant, "a"),
+            import(&tenant, "a"),
             material(&tenant, "a", 1),
             ca(&tenant, "a"),
             super::tenant(&tenant),

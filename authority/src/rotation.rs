@@ -32,10 +32,13 @@ pub struct Schedule {
 pub struct Version {
     /// 1 for the first, never reused.
     pub number: u32,
-    /// RFC 7638 thumbprint; random for HS256; empty where each edge has its own key.
+    /// RFC 7638 thumbprint; random for HS256; empty where each edge has its own key; of a raw key its key material id.
     pub kid: String,
     /// The public JWK, JSON; empty for HS256 and where each edge has its own key.
     pub public_jwk: String,
+    /// The DER SubjectPublicKeyInfo of a raw key in base64; empty for secrets and for keys of edges.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub public_spki: String,
     /// In the JWKS from here.
     pub publish_at: u64,
     /// Signs from here.

@@ -23,6 +23,7 @@ fn apply(versions: &mut Vec<Version>, next: &mut u32, now: u64, schedule: &Sched
             number: *next,
             kid: format!("v{next}"),
             public_jwk: String::new(),
+            public_spki: String::new(),
             publish_at: slot.publish_at,
             sign_from: slot.sign_from,
             sign_until: slot.sign_until,

@@ -10,6 +10,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use serde::de::DeserializeOwned;
 use signing::key::Secret;
 use tokio::sync::broadcast;
+use zeroize::Zeroizing;
 
 use self::change::Pending;
 pub use self::change::{Change, Stamp};
@@ -126,6 +127,23 @@ impl Vault {
                 return Ok(all);
             }
         }
+    }
+
+    /// Seals bytes that leave this process, under the key of the path's owner. They open for the same path only.
+    ///
+    /// # Errors
+    /// [`Fault`] when the owner has no key, or the random source fails.
+    pub async fn seal_for(&self, path: &str, plaintext: &[u8]) -> Result<Vec<u8>, Fault> {
+        self.kek_of(path).await?.seal(path, 1, plaintext)
+    }
+
+    /// Opens what [`Vault::seal_for`] made for this path; none for anything else.
+    ///
+    /// # Errors
+    /// [`Fault`] when the owner has no key.
+    pub async fn open_for(&self, path: &str, sealed: &[u8]) -> Result<Option<Zeroizing<Vec<u8>>>, Fault> {
+        let opened = self.kek_of(path).await?.open(path, sealed);
+        Ok(opened.ok().map(|(_, plaintext)| plaintext))
     }
 
     /// Commits all of a change or nothing; answers the store's revision, durable. `Raced` when a condition no longer holds.

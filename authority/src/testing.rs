@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use node::contract::{DelegateRequest, DelegateResponse, EnrollRequest, OwnKey, SharedKey, delegate_request};
-use policies::engine::{AdminAction, AdminResource};
+use policies::engine::{AccountFacts, AccountKind};
 use rustls_pki_types::CertificateDer;
 use serde_json::{Value, json};
 use signing::algorithm::Algorithm;
@@ -14,6 +14,7 @@ use tempfile::TempDir;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::bundle::InForce;
 use crate::clock::{Clock, held_at};
 use crate::config::Config;
 use crate::delegate::Delegations;
@@ -21,8 +22,9 @@ use crate::edges::KnownEdge;
 use crate::enroll::Enrollment;
 use crate::fault::Fault;
 use crate::hsm::Verified;
+use crate::iam;
 use crate::init::{self, Initialised};
-use crate::keys::{Gate, KmsError};
+use crate::keys::{Asked, Caller, Gate, KmsError};
 use crate::names::{EdgeId, Tenant};
 use crate::sealed::Vault;
 use crate::serve::{Parts, Wired};
@@ -37,8 +39,33 @@ pub(crate) const INCARNATION: &str = "0123456789abcdef0123456789abcdef";
 pub(crate) struct Open;
 
 impl Gate for Open {
-    fn allow(&self, _: AdminAction, _: AdminResource<'_>) -> Result<(), Fault> {
+    fn caller(&self) -> Option<&Caller> {
+        None
+    }
+
+    fn allow(&self, _: &Asked<'_>) -> Result<(), Fault> {
         Ok(())
+    }
+}
+
+/// A principal of the tenant's account, decided about by Cedar with the built-in policies and those of the bundle.
+pub(crate) struct Account {
+    caller: Caller,
+    facts: AccountFacts,
+    in_force: Arc<InForce>,
+}
+
+impl Gate for Account {
+    fn caller(&self) -> Option<&Caller> {
+        Some(&self.caller)
+    }
+
+    fn allow(&self, asked: &Asked<'_>) -> Result<(), Fault> {
+        let engine = &self.in_force.engine;
+        match engine.authorize_keys(&self.facts, asked.action, asked.resource, asked.access, START) {
+            Ok(_) => Ok(()),
+            Err(denial) => Err(Fault::denied("forbidden", denial.to_string())),
+        }
     }
 }
 
@@ -177,10 +204,65 @@ impl Bench {
             .await
     }
 
+    /// A user of the account, without a role in it; or its root.
+    pub(crate) fn account(&self, user: &str) -> Account {
+        let (arn, kind) = match user {
+            "root" => (format!("arn:aws:iam::{TENANT}:root"), AccountKind::Root),
+            user => (format!("arn:aws:iam::{TENANT}:user/{user}"), AccountKind::User),
+        };
+        let caller = Caller {
+            principal: iam::Caller::new(&arn, None).unwrap(),
+            facts: iam::Context::new(),
+        };
+        let facts = AccountFacts {
+            arn,
+            tenant: TENANT.to_owned(),
+            kind,
+            name: user.to_owned(),
+            role: String::new(),
+            session: None,
+            issuer: None,
+            subject: None,
+        };
+        let in_force = self.wired.bundles.in_force();
+        Account {
+            caller,
+            facts,
+            in_force,
+        }
+    }
+
+    pub(crate) async fn verb_as(&self, user: &str, verb: &str, body: Value) -> Result<Value, KmsError> {
+        let gate = self.account(user);
+        self.wired
+            .keys
+            .call(&self.tenant(), &gate, verb, body.to_string().as_bytes())
+            .await
+    }
+
+    pub(crate) async fn verb_in(&self, region: &str, verb: &str, body: Value) -> Result<Value, KmsError> {
+        let keys = self.wired.keys.in_region(region);
+        keys.call(&self.tenant(), &Open, verb, body.to_string().as_bytes())
+            .await
+    }
+
+    /// Makes a raw key; answers its id.
+    pub(crate) async fn raw(&self, spec: &str, usage: &str) -> String {
+        let body = json!({"KeySpec": spec, "KeyUsage": usage});
+        let made = self.verb("CreateKey", body).await.unwrap();
+        made["KeyMetadata"]["KeyId"].as_str().unwrap().to_owned()
+    }
+
     /// Makes a key under an alias; answers its id.
     pub(crate) async fn key(&self, spec: &str, family: &str, delegation: &str, alias: &str) -> String {
         let tag = |name: &str, value: &str| json!({"TagKey": format!("signet:{name}"), "TagValue": value});
-        let body = json!({"KeySpec": spec, "Tags": [tag("family", family), tag("delegation", delegation)]});
+        let usage = if spec.starts_with("HMAC") {
+            "GENERATE_VERIFY_MAC"
+        } else {
+            "SIGN_VERIFY"
+        };
+        let body =
+            json!({"KeySpec": spec, "KeyUsage": usage, "Tags": [tag("family", family), tag("delegation", delegation)]});
         let made = self.verb("CreateKey", body).await.unwrap();
         let id = made["KeyMetadata"]["KeyId"].as_str().unwrap().to_owned();
         self.verb("CreateAlias", json!({"AliasName": alias, "TargetKeyId": id}))

@@ -13,7 +13,7 @@ use tokio::sync::{broadcast, watch};
 
 use crate::edges::{EdgeRecord, EdgeState};
 use crate::fault::Fault;
-use crate::keys::KeyRecord;
+use crate::keys::{Family, KeyRecord};
 use crate::names::Tenant;
 use crate::paths;
 use crate::sealed::{Committed, Vault};
@@ -30,7 +30,7 @@ const RELOAD_PAUSE: Duration = Duration::from_millis(250);
 /// What a change was about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Item {
-    /// A key, by id.
+    /// A key, by the name of its row.
     Key(String),
     /// An edge, by id.
     Edge(String),
@@ -43,6 +43,10 @@ pub enum Item {
 struct Known {
     tenant: Tenant,
     announced: Arc<contract::Key>,
+    /// Edges sign with it.
+    is_told: bool,
+    /// When time makes something due that the row alone says, Unix seconds.
+    due_at: Option<u64>,
 }
 
 #[derive(Debug, Default)]
@@ -148,12 +152,15 @@ impl World {
         self.read(|state| state.keys.get(key_id).map(|known| known.tenant.clone()))
     }
 
-    /// The keys that `wanted` picks, with their tenants: for what time makes due.
-    pub fn keys_where(&self, wanted: impl Fn(&contract::Key) -> bool) -> Vec<(Tenant, Arc<contract::Key>)> {
+    /// The keys whose rows make something due at `now`, and those that `wanted` picks, with their tenants: row names.
+    pub fn keys_due(&self, now: u64, wanted: impl Fn(&contract::Key) -> bool) -> Vec<(Tenant, String)> {
         self.read(|state| {
-            let keys = state.keys.values().filter(|known| wanted(&known.announced));
-            keys.map(|known| (known.tenant.clone(), known.announced.clone()))
-                .collect()
+            let due = |known: &Known| known.due_at.is_some_and(|at| at <= now);
+            let keys = state
+                .keys
+                .iter()
+                .filter(|(_, known)| due(known) || wanted(&known.announced));
+            keys.map(|(row, known)| (known.tenant.clone(), row.clone())).collect()
         })
     }
 
@@ -176,7 +183,12 @@ impl World {
             if revision == 0 || revision < state.log_from || revision > state.revision {
                 return Some(Update::Snapshot {
                     revision: state.revision,
-                    keys: state.keys.values().map(|known| known.announced.clone()).collect(),
+                    keys: state
+                        .keys
+                        .values()
+                        .filter(|known| known.is_told)
+                        .map(|known| known.announced.clone())
+                        .collect(),
                     bundle: state.bundle.clone(),
                 });
             }
@@ -300,6 +312,7 @@ impl State {
             }
             match item {
                 Item::Key(id) if seen.insert(id.as_str()) => keys.push(match self.keys.get(id) {
+                    Some(known) if !known.is_told => continue,
                     Some(known) => known.announced.clone(),
                     None => Arc::new(contract::Key {
                         id: id.clone(),
@@ -329,7 +342,7 @@ async fn read(vault: &Vault) -> Result<State, Fault> {
         ..State::default()
     };
     for (_, held) in vault.all::<KeyRecord>(paths::KEYS).await? {
-        state.keys.insert(held.value.id.clone(), known(&held.value));
+        state.keys.insert(held.value.row(), known(&held.value));
     }
     for (_, held) in vault.all::<EdgeRecord>(paths::EDGES).await? {
         state.edges.insert(held.value.id.to_string(), held.value);
@@ -369,6 +382,8 @@ fn known(key: &KeyRecord) -> Known {
     Known {
         tenant: key.tenant.clone(),
         announced: Arc::new(announce::key(key)),
+        is_told: key.family != Family::Raw,
+        due_at: key.due_at(),
     }
 }
 

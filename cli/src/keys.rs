@@ -1,5 +1,7 @@
 //! `signet keys`: the key verbs, in KMS's shapes.
 
+use authority::crypto::{KeySpec, KeyUsage};
+use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 
@@ -12,6 +14,8 @@ use crate::output;
 #[command(after_help = "Examples:
   signet keys create --alias alias/api --spec ECC_NIST_P256 --family token --delegation shared
   signet keys create --alias alias/release --spec ECC_NIST_P256 --family artifact --delegation own --custody token
+  signet keys create --alias alias/data --spec SYMMETRIC_DEFAULT
+  signet keys create --alias alias/box --spec RSA_3072 --usage ENCRYPT_DECRYPT
   signet keys list
   signet keys describe alias/api
   signet keys disable alias/api
@@ -63,9 +67,12 @@ struct Key {
 
 #[derive(Debug, Args)]
 struct Create {
-    /// KMS key spec.
-    #[arg(long, default_value = "ECC_NIST_P256", value_parser = ["ECC_NIST_P256", "ECC_NIST_P384", "ECC_NIST_EDWARDS25519", "HMAC_256"])]
+    /// KMS key spec. Edges sign with ECC_NIST_P256, ECC_NIST_P384, ECC_NIST_EDWARDS25519 and HMAC_256.
+    #[arg(long, default_value = "ECC_NIST_P256", value_parser = specs())]
     spec: String,
+    /// KMS key usage; where a spec has several, its default is to sign.
+    #[arg(long, value_parser = usages())]
+    usage: Option<String>,
     /// The one thing the key may sign.
     #[arg(long, default_value = "raw", value_parser = ["raw", "token", "artifact"])]
     family: String,
@@ -102,6 +109,22 @@ struct Sign {
     /// KMS signing algorithm.
     #[arg(long, default_value = "ECDSA_SHA_256")]
     algorithm: String,
+}
+
+/// The specs that the authority makes keys of.
+fn specs() -> PossibleValuesParser {
+    KeySpec::ALL.iter().map(|spec| spec.as_str()).into()
+}
+
+fn usages() -> PossibleValuesParser {
+    KeyUsage::ALL.iter().map(|usage| usage.as_str()).into()
+}
+
+/// What a key of a spec is for where nobody says: signing, where it can.
+fn usage_of(spec: &str) -> &'static str {
+    let usages = KeySpec::parse(spec).map(KeySpec::usages).unwrap_or_default();
+    let signs = usages.iter().find(|usage| **usage == KeyUsage::SignVerify);
+    signs.or(usages.first()).map_or("SIGN_VERIFY", |usage| usage.as_str())
 }
 
 impl Keys {
@@ -148,10 +171,9 @@ impl Keys {
     }
 
     fn create(&self, create: &Create) -> Result<(), Failure> {
-        let usage = if create.spec.starts_with("HMAC") {
-            "GENERATE_VERIFY_MAC"
-        } else {
-            "SIGN_VERIFY"
+        let usage = match &create.usage {
+            Some(usage) => usage,
+            None => usage_of(&create.spec),
         };
         let tags = [
             ("family", &create.family),
@@ -241,5 +263,20 @@ impl Keys {
         let der = answer.get("PublicKey").and_then(Value::as_str).unwrap_or_default();
         let der = base64::prelude::BASE64_STANDARD.decode(der)?;
         output::text(&signing::certificate::pem_encode("PUBLIC KEY", &der))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_usage_is_found_for_every_spec() {
+        for spec in KeySpec::ALL {
+            let usage = KeyUsage::parse(usage_of(spec.as_str())).unwrap();
+            assert!(spec.allows(usage), "{spec}");
+        }
+        assert_eq!(usage_of("RSA_2048"), "SIGN_VERIFY");
+        assert_eq!(usage_of("SYMMETRIC_DEFAULT"), "ENCRYPT_DECRYPT");
     }
 }

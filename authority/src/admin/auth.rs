@@ -12,7 +12,7 @@ use subtle::ConstantTimeEq;
 use crate::bundle::{Bundles, InForce};
 use crate::clock::Clock;
 use crate::fault::Fault;
-use crate::keys::Gate;
+use crate::keys::{Asked, Caller, Gate};
 
 /// An operator who has shown the admin token with this request. Made by [`AdminToken::verify`] only.
 #[derive(Clone, Debug)]
@@ -75,8 +75,12 @@ impl Decisions {
     }
 }
 
-impl Gate for Decisions {
-    fn allow(&self, action: AdminAction, resource: AdminResource<'_>) -> Result<(), Fault> {
+impl Decisions {
+    /// Asks whether the operator may.
+    ///
+    /// # Errors
+    /// [`Fault::Denied`] when no policy permits `action` on `resource`.
+    pub fn allow(&self, action: AdminAction, resource: AdminResource<'_>) -> Result<(), Fault> {
         match self
             .in_force
             .engine
@@ -97,6 +101,16 @@ impl Gate for Decisions {
                 })
             }
         }
+    }
+}
+
+impl Gate for Decisions {
+    fn caller(&self) -> Option<&Caller> {
+        None
+    }
+
+    fn allow(&self, asked: &Asked<'_>) -> Result<(), Fault> {
+        self.allow(asked.action, asked.resource)
     }
 }
 

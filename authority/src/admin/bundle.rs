@@ -13,7 +13,6 @@ use serde_json::{Value, json};
 use super::answer::{self, Failure};
 use super::{Admin, Decisions};
 use crate::bundle::{FileChangeKind, InForce, Outcome};
-use crate::keys::Gate;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -11,7 +11,6 @@ use serde_json::{Value, json};
 use super::answer::{self, Failure, rfc3339};
 use super::{Admin, Decisions};
 use crate::edges::{EdgeRecord, EdgeState};
-use crate::keys::Gate;
 use crate::names::EdgeId;
 
 const DEFAULT_TTL: u64 = 600;

@@ -8,7 +8,6 @@ use serde_json::{Value, json};
 
 use super::answer::{self, Failure, rfc3339};
 use super::{Admin, Decisions};
-use crate::keys::Gate;
 use crate::names::Tenant;
 use crate::tenants::TenantRecord;
 

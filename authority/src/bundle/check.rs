@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::{MAX_BYTES, MAX_FILE_BYTES, MAX_FILES, trust};
 use crate::fault::Fault;
-use crate::keys::{AliasRecord, Delegation, Family, KeyRecord};
+use crate::keys::{AliasRecord, Delegation, Family, KeyRecord, KeySettings};
 use crate::names::Tenant;
 use crate::paths;
 use crate::rotation::Schedule;
@@ -162,12 +162,13 @@ pub(super) fn engine_warnings(engine: &Engine) -> Vec<Finding> {
 pub(super) async fn keys(
     vault: &Vault,
     bundle: &Bundle,
-    schedule: &Schedule,
+    settings: &KeySettings,
 ) -> Result<Result<Vec<Finding>, Invalid>, Fault> {
+    let schedule = &settings.schedule;
     let (mut warnings, mut faults) = (Vec::new(), Vec::new());
     for profile in &bundle.profiles {
         let file = format!("profiles/{}.toml", profile.name);
-        match find(vault, profile).await? {
+        match find(vault, profile, &settings.region).await? {
             Some(key) => {
                 faults.extend(mismatch(&key, profile, bundle, schedule).map(|why| in_field(&file, "key", why)))
             }
@@ -198,13 +199,16 @@ pub(super) async fn keys(
     })
 }
 
-async fn find(vault: &Vault, profile: &Profile) -> Result<Option<KeyRecord>, Fault> {
+async fn find(vault: &Vault, profile: &Profile, region: &str) -> Result<Option<KeyRecord>, Fault> {
     let tenant = Tenant::parse(&profile.tenant)?;
     if !vault.has_kek(&paths::Scope::Tenant(tenant.clone())).await? {
         return Ok(None);
     }
     let id = if profile.key.starts_with("alias/") {
-        match vault.get::<AliasRecord>(&paths::alias(&tenant, &profile.key)).await? {
+        match vault
+            .get::<AliasRecord>(&paths::alias(&tenant, region, &profile.key))
+            .await?
+        {
             Some(alias) => alias.value.key,
             None => return Ok(None),
         }
@@ -229,10 +233,13 @@ fn mismatch(key: &KeyRecord, profile: &Profile, bundle: &Bundle, schedule: &Sche
             profile.key
         ));
     }
-    if key.algorithm != profile.algorithm {
+    if key.algorithm() != Some(profile.algorithm) {
+        let is_for = key
+            .algorithm()
+            .map_or(key.spec.as_str(), |algorithm| algorithm.as_str());
         return Some(format!(
-            "the key `{}` is for {}, not {}",
-            profile.key, key.algorithm, profile.algorithm
+            "the key `{}` is for {is_for}, not {}",
+            profile.key, profile.algorithm
         ));
     }
     let token = profile.token()?;

@@ -3,14 +3,20 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::decide::Facts;
 use super::page::{self, Paging};
-use super::{AliasRecord, KeyRecord, Keys, KmsError, KmsErrorType, Session};
-use crate::names::{Tenant, shown};
+use super::state::saving;
+use super::{AliasRecord, Family, KeyRecord, Keys, KmsError, KmsErrorType, Session};
+use crate::crypto::KeyUsage;
+use crate::names::shown;
 use crate::paths;
 use crate::sealed::{Change, Held};
 
 /// Most aliases of one key (KMS's quota).
 const MAX_PER_KEY: usize = 50;
+/// Aliases of a page, where nothing is asked and at most (KMS's).
+const DEFAULT_LIMIT: usize = 50;
+const MAX_LIMIT: usize = 100;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
@@ -33,15 +39,17 @@ pub(super) struct ListRequest {
     marker: Option<String>,
 }
 
-pub(super) async fn create_alias(keys: &Keys, caller: &Session<'_>, request: AliasRequest) -> Result<Value, KmsError> {
+pub(super) async fn create_alias(keys: &Keys, session: &Session<'_>, request: AliasRequest) -> Result<Value, KmsError> {
     check_name(&request.alias_name)?;
-    let mut key = keys.find_by_id(caller, &request.target_key_id).await?;
+    let mut key = keys
+        .find_by_id(session, &request.target_key_id, &Facts::default())
+        .await?;
     keys.demand_not_pending(&key.value)?;
-    let path = paths::alias(caller.tenant, &request.alias_name);
+    let path = paths::alias(session.tenant, &keys.region, &request.alias_name);
     if keys.vault.get::<AliasRecord>(&path).await?.is_some() {
         let message = format!(
             "an alias with the name {} already exists",
-            keys.alias_arn(caller.tenant, &request.alias_name)
+            keys.alias_arn(session.tenant, &request.alias_name)
         );
         return Err(KmsErrorType::AlreadyExists.because(message));
     }
@@ -53,22 +61,23 @@ pub(super) async fn create_alias(keys: &Keys, caller: &Session<'_>, request: Ali
         updated_at: now,
     };
     let change = Change::new().create(path, &alias);
-    keys.vault.commit(with_key(change, &key)).await?;
+    keys.vault.commit(saving(change, &key)).await?;
     Ok(json!({}))
 }
 
-pub(super) async fn update_alias(keys: &Keys, caller: &Session<'_>, request: AliasRequest) -> Result<Value, KmsError> {
+pub(super) async fn update_alias(keys: &Keys, session: &Session<'_>, request: AliasRequest) -> Result<Value, KmsError> {
     check_name(&request.alias_name)?;
-    let (path, mut alias) = find(keys, caller.tenant, &request.alias_name).await?;
-    let mut to = keys.find_by_id(caller, &request.target_key_id).await?;
-    let mut from = keys.find(caller, &request.alias_name).await?;
+    let (path, mut alias) = find(keys, session, &request.alias_name).await?;
+    let mut to = keys
+        .find_by_id(session, &request.target_key_id, &Facts::default())
+        .await?;
+    let mut from = keys.find(session, &request.alias_name, &Facts::default()).await?;
     keys.demand_not_pending(&to.value)?;
     if to.value.id == from.value.id {
         return Ok(json!({}));
     }
-    let same = |a: &KeyRecord, b: &KeyRecord| (a.algorithm, a.family) == (b.algorithm, b.family);
-    if !same(&from.value, &to.value) {
-        let message = "the new key has another spec or family than the old one";
+    if !of_one_kind(&from.value, &to.value) {
+        let message = "the new key has another type, usage or family than the old one";
         return Err(KmsErrorType::InvalidState.because(message));
     }
     from.value.aliases.remove(&request.alias_name);
@@ -76,74 +85,56 @@ pub(super) async fn update_alias(keys: &Keys, caller: &Session<'_>, request: Ali
     alias.value.key = to.value.id.clone();
     alias.value.updated_at = keys.clock.now();
     let change = Change::new().replace(path, &alias.value, alias.stamp);
-    keys.vault.commit(with_key(with_key(change, &from), &to)).await?;
+    keys.vault.commit(saving(saving(change, &from), &to)).await?;
     Ok(json!({}))
 }
 
-pub(super) async fn delete_alias(keys: &Keys, caller: &Session<'_>, request: AliasOnly) -> Result<Value, KmsError> {
+pub(super) async fn delete_alias(keys: &Keys, session: &Session<'_>, request: AliasOnly) -> Result<Value, KmsError> {
     check_name(&request.alias_name)?;
-    let (path, alias) = find(keys, caller.tenant, &request.alias_name).await?;
-    let mut key = keys.find(caller, &request.alias_name).await?;
+    let (path, alias) = find(keys, session, &request.alias_name).await?;
+    let mut key = keys.find(session, &request.alias_name, &Facts::default()).await?;
     key.value.aliases.remove(&request.alias_name);
     let change = Change::new().unchanged(path.clone(), alias.stamp).delete(path);
-    keys.vault.commit(with_key(change, &key)).await?;
+    keys.vault.commit(saving(change, &key)).await?;
     Ok(json!({}))
 }
 
-pub(super) async fn list_aliases(keys: &Keys, caller: &Session<'_>, request: ListRequest) -> Result<Value, KmsError> {
-    caller.allow_tenant()?;
-    let prefix = paths::aliases(caller.tenant);
-    let shape = |name: &str, key: &str, row: Option<&AliasRecord>| {
-        let dates = row.map(|row| (row.created_at, row.updated_at)).unwrap_or_default();
+pub(super) async fn list_aliases(keys: &Keys, session: &Session<'_>, request: ListRequest) -> Result<Value, KmsError> {
+    let prefix = paths::aliases(session.tenant, &keys.region);
+    let shape = |name: &str, alias: &AliasRecord| {
         json!({
             "AliasName": name,
-            "AliasArn": keys.alias_arn(caller.tenant, name),
-            "TargetKeyId": key,
-            "CreationDate": dates.0,
-            "LastUpdatedDate": dates.1,
+            "AliasArn": keys.alias_arn(session.tenant, name),
+            "TargetKeyId": alias.key,
+            "CreationDate": alias.created_at,
+            "LastUpdatedDate": alias.updated_at,
         })
     };
-    if let Some(reference) = &request.key_id {
-        let key = keys.find_by_id(caller, reference).await?.value;
-        let mut items = Vec::with_capacity(key.aliases.len());
-        for name in &key.aliases {
-            let row = keys
-                .vault
-                .get::<AliasRecord>(&paths::alias(caller.tenant, name))
-                .await?;
-            items.push(shape(name, &key.id, row.as_ref().map(|row| &row.value)));
+    let paging = Paging::new(request.limit, request.marker).within(DEFAULT_LIMIT, MAX_LIMIT);
+    let of_key = match &request.key_id {
+        Some(reference) => {
+            let key = keys.find_by_id(session, reference, &Facts::default()).await?;
+            Some(key.value.id)
         }
-        return Ok(page::answer("Aliases", items, &prefix, None));
-    }
-    let paging = Paging::new(request.limit, request.marker);
-    let limit = paging.limit()?;
-    let rows = keys
-        .vault
-        .page::<AliasRecord>(&prefix, paging.after(&prefix)?.as_deref(), limit)
-        .await?;
-    let more = if rows.len() == limit {
-        rows.last().map(|(path, _)| path.as_str())
-    } else {
-        None
+        None => {
+            session.allow_tenant()?;
+            None
+        }
     };
+    let wanted = |alias: &AliasRecord| of_key.as_ref().is_none_or(|id| alias.key == *id);
+    let (rows, more) = page::filtered(&keys.vault, &prefix, &paging, wanted).await?;
     let items = rows
         .iter()
-        .map(|(path, row)| {
-            shape(
-                path.strip_prefix(&prefix).unwrap_or(path),
-                &row.value.key,
-                Some(&row.value),
-            )
-        })
+        .map(|(path, alias)| shape(path.strip_prefix(&prefix).unwrap_or(path), alias))
         .collect();
-    Ok(page::answer("Aliases", items, &prefix, more))
+    Ok(page::answer("Aliases", items, &prefix, more.as_deref()))
 }
 
-async fn find(keys: &Keys, tenant: &Tenant, name: &str) -> Result<(String, Held<AliasRecord>), KmsError> {
-    let path = paths::alias(tenant, name);
+async fn find(keys: &Keys, session: &Session<'_>, name: &str) -> Result<(String, Held<AliasRecord>), KmsError> {
+    let path = paths::alias(session.tenant, &keys.region, name);
     match keys.vault.get::<AliasRecord>(&path).await? {
         Some(row) => Ok((path, row)),
-        None => Err(KmsErrorType::NotFound.because(format!("there is no alias `{}`", shown(name)))),
+        None => Err(keys.no_alias(session.tenant, name)),
     }
 }
 
@@ -155,8 +146,13 @@ fn add(key: &mut Held<KeyRecord>, name: &str) -> Result<(), KmsError> {
     Ok(())
 }
 
-fn with_key(change: Change, key: &Held<KeyRecord>) -> Change {
-    change.replace(paths::key(&key.value.tenant, &key.value.id), &key.value, key.stamp)
+/// What KMS asks for, and of keys that edges sign with the same spec: profiles name the algorithm.
+fn of_one_kind(a: &KeyRecord, b: &KeyRecord) -> bool {
+    let spec = a.family == Family::Raw || a.spec == b.spec;
+    let hmac = |key: &KeyRecord| key.usage == KeyUsage::GenerateVerifyMac;
+    spec && (a.usage, a.family) == (b.usage, b.family)
+        && a.spec.is_asymmetric() == b.spec.is_asymmetric()
+        && hmac(a) == hmac(b)
 }
 
 fn check_name(name: &str) -> Result<(), KmsError> {

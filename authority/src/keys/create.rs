@@ -1,18 +1,23 @@
-//! `CreateKey`: with the reserved tags, and only the combinations that make sense.
+//! `CreateKey`: every spec, and of the reserved tags only the combinations that make sense.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use serde::Deserialize;
 use serde_json::{Value, json};
-use signing::algorithm::Algorithm;
 
-use super::material::{self, Made};
-use super::tag::{self, RESERVED, Tag};
-use super::{Custody, Delegation, Family, KeyRecord, Keys, KmsError, KmsErrorType, Session, State, shape};
-use crate::names::shown;
+use self::choice::Choice;
+use super::lifecycle::{Manager, MultiRegion, Origin, Rotation};
+use super::material;
+use super::policy;
+use super::tag::{self, Tag};
+use super::{Delegation, Family, KeyRecord, Keys, KmsError, KmsErrorType, Session, State, input};
+use crate::crypto::blob::KeyId;
+use crate::crypto::{KeySpec, KeyUsage};
 use crate::paths;
 use crate::rotation::{NEVER, Version, plan};
 use crate::sealed::Change;
+
+mod choice;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
@@ -25,55 +30,98 @@ pub(super) struct CreateRequest {
     #[serde(default)]
     tags: Vec<Tag>,
     origin: Option<String>,
-    multi_region: Option<bool>,
+    #[serde(default)]
+    multi_region: bool,
+    policy: Option<String>,
+    #[serde(default)]
+    bypass_policy_lockout_safety_check: bool,
+    custom_key_store_id: Option<String>,
+    xks_key_id: Option<String>,
 }
 
-pub(super) async fn create_key(keys: &Keys, caller: &Session<'_>, request: CreateRequest) -> Result<Value, KmsError> {
-    caller.allow_tenant()?;
+pub(super) async fn create_key(keys: &Keys, session: &Session<'_>, request: CreateRequest) -> Result<Value, KmsError> {
+    session.allow_tenant()?;
     super::state::check_description(&request.description)?;
-    let algorithm = algorithm(&request)?;
+    let origin = origin(&request)?;
+    let (spec, usage) = spec_and_usage(&request)?;
     let tags = tag::collect(request.tags)?;
-    let choice = Choice::read(&tags, algorithm)?;
-    let now = keys.clock.now();
+    let choice = Choice::read(&tags, spec, usage)?;
+    let made_here = origin == Origin::AwsKms && !request.multi_region && keys.region == keys.settings.region;
+    if choice.family != Family::Raw && !made_here {
+        let home = &keys.settings.region;
+        let message = format!("keys that edges sign with are made here, in the region `{home}` and for it alone");
+        return Err(KmsErrorType::Validation.because(message));
+    }
+    if choice.custody == super::Custody::Token && origin == Origin::External {
+        return Err(KmsErrorType::Validation.because("what is imported cannot have custody `token`"));
+    }
     let mut key = KeyRecord {
-        id: uuid::Uuid::new_v4().to_string(),
-        tenant: caller.tenant.clone(),
-        algorithm,
+        id: new_id(request.multi_region),
+        tenant: session.tenant.clone(),
+        region: keys.region.clone(),
+        multi_region: request.multi_region.then(|| MultiRegion {
+            primary: keys.region.clone(),
+            replicas: BTreeSet::new(),
+        }),
+        manager: Manager::Customer,
+        spec,
+        usage,
+        origin,
         family: choice.family,
         delegation: choice.delegation,
         custody: choice.custody,
-        state: State::Enabled,
+        state: match origin {
+            Origin::AwsKms => State::Enabled,
+            Origin::External => State::PendingImport,
+        },
         description: request.description,
+        policy: String::new(),
         tags,
         aliases: BTreeSet::new(),
-        created_at: now,
+        created_at: keys.clock.now(),
         next_version: 1,
         versions: Vec::new(),
+        rotation: Rotation::default(),
+        import: None,
     };
-    let mut change = Change::new();
-    if key.delegation == Delegation::Own {
-        let ca = keys.issuer.key_ca(&key).await?;
-        key.versions.push(own_version(now));
-        key.next_version = 2;
-        change = change.create(paths::ca(&key.tenant, &key.id), &ca);
-    } else {
-        for slot in plan(&[], now, &key.schedule(&keys.settings.schedule)).make {
-            let (version, made) = material::make(keys, &key, &slot).await?;
-            let path = paths::material(&key.tenant, &key.id, version.number);
-            change = match &made {
-                Made::Wrapped(secret) => change.create_secret(path, secret),
-                Made::InHsm(wrapped) => change.create(path, wrapped),
-            };
-            key.next_version = version.number.saturating_add(1);
-            key.versions.push(version);
-        }
-    }
-    keys.vault
-        .commit(change.create(paths::key(&key.tenant, &key.id), &key))
-        .await?;
-    tracing::info!(tenant = %key.tenant, key = key.id, algorithm = %key.algorithm, family = key.family.as_str(),
+    let bypass = request.bypass_policy_lockout_safety_check;
+    key.policy = policy::for_new(keys, session, &key, request.policy, bypass)?;
+    let change = with_first_versions(keys, &mut key).await?;
+    let path = paths::key(&key.tenant, &key.row());
+    keys.vault.commit(change.create(path, &key)).await?;
+    tracing::info!(tenant = %key.tenant, key = key.id, spec = %key.spec, usage = %key.usage, family = key.family.as_str(),
         delegation = key.delegation.as_str(), custody = key.custody.as_str(), "key created");
     Ok(json!({ "KeyMetadata": keys.metadata(&key) }))
+}
+
+/// Makes what a new key begins with; nothing where it is to be imported.
+async fn with_first_versions(keys: &Keys, key: &mut KeyRecord) -> Result<Change, KmsError> {
+    let mut change = Change::new();
+    let now = keys.clock.now();
+    match (key.delegation, key.origin) {
+        (_, Origin::External) => {}
+        (Delegation::None, Origin::AwsKms) => {
+            let (version, made) = material::make_raw(keys, key).await?;
+            change = made.store(change, key, &version);
+            key.next_version = 2;
+            key.versions.push(version);
+        }
+        (Delegation::Own, Origin::AwsKms) => {
+            let ca = keys.issuer.key_ca(key).await?;
+            key.versions.push(own_version(now));
+            key.next_version = 2;
+            change = change.create(paths::ca(&key.tenant, &key.id), &ca);
+        }
+        (Delegation::Shared, Origin::AwsKms) => {
+            for slot in plan(&[], now, &key.schedule(&keys.settings.schedule)).make {
+                let (version, made) = material::make_shared(key, &slot).await?;
+                change = made.store(change, key, &version);
+                key.next_version = version.number.saturating_add(1);
+                key.versions.push(version);
+            }
+        }
+    }
+    Ok(change)
 }
 
 /// The one version of a key of which each edge has its own: only its number is ever said, in delegation names.
@@ -82,6 +130,7 @@ fn own_version(now: u64) -> Version {
         number: 1,
         kid: String::new(),
         public_jwk: String::new(),
+        public_spki: String::new(),
         publish_at: now,
         sign_from: now,
         sign_until: NEVER,
@@ -90,118 +139,53 @@ fn own_version(now: u64) -> Version {
     }
 }
 
-fn algorithm(request: &CreateRequest) -> Result<Algorithm, KmsError> {
+fn new_id(multi_region: bool) -> String {
+    let id = uuid::Uuid::new_v4();
+    match multi_region {
+        true => KeyId::MultiRegion(id),
+        false => KeyId::SingleRegion(id),
+    }
+    .to_string()
+}
+
+fn origin(request: &CreateRequest) -> Result<Origin, KmsError> {
+    let elsewhere = request.custom_key_store_id.is_some() || request.xks_key_id.is_some();
+    match request.origin.as_deref() {
+        None | Some("AWS_KMS") if !elsewhere => Ok(Origin::AwsKms),
+        Some("EXTERNAL") if !elsewhere => Ok(Origin::External),
+        None | Some("AWS_KMS" | "EXTERNAL" | "AWS_CLOUDHSM" | "EXTERNAL_KEY_STORE") => {
+            Err(KmsErrorType::UnsupportedOperation.because("Custom key stores are not supported."))
+        }
+        Some(_) => Err(KmsErrorType::Validation.because("`Origin` is `AWS_KMS` or `EXTERNAL`")),
+    }
+}
+
+fn spec_and_usage(request: &CreateRequest) -> Result<(KeySpec, KeyUsage), KmsError> {
     let invalid = |message: String| Err(KmsErrorType::Validation.because(message));
-    if request.origin.as_ref().is_some_and(|origin| origin != "AWS_KMS") {
-        return invalid("only `Origin` `AWS_KMS` is served: keys are made here".to_owned());
-    }
-    if request.multi_region == Some(true) {
-        return invalid("multi-region keys are not served".to_owned());
-    }
-    let name = match (&request.key_spec, &request.customer_master_key_spec) {
-        (Some(spec), None) | (None, Some(spec)) => spec,
-        (Some(_), Some(_)) => return invalid("give `KeySpec` alone, not its old name too".to_owned()),
-        (None, None) => return invalid(format!("`KeySpec` is missing, use one of {SPECS}")),
-    };
-    let Some(algorithm) = shape::algorithm(name) else {
-        return invalid(format!("unknown `KeySpec` `{}`, use one of {SPECS}", shown(name)));
-    };
-    let usage = shape::usage(algorithm);
-    match &request.key_usage {
-        Some(asked) if asked != usage => invalid(format!("a key of `KeySpec` `{name}` has `KeyUsage` `{usage}`")),
-        _ => Ok(algorithm),
-    }
-}
-
-const SPECS: &str = "ECC_NIST_P256, ECC_NIST_P384, ECC_NIST_EDWARDS25519, HMAC_256";
-
-/// What the reserved tags say.
-struct Choice {
-    family: Family,
-    delegation: Delegation,
-    custody: Custody,
-}
-
-impl Choice {
-    fn read(tags: &BTreeMap<String, String>, algorithm: Algorithm) -> Result<Self, KmsError> {
-        let known = ["signet:family", "signet:delegation", "signet:custody"];
-        if let Some(name) = tags
-            .keys()
-            .find(|name| name.starts_with(RESERVED) && !known.contains(&name.as_str()))
-        {
-            return Err(KmsErrorType::Tag.because(format!("unknown reserved tag `{}`", shown(name))));
+    let spec = match (&request.key_spec, &request.customer_master_key_spec) {
+        (None, None) => KeySpec::SymmetricDefault,
+        (Some(name), None) | (None, Some(name)) => input::name("keySpec", name, KeySpec::parse)?,
+        (Some(_), Some(_)) => {
+            return invalid(
+                "You cannot specify KeySpec and CustomerMasterKeySpec in the same request. CustomerMasterKeySpec is deprecated."
+                    .to_owned(),
+            );
         }
-        let choice = Self {
-            family: pick(
-                tags,
-                "signet:family",
-                &[Family::Raw, Family::Token, Family::Artifact],
-                Family::as_str,
-            )?,
-            delegation: pick(
-                tags,
-                "signet:delegation",
-                &[Delegation::None, Delegation::Own, Delegation::Shared],
-                Delegation::as_str,
-            )?,
-            custody: pick(
-                tags,
-                "signet:custody",
-                &[Custody::Wrapped, Custody::Token],
-                Custody::as_str,
-            )?,
-        };
-        match choice.refusal(algorithm) {
-            Some(why) => Err(KmsErrorType::Validation.because(why)),
-            None => Ok(choice),
-        }
-    }
-
-    /// Why this combination cannot be; none when it can.
-    fn refusal(&self, algorithm: Algorithm) -> Option<&'static str> {
-        match (self.family, self.delegation) {
-            (Family::Raw, Delegation::Own | Delegation::Shared) => {
-                return Some(
-                    "a key of family `raw` signs at the authority only: leave `signet:delegation` out, or choose another family",
+    };
+    let usage = match &request.key_usage {
+        Some(name) => input::name("keyUsage", name, KeyUsage::parse)?,
+        None => match spec.default_usage() {
+            Some(usage) => usage,
+            None => {
+                return invalid(
+                    "You must specify a KeyUsage value for all KMS keys except for symmetric encryption keys."
+                        .to_owned(),
                 );
             }
-            (Family::Token | Family::Artifact, Delegation::None) => {
-                return Some(
-                    "keys of family `token` and `artifact` sign at edges: set `signet:delegation` to `own` or `shared`",
-                );
-            }
-            _ => {}
-        }
-        if self.delegation == Delegation::Own && algorithm.is_symmetric() {
-            return Some("a secret has no certificate: set `signet:delegation` to `shared`");
-        }
-        match (self.custody, self.delegation) {
-            (Custody::Token, Delegation::Shared) => Some(
-                "a shared key is handed to edges, so it cannot stay in the HSM: leave `signet:custody` out, or delegate `own`",
-            ),
-            (Custody::Token, Delegation::None) if !algorithm.is_ecdsa() => {
-                Some("the HSM wraps keys on P-256 and P-384 only: leave `signet:custody` out")
-            }
-            // With `own`, what has custody `token` is the key's CA: always.
-            _ => None,
-        }
+        },
+    };
+    if !spec.allows(usage) {
+        return invalid(format!("KeyUsage {usage} is not compatible with KeySpec {spec}"));
     }
-}
-
-/// The tag's value among `choices`, of which the first is the default.
-fn pick<T: Copy>(
-    tags: &BTreeMap<String, String>,
-    name: &str,
-    choices: &[T],
-    word: fn(T) -> &'static str,
-) -> Result<T, KmsError> {
-    let wanted = tags.get(name).map(String::as_str);
-    let found = choices
-        .iter()
-        .copied()
-        .find(|choice| wanted.is_none_or(|wanted| word(*choice) == wanted));
-    found.ok_or_else(|| {
-        let words: Vec<_> = choices.iter().map(|choice| word(*choice)).collect();
-        KmsErrorType::Validation.because(format!("the tag `{name}` is one of {}", words.join(", ")))
-    })
+    Ok((spec, usage))
 }

@@ -1,43 +1,48 @@
 //! `DescribeKey`, `ListKeys`, `GetPublicKey`.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::decide::Facts;
+use super::input;
 use super::page::{self, Paging};
 use super::reference::KeyOnly;
-use super::shape::{signing_algorithm, spec, usage};
-use super::{Delegation, KeyRecord, Keys, KmsError, KmsErrorType, Session};
-
+use super::{Delegation, KeyRecord, Keys, KmsError, KmsErrorType, Session, shape};
 use crate::paths;
 
-pub(super) async fn describe_key(keys: &Keys, caller: &Session<'_>, request: KeyOnly) -> Result<Value, KmsError> {
-    let key = keys.find(caller, &request.key_id).await?;
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+pub(super) struct ListRequest {
+    limit: Option<usize>,
+    marker: Option<String>,
+    #[serde(default, rename = "ResourceOwners")]
+    _resource_owners: Vec<String>,
+}
+
+pub(super) async fn describe_key(keys: &Keys, session: &Session<'_>, request: KeyOnly) -> Result<Value, KmsError> {
+    let facts = Facts::new(&request.grant_tokens);
+    let key = keys.find(session, &request.key_id, &facts).await?;
     Ok(json!({ "KeyMetadata": keys.metadata(&key.value) }))
 }
 
-pub(super) async fn list_keys(keys: &Keys, caller: &Session<'_>, request: Paging) -> Result<Value, KmsError> {
-    caller.allow_tenant()?;
-    let prefix = paths::keys(caller.tenant);
-    let limit = request.limit()?;
-    let after = request.after(&prefix)?;
-    let rows = keys.vault.page::<KeyRecord>(&prefix, after.as_deref(), limit).await?;
-    let more = if rows.len() == limit {
-        rows.last().map(|(path, _)| path.as_str())
-    } else {
-        None
-    };
+pub(super) async fn list_keys(keys: &Keys, session: &Session<'_>, request: ListRequest) -> Result<Value, KmsError> {
+    session.allow_tenant()?;
+    let prefix = paths::keys(session.tenant);
+    let paging = Paging::new(request.limit, request.marker);
+    let here = |key: &KeyRecord| key.region == keys.region;
+    let (rows, more) = page::filtered(&keys.vault, &prefix, &paging, here).await?;
     let items = rows
         .iter()
-        .map(|(_, key)| json!({ "KeyId": key.value.id, "KeyArn": keys.arn(&key.value) }))
+        .map(|(_, key)| json!({ "KeyId": key.id, "KeyArn": keys.arn(key) }))
         .collect();
-    Ok(page::answer("Keys", items, &prefix, more))
+    Ok(page::answer("Keys", items, &prefix, more.as_deref()))
 }
 
-pub(super) async fn get_public_key(keys: &Keys, caller: &Session<'_>, request: KeyOnly) -> Result<Value, KmsError> {
-    let key = keys.find(caller, &request.key_id).await?.value;
+pub(super) async fn get_public_key(keys: &Keys, session: &Session<'_>, request: KeyOnly) -> Result<Value, KmsError> {
+    let facts = Facts::new(&request.grant_tokens);
+    let key = keys.find(session, &request.key_id, &facts).await?.value;
     let unsupported = |why: &str| KmsErrorType::UnsupportedOperation.because(format!("{} {why}", keys.arn(&key)));
-    if key.algorithm.is_symmetric() {
+    if key.is_secret() {
         return Err(unsupported("is a secret and has no public key"));
     }
     if key.delegation == Delegation::Own {
@@ -45,18 +50,21 @@ pub(super) async fn get_public_key(keys: &Keys, caller: &Session<'_>, request: K
             "is a key of each edge's own; ask an edge for the chain of a kid (/v1/delegations/KID)",
         ));
     }
-    keys.demand_usable(&key)?;
+    // The service answers for disabled keys too, whatever its table of states says.
+    keys.demand_material(&key)?;
     let now = keys.clock.now();
     let current = key.versions.iter().find(|version| version.signs(now));
     let version = current.or_else(|| key.versions.iter().find(|version| version.is_standby(now)));
     let version = version.ok_or_else(|| KmsErrorType::KeyUnavailable.because("no version of this key signs now"))?;
-    let public = super::material::public_key(version)?;
-    Ok(json!({
-        "KeyId": keys.arn(&key),
-        "PublicKey": STANDARD.encode(public.to_spki_der()),
-        "CustomerMasterKeySpec": spec(key.algorithm),
-        "KeySpec": spec(key.algorithm),
-        "KeyUsage": usage(key.algorithm),
-        "SigningAlgorithms": [signing_algorithm(key.algorithm)],
-    }))
+    let mut answer = shape::algorithms(&key);
+    let mut set = |name: &str, value: Value| answer.insert(name.to_owned(), value);
+    set("KeyId", json!(keys.arn(&key)));
+    set(
+        "PublicKey",
+        json!(input::base64(&super::material::spki(&key, version)?)),
+    );
+    set("CustomerMasterKeySpec", json!(key.spec));
+    set("KeySpec", json!(key.spec));
+    set("KeyUsage", json!(key.usage));
+    Ok(Value::Object(answer))
 }

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::crypto::{BadCiphertext, CryptoError};
 use crate::fault::Fault;
 
 /// The error types of the KMS model that are used here, and those clients expect beside it.
@@ -37,6 +38,22 @@ pub enum KmsErrorType {
     InvalidSignature,
     /// The MAC is not this key's over this message.
     InvalidMac,
+    /// An import token that is too old.
+    ExpiredImportToken,
+    /// An import token that is not this key's.
+    InvalidImportToken,
+    /// Imported material that is not the key's.
+    IncorrectKeyMaterial,
+    /// A grant id that none of the key's is.
+    InvalidGrantId,
+    /// A grant token that none of ours is.
+    InvalidGrantToken,
+    /// A policy document that is not understood in full.
+    MalformedPolicy,
+    /// The ciphertext is another key's.
+    IncorrectKey,
+    /// The ciphertext is none of ours, of this key, or of this context.
+    InvalidCiphertext,
     /// `DryRun` was asked for, and it would have worked.
     DryRun,
     /// Cedar said no.
@@ -67,6 +84,14 @@ impl KmsErrorType {
             Self::InvalidSignature => "KMSInvalidSignatureException",
             Self::InvalidMac => "KMSInvalidMacException",
             Self::DryRun => "DryRunOperationException",
+            Self::InvalidCiphertext => "InvalidCiphertextException",
+            Self::IncorrectKey => "IncorrectKeyException",
+            Self::MalformedPolicy => "MalformedPolicyDocumentException",
+            Self::InvalidGrantToken => "InvalidGrantTokenException",
+            Self::InvalidGrantId => "InvalidGrantIdException",
+            Self::IncorrectKeyMaterial => "IncorrectKeyMaterialException",
+            Self::InvalidImportToken => "InvalidImportTokenException",
+            Self::ExpiredImportToken => "ExpiredImportTokenException",
             Self::AccessDenied => "AccessDeniedException",
             Self::KeyUnavailable => "KeyUnavailableException",
             Self::Internal => "KMSInternalException",
@@ -96,16 +121,24 @@ impl KmsErrorType {
 pub struct KmsError {
     /// The `__type`.
     pub kind: KmsErrorType,
-    /// Safe to show.
+    /// Safe to show; empty where the service says nothing.
     pub message: String,
     /// What is for the log, and whether a change was overtaken.
     pub(super) fault: Option<Fault>,
 }
 
 impl KmsError {
-    /// The body of the answer.
+    /// The body of the answer. Some of the service's errors have no message.
     pub fn body(&self) -> Value {
+        if self.message.is_empty() {
+            return json!({ "__type": self.kind.as_str() });
+        }
         json!({ "__type": self.kind.as_str(), "message": self.message })
+    }
+
+    /// Of an error without a message: whoever guesses learns nothing from it.
+    pub(super) fn silent(kind: KmsErrorType) -> Self {
+        kind.because("")
     }
 
     /// Whether the verb lost against a change at the same time, and may be tried again.
@@ -137,6 +170,33 @@ impl From<Fault> for KmsError {
             message: fault.to_string(),
             fault: Some(fault),
         }
+    }
+}
+
+impl From<CryptoError> for KmsError {
+    fn from(error: CryptoError) -> Self {
+        match &error {
+            CryptoError::Algorithm { spec, algorithm } => KmsErrorType::InvalidKeyUsage
+                .because(format!("Algorithm {algorithm} is incompatible with key spec {spec}.")),
+            CryptoError::Operation { .. } => KmsErrorType::InvalidKeyUsage.because(error.to_string()),
+            CryptoError::MessageType { .. } | CryptoError::MessageLength { .. } | CryptoError::DigestLength { .. } => {
+                KmsErrorType::Validation.because(error.to_string())
+            }
+            CryptoError::MalformedKey { .. } => KmsErrorType::Validation.because(error.to_string()),
+            CryptoError::BadSignature => Self::silent(KmsErrorType::InvalidSignature),
+            CryptoError::BadMac => Self::silent(KmsErrorType::InvalidMac),
+            CryptoError::BadCiphertext(_) => Self::silent(KmsErrorType::InvalidCiphertext),
+            CryptoError::Unsupported(_) => KmsErrorType::UnsupportedOperation.because(error.to_string()),
+            CryptoError::SelfTest(_) | CryptoError::Random | CryptoError::Library(_) => {
+                Fault::internal(error.to_string()).into()
+            }
+        }
+    }
+}
+
+impl From<BadCiphertext> for KmsError {
+    fn from(_: BadCiphertext) -> Self {
+        Self::silent(KmsErrorType::InvalidCiphertext)
     }
 }
 

@@ -1,16 +1,15 @@
 //! `GenerateMac` and `VerifyMac`, for secrets of family `raw` only (R38).
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::sign::{blob, demand_algorithm, demand_raw};
-use super::{Keys, KmsError, KmsErrorType, Session, material};
-
-/// Bytes of a message and of a MAC (KMS's bounds).
-const MAX_MESSAGE: usize = 4096;
-const MAX_MAC: usize = 6144;
+use super::decide::Facts;
+use super::demand::end_dry_run;
+use super::input::{self, MAX_CIPHERTEXT, MAX_MESSAGE};
+use super::material::current;
+use super::{KeyRecord, Keys, KmsError, Session};
+use crate::crypto::{CryptoError, KeyUsage, MacAlgorithm};
+use crate::sealed::Held;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
@@ -20,8 +19,8 @@ pub(super) struct GenerateRequest {
     mac_algorithm: String,
     #[serde(default)]
     dry_run: bool,
-    #[serde(default, rename = "GrantTokens")]
-    _grant_tokens: Vec<String>,
+    #[serde(default)]
+    grant_tokens: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -33,45 +32,52 @@ pub(super) struct VerifyRequest {
     mac_algorithm: String,
     #[serde(default)]
     dry_run: bool,
-    #[serde(default, rename = "GrantTokens")]
-    _grant_tokens: Vec<String>,
+    #[serde(default)]
+    grant_tokens: Vec<String>,
 }
 
 pub(super) async fn generate_mac(
     keys: &Keys,
-    caller: &Session<'_>,
+    session: &Session<'_>,
     request: GenerateRequest,
 ) -> Result<Value, KmsError> {
-    let key = keys.find(caller, &request.key_id).await?.value;
-    demand_raw(keys, &key, true)?;
-    demand_algorithm(&key, &request.mac_algorithm)?;
-    keys.demand_usable(&key)?;
-    let message = blob("Message", &request.message, MAX_MESSAGE)?;
-    if request.dry_run {
-        return Err(KmsErrorType::DryRun.because("the request would have succeeded"));
-    }
-    let mac = material::signing_key(keys, &key, material::only(&key)?)
-        .await?
-        .sign(&message)?;
-    Ok(json!({ "KeyId": keys.arn(&key), "Mac": STANDARD.encode(mac), "MacAlgorithm": request.mac_algorithm }))
+    let algorithm = input::name("macAlgorithm", &request.mac_algorithm, MacAlgorithm::parse)?;
+    let message = input::blob("Message", &request.message, MAX_MESSAGE)?;
+    let key = find(keys, session, &request.key_id, algorithm, &request.grant_tokens).await?;
+    end_dry_run(request.dry_run)?;
+    let material = keys.material(&key, current(&key.value)?).await?;
+    let mac = material.mac(algorithm, &message)?;
+    keys.note_use(session, &key.value);
+    Ok(json!({ "KeyId": keys.arn(&key.value), "Mac": input::base64(&mac), "MacAlgorithm": algorithm }))
 }
 
-pub(super) async fn verify_mac(keys: &Keys, caller: &Session<'_>, request: VerifyRequest) -> Result<Value, KmsError> {
-    let key = keys.find(caller, &request.key_id).await?.value;
-    demand_raw(keys, &key, true)?;
-    demand_algorithm(&key, &request.mac_algorithm)?;
-    keys.demand_usable(&key)?;
-    let message = blob("Message", &request.message, MAX_MESSAGE)?;
-    let mac = blob("Mac", &request.mac, MAX_MAC)?;
-    if request.dry_run {
-        return Err(KmsErrorType::DryRun.because("the request would have succeeded"));
+pub(super) async fn verify_mac(keys: &Keys, session: &Session<'_>, request: VerifyRequest) -> Result<Value, KmsError> {
+    let algorithm = input::name("macAlgorithm", &request.mac_algorithm, MacAlgorithm::parse)?;
+    let message = input::blob("Message", &request.message, MAX_MESSAGE)?;
+    let mac = input::blob("Mac", &request.mac, MAX_CIPHERTEXT)?;
+    let key = find(keys, session, &request.key_id, algorithm, &request.grant_tokens).await?;
+    end_dry_run(request.dry_run)?;
+    let material = keys.material(&key, current(&key.value)?).await?;
+    material.verify_mac(algorithm, &message, &mac)?;
+    keys.note_use(session, &key.value);
+    Ok(json!({ "KeyId": keys.arn(&key.value), "MacValid": true, "MacAlgorithm": algorithm }))
+}
+
+async fn find(
+    keys: &Keys,
+    session: &Session<'_>,
+    reference: &str,
+    algorithm: MacAlgorithm,
+    grant_tokens: &[String],
+) -> Result<Held<KeyRecord>, KmsError> {
+    let facts = Facts::new(grant_tokens).with("kms:MacAlgorithm", algorithm.as_str());
+    let key = keys
+        .find_usable(session, reference, &facts, KeyUsage::GenerateVerifyMac)
+        .await?;
+    let (spec, usage) = (key.value.spec, key.value.usage);
+    if !spec.mac_algorithms(usage).contains(&algorithm) {
+        let algorithm = algorithm.as_str();
+        return Err(CryptoError::Algorithm { spec, algorithm }.into());
     }
-    if material::verifier(keys, &key, material::only(&key)?)
-        .await?
-        .verify(&message, &mac)
-        .is_err()
-    {
-        return Err(KmsErrorType::InvalidMac.because("the MAC is not this key's over this message"));
-    }
-    Ok(json!({ "KeyId": keys.arn(&key), "MacValid": true, "MacAlgorithm": request.mac_algorithm }))
+    Ok(key)
 }

@@ -1,88 +1,129 @@
 //! The secrets behind versions: made, stored sealed in rows of their own, opened when used, wiped after.
 
-use signing::jwk::Jwk;
-use signing::key::{PublicKey, Secret, SigningKey, Verifier};
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use signing::digest::sha256;
+use signing::encoding::hex;
+use signing::key::{PublicKey as Verifying, Secret, SigningKey};
 
 use super::{Custody, KeyRecord, Keys, KmsError, KmsErrorType};
+use crate::crypto::{CryptoError, KeySpec, Material, PublicKey};
 use crate::fault::Fault;
 use crate::hsm::{EcCurve, WrappedKey};
 use crate::paths;
-use crate::rotation::{Slot, Version};
-use crate::sealed::Vault;
+use crate::rotation::{NEVER, Slot, Version};
+use crate::sealed::{Change, Held, Vault};
+
+const ID_DOMAIN: &[u8] = b"signet key material id v1\0";
 
 /// A new version's secret, to be stored in the same transaction as the key.
 pub(super) enum Made {
-    /// PKCS#8, or the raw HS256 secret.
+    /// As [`Material::export`] writes it, of a raw key; PKCS#8 or the HS256 secret, of a shared one.
     Wrapped(Secret),
     /// Wrapped by the HSM.
     InHsm(WrappedKey),
 }
 
-/// Makes the next version of `key` for a slot. Nothing is stored yet.
-pub(super) async fn make(keys: &Keys, key: &KeyRecord, slot: &Slot) -> Result<(Version, Made), KmsError> {
-    let (kid, public, made) = match key.custody {
-        Custody::Wrapped => {
-            let pair = SigningKey::generate(key.algorithm)?;
-            let public = pair.public().map(PublicKey::to_jwk);
-            (pair.kid().to_owned(), public, Made::Wrapped(pair.export()?))
+impl Made {
+    /// Stores it as the material of a version.
+    pub(super) fn store(&self, change: Change, key: &KeyRecord, version: &Version) -> Change {
+        let path = paths::material(&key.tenant, &key.id, version.number);
+        match self {
+            Self::Wrapped(secret) => change.create_secret(path, secret),
+            Self::InHsm(wrapped) => change.create(path, wrapped),
         }
-        Custody::Token => {
-            let curve = match key.algorithm {
-                signing::algorithm::Algorithm::Es384 => EcCurve::P384,
-                _ => EcCurve::P256,
-            };
-            let wrapped = keys.vault.hsm().generate_wrapped(curve).await.map_err(Fault::from)?;
-            let public = PublicKey::from_spki_der(&wrapped.spki_der)?;
-            (
-                public.thumbprint().to_owned(),
-                Some(public.to_jwk()),
-                Made::InHsm(wrapped),
-            )
-        }
-    };
-    let public_jwk = match &public {
+    }
+}
+
+/// Makes the next version of a shared key for a slot. Nothing is stored yet.
+pub(super) async fn make_shared(key: &KeyRecord, slot: &Slot) -> Result<(Version, Made), KmsError> {
+    let algorithm = key.algorithm().ok_or_else(|| Fault::Corrupt {
+        detail: format!("the shared key `{}` has the spec {}", key.id, key.spec),
+    })?;
+    let pair = SigningKey::generate(algorithm)?;
+    let public_jwk = match pair.public().map(Verifying::to_jwk) {
         Some(jwk) => {
-            serde_json::to_string(jwk).map_err(|error| Fault::internal(format!("a JWK cannot be written: {error}")))?
+            serde_json::to_string(&jwk).map_err(|error| Fault::internal(format!("a JWK cannot be written: {error}")))?
         }
         None => String::new(),
     };
     let version = Version {
         number: key.next_version,
-        kid,
+        kid: pair.kid().to_owned(),
         public_jwk,
+        public_spki: String::new(),
         publish_at: slot.publish_at,
         sign_from: slot.sign_from,
         sign_until: slot.sign_until,
         retire_at: slot.retire_at,
         compromised: false,
     };
-    Ok((version, made))
+    Ok((version, Made::Wrapped(pair.export()?)))
 }
 
-/// The secret of a version with custody `wrapped`, as `SigningKey::import` reads it.
+/// Makes the next version of a raw key. Nothing is stored yet.
+pub(super) async fn make_raw(keys: &Keys, key: &KeyRecord) -> Result<(Version, Made), KmsError> {
+    match key.custody {
+        Custody::Wrapped => {
+            let material = generate(key.spec).await?;
+            Ok((raw_version(keys, key, &material)?, Made::Wrapped(material.export()?)))
+        }
+        Custody::Token => {
+            let curve = match key.spec {
+                KeySpec::EccNistP384 => EcCurve::P384,
+                _ => EcCurve::P256,
+            };
+            let wrapped = keys.vault.hsm().generate_wrapped(curve).await.map_err(Fault::from)?;
+            let version = new_raw(keys, key, &wrapped.spki_der, Some(&wrapped.spki_der));
+            Ok((version, Made::InHsm(wrapped)))
+        }
+    }
+}
+
+/// Fresh material, off the threads that serve others: an RSA key takes seconds.
+pub(super) async fn generate(spec: KeySpec) -> Result<Material, KmsError> {
+    let made = tokio::task::spawn_blocking(move || Material::generate(spec)).await;
+    Ok(made.map_err(|error| Fault::internal(format!("making a key: {error}")))??)
+}
+
+/// The version of a raw key that material becomes.
+pub(super) fn raw_version(keys: &Keys, key: &KeyRecord, material: &Material) -> Result<Version, KmsError> {
+    let public = material.public_spki_der();
+    Ok(match public {
+        Some(spki) => new_raw(keys, key, spki, public),
+        None => new_raw(keys, key, material.export()?.expose(), None),
+    })
+}
+
+fn new_raw(keys: &Keys, key: &KeyRecord, identity: &[u8], public: Option<&[u8]>) -> Version {
+    let now = keys.clock.now();
+    Version {
+        number: key.next_version,
+        kid: material_id(&key.id, identity),
+        public_jwk: String::new(),
+        public_spki: public.map(|spki| STANDARD.encode(spki)).unwrap_or_default(),
+        publish_at: now,
+        sign_from: now,
+        sign_until: NEVER,
+        retire_at: NEVER,
+        compromised: false,
+    }
+}
+
+/// `KeyMaterialId`: the same for the same material of the same key, and it tells nothing of a secret of 28 bytes or more.
+fn material_id(key: &str, identity: &[u8]) -> String {
+    hex(&sha256(&[ID_DOMAIN, key.as_bytes(), b"\0", identity].concat()))
+}
+
+/// The secret of a version with custody `wrapped`, as it was stored.
 pub(crate) async fn secret(vault: &Vault, key: &KeyRecord, version: &Version) -> Result<Secret, Fault> {
     let path = paths::material(&key.tenant, &key.id, version.number);
     let missing = || Fault::Corrupt {
         detail: format!("`{path}` is missing"),
     };
     vault.get_secret(&path).await?.ok_or_else(missing)
-}
-
-/// The private key of a version with custody `wrapped`.
-pub(super) async fn signing_key(keys: &Keys, key: &KeyRecord, version: &Version) -> Result<SigningKey, KmsError> {
-    let pair = SigningKey::import(key.algorithm, &secret(&keys.vault, key, version).await?)?;
-    let pair = if key.algorithm.is_symmetric() {
-        pair.with_kid(&version.kid)?
-    } else {
-        pair
-    };
-    if pair.kid() != version.kid {
-        return Err(Fault::Corrupt {
-            detail: format!("the material of `{}` is of another key", key.id),
-        }
-        .into());
-    }
-    Ok(pair)
 }
 
 /// The private key of a version with custody `token`, wrapped.
@@ -96,26 +137,67 @@ pub(super) async fn wrapped_key(keys: &Keys, key: &KeyRecord, version: &Version)
         .value)
 }
 
-/// The public half of a version.
-pub(super) fn public_key(version: &Version) -> Result<PublicKey, KmsError> {
-    let jwk: Jwk = serde_json::from_str(&version.public_jwk).map_err(|error| Fault::Corrupt {
-        detail: format!("the JWK of `{}` does not read: {error}", version.kid),
-    })?;
-    Ok(PublicKey::from_jwk(&jwk)?)
+/// The version that a raw key works with.
+pub(super) fn current(key: &KeyRecord) -> Result<&Version, KmsError> {
+    key.current()
+        .ok_or_else(|| KmsErrorType::KeyUnavailable.because("this key has no version"))
 }
 
-/// What checks a raw key's signatures.
-pub(super) async fn verifier(keys: &Keys, key: &KeyRecord, version: &Version) -> Result<Verifier, KmsError> {
-    if key.algorithm.is_symmetric() {
-        Ok(Verifier::hmac(&version.kid, &secret(&keys.vault, key, version).await?)?)
-    } else {
-        Ok(Verifier::Public(public_key(version)?))
+impl Keys {
+    /// The material of a version of a raw key, kept while the key's row, which the caller has just read, is as it was.
+    pub(super) async fn material(&self, key: &Held<KeyRecord>, version: &Version) -> Result<Arc<Material>, KmsError> {
+        let (record, revision) = (&key.value, key.stamp.revision);
+        let path = paths::key(&record.tenant, &record.row());
+        if let Some(material) = self.cached.materials.get(&path, version.number, revision) {
+            return Ok(material);
+        }
+        let stored = secret(&self.vault, record, version).await?;
+        let material = Material::import(record.spec, &stored).map_err(|error| corrupt(record, &error))?;
+        let public = material.public_spki_der().map(|spki| STANDARD.encode(spki));
+        if public.unwrap_or_default() != version.public_spki {
+            return Err(Fault::Corrupt {
+                detail: format!("the material of `{}` is of another key", record.id),
+            }
+            .into());
+        }
+        let material = Arc::new(material);
+        self.cached
+            .materials
+            .put(&path, version.number, revision, material.clone());
+        Ok(material)
+    }
+
+    /// The public half of a version of a raw key, parsed once for the row as it is.
+    pub(super) fn public_key(&self, key: &Held<KeyRecord>, version: &Version) -> Result<Arc<PublicKey>, KmsError> {
+        let (record, revision) = (&key.value, key.stamp.revision);
+        let path = paths::key(&record.tenant, &record.row());
+        if let Some(public) = self.cached.publics.get(&path, version.number, revision) {
+            return Ok(public);
+        }
+        let spki = spki(record, version)?;
+        let public = PublicKey::from_spki_der(record.spec, &spki).map_err(|error| corrupt(record, &error))?;
+        let public = Arc::new(public);
+        self.cached.publics.put(&path, version.number, revision, public.clone());
+        Ok(public)
     }
 }
 
-/// The version of a raw key: it has exactly one.
-pub(super) fn only(key: &KeyRecord) -> Result<&Version, KmsError> {
-    key.versions
-        .first()
-        .ok_or_else(|| KmsErrorType::KeyUnavailable.because("this key has no version"))
+/// The DER SubjectPublicKeyInfo of a version, of a raw or of a shared key.
+pub(super) fn spki(key: &KeyRecord, version: &Version) -> Result<Vec<u8>, KmsError> {
+    let broken = |what: String| Fault::Corrupt {
+        detail: format!("the public key of `{}` does not read: {what}", key.id),
+    };
+    if !version.public_jwk.is_empty() {
+        let jwk = serde_json::from_str(&version.public_jwk).map_err(|error| broken(error.to_string()))?;
+        return Ok(Verifying::from_jwk(&jwk)?.to_spki_der().to_vec());
+    }
+    Ok(STANDARD
+        .decode(&version.public_spki)
+        .map_err(|error| broken(error.to_string()))?)
+}
+
+fn corrupt(key: &KeyRecord, error: &CryptoError) -> Fault {
+    Fault::Corrupt {
+        detail: format!("the key `{}` does not read: {error}", key.id),
+    }
 }

@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use signing::algorithm::Algorithm;
 
+use super::lifecycle::{Imported, Manager, MultiRegion, Origin, Rotation, State};
+use crate::crypto::{KeySpec, KeyUsage};
 use crate::hsm::WrappedKey;
 use crate::names::Tenant;
 use crate::rotation::{Schedule, Version};
@@ -75,32 +77,25 @@ impl Custody {
     }
 }
 
-/// Whether a key may be used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum State {
-    /// It signs.
-    Enabled,
-    /// It signs nothing; what it signed verifies.
-    Disabled,
-    /// As disabled, and gone for good at `at` (Unix seconds).
-    PendingDeletion {
-        /// When.
-        at: u64,
-        /// The window that was asked for, days.
-        window_days: u32,
-    },
-}
-
 /// A logical key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyRecord {
-    /// UUID.
+    /// UUID, or `mrk-` and 32 hex digits for a multi-Region key.
     pub id: String,
     /// Whose key it is.
     pub tenant: Tenant,
+    /// Where it is: clients of other regions do not find it.
+    pub region: String,
+    /// Its primary and replicas, for a multi-Region key.
+    pub multi_region: Option<MultiRegion>,
+    /// Whose it is to manage.
+    pub manager: Manager,
     /// For the key's whole life (R1).
-    pub algorithm: Algorithm,
+    pub spec: KeySpec,
+    /// For the key's whole life.
+    pub usage: KeyUsage,
+    /// Who made its material.
+    pub origin: Origin,
     /// For the key's whole life (R38).
     pub family: Family,
     /// For the key's whole life.
@@ -111,6 +106,8 @@ pub struct KeyRecord {
     pub state: State,
     /// At most 8,192 characters.
     pub description: String,
+    /// The key policy, as it was given: a document that [`crate::iam::Document::parse`] took.
+    pub policy: String,
     /// The caller's tags and the reserved ones.
     pub tags: BTreeMap<String, String>,
     /// With the `alias/` prefix. Kept equal to the alias rows by changing both at once.
@@ -119,14 +116,60 @@ pub struct KeyRecord {
     pub created_at: u64,
     /// The number that the next version gets.
     pub next_version: u32,
-    /// In the order they were made; retired ones are gone.
+    /// In the order they were made. Of shared keys retired ones are gone; of raw ones the last is the current one.
     pub versions: Vec<Version>,
+    /// When a raw symmetric key gets a new version.
+    pub rotation: Rotation,
+    /// What was imported last, where the origin is external.
+    pub import: Option<Imported>,
 }
 
 impl KeyRecord {
+    /// The name of its row: the id, which several regions share where it is a multi-Region key.
+    pub fn row(&self) -> String {
+        row_name(&self.id, &self.region)
+    }
+
     /// Whether it may sign.
     pub fn is_enabled(&self) -> bool {
         self.state == State::Enabled
+    }
+
+    /// The algorithm of what edges sign with it, by its spec; none for specs that no token or artifact is signed with.
+    pub fn algorithm(&self) -> Option<Algorithm> {
+        match self.spec {
+            KeySpec::EccNistP256 => Some(Algorithm::Es256),
+            KeySpec::EccNistP384 => Some(Algorithm::Es384),
+            KeySpec::EccNistEdwards25519 => Some(Algorithm::EdDsa),
+            KeySpec::Hmac256 => Some(Algorithm::Hs256),
+            _ => None,
+        }
+    }
+
+    /// Whether it has no public half.
+    pub fn is_secret(&self) -> bool {
+        !self.spec.is_asymmetric()
+    }
+
+    /// The version that a raw key works with; none before its material was imported.
+    pub fn current(&self) -> Option<&Version> {
+        self.versions.last()
+    }
+
+    /// When time next makes something due that only its own row says: deletion, rotation, expiry. Unix seconds.
+    pub fn due_at(&self) -> Option<u64> {
+        if let State::PendingDeletion { at, .. } = self.state {
+            return Some(at);
+        }
+        let expires = self.import.as_ref().and_then(|imported| imported.valid_to);
+        let rotates = self.rotates_here().then_some(self.rotation.next_at);
+        [expires, rotates].into_iter().flatten().min()
+    }
+
+    /// Whether time gives it new versions: enabled, and the primary of its regions.
+    pub fn rotates_here(&self) -> bool {
+        let primary = self.multi_region.as_ref().is_none_or(|all| all.primary == self.region);
+        self.rotation.enabled && self.is_enabled() && primary
     }
 
     /// Its versions' timeline. Only shared token keys rotate: what a JWKS verifies follows a new version by itself,
@@ -163,6 +206,15 @@ impl KeyRecord {
             self.aliases.iter().cloned().collect(),
             self.free_tags(),
         )
+    }
+}
+
+/// The name of the row of the key `id` in `region`.
+pub fn row_name(id: &str, region: &str) -> String {
+    if id.starts_with(super::MULTI_REGION_PREFIX) {
+        format!("{id}@{region}")
+    } else {
+        id.to_owned()
     }
 }
 

@@ -1,16 +1,25 @@
 //! `RotateKeyOnDemand`, `MarkVersionCompromised` (which KMS has no words for), and the rotation that time brings.
+//!
+//! A shared key's versions follow a timeline ([`crate::rotation`]). A raw symmetric key gets a new version that encrypts
+//! from then on, and keeps the old ones for what they encrypted.
 
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::material::{self, Made};
+use super::decide::Facts;
+use super::lifecycle::{Origin, Rotated, RotationKind};
+use super::material;
 use super::reference::KeyOnly;
-use super::{Delegation, KeyRecord, Keys, KmsError, KmsErrorType, Session, State};
-use crate::fault::Fault;
-use crate::names::{Tenant, shown};
+use super::state::{SECONDS_PER_DAY, saving};
+use super::{Delegation, Family, KeyRecord, Keys, KmsError, KmsErrorType, Session};
+use crate::crypto::KeySpec;
+use crate::names::shown;
 use crate::paths;
 use crate::rotation;
 use crate::sealed::{Change, Held};
+
+/// Rotations on demand of one key in its life (KMS's quota).
+pub(super) const MAX_ON_DEMAND: u32 = 25;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
@@ -21,10 +30,23 @@ pub(super) struct CompromisedRequest {
 
 pub(super) async fn rotate_key_on_demand(
     keys: &Keys,
-    caller: &Session<'_>,
+    session: &Session<'_>,
     request: KeyOnly,
 ) -> Result<Value, KmsError> {
-    let mut key = keys.find(caller, &request.key_id).await?;
+    let mut key = keys
+        .find_for_operator(session, &request.key_id, &Facts::default())
+        .await?;
+    let answer = json!({ "KeyId": keys.arn(&key.value) });
+    if key.value.family == Family::Raw {
+        demand_rotates(keys, &key.value)?;
+        keys.demand_usable(&key.value)?;
+        if key.value.rotation.on_demand >= MAX_ON_DEMAND {
+            let message = format!("a key is rotated on demand at most {MAX_ON_DEMAND} times");
+            return Err(KmsErrorType::LimitExceeded.because(message));
+        }
+        keys.rotate_raw(key, RotationKind::OnDemand).await?;
+        return Ok(answer);
+    }
     demand_shared(keys, &key.value)?;
     keys.demand_usable(&key.value)?;
     let now = keys.clock.now();
@@ -34,15 +56,15 @@ pub(super) async fn rotate_key_on_demand(
         return Err(KmsErrorType::UnsupportedOperation.because(message));
     }
     keys.follow_plan(key).await?;
-    Ok(json!({ "KeyId": request.key_id }))
+    Ok(answer)
 }
 
 pub(super) async fn mark_version_compromised(
     keys: &Keys,
-    caller: &Session<'_>,
+    session: &Session<'_>,
     request: CompromisedRequest,
 ) -> Result<Value, KmsError> {
-    let mut key = keys.find(caller, &request.key_id).await?;
+    let mut key = keys.find(session, &request.key_id, &Facts::default()).await?;
     demand_shared(keys, &key.value)?;
     if request.kid.is_empty() || !rotation::compromise(&mut key.value.versions, &request.kid, keys.clock.now()) {
         let message = format!("{} has no version `{}`", keys.arn(&key.value), shown(&request.kid));
@@ -58,21 +80,47 @@ pub(super) async fn mark_version_compromised(
 }
 
 impl Keys {
-    /// Does what time has made due for a shared key: retires, promotes, makes standbys. False when nothing was due.
-    pub async fn rotate_if_due(&self, tenant: &Tenant, id: &str) -> Result<bool, Fault> {
-        let Some(key) = self.vault.get::<KeyRecord>(&paths::key(tenant, id)).await? else {
-            return Ok(false);
-        };
-        let rotates =
-            key.value.delegation == Delegation::Shared && !matches!(key.value.state, State::PendingDeletion { .. });
-        let schedule = key.value.schedule(&self.settings.schedule);
-        if !rotates || rotation::plan(&key.value.versions, self.clock.now(), &schedule).is_done(&key.value.versions) {
+    /// Does what time has made due: retires, promotes, makes standbys of shared keys, rotates raw ones. False when
+    /// nothing was.
+    pub(super) async fn rotate_if_due(&self, key: Held<KeyRecord>) -> Result<bool, KmsError> {
+        let (record, now) = (&key.value, self.clock.now());
+        if record.rotates_here() && record.rotation.next_at <= now {
+            self.rotate_raw(key, RotationKind::Automatic).await?;
+            return Ok(true);
+        }
+        let rotates = record.delegation == Delegation::Shared && !record.state.is_pending_deletion();
+        let schedule = record.schedule(&self.settings.schedule);
+        if !rotates || rotation::plan(&record.versions, now, &schedule).is_done(&record.versions) {
             return Ok(false);
         }
-        match self.follow_plan(key).await {
-            Ok(_) => Ok(true),
-            Err(error) => Err(error.fault.unwrap_or_else(|| Fault::internal(error.message))),
+        self.follow_plan(key).await?;
+        Ok(true)
+    }
+
+    /// Gives a raw symmetric key its next version, in every region that it is in.
+    async fn rotate_raw(&self, mut key: Held<KeyRecord>, kind: RotationKind) -> Result<(), KmsError> {
+        let now = self.clock.now();
+        let (version, made) = material::make_raw(self, &key.value).await?;
+        let change = made.store(Change::new(), &key.value, &version);
+        let record = &mut key.value;
+        for old in record.versions.iter_mut().filter(|old| old.signs(now)) {
+            old.sign_until = now;
         }
+        record.next_version = version.number.saturating_add(1);
+        record.rotation.history.push(Rotated {
+            version: version.number,
+            at: now,
+            kind,
+        });
+        record.versions.push(version);
+        match kind {
+            RotationKind::OnDemand => record.rotation.on_demand = record.rotation.on_demand.saturating_add(1),
+            RotationKind::Automatic => record.rotation.next_at = next_rotation(now, record.rotation.period_days),
+        }
+        let change = self.with_relatives(saving(change, &key), &key.value).await?;
+        self.vault.commit(change).await?;
+        tracing::info!(key = key.value.id, kind = kind.as_str(), "key rotated");
+        Ok(())
     }
 
     /// Brings the versions to what the plan says, and commits them with their material in one change. Answers the metadata.
@@ -92,12 +140,8 @@ impl Keys {
         }
         key.value.versions = plan.keep;
         for slot in plan.make {
-            let (version, made) = material::make(self, &key.value, &slot).await?;
-            let path = paths::material(&tenant, &id, version.number);
-            change = match &made {
-                Made::Wrapped(secret) => change.create_secret(path, secret),
-                Made::InHsm(wrapped) => change.create(path, wrapped),
-            };
+            let (version, made) = material::make_shared(&key.value, &slot).await?;
+            change = made.store(change, &key.value, &version);
             tracing::info!(
                 key = id,
                 kid = version.kid,
@@ -107,11 +151,30 @@ impl Keys {
             key.value.next_version = version.number.saturating_add(1);
             key.value.versions.push(version);
         }
-        self.vault
-            .commit(change.replace(paths::key(&tenant, &id), &key.value, key.stamp))
-            .await?;
+        self.vault.commit(saving(change, &key)).await?;
         Ok(self.metadata(&key.value))
     }
+}
+
+/// When a key that rotates every `days` does so next.
+pub(super) fn next_rotation(now: u64, days: u32) -> u64 {
+    now.saturating_add(u64::from(days).saturating_mul(SECONDS_PER_DAY))
+}
+
+/// Refuses keys whose material does not rotate: all but symmetric ones that were made here, and replicas, which follow
+/// their primary.
+pub(super) fn demand_rotates(keys: &Keys, key: &KeyRecord) -> Result<(), KmsError> {
+    let unsupported = |why: &str| Err(KmsErrorType::UnsupportedOperation.because(format!("{} {why}", keys.arn(key))));
+    if key.family != Family::Raw || key.spec != KeySpec::SymmetricDefault {
+        return unsupported("is no symmetric encryption key: its material does not rotate.");
+    }
+    if key.origin != Origin::AwsKms {
+        return unsupported("origin is EXTERNAL which is not valid for this operation.");
+    }
+    if key.multi_region.as_ref().is_some_and(|all| all.primary != key.region) {
+        return unsupported("is a replica key: rotate its primary key.");
+    }
+    Ok(())
 }
 
 fn demand_shared(keys: &Keys, key: &KeyRecord) -> Result<(), KmsError> {

@@ -1,46 +1,11 @@
-//! How a key looks from outside: KMS's `KeyMetadata`, and the names of specs, usages and algorithms.
+//! How a key looks from outside: KMS's `KeyMetadata`.
 
+use serde::Serialize;
 use serde_json::{Map, Value, json};
-use signing::algorithm::Algorithm;
 
+use super::reference::key_arn;
 use super::{Delegation, KeyRecord, Keys, State};
-
-/// KMS's `KeySpec` of an algorithm; none for those no key is made of.
-pub(super) fn spec(algorithm: Algorithm) -> Option<&'static str> {
-    match algorithm {
-        Algorithm::EdDsa => Some("ECC_NIST_EDWARDS25519"),
-        Algorithm::Es256 => Some("ECC_NIST_P256"),
-        Algorithm::Es384 => Some("ECC_NIST_P384"),
-        Algorithm::Hs256 => Some("HMAC_256"),
-        Algorithm::Rs256 | Algorithm::Ps256 => None,
-    }
-}
-
-/// The algorithm of a `KeySpec`.
-pub(super) fn algorithm(spec_name: &str) -> Option<Algorithm> {
-    Algorithm::ALL
-        .into_iter()
-        .find(|algorithm| spec(*algorithm) == Some(spec_name))
-}
-
-/// KMS's `KeyUsage`.
-pub(super) fn usage(algorithm: Algorithm) -> &'static str {
-    if algorithm.is_symmetric() {
-        "GENERATE_VERIFY_MAC"
-    } else {
-        "SIGN_VERIFY"
-    }
-}
-
-/// KMS's name of what the key signs with. cosign takes the first of the list, so there is only one.
-pub(super) fn signing_algorithm(algorithm: Algorithm) -> &'static str {
-    match algorithm {
-        Algorithm::EdDsa => "ED25519_SHA_512",
-        Algorithm::Es384 => "ECDSA_SHA_384",
-        Algorithm::Hs256 => "HMAC_SHA_256",
-        Algorithm::Es256 | Algorithm::Rs256 | Algorithm::Ps256 => "ECDSA_SHA_256",
-    }
-}
+use crate::crypto::KeySpec;
 
 impl Keys {
     /// `KeyMetadata`, and under `Signet` what KMS has no words for.
@@ -53,27 +18,41 @@ impl Keys {
         set("CreationDate", json!(key.created_at));
         set("Enabled", json!(key.is_enabled()));
         set("Description", json!(key.description));
-        set("KeyUsage", json!(usage(key.algorithm)));
-        set("Origin", json!("AWS_KMS"));
-        set("KeyManager", json!("CUSTOMER"));
-        set("CustomerMasterKeySpec", json!(spec(key.algorithm)));
-        set("KeySpec", json!(spec(key.algorithm)));
-        set("MultiRegion", json!(false));
-        let algorithms = if key.algorithm.is_symmetric() {
-            "MacAlgorithms"
-        } else {
-            "SigningAlgorithms"
-        };
-        set(algorithms, json!([signing_algorithm(key.algorithm)]));
+        set("KeyUsage", json!(key.usage));
+        set("KeyState", json!(key.state.as_str()));
+        set("Origin", json!(key.origin.as_str()));
+        set("KeyManager", json!(key.manager));
+        set("CustomerMasterKeySpec", json!(key.spec));
+        set("KeySpec", json!(key.spec));
+        set("MultiRegion", json!(key.multi_region.is_some()));
         match key.state {
-            State::Enabled => set("KeyState", json!("Enabled")),
-            State::Disabled => set("KeyState", json!("Disabled")),
             State::PendingDeletion { at, .. } => {
                 set("DeletionDate", json!(at));
-                set("KeyState", json!("PendingDeletion"))
             }
-        };
+            State::PendingReplicaDeletion { window_days } => {
+                set("PendingDeletionWindowInDays", json!(window_days));
+            }
+            _ => {}
+        }
+        if let Some(imported) = &key.import {
+            match imported.valid_to {
+                Some(at) => {
+                    set("ExpirationModel", json!("KEY_MATERIAL_EXPIRES"));
+                    set("ValidTo", json!(at));
+                }
+                None => {
+                    set("ExpirationModel", json!("KEY_MATERIAL_DOES_NOT_EXPIRE"));
+                }
+            }
+        }
+        if let (KeySpec::SymmetricDefault, Some(version)) = (key.spec, key.current()) {
+            set("CurrentKeyMaterialId", json!(version.kid));
+        }
+        if let Some(regions) = regions(key) {
+            set("MultiRegionConfiguration", regions);
+        }
         set("Signet", self.extras(key));
+        shape.append(&mut algorithms(key));
         Value::Object(shape)
     }
 
@@ -95,7 +74,7 @@ impl Keys {
             })
             .collect();
         json!({
-            "Algorithm": key.algorithm,
+            "Algorithm": key.algorithm(),
             "Family": key.family.as_str(),
             "Delegation": key.delegation.as_str(),
             "Custody": key.custody.as_str(),
@@ -104,6 +83,47 @@ impl Keys {
             "StopsWhen": stops_when(key),
         })
     }
+}
+
+/// `EncryptionAlgorithms`, `SigningAlgorithms` and the like: those of the key's usage, in the service's order.
+pub(super) fn algorithms(key: &KeyRecord) -> Map<String, Value> {
+    fn list<T: Serialize>(into: &mut Map<String, Value>, name: &str, of: &[T]) {
+        if !of.is_empty() {
+            into.insert(name.to_owned(), json!(of));
+        }
+    }
+    let (spec, usage) = (key.spec, key.usage);
+    let mut lists = Map::new();
+    list(&mut lists, "EncryptionAlgorithms", spec.encryption_algorithms(usage));
+    list(&mut lists, "SigningAlgorithms", spec.signing_algorithms(usage));
+    list(&mut lists, "MacAlgorithms", spec.mac_algorithms(usage));
+    list(
+        &mut lists,
+        "KeyAgreementAlgorithms",
+        spec.key_agreement_algorithms(usage),
+    );
+    list(
+        &mut lists,
+        "EncapsulationAlgorithms",
+        spec.encapsulation_algorithms(usage),
+    );
+    lists
+}
+
+/// `MultiRegionConfiguration`.
+fn regions(key: &KeyRecord) -> Option<Value> {
+    let all = key.multi_region.as_ref()?;
+    let entry = |region: &str| json!({ "Arn": key_arn(region, &key.tenant, &key.id), "Region": region });
+    let kind = if all.primary == key.region {
+        "PRIMARY"
+    } else {
+        "REPLICA"
+    };
+    Some(json!({
+        "MultiRegionKeyType": kind,
+        "PrimaryKey": entry(&all.primary),
+        "ReplicaKeys": all.replicas.iter().map(|region| entry(region)).collect::<Vec<_>>(),
+    }))
 }
 
 fn version_state(version: &crate::rotation::Version, now: u64) -> &'static str {
@@ -120,7 +140,7 @@ fn version_state(version: &crate::rotation::Version, now: u64) -> &'static str {
 
 /// What ends the trust in a stolen key, by who verifies (design, section 5).
 fn stops_when(key: &KeyRecord) -> &'static str {
-    match (key.delegation, key.algorithm.is_symmetric()) {
+    match (key.delegation, key.is_secret()) {
         (Delegation::None, _) => "it is disabled: only the authority holds it",
         (Delegation::Own, _) => "the edge's certificate ends, for verifiers that check the chain",
         (Delegation::Shared, false) => {

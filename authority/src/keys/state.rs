@@ -3,6 +3,8 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::decide::Facts;
+use super::lifecycle::Origin;
 use super::reference::KeyOnly;
 use super::{KeyRecord, Keys, KmsError, KmsErrorType, Session, State};
 use crate::fault::Fault;
@@ -13,9 +15,11 @@ use crate::sealed::{Change, Held};
 /// Days between the request and the deletion (KMS's bounds and default).
 const WINDOW_DAYS: std::ops::RangeInclusive<u32> = 7..=30;
 const DEFAULT_WINDOW_DAYS: u32 = 30;
-const SECONDS_PER_DAY: u64 = 86_400;
+pub(super) const SECONDS_PER_DAY: u64 = 86_400;
 /// Characters in a description.
 pub(super) const MAX_DESCRIPTION: usize = 8192;
+/// Grants that one change deletes with their key; with more, the key goes in several looks.
+const GRANTS_AT_ONCE: usize = 500;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
@@ -31,17 +35,17 @@ pub(super) struct DescriptionRequest {
     description: String,
 }
 
-pub(super) async fn enable_key(keys: &Keys, caller: &Session<'_>, request: KeyOnly) -> Result<Value, KmsError> {
-    switch(keys, caller, &request.key_id, State::Enabled).await
+pub(super) async fn enable_key(keys: &Keys, session: &Session<'_>, request: KeyOnly) -> Result<Value, KmsError> {
+    switch(keys, session, &request.key_id, State::Enabled).await
 }
 
-pub(super) async fn disable_key(keys: &Keys, caller: &Session<'_>, request: KeyOnly) -> Result<Value, KmsError> {
-    switch(keys, caller, &request.key_id, State::Disabled).await
+pub(super) async fn disable_key(keys: &Keys, session: &Session<'_>, request: KeyOnly) -> Result<Value, KmsError> {
+    switch(keys, session, &request.key_id, State::Disabled).await
 }
 
-async fn switch(keys: &Keys, caller: &Session<'_>, reference: &str, state: State) -> Result<Value, KmsError> {
-    let mut key = keys.find(caller, reference).await?;
-    keys.demand_not_pending(&key.value)?;
+async fn switch(keys: &Keys, session: &Session<'_>, reference: &str, state: State) -> Result<Value, KmsError> {
+    let mut key = keys.find_by_id_or_operators_alias(session, reference).await?;
+    keys.demand_material(&key.value)?;
     if key.value.state != state {
         key.value.state = state;
         keys.save(&key).await?;
@@ -51,7 +55,7 @@ async fn switch(keys: &Keys, caller: &Session<'_>, reference: &str, state: State
 
 pub(super) async fn schedule_key_deletion(
     keys: &Keys,
-    caller: &Session<'_>,
+    session: &Session<'_>,
     request: ScheduleRequest,
 ) -> Result<Value, KmsError> {
     let window_days = request.pending_window_in_days.unwrap_or(DEFAULT_WINDOW_DAYS);
@@ -59,44 +63,58 @@ pub(super) async fn schedule_key_deletion(
         let message = format!("`PendingWindowInDays` is 7 to 30, not {window_days}");
         return Err(KmsErrorType::Validation.because(message));
     }
-    let mut key = keys.find(caller, &request.key_id).await?;
+    let facts = Facts::default().with("kms:ScheduleKeyDeletionPendingWindowInDays", i64::from(window_days));
+    let mut key = keys.find_for_operator(session, &request.key_id, &facts).await?;
     keys.demand_not_pending(&key.value)?;
-    let at = keys
-        .clock
-        .now()
-        .saturating_add(u64::from(window_days).saturating_mul(SECONDS_PER_DAY));
-    key.value.state = State::PendingDeletion { at, window_days };
-    keys.save(&key).await?;
-    Ok(json!({
+    let regions = key.value.multi_region.as_ref();
+    let waits = regions.is_some_and(|all| all.primary == key.value.region && !all.replicas.is_empty());
+    let mut answer = json!({
         "KeyId": keys.arn(&key.value),
-        "DeletionDate": at,
-        "KeyState": "PendingDeletion",
         "PendingWindowInDays": window_days,
-    }))
+    });
+    key.value.state = if waits {
+        State::PendingReplicaDeletion { window_days }
+    } else {
+        let at = keys.clock.now().saturating_add(seconds(window_days));
+        if let Some(members) = answer.as_object_mut() {
+            members.insert("DeletionDate".to_owned(), json!(at));
+        }
+        State::PendingDeletion { at, window_days }
+    };
+    keys.save(&key).await?;
+    if let Some(members) = answer.as_object_mut() {
+        members.insert("KeyState".to_owned(), json!(key.value.state.as_str()));
+    }
+    Ok(answer)
 }
 
 pub(super) async fn cancel_key_deletion(
     keys: &Keys,
-    caller: &Session<'_>,
+    session: &Session<'_>,
     request: KeyOnly,
 ) -> Result<Value, KmsError> {
-    let mut key = keys.find(caller, &request.key_id).await?;
-    if !matches!(key.value.state, State::PendingDeletion { .. }) {
-        let message = format!("{} is not pending deletion", keys.arn(&key.value));
+    let mut key = keys.find_by_id_or_operators_alias(session, &request.key_id).await?;
+    if !key.value.state.is_pending_deletion() {
+        let message = format!("{} is not pending deletion.", keys.arn(&key.value));
         return Err(KmsErrorType::InvalidState.because(message));
     }
-    key.value.state = State::Disabled;
+    let lacks_material = key.value.origin == Origin::External && key.value.import.is_none();
+    key.value.state = if lacks_material {
+        State::PendingImport
+    } else {
+        State::Disabled
+    };
     keys.save(&key).await?;
     Ok(json!({ "KeyId": keys.arn(&key.value) }))
 }
 
 pub(super) async fn update_key_description(
     keys: &Keys,
-    caller: &Session<'_>,
+    session: &Session<'_>,
     request: DescriptionRequest,
 ) -> Result<Value, KmsError> {
     check_description(&request.description)?;
-    let mut key = keys.find(caller, &request.key_id).await?;
+    let mut key = keys.find_by_id_or_operators_alias(session, &request.key_id).await?;
     keys.demand_not_pending(&key.value)?;
     key.value.description = request.description;
     keys.save(&key).await?;
@@ -111,41 +129,113 @@ pub(super) fn check_description(text: &str) -> Result<(), KmsError> {
     Ok(())
 }
 
+fn seconds(days: u32) -> u64 {
+    u64::from(days).saturating_mul(SECONDS_PER_DAY)
+}
+
 impl Keys {
+    /// As [`Keys::find_by_id`], as KMS has it; operators, whose commands take a key by any name, may say its alias too.
+    pub(super) async fn find_for_operator(
+        &self,
+        session: &Session<'_>,
+        reference: &str,
+        facts: &Facts,
+    ) -> Result<Held<KeyRecord>, KmsError> {
+        match session.gate.caller() {
+            Some(_) => self.find_by_id(session, reference, facts).await,
+            None => self.find(session, reference, facts).await,
+        }
+    }
+
+    async fn find_by_id_or_operators_alias(
+        &self,
+        session: &Session<'_>,
+        reference: &str,
+    ) -> Result<Held<KeyRecord>, KmsError> {
+        self.find_for_operator(session, reference, &Facts::default()).await
+    }
+
     /// Stores a key that must be as it was read.
     pub(super) async fn save(&self, key: &Held<KeyRecord>) -> Result<(), KmsError> {
-        let path = paths::key(&key.value.tenant, &key.value.id);
-        self.vault
-            .commit(Change::new().replace(path, &key.value, key.stamp))
-            .await?;
+        self.vault.commit(saving(Change::new(), key)).await?;
         Ok(())
     }
 
-    /// Deletes a key whose window is over, with its material, CA and aliases, all at once. False when it is not due.
-    pub async fn delete_if_due(&self, tenant: &Tenant, id: &str) -> Result<bool, Fault> {
-        let path = paths::key(tenant, id);
-        let Some(key) = self.vault.get::<KeyRecord>(&path).await? else {
+    /// Does what time has made due for the key in a row: deletes it, rotates it, lets its material expire. False when
+    /// nothing was due.
+    ///
+    /// # Errors
+    /// [`Fault`] of the store or the HSM, or that a change overtook this one: it is tried again at the next look.
+    pub async fn upkeep(&self, tenant: &Tenant, row: &str) -> Result<bool, Fault> {
+        let Some(key) = self.vault.get::<KeyRecord>(&paths::key(tenant, row)).await? else {
             return Ok(false);
         };
+        if matches!(key.value.state, State::PendingDeletion { .. }) {
+            return self.delete_if_due(key).await;
+        }
+        let done = match self.expire_if_due(&key).await {
+            Ok(false) => self.rotate_if_due(key).await,
+            done => done,
+        };
+        done.map_err(|error| error.fault.unwrap_or_else(|| Fault::internal(error.message)))
+    }
+
+    /// Deletes a key whose window is over, with its material, CA, aliases and grants, all at once.
+    async fn delete_if_due(&self, key: Held<KeyRecord>) -> Result<bool, Fault> {
         match key.value.state {
             State::PendingDeletion { at, .. } if at <= self.clock.now() => {}
             _ => return Ok(false),
         }
-        let mut change = Change::new()
-            .unchanged(path.clone(), key.stamp)
-            .delete(path)
-            .delete(paths::ca(tenant, id));
-        for alias in &key.value.aliases {
-            change = change.delete(paths::alias(tenant, alias));
+        let (tenant, row) = (key.value.tenant.clone(), key.value.row());
+        let path = paths::key(&tenant, &row);
+        let grants = self
+            .vault
+            .store()
+            .scan(&paths::grants(&tenant, &row), None, GRANTS_AT_ONCE)
+            .await?;
+        let last = grants.len() < GRANTS_AT_ONCE;
+        let mut change = Change::new().unchanged(path.clone(), key.stamp);
+        for (grant, _) in grants {
+            change = change.delete(grant);
         }
-        for number in 1..key.value.next_version {
-            // Only what may still be there: material of retired versions has been deleted with them.
-            if key.value.versions.iter().any(|version| version.number == number) {
-                change = change.delete(paths::material(tenant, id, number));
-            }
+        if last {
+            change = self.deleting(change, &key.value).await?.delete(path.clone());
         }
         self.vault.commit(change).await?;
-        tracing::info!(%tenant, key = id, "key deleted: its window was over");
+        if last {
+            self.forget(&path, &paths::usage(&tenant, &row));
+            tracing::info!(%tenant, key = row, "key deleted: its window was over");
+        }
         Ok(true)
     }
+
+    /// What goes with a key. A replica's material is its primary's.
+    async fn deleting(&self, mut change: Change, key: &KeyRecord) -> Result<Change, Fault> {
+        change = change
+            .delete(paths::ca(&key.tenant, &key.id))
+            .delete(paths::usage(&key.tenant, &key.row()));
+        for alias in &key.aliases {
+            change = change.delete(paths::alias(&key.tenant, &key.region, alias));
+        }
+        if key.multi_region.as_ref().is_some_and(|all| all.primary != key.region) {
+            return self.leave_relatives(change, key).await;
+        }
+        for version in &key.versions {
+            change = change.delete(paths::material(&key.tenant, &key.id, version.number));
+        }
+        Ok(change)
+    }
+
+    fn forget(&self, path: &str, usage: &str) {
+        self.cached.materials.forget(path);
+        self.cached.publics.forget(path);
+        self.cached.policies.forget(path);
+        self.uses.forget(usage);
+    }
+}
+
+/// Adds the writing of a key that must be as it was read.
+pub(super) fn saving(change: Change, key: &Held<KeyRecord>) -> Change {
+    let path = paths::key(&key.value.tenant, &key.value.row());
+    change.replace(path, &key.value, key.stamp)
 }

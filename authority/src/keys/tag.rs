@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::decide::Facts;
 use super::page::{self, Paging};
 use super::{Keys, KmsError, KmsErrorType, Session};
 use crate::names::shown;
@@ -45,10 +46,11 @@ pub(super) struct ListRequest {
     marker: Option<String>,
 }
 
-pub(super) async fn tag_resource(keys: &Keys, caller: &Session<'_>, request: TagRequest) -> Result<Value, KmsError> {
-    let mut key = keys.find_by_id(caller, &request.key_id).await?;
-    keys.demand_not_pending(&key.value)?;
+pub(super) async fn tag_resource(keys: &Keys, session: &Session<'_>, request: TagRequest) -> Result<Value, KmsError> {
     let tags = collect(request.tags)?;
+    let facts = Facts::default().tagging(&tags);
+    let mut key = keys.find_by_id(session, &request.key_id, &facts).await?;
+    keys.demand_not_pending(&key.value)?;
     refuse_reserved(tags.keys())?;
     key.value.tags.extend(tags);
     check_count(&key.value.tags)?;
@@ -58,10 +60,11 @@ pub(super) async fn tag_resource(keys: &Keys, caller: &Session<'_>, request: Tag
 
 pub(super) async fn untag_resource(
     keys: &Keys,
-    caller: &Session<'_>,
+    session: &Session<'_>,
     request: UntagRequest,
 ) -> Result<Value, KmsError> {
-    let mut key = keys.find_by_id(caller, &request.key_id).await?;
+    let facts = Facts::default().with_all("aws:TagKeys", request.tag_keys.iter().map(String::as_str));
+    let mut key = keys.find_by_id(session, &request.key_id, &facts).await?;
     keys.demand_not_pending(&key.value)?;
     refuse_reserved(request.tag_keys.iter())?;
     for name in &request.tag_keys {
@@ -73,11 +76,14 @@ pub(super) async fn untag_resource(
 
 pub(super) async fn list_resource_tags(
     keys: &Keys,
-    caller: &Session<'_>,
+    session: &Session<'_>,
     request: ListRequest,
 ) -> Result<Value, KmsError> {
-    let key = keys.find_by_id(caller, &request.key_id).await?.value;
-    let paging = Paging::new(request.limit, request.marker);
+    let key = keys
+        .find_by_id(session, &request.key_id, &Facts::default())
+        .await?
+        .value;
+    let paging = Paging::new(request.limit, request.marker).within(MAX_TAGS, MAX_TAGS);
     let limit = paging.limit()?;
     let after = paging.after("")?;
     let mut rest = key
@@ -107,10 +113,13 @@ pub(super) fn collect(tags: Vec<Tag>) -> Result<BTreeMap<String, String>, KmsErr
                 "`{}`: a tag's key has 1 to {MAX_NAME} characters, its value at most {MAX_VALUE}",
                 shown(&tag_key)
             );
-            return Err(KmsErrorType::Tag.because(message));
+            return Err(KmsErrorType::Validation.because(message));
+        }
+        if tag_key.to_ascii_lowercase().starts_with("aws:") {
+            return Err(KmsErrorType::Tag.because("Tags beginning with aws: are reserved"));
         }
         if map.contains_key(&tag_key) {
-            return Err(KmsErrorType::Tag.because(format!("the tag `{}` is given twice", shown(&tag_key))));
+            return Err(KmsErrorType::Tag.because("Duplicate tag keys"));
         }
         map.insert(tag_key, tag_value);
     }
@@ -120,12 +129,12 @@ pub(super) fn collect(tags: Vec<Tag>) -> Result<BTreeMap<String, String>, KmsErr
 
 fn check_count(tags: &BTreeMap<String, String>) -> Result<(), KmsError> {
     if tags.len() > MAX_TAGS {
-        return Err(KmsErrorType::Tag.because(format!("a key has at most {MAX_TAGS} tags")));
+        return Err(KmsErrorType::Tag.because("Too many tags"));
     }
     Ok(())
 }
 
-fn refuse_reserved<'a>(mut names: impl Iterator<Item = &'a String>) -> Result<(), KmsError> {
+pub(super) fn refuse_reserved<'a>(mut names: impl Iterator<Item = &'a String>) -> Result<(), KmsError> {
     match names.find(|name| name.starts_with(RESERVED)) {
         Some(name) => {
             let message = format!(

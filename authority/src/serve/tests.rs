@@ -150,7 +150,10 @@ impl Site {
             {"TagKey": "signet:delegation", "TagValue": "shared"},
         ]);
         let made = self
-            .verb("CreateKey", json!({"KeySpec": "ECC_NIST_P256", "Tags": tags}))
+            .verb(
+                "CreateKey",
+                json!({"KeySpec": "ECC_NIST_P256", "KeyUsage": "SIGN_VERIFY", "Tags": tags}),
+            )
             .await;
         let id = made["KeyMetadata"]["KeyId"].as_str().unwrap().to_owned();
         self.verb("CreateAlias", json!({"AliasName": "alias/token", "TargetKeyId": id}))

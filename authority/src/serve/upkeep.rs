@@ -1,9 +1,9 @@
-//! What time makes due: versions to rotate, keys to delete, old tokens to forget.
+//! What time makes due: versions to rotate, keys to delete, material to expire, old tokens to forget.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use node::contract::{Delegation, Key, KeyState};
+use node::contract::{Delegation, Key};
 
 use crate::clock::Clock;
 use crate::edges::Edges;
@@ -14,6 +14,8 @@ use crate::world::World;
 const TICK: Duration = Duration::from_secs(1);
 /// Looks between two sweeps of tokens.
 const SWEEP_EVERY: u64 = 600;
+/// Looks between two writings of keys' last uses.
+const USES_EVERY: u64 = 60;
 
 /// Looks each second until the process ends. What fails is tried again at the next look.
 pub(crate) async fn keep(keys: Arc<Keys>, world: Arc<World>, edges: Arc<Edges>, clock: Clock) {
@@ -25,6 +27,11 @@ pub(crate) async fn keep(keys: Arc<Keys>, world: Arc<World>, edges: Arc<Edges>, 
         {
             fault.log("forgetting old join tokens");
         }
+        if looks.is_multiple_of(USES_EVERY)
+            && let Err(fault) = keys.write_uses().await
+        {
+            fault.log("writing down when keys were used");
+        }
         looks = looks.wrapping_add(1);
         tokio::time::sleep(TICK).await;
     }
@@ -33,14 +40,8 @@ pub(crate) async fn keep(keys: Arc<Keys>, world: Arc<World>, edges: Arc<Edges>, 
 /// One look at every key that may be due; the rows decide whether it is.
 pub(crate) async fn look(keys: &Keys, world: &World, clock: &Clock) {
     let now = clock.now();
-    let pending = |key: &Key| key.state() == KeyState::PendingDeletion;
-    for (tenant, key) in world.keys_where(|key| pending(key) || may_rotate(key, now)) {
-        let done = if pending(&key) {
-            keys.delete_if_due(&tenant, &key.id).await
-        } else {
-            keys.rotate_if_due(&tenant, &key.id).await
-        };
-        if let Err(fault) = done {
+    for (tenant, row) in world.keys_due(now, |key| may_rotate(key, now)) {
+        if let Err(fault) = keys.upkeep(&tenant, &row).await {
             fault.log("upkeep of a key");
         }
     }

@@ -52,11 +52,11 @@ impl Wired {
         ));
         let schedule = config.rotation.schedule();
         let host = runtime::Host::new(runtime::Settings::default())?;
-        let bundles = Arc::new(Bundles::open(vault.clone(), host, clock.clone(), schedule).await?);
         let settings = KeySettings {
             region: config.region.clone(),
             schedule,
         };
+        let bundles = Arc::new(Bundles::open(vault.clone(), host, clock.clone(), settings.clone()).await?);
         let keys = Arc::new(Keys::new(vault.clone(), issuer.clone(), clock.clone(), settings));
         let edges = Arc::new(Edges::new(vault.clone(), clock.clone(), config.trust_domain.clone()));
         let (world, commits) = World::load(vault.clone()).await?;

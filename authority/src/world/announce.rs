@@ -16,7 +16,10 @@ pub(super) fn key(key: &KeyRecord) -> contract::Key {
         id: key.id.clone(),
         tenant: key.tenant.to_string(),
         aliases: key.aliases.iter().cloned().collect(),
-        algorithm: key.algorithm.as_str().to_owned(),
+        algorithm: key
+            .algorithm()
+            .map(|algorithm| algorithm.as_str().to_owned())
+            .unwrap_or_default(),
         family: family(key.family).into(),
         delegation: delegation(key.delegation).into(),
         state: state(&key.state).into(),
@@ -70,7 +73,7 @@ fn delegation(delegation: Delegation) -> contract::Delegation {
 fn state(state: &State) -> contract::KeyState {
     match state {
         State::Enabled => contract::KeyState::Enabled,
-        State::Disabled => contract::KeyState::Disabled,
-        State::PendingDeletion { .. } => contract::KeyState::PendingDeletion,
+        State::Disabled | State::PendingImport => contract::KeyState::Disabled,
+        State::PendingDeletion { .. } | State::PendingReplicaDeletion { .. } => contract::KeyState::PendingDeletion,
     }
 }

@@ -1,0 +1,104 @@
+//! What the reserved tags say about a new key.
+
+use std::collections::BTreeMap;
+
+use crate::crypto::{KeySpec, KeyUsage};
+use crate::keys::tag::RESERVED;
+use crate::keys::{Custody, Delegation, Family, KmsError, KmsErrorType};
+use crate::names::shown;
+
+/// A combination that makes sense.
+pub(super) struct Choice {
+    pub(super) family: Family,
+    pub(super) delegation: Delegation,
+    pub(super) custody: Custody,
+}
+
+impl Choice {
+    pub(super) fn read(tags: &BTreeMap<String, String>, spec: KeySpec, usage: KeyUsage) -> Result<Self, KmsError> {
+        let known = ["signet:family", "signet:delegation", "signet:custody"];
+        if let Some(name) = tags
+            .keys()
+            .find(|name| name.starts_with(RESERVED) && !known.contains(&name.as_str()))
+        {
+            return Err(KmsErrorType::Tag.because(format!("unknown reserved tag `{}`", shown(name))));
+        }
+        let families = [Family::Raw, Family::Token, Family::Artifact];
+        let delegations = [Delegation::None, Delegation::Own, Delegation::Shared];
+        let custodies = [Custody::Wrapped, Custody::Token];
+        let choice = Self {
+            family: pick(tags, "signet:family", &families, Family::as_str)?,
+            delegation: pick(tags, "signet:delegation", &delegations, Delegation::as_str)?,
+            custody: pick(tags, "signet:custody", &custodies, Custody::as_str)?,
+        };
+        match choice.refusal(spec, usage) {
+            Some(why) => Err(KmsErrorType::Validation.because(why)),
+            None => Ok(choice),
+        }
+    }
+
+    /// Why this combination cannot be; none when it can.
+    fn refusal(&self, spec: KeySpec, usage: KeyUsage) -> Option<&'static str> {
+        match (self.family, self.delegation) {
+            (Family::Raw, Delegation::Own | Delegation::Shared) => {
+                return Some(
+                    "a key of family `raw` signs at the authority only: leave `signet:delegation` out, or choose another family",
+                );
+            }
+            (Family::Token | Family::Artifact, Delegation::None) => {
+                return Some(
+                    "keys of family `token` and `artifact` sign at edges: set `signet:delegation` to `own` or `shared`",
+                );
+            }
+            (Family::Token | Family::Artifact, _) if !signs_at_edges(spec, usage) => {
+                return Some(
+                    "edges sign with ECC_NIST_P256, ECC_NIST_P384, ECC_NIST_EDWARDS25519 and HMAC_256: choose one, or family `raw`",
+                );
+            }
+            _ => {}
+        }
+        if self.delegation == Delegation::Own && !spec.is_asymmetric() {
+            return Some("a secret has no certificate: set `signet:delegation` to `shared`");
+        }
+        match (self.custody, self.delegation) {
+            (Custody::Token, Delegation::Shared) => Some(
+                "a shared key is handed to edges, so it cannot stay in the HSM: leave `signet:custody` out, or delegate `own`",
+            ),
+            (Custody::Token, Delegation::None) if !stays_in_hsm(spec, usage) => {
+                Some("the HSM wraps signing keys on P-256 and P-384 only: leave `signet:custody` out")
+            }
+            // With `own`, what has custody `token` is the key's CA: always.
+            _ => None,
+        }
+    }
+}
+
+fn signs_at_edges(spec: KeySpec, usage: KeyUsage) -> bool {
+    match spec {
+        KeySpec::EccNistP256 | KeySpec::EccNistP384 | KeySpec::EccNistEdwards25519 => usage == KeyUsage::SignVerify,
+        KeySpec::Hmac256 => true,
+        _ => false,
+    }
+}
+
+fn stays_in_hsm(spec: KeySpec, usage: KeyUsage) -> bool {
+    usage == KeyUsage::SignVerify && matches!(spec, KeySpec::EccNistP256 | KeySpec::EccNistP384)
+}
+
+/// The tag's value among `choices`, of which the first is the default.
+fn pick<T: Copy>(
+    tags: &BTreeMap<String, String>,
+    name: &str,
+    choices: &[T],
+    word: fn(T) -> &'static str,
+) -> Result<T, KmsError> {
+    let wanted = tags.get(name).map(String::as_str);
+    let found = choices
+        .iter()
+        .copied()
+        .find(|choice| wanted.is_none_or(|wanted| word(*choice) == wanted));
+    found.ok_or_else(|| {
+        let words: Vec<_> = choices.iter().map(|choice| word(*choice)).collect();
+        KmsErrorType::Validation.because(format!("the tag `{name}` is one of {}", words.join(", ")))
+    })
+}

@@ -1,0 +1,347 @@
+//! `CreateGrant`, `ListGrants`, `ListRetirableGrants`, `RevokeGrant`, `RetireGrant`. A grant holds from the moment that
+//! `CreateGrant` answered: its token makes nothing faster.
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+pub(super) use self::record::{Constraints, GrantRecord, Handed};
+use super::decide::Facts;
+use super::demand::end_dry_run;
+use super::page::{self, Paging};
+use super::{Caller, KeyRecord, Keys, KmsError, KmsErrorType, Session};
+use crate::crypto::KeySpec;
+use crate::names::shown;
+use crate::paths;
+use crate::sealed::{Change, Held};
+
+mod record;
+
+/// Grants of one page, where nothing is asked and at most (KMS's).
+const DEFAULT_LIMIT: usize = 50;
+const MAX_LIMIT: usize = 100;
+/// Grants of one grantee on one key: a decision reads as many.
+const MAX_PER_GRANTEE: usize = 500;
+/// Characters of a name (KMS's bound).
+const MAX_NAME: usize = 256;
+/// Tokens of one request (KMS's bound).
+const MAX_TOKENS: usize = 10;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+pub(super) struct CreateRequest {
+    key_id: String,
+    grantee_principal: Option<String>,
+    retiring_principal: Option<String>,
+    operations: Vec<String>,
+    #[serde(default)]
+    constraints: Constraints,
+    #[serde(default)]
+    grant_tokens: Vec<String>,
+    name: Option<String>,
+    #[serde(default)]
+    dry_run: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+pub(super) struct ListRequest {
+    key_id: String,
+    grant_id: Option<String>,
+    grantee_principal: Option<String>,
+    limit: Option<usize>,
+    marker: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+pub(super) struct RetirableRequest {
+    retiring_principal: String,
+    limit: Option<usize>,
+    marker: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+pub(super) struct RevokeRequest {
+    key_id: String,
+    grant_id: String,
+    #[serde(default)]
+    dry_run: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+pub(super) struct RetireRequest {
+    grant_token: Option<String>,
+    key_id: Option<String>,
+    grant_id: Option<String>,
+    #[serde(default)]
+    dry_run: bool,
+}
+
+pub(super) async fn create_grant(
+    keys: &Keys,
+    session: &Session<'_>,
+    request: CreateRequest,
+) -> Result<Value, KmsError> {
+    let grantee = request.grantee_principal.as_deref();
+    let grantee = grantee.ok_or_else(|| KmsErrorType::Validation.because("`GranteePrincipal` is missing"))?;
+    let grantee = principal(grantee)?;
+    let retiring = request.retiring_principal.as_deref().map(principal).transpose()?;
+    check_name(request.name.as_deref())?;
+    let mut facts = Facts::new(&request.grant_tokens)
+        .with_all("kms:GrantOperations", request.operations.iter().map(String::as_str))
+        .with("kms:GranteePrincipal", grantee.as_str());
+    if let Some(retiring) = &retiring {
+        facts = facts.with("kms:RetiringPrincipal", retiring.as_str());
+    }
+    if let Some(kind) = kind(&request.constraints) {
+        facts = facts.with("kms:GrantConstraintType", kind);
+    }
+    facts.handed = Some(Handed {
+        operations: request.operations.clone(),
+        constraints: request.constraints.clone(),
+    });
+    let key = keys.find_by_id(session, &request.key_id, &facts).await?.value;
+    keys.demand_usable(&key)?;
+    check_operations(&key, &request.operations, &request.constraints)?;
+    end_dry_run(request.dry_run)?;
+    let grant = GrantRecord {
+        id: record::new_id(&grantee)?,
+        key_arn: keys.arn(&key),
+        name: request.name,
+        grantee,
+        retiring,
+        operations: request.operations,
+        constraints: request.constraints,
+        created_at: keys.clock.now(),
+    };
+    let id = keys.grant_once(&key, grant).await?;
+    let token = record::token(&key.tenant, &key.row(), &id)?;
+    Ok(json!({ "GrantToken": token, "GrantId": id }))
+}
+
+pub(super) async fn list_grants(keys: &Keys, session: &Session<'_>, request: ListRequest) -> Result<Value, KmsError> {
+    let paging = Paging::new(request.limit, request.marker).within(DEFAULT_LIMIT, MAX_LIMIT);
+    let key = keys
+        .find_by_id(session, &request.key_id, &Facts::default())
+        .await?
+        .value;
+    let prefix = paths::grants(&key.tenant, &key.row());
+    let grantee = request.grantee_principal.as_deref().map(principal).transpose()?;
+    let wanted = |grant: &GrantRecord| {
+        request.grant_id.as_ref().is_none_or(|id| grant.id == *id)
+            && grantee.as_ref().is_none_or(|grantee| grant.grantee == *grantee)
+    };
+    list(keys, session, &prefix, &paging, wanted).await
+}
+
+pub(super) async fn list_retirable_grants(
+    keys: &Keys,
+    session: &Session<'_>,
+    request: RetirableRequest,
+) -> Result<Value, KmsError> {
+    session.allow_tenant()?;
+    let paging = Paging::new(request.limit, request.marker).within(DEFAULT_LIMIT, MAX_LIMIT);
+    let retiring = principal(&request.retiring_principal)?;
+    let here = format!("arn:aws:kms:{}:", keys.region);
+    let wanted = |grant: &GrantRecord| grant.retiring.as_ref() == Some(&retiring) && grant.key_arn.starts_with(&here);
+    let prefix = paths::grants_of_tenant(session.tenant);
+    list(keys, session, &prefix, &paging, wanted).await
+}
+
+pub(super) async fn revoke_grant(
+    keys: &Keys,
+    session: &Session<'_>,
+    request: RevokeRequest,
+) -> Result<Value, KmsError> {
+    let key = keys
+        .find_by_id(session, &request.key_id, &Facts::default())
+        .await?
+        .value;
+    let (path, grant) = keys.find_grant(&key, &request.grant_id).await?;
+    end_dry_run(request.dry_run)?;
+    let change = Change::new().unchanged(path.clone(), grant.stamp).delete(path);
+    keys.vault.commit(change).await?;
+    Ok(json!({}))
+}
+
+pub(super) async fn retire_grant(
+    keys: &Keys,
+    session: &Session<'_>,
+    request: RetireRequest,
+) -> Result<Value, KmsError> {
+    let (key, id) = match (&request.grant_token, &request.key_id, &request.grant_id) {
+        (Some(token), None, None) => {
+            let (tenant, row, id) = record::read_token(token)?;
+            let key_id = row.split('@').next().unwrap_or_default();
+            let key = match tenant == *session.tenant {
+                true => keys.by_id(&tenant, key_id).await?,
+                false => None,
+            };
+            (key.ok_or_else(|| no_grant(&id))?, id)
+        }
+        (None, Some(reference), Some(id)) => (keys.resolve(session.tenant, reference).await?.key, id.clone()),
+        _ => {
+            let message = "Must pass either a grant token; or a key ARN and a grant ID.";
+            return Err(KmsErrorType::Validation.because(message));
+        }
+    };
+    let (path, grant) = keys.find_grant(&key.value, &id).await?;
+    let mut facts = Facts::default();
+    facts.granted = session
+        .gate
+        .caller()
+        .is_some_and(|caller| grant.value.lets_retire(caller));
+    keys.decide(session, &key, None, &facts).await?;
+    end_dry_run(request.dry_run)?;
+    let change = Change::new().unchanged(path.clone(), grant.stamp).delete(path);
+    keys.vault.commit(change).await?;
+    Ok(json!({}))
+}
+
+async fn list(
+    keys: &Keys,
+    session: &Session<'_>,
+    prefix: &str,
+    paging: &Paging,
+    wanted: impl Fn(&GrantRecord) -> bool,
+) -> Result<Value, KmsError> {
+    let (rows, more) = page::filtered(&keys.vault, prefix, paging, wanted).await?;
+    let items = rows.iter().map(|(_, grant)| grant.shape(session.tenant)).collect();
+    Ok(page::answer("Grants", items, prefix, more.as_deref()))
+}
+
+impl Keys {
+    /// Whether a grant allows the caller this operation on a key.
+    pub(super) async fn is_granted(
+        &self,
+        key: &KeyRecord,
+        caller: &Caller,
+        operation: &str,
+        facts: &Facts,
+    ) -> Result<bool, KmsError> {
+        for arn in record::names(caller) {
+            for (_, grant) in self.grants_of(key, arn).await? {
+                let context = facts.encryption_context.as_ref();
+                let grant = grant.value;
+                if grant.grantee == arn && grant.allows(operation, context, facts.handed.as_ref()) {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    async fn grants_of(&self, key: &KeyRecord, arn: &str) -> Result<Vec<(String, Held<GrantRecord>)>, KmsError> {
+        let prefix = paths::grant(&key.tenant, &key.row(), &record::grantee_prefix(arn));
+        Ok(self.vault.page(&prefix, None, MAX_PER_GRANTEE).await?)
+    }
+
+    /// Stores a new grant, unless one of the same name gives the same already; answers the id.
+    async fn grant_once(&self, key: &KeyRecord, grant: GrantRecord) -> Result<String, KmsError> {
+        let existing = self.grants_of(key, &grant.grantee).await?;
+        let same = existing
+            .iter()
+            .find(|(_, held)| grant.name.is_some() && held.value.is_same(&grant));
+        if let Some((_, held)) = same {
+            return Ok(held.value.id.clone());
+        }
+        if existing.len() >= MAX_PER_GRANTEE {
+            let message = format!("a principal has at most {MAX_PER_GRANTEE} grants on one key");
+            return Err(KmsErrorType::LimitExceeded.because(message));
+        }
+        let path = paths::grant(&key.tenant, &key.row(), &grant.id);
+        self.vault.commit(Change::new().create(path, &grant)).await?;
+        Ok(grant.id)
+    }
+
+    async fn find_grant(&self, key: &KeyRecord, id: &str) -> Result<(String, Held<GrantRecord>), KmsError> {
+        if id.len() != 64 || !id.bytes().all(|b| b.is_ascii_hexdigit()) {
+            return Err(no_grant(id));
+        }
+        let path = paths::grant(&key.tenant, &key.row(), id);
+        match self.vault.get(&path).await? {
+            Some(grant) => Ok((path, grant)),
+            None => Err(no_grant(id)),
+        }
+    }
+}
+
+fn no_grant(id: &str) -> KmsError {
+    let id: String = id.chars().take(128).flat_map(char::escape_debug).collect();
+    KmsErrorType::NotFound.because(format!("Grant ID {id} not found"))
+}
+
+/// Refuses more tokens than a request may have, and those that are none.
+pub(super) fn check_tokens(tokens: &[String]) -> Result<(), KmsError> {
+    if tokens.len() > MAX_TOKENS {
+        return Err(KmsErrorType::Validation.because(format!("a request has at most {MAX_TOKENS} grant tokens")));
+    }
+    tokens.iter().try_for_each(|token| record::read_token(token).map(drop))
+}
+
+/// A principal's ARN; an account's id stands for its root.
+fn principal(text: &str) -> Result<String, KmsError> {
+    if policies::names::is_tenant(text) {
+        return Ok(format!("arn:aws:iam::{text}:root"));
+    }
+    let parts: Vec<&str> = text.splitn(6, ':').collect();
+    match parts.as_slice() {
+        ["arn", "aws", "iam" | "sts", "", account, resource]
+            if policies::names::is_tenant(account) && is_principal(resource) =>
+        {
+            Ok(text.to_owned())
+        }
+        _ => Err(KmsErrorType::InvalidArn.because(format!("`{}` is the ARN of no principal", shown(text)))),
+    }
+}
+
+fn is_principal(resource: &str) -> bool {
+    let kinds = ["user/", "role/", "assumed-role/", "federated-user/"];
+    let named = kinds
+        .iter()
+        .any(|kind| resource.strip_prefix(kind).is_some_and(|name| !name.is_empty()));
+    resource.len() <= 256 && !resource.contains('*') && (resource == "root" || named)
+}
+
+fn check_name(name: Option<&str>) -> Result<(), KmsError> {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"/:_-".contains(&b);
+    match name {
+        Some(name) if !(1..=MAX_NAME).contains(&name.len()) || !name.bytes().all(allowed) => {
+            let message = format!("`Name` has 1 to {MAX_NAME} of A-Z a-z 0-9 / : _ -");
+            Err(KmsErrorType::Validation.because(message))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Refuses what a key of this kind cannot do, and constraints where there is no context.
+fn check_operations(key: &KeyRecord, operations: &[String], constraints: &Constraints) -> Result<(), KmsError> {
+    let known = record::operations(key);
+    let invalid = |message: String| Err(KmsErrorType::Validation.because(message));
+    if operations.is_empty() || operations.len() > known.len() {
+        return invalid(format!("`Operations` has 1 to {} operations", known.len()));
+    }
+    if let Some(other) = operations.iter().find(|name| !known.contains(&name.as_str())) {
+        let (usage, spec) = (key.usage, key.spec);
+        return invalid(format!(
+            "a grant on a key of {spec} for {usage} cannot have `{}`",
+            shown(other)
+        ));
+    }
+    if !constraints.is_empty() && key.spec != KeySpec::SymmetricDefault {
+        return invalid("encryption context constraints go with symmetric encryption keys only".to_owned());
+    }
+    Ok(())
+}
+
+fn kind(constraints: &Constraints) -> Option<&'static str> {
+    if constraints.encryption_context_equals.is_some() {
+        Some("EncryptionContextEquals")
+    } else if constraints.encryption_context_subset.is_some() {
+        Some("EncryptionContextSubset")
+    } else {
+        None
+    }
+}

@@ -1,0 +1,295 @@
+//! `GetParametersForImport`, `ImportKeyMaterial`, `DeleteImportedKeyMaterial`: material that somebody brings.
+//!
+//! The import token holds the private half of the wrapping key, sealed for the one key that it is for: nothing is stored
+//! until something is imported.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use signing::key::Secret;
+use zeroize::Zeroizing;
+
+use super::decide::Facts;
+use super::input::{self, MAX_CIPHERTEXT, SecretText};
+use super::lifecycle::{Imported, Origin};
+use super::material::{self, Made};
+use super::state::{SECONDS_PER_DAY, saving};
+use super::{KeyRecord, Keys, KmsError, KmsErrorType, Session, State};
+use crate::crypto::{CryptoError, KeySpec, Material, WrappingAlgorithm, WrappingKeySpec, envelope};
+use crate::fault::Fault;
+use crate::paths;
+use crate::rotation::Version;
+use crate::sealed::{Change, Held};
+
+/// Seconds for which an import token is good.
+const TOKEN_LIFETIME: u64 = SECONDS_PER_DAY;
+/// Days for which imported material may be kept at most (KMS's bound).
+const MAX_VALID_DAYS: u64 = 365;
+/// Characters of a description (KMS's bound).
+const MAX_DESCRIPTION: usize = 256;
+const EXPIRES: &str = "KEY_MATERIAL_EXPIRES";
+const EXPIRES_NOT: &str = "KEY_MATERIAL_DOES_NOT_EXPIRE";
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+pub(super) struct ParametersRequest {
+    key_id: String,
+    wrapping_algorithm: String,
+    wrapping_key_spec: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+pub(super) struct ImportRequest {
+    key_id: String,
+    import_token: String,
+    encrypted_key_material: String,
+    /// Seconds, which may have a fraction.
+    valid_to: Option<f64>,
+    expiration_model: Option<String>,
+    import_type: Option<String>,
+    key_material_description: Option<String>,
+    key_material_id: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+pub(super) struct DeleteRequest {
+    key_id: String,
+    key_material_id: Option<String>,
+}
+
+/// What an import token says.
+#[derive(Serialize, Deserialize)]
+struct Token {
+    valid_to: u64,
+    algorithm: WrappingAlgorithm,
+    spec: KeySpec,
+    private: SecretText,
+}
+
+pub(super) async fn get_parameters_for_import(
+    keys: &Keys,
+    session: &Session<'_>,
+    request: ParametersRequest,
+) -> Result<Value, KmsError> {
+    let algorithm = input::name(
+        "wrappingAlgorithm",
+        &request.wrapping_algorithm,
+        WrappingAlgorithm::parse,
+    )?;
+    let spec = input::name("wrappingKeySpec", &request.wrapping_key_spec, WrappingKeySpec::parse)?;
+    let facts = Facts::default()
+        .with("kms:WrappingAlgorithm", algorithm.as_str())
+        .with("kms:WrappingKeySpec", spec.as_str());
+    let key = find(keys, session, &request.key_id, &facts).await?.value;
+    keys.demand_not_pending(&key)?;
+    if !algorithm.fits(spec, key.spec) {
+        let message = format!("{algorithm} with {spec} does not wrap key material of {}", key.spec);
+        return Err(KmsErrorType::Validation.because(message));
+    }
+    let wrapping = material::generate(spec.key_spec()).await?;
+    let valid_to = keys.clock.now().saturating_add(TOKEN_LIFETIME);
+    let token = Token {
+        valid_to,
+        algorithm,
+        spec: spec.key_spec(),
+        private: SecretText::of(wrapping.export()?.expose()),
+    };
+    let token = serde_json::to_vec(&token)
+        .map(Zeroizing::new)
+        .map_err(|error| Fault::internal(format!("an import token cannot be written: {error}")))?;
+    let path = paths::import(&key.tenant, &key.row());
+    let sealed = keys.vault.seal_for(&path, &token).await?;
+    Ok(json!({
+        "KeyId": keys.arn(&key),
+        "ImportToken": input::base64(&sealed),
+        "PublicKey": input::base64(wrapping.public_spki_der().unwrap_or_default()),
+        "ParametersValidTo": valid_to,
+    }))
+}
+
+pub(super) async fn import_key_material(
+    keys: &Keys,
+    session: &Session<'_>,
+    request: ImportRequest,
+) -> Result<Value, KmsError> {
+    let valid_to = expiry(keys, request.expiration_model.as_deref(), request.valid_to)?;
+    check_description(request.key_material_description.as_deref())?;
+    let token = input::blob("ImportToken", &request.import_token, MAX_CIPHERTEXT)?;
+    let wrapped = input::blob("EncryptedKeyMaterial", &request.encrypted_key_material, MAX_CIPHERTEXT)?;
+    let model = if valid_to.is_some() { EXPIRES } else { EXPIRES_NOT };
+    let mut facts = Facts::default().with("kms:ExpirationModel", model);
+    if let Some(at) = valid_to {
+        facts = facts.with("kms:ValidTo", i64::try_from(at).unwrap_or(i64::MAX));
+    }
+    let mut key = find(keys, session, &request.key_id, &facts).await?;
+    keys.demand_not_pending(&key.value)?;
+    let material = unwrap(keys, &key.value, &token, &wrapped).await?;
+    let version = checked(keys, &key.value, &material, &request)?;
+    let is_new = key.value.versions.is_empty();
+    let mut change = Change::new();
+    if key.value.import.is_none() {
+        change = Made::Wrapped(material.export()?).store(change, &key.value, &version);
+    }
+    let id = version.kid.clone();
+    let record = &mut key.value;
+    if is_new {
+        record.next_version = version.number.saturating_add(1);
+        record.versions.push(version);
+    }
+    record.import = Some(Imported {
+        valid_to,
+        description: request.key_material_description,
+    });
+    if record.state == State::PendingImport {
+        record.state = State::Enabled;
+    }
+    keys.vault.commit(saving(change, &key)).await?;
+    Ok(json!({ "KeyId": keys.arn(&key.value), "KeyMaterialId": id }))
+}
+
+pub(super) async fn delete_imported_key_material(
+    keys: &Keys,
+    session: &Session<'_>,
+    request: DeleteRequest,
+) -> Result<Value, KmsError> {
+    let mut key = find(keys, session, &request.key_id, &Facts::default()).await?;
+    let id = key.value.current().map(|version| version.kid.clone());
+    if request.key_material_id.is_some() && request.key_material_id != id {
+        let message = format!("{} has no such key material.", keys.arn(&key.value));
+        return Err(KmsErrorType::NotFound.because(message));
+    }
+    if key.value.import.is_some() {
+        let change = without_material(&mut key);
+        keys.vault.commit(saving(change, &key)).await?;
+    }
+    let mut answer = json!({ "KeyId": keys.arn(&key.value) });
+    if let (Some(id), Some(members)) = (id, answer.as_object_mut()) {
+        members.insert("KeyMaterialId".to_owned(), json!(id));
+    }
+    Ok(answer)
+}
+
+/// A key whose material is brought.
+async fn find(keys: &Keys, session: &Session<'_>, reference: &str, facts: &Facts) -> Result<Held<KeyRecord>, KmsError> {
+    let key = keys.find_by_id(session, reference, facts).await?;
+    if key.value.origin != Origin::External {
+        let (arn, origin) = (keys.arn(&key.value), key.value.origin.as_str());
+        let message = format!("{arn} origin is {origin} which is not valid for this operation.");
+        return Err(KmsErrorType::UnsupportedOperation.because(message));
+    }
+    Ok(key)
+}
+
+/// When the material is to expire.
+fn expiry(keys: &Keys, model: Option<&str>, valid_to: Option<f64>) -> Result<Option<u64>, KmsError> {
+    let invalid = |message: &str| Err(KmsErrorType::Validation.because(message));
+    match (model, valid_to) {
+        (Some(EXPIRES_NOT), None) => Ok(None),
+        (Some(EXPIRES_NOT), Some(_)) => invalid("ValidTo goes with the ExpirationModel KEY_MATERIAL_EXPIRES only"),
+        (None | Some(EXPIRES), None) => {
+            invalid("A validTo date must be set if the ExpirationModel is KEY_MATERIAL_EXPIRES")
+        }
+        (None | Some(EXPIRES), Some(at)) => {
+            let now = keys.clock.now();
+            let last = now.saturating_add(MAX_VALID_DAYS.saturating_mul(SECONDS_PER_DAY));
+            // Compared as they came: a cast of what is out of bounds would be within.
+            #[expect(clippy::cast_precision_loss, reason = "seconds of this era are exact in 53 bits")]
+            let within = at.is_finite() && at > now as f64 && at <= last as f64;
+            if !within {
+                return invalid("ValidTo is a time within the next 365 days");
+            }
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "it is between now and next year"
+            )]
+            let at = at as u64;
+            Ok(Some(at))
+        }
+        _ => invalid("`ExpirationModel` is KEY_MATERIAL_EXPIRES or KEY_MATERIAL_DOES_NOT_EXPIRE"),
+    }
+}
+
+fn check_description(text: Option<&str>) -> Result<(), KmsError> {
+    if text.is_some_and(|text| text.chars().count() > MAX_DESCRIPTION) {
+        let message = format!("`KeyMaterialDescription` has at most {MAX_DESCRIPTION} characters");
+        return Err(KmsErrorType::Validation.because(message));
+    }
+    Ok(())
+}
+
+async fn unwrap(keys: &Keys, key: &KeyRecord, token: &[u8], wrapped: &[u8]) -> Result<Material, KmsError> {
+    let invalid = || KmsErrorType::InvalidImportToken.because("The import token is not for this key.");
+    let path = paths::import(&key.tenant, &key.row());
+    let opened = keys.vault.open_for(&path, token).await?.ok_or_else(invalid)?;
+    let token: Token = serde_json::from_slice(&opened).map_err(|_| invalid())?;
+    if token.valid_to <= keys.clock.now() {
+        return Err(KmsErrorType::ExpiredImportToken.because("The import token has expired."));
+    }
+    let private = STANDARD.decode(token.private.expose()).map_err(|_| invalid())?;
+    let wrapping = Material::import(token.spec, &Secret::new(private))?;
+    let plaintext = envelope::unwrap(&wrapping, token.algorithm, wrapped)?;
+    Material::from_pkcs8_upload(key.spec, plaintext.expose()).map_err(|error| match error {
+        CryptoError::MalformedKey { .. } | CryptoError::SelfTest(_) => {
+            KmsErrorType::IncorrectKeyMaterial.because(error.to_string())
+        }
+        other => other.into(),
+    })
+}
+
+/// The version that the material is: the key's first, or again the one that it had.
+fn checked(keys: &Keys, key: &KeyRecord, material: &Material, request: &ImportRequest) -> Result<Version, KmsError> {
+    let incorrect = |message: &str| Err(KmsErrorType::IncorrectKeyMaterial.because(message));
+    let version = material::raw_version(keys, key, material)?;
+    if request.key_material_id.as_ref().is_some_and(|id| *id != version.kid) {
+        return incorrect("The key material is not the one with this KeyMaterialId.");
+    }
+    match (key.current(), request.import_type.as_deref()) {
+        (_, Some("NEW_KEY_MATERIAL")) if key.current().is_some() => Err(KmsErrorType::UnsupportedOperation
+            .because("A key keeps the key material that was imported first: make a new key for another.")),
+        (None, Some("EXISTING_KEY_MATERIAL")) => incorrect("The key has had no key material yet."),
+        (Some(known), _) if known.kid != version.kid => {
+            incorrect("The key material is not the one that was imported first.")
+        }
+        (Some(known), None | Some("EXISTING_KEY_MATERIAL")) => Ok(known.clone()),
+        (None, None | Some("NEW_KEY_MATERIAL")) => Ok(version),
+        _ => Err(KmsErrorType::Validation.because("`ImportType` is NEW_KEY_MATERIAL or EXISTING_KEY_MATERIAL")),
+    }
+}
+
+/// Takes the material of a key away; its id stays, so that the same can be brought again.
+fn without_material(key: &mut Held<KeyRecord>) -> Change {
+    let record = &mut key.value;
+    let mut change = Change::new();
+    for version in &record.versions {
+        change = change.delete(paths::material(&record.tenant, &record.id, version.number));
+    }
+    record.import = None;
+    if !record.state.is_pending_deletion() {
+        record.state = State::PendingImport;
+    }
+    change
+}
+
+impl Keys {
+    /// Deletes imported material whose time is over. False when it is not.
+    pub(super) async fn expire_if_due(&self, key: &Held<KeyRecord>) -> Result<bool, KmsError> {
+        if !self.is_expired(&key.value) {
+            return Ok(false);
+        }
+        let mut key = key.clone();
+        let change = without_material(&mut key);
+        self.vault.commit(saving(change, &key)).await?;
+        tracing::info!(key = key.value.id, "imported key material expired");
+        Ok(true)
+    }
+
+    /// Whether the time of its imported material is over, deleted already or not.
+    pub(super) fn is_expired(&self, key: &KeyRecord) -> bool {
+        let valid_to = key.import.as_ref().and_then(|imported| imported.valid_to);
+        valid_to.is_some_and(|at| at <= self.clock.now())
+    }
+}

@@ -1,0 +1,199 @@
+//! `ReplicateKey` and `UpdatePrimaryRegion`: one multi-Region key in several regions of this authority.
+//!
+//! Each region has a row of its own; the material is stored once. What the related keys share is changed in all their rows
+//! at once.
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::decide::Facts;
+use super::lifecycle::Origin;
+use super::state::saving;
+use super::tag::{self, Tag};
+use super::{KeyRecord, Keys, KmsError, KmsErrorType, Session, State, policy, row_name};
+use crate::fault::Fault;
+use crate::names::shown;
+use crate::paths;
+use crate::sealed::{Change, Held};
+
+/// Replicas of one key.
+const MAX_REPLICAS: usize = 64;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+pub(super) struct ReplicateRequest {
+    key_id: String,
+    replica_region: String,
+    policy: Option<String>,
+    #[serde(default)]
+    bypass_policy_lockout_safety_check: bool,
+    #[serde(default)]
+    description: String,
+    #[serde(default)]
+    tags: Vec<Tag>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+pub(super) struct PrimaryRequest {
+    key_id: String,
+    primary_region: String,
+}
+
+pub(super) async fn replicate_key(
+    keys: &Keys,
+    session: &Session<'_>,
+    request: ReplicateRequest,
+) -> Result<Value, KmsError> {
+    super::state::check_description(&request.description)?;
+    let tags = tag::collect(request.tags)?;
+    tag::refuse_reserved(tags.keys())?;
+    let region = request.replica_region;
+    check_region(&region)?;
+    let facts = Facts::default()
+        .with("kms:ReplicaRegion", region.as_str())
+        .tagging(&tags);
+    let mut key = keys.find_by_id(session, &request.key_id, &facts).await?;
+    demand_primary(keys, &key.value)?;
+    keys.demand_usable(&key.value)?;
+    if key.value.origin == Origin::External {
+        let message = format!(
+            "{} origin is EXTERNAL which is not valid for this operation.",
+            keys.arn(&key.value)
+        );
+        return Err(KmsErrorType::UnsupportedOperation.because(message));
+    }
+    let there = keys.in_region(&region);
+    let path = paths::key(session.tenant, &row_name(&key.value.id, &region));
+    if keys.vault.get::<KeyRecord>(&path).await?.is_some() || region == key.value.region {
+        let message = format!("{} exists already in {region}", keys.arn(&key.value));
+        return Err(KmsErrorType::AlreadyExists.because(message));
+    }
+    let Some(all) = &mut key.value.multi_region else {
+        return Err(Fault::internal("a primary key is no multi-Region key").into());
+    };
+    if all.replicas.len() >= MAX_REPLICAS {
+        return Err(KmsErrorType::LimitExceeded.because(format!("a key has at most {MAX_REPLICAS} replicas")));
+    }
+    all.replicas.insert(region.clone());
+    let mut replica = KeyRecord {
+        region,
+        description: request.description,
+        tags,
+        aliases: std::collections::BTreeSet::new(),
+        created_at: keys.clock.now(),
+        state: State::Enabled,
+        ..key.value.clone()
+    };
+    let bypass = request.bypass_policy_lockout_safety_check;
+    replica.policy = policy::for_new(&there, session, &replica, request.policy, bypass)?;
+    let change = keys.with_relatives(saving(Change::new(), &key), &key.value).await?;
+    keys.vault.commit(change.create(path, &replica)).await?;
+    let tags: Vec<_> = replica
+        .tags
+        .iter()
+        .map(|(name, value)| json!({ "TagKey": name, "TagValue": value }))
+        .collect();
+    Ok(json!({
+        "ReplicaKeyMetadata": there.metadata(&replica),
+        "ReplicaPolicy": replica.policy,
+        "ReplicaTags": tags,
+    }))
+}
+
+pub(super) async fn update_primary_region(
+    keys: &Keys,
+    session: &Session<'_>,
+    request: PrimaryRequest,
+) -> Result<Value, KmsError> {
+    let region = request.primary_region;
+    let facts = Facts::default().with("kms:PrimaryRegion", region.as_str());
+    let mut key = keys.find_by_id(session, &request.key_id, &facts).await?;
+    demand_primary(keys, &key.value)?;
+    keys.demand_usable(&key.value)?;
+    let here = key.value.region.clone();
+    let missing = || KmsErrorType::NotFound.because(format!("there is no replica in `{}`", shown(&region)));
+    let Some(all) = &mut key.value.multi_region else {
+        return Err(Fault::internal("a primary key is no multi-Region key").into());
+    };
+    if !all.replicas.remove(&region) {
+        return Err(missing());
+    }
+    all.replicas.insert(here);
+    all.primary = region.clone();
+    let there = keys.in_region(&region);
+    let next = there.by_id(session.tenant, &key.value.id).await?.ok_or_else(missing)?;
+    there.demand_usable(&next.value)?;
+    let change = keys.with_relatives(saving(Change::new(), &key), &key.value).await?;
+    keys.vault.commit(change).await?;
+    Ok(json!({}))
+}
+
+/// Refuses keys that are in one region, and replicas.
+fn demand_primary(keys: &Keys, key: &KeyRecord) -> Result<(), KmsError> {
+    let refuse = |why: &str| Err(KmsErrorType::UnsupportedOperation.because(format!("{} {why}", keys.arn(key))));
+    match &key.multi_region {
+        None => refuse("is not a multi-Region key."),
+        Some(all) if all.primary != key.region => refuse("is not a multi-Region primary key."),
+        Some(_) => Ok(()),
+    }
+}
+
+fn check_region(region: &str) -> Result<(), KmsError> {
+    let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    if (1..=32).contains(&region.len()) && region.bytes().all(allowed) {
+        return Ok(());
+    }
+    Err(KmsErrorType::Validation.because(format!("`{}` is no region", shown(region))))
+}
+
+impl Keys {
+    /// Adds to a change of `key` the change of what its related keys share with it.
+    pub(super) async fn with_relatives(&self, mut change: Change, key: &KeyRecord) -> Result<Change, KmsError> {
+        for mut relative in self.relatives(key).await? {
+            relative.value.multi_region.clone_from(&key.multi_region);
+            relative.value.next_version = key.next_version;
+            relative.value.versions.clone_from(&key.versions);
+            relative.value.rotation.clone_from(&key.rotation);
+            change = saving(change, &relative);
+        }
+        Ok(change)
+    }
+
+    /// Takes a replica that goes out of what its related keys say; the primary that waited for the last one begins its
+    /// window.
+    pub(super) async fn leave_relatives(&self, mut change: Change, key: &KeyRecord) -> Result<Change, Fault> {
+        for mut relative in self.relatives(key).await? {
+            let Some(all) = &mut relative.value.multi_region else {
+                continue;
+            };
+            all.replicas.remove(&key.region);
+            let alone = all.replicas.is_empty() && all.primary == relative.value.region;
+            if let (State::PendingReplicaDeletion { window_days }, true) = (relative.value.state, alone) {
+                let window = u64::from(window_days).saturating_mul(super::state::SECONDS_PER_DAY);
+                let at = self.clock.now().saturating_add(window);
+                relative.value.state = State::PendingDeletion { at, window_days };
+            }
+            change = saving(change, &relative);
+        }
+        Ok(change)
+    }
+
+    /// The same key in other regions.
+    async fn relatives(&self, key: &KeyRecord) -> Result<Vec<Held<KeyRecord>>, Fault> {
+        let Some(all) = &key.multi_region else {
+            return Ok(Vec::new());
+        };
+        let mut relatives = Vec::new();
+        for region in all.replicas.iter().chain([&all.primary]) {
+            if *region == key.region {
+                continue;
+            }
+            let path = paths::key(&key.tenant, &row_name(&key.id, region));
+            if let Some(relative) = self.vault.get::<KeyRecord>(&path).await? {
+                relatives.push(relative);
+            }
+        }
+        Ok(relatives)
+    }
+}
