@@ -25,6 +25,7 @@ pub mod hsm;
 pub mod init;
 pub mod issue;
 pub mod keys;
+pub mod kms;
 pub mod names;
 pub mod paths;
 pub mod rotation;
