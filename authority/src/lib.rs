@@ -27,6 +27,7 @@ pub mod iam;
 pub mod init;
 pub mod issue;
 pub mod keys;
+pub mod kms;
 pub mod names;
 pub mod paths;
 pub mod rotation;

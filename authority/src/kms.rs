@@ -1,0 +1,3 @@
+//! The endpoint that speaks AWS KMS and STS to unchanged clients.
+
+pub mod sigv4;
