@@ -56,19 +56,19 @@ pub const VERBS: &[(&str, AdminAction)] = &[
     ("DisableKey", AdminAction::DisableKey),
     ("ScheduleKeyDeletion", AdminAction::ScheduleKeyDeletion),
     ("CancelKeyDeletion", AdminAction::CancelKeyDeletion),
-    ("UpdateKeyDescription", AdminAction::UpdateKey),
-    ("CreateAlias", AdminAction::UpdateKey),
-    ("UpdateAlias", AdminAction::UpdateKey),
-    ("DeleteAlias", AdminAction::UpdateKey),
-    ("ListAliases", AdminAction::ListKeys),
-    ("TagResource", AdminAction::UpdateKey),
-    ("UntagResource", AdminAction::UpdateKey),
-    ("ListResourceTags", AdminAction::DescribeKey),
+    ("UpdateKeyDescription", AdminAction::UpdateKeyDescription),
+    ("CreateAlias", AdminAction::CreateAlias),
+    ("UpdateAlias", AdminAction::UpdateAlias),
+    ("DeleteAlias", AdminAction::DeleteAlias),
+    ("ListAliases", AdminAction::ListAliases),
+    ("TagResource", AdminAction::TagResource),
+    ("UntagResource", AdminAction::UntagResource),
+    ("ListResourceTags", AdminAction::ListResourceTags),
     ("Sign", AdminAction::Sign),
     ("Verify", AdminAction::VerifyWithKey),
-    ("GenerateMac", AdminAction::Sign),
-    ("VerifyMac", AdminAction::VerifyWithKey),
-    ("RotateKeyOnDemand", AdminAction::UpdateKey),
+    ("GenerateMac", AdminAction::GenerateMac),
+    ("VerifyMac", AdminAction::VerifyMac),
+    ("RotateKeyOnDemand", AdminAction::RotateKeyOnDemand),
     ("MarkVersionCompromised", AdminAction::DisableKey),
 ];
 
@@ -124,6 +124,19 @@ impl Keys {
             issuer,
             clock,
             settings,
+        }
+    }
+
+    /// The same keys, as `region` names them in ARNs.
+    pub fn in_region(&self, region: &str) -> Self {
+        Self {
+            vault: self.vault.clone(),
+            issuer: self.issuer.clone(),
+            clock: self.clock.clone(),
+            settings: KeySettings {
+                region: region.to_owned(),
+                ..self.settings.clone()
+            },
         }
     }
 

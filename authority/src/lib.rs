@@ -25,6 +25,7 @@ pub mod hsm;
 pub mod init;
 pub mod issue;
 pub mod keys;
+pub mod kms;
 pub mod names;
 pub mod paths;
 pub mod rotation;
@@ -40,7 +41,7 @@ pub(crate) mod testing;
 
 pub use config::Config;
 pub use init::Initialised;
-pub use serve::{Authority, Running, StartError};
+pub use serve::{Authority, KeyApi, Running, StartError};
 
 /// Whether the data directory belongs to an authority already.
 ///

@@ -2,7 +2,7 @@
 //!
 //! | path | holds |
 //! | --- | --- |
-//! | `bundle.toml` | limits, callers we trust, issuers we sign as, plugins |
+//! | `bundle.toml` | limits, callers we trust, issuers we sign as, plugins, roles that tokens may assume |
 //! | `profiles/NAME.toml` | one profile each: what may be signed, with which key |
 //! | `policies/*.cedar` | who may |
 //! | `trust/*` | JWKS and CA files that `bundle.toml` names |
@@ -17,6 +17,7 @@ mod error;
 mod issuers;
 mod manifest;
 mod plugins;
+mod roles;
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -29,6 +30,7 @@ pub use issuers::Issuer;
 pub use manifest::Limits;
 pub(crate) use manifest::tenant;
 pub use plugins::{ConfigValue, Plugin};
+pub use roles::Role;
 
 use crate::profile::{self, Profile};
 pub use crate::units::Rate;
@@ -56,6 +58,8 @@ pub struct Bundle {
     pub issuers: Vec<Issuer>,
     /// Plugins, in the order of the file; their names are unique.
     pub plugins: Vec<Plugin>,
+    /// Roles, in the order of the file; their names are unique in their tenants.
+    pub roles: Vec<Role>,
     /// Profiles, in the order of their names, which are unique.
     pub profiles: Vec<Arc<Profile>>,
     /// Policy files in the order of their paths.
@@ -123,6 +127,7 @@ impl Bundle {
             callers: Callers::default(),
             issuers: Vec::new(),
             plugins: Vec::new(),
+            roles: Vec::new(),
             profiles: Vec::new(),
             policies: Vec::new(),
             digest: digest(&[]),
@@ -137,6 +142,13 @@ impl Bundle {
     /// The issuer `name`.
     pub fn issuer(&self, name: &str) -> Option<&Issuer> {
         self.issuers.iter().find(|issuer| issuer.name == name)
+    }
+
+    /// The role `name` of `tenant`.
+    pub fn role(&self, tenant: &str, name: &str) -> Option<&Role> {
+        self.roles
+            .iter()
+            .find(|role| role.tenant == tenant && role.name == name)
     }
 
     /// The plugin `name`.

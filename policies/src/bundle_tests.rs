@@ -27,6 +27,14 @@ fn a_bundle_reads_as_written() {
     assert_eq!((plugin.deadline.as_millis(), plugin.memory), (5, 16 << 20));
     assert_eq!(plugin.config["editor_max_seconds"], ConfigValue::Int(600));
     assert_eq!(plugin.config["plan"], ConfigValue::Text("free".to_owned()));
+    let role = bundle.role("000000000001", "ci").unwrap();
+    assert_eq!(
+        (role.arn().as_str(), role.max_session.as_secs()),
+        ("arn:aws:iam::000000000001:role/ci", 7200)
+    );
+    assert!(role.trusts("https://ci.example", "repo:acme/web") && !role.trusts("https://ci.example", "repo:other/web"));
+    assert!(!role.trusts("https://other.example", "repo:acme/web"));
+    assert!(bundle.role("000000000002", "ci").is_none());
     let names: Vec<_> = bundle.profiles.iter().map(|profile| profile.name.as_str()).collect();
     assert_eq!(names, ["firmware", "open", "other-session", "release", "session"]);
 }

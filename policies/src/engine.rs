@@ -25,7 +25,8 @@ pub use admin::AdminAction;
 pub use compile::{MAX_POLICIES, PolicyError};
 pub use decision::{Considered, Denial, DenialCode};
 pub use facts::{
-    AdminResource, Attribute, CallerFacts, DelegationMode, EdgeFacts, KeyFacts, OperatorFacts, Principal, RequestFacts,
+    AccountFacts, AccountKind, AdminResource, Attribute, CallerFacts, DelegationMode, EdgeFacts, KeyAccess, KeyFacts,
+    KeyPolicyAnswer, OperatorFacts, Principal, RequestFacts,
 };
 pub(crate) use question::Question;
 
@@ -47,6 +48,7 @@ pub struct Engine {
     profiles: HashMap<String, ProfileSlices>,
     delegate: Slice,
     admin: HashMap<AdminAction, Slice>,
+    keys: HashMap<AdminAction, Slice>,
     warnings: Vec<PolicyError>,
 }
 
@@ -57,7 +59,7 @@ struct ProfileSlices {
     verify: Slice,
 }
 
-/// Proof that policy allowed an edge or an operator something.
+/// Proof that policy allowed an edge, an operator or a principal of an account something.
 #[derive(Debug)]
 pub struct Allowed {
     policies: Vec<Arc<str>>,
@@ -85,6 +87,7 @@ impl Engine {
             profiles: HashMap::new(),
             delegate: slice("Delegate", Scope::Action(&TYPES.edge))?,
             admin: HashMap::new(),
+            keys: HashMap::new(),
             index: compiled.index,
             warnings: compiled.warnings,
         };
@@ -100,10 +103,12 @@ impl Engine {
             };
             engine.profiles.insert(profile.name.clone(), slices);
         }
-        for action in AdminAction::ALL {
-            engine
-                .admin
-                .insert(action, slice(action.as_str(), Scope::Action(&TYPES.operator))?);
+        for action in AdminAction::ALL.iter().copied() {
+            let of = |principal| slice(action.as_str(), Scope::Action(principal));
+            engine.admin.insert(action, of(&TYPES.operator)?);
+            if action.is_of_keys() {
+                engine.keys.insert(action, of(&TYPES.account_principal)?);
+            }
         }
         engine.refuse_lockout()?;
         Ok(engine)
@@ -168,6 +173,25 @@ impl Engine {
         now: u64,
     ) -> Result<Allowed, Denial> {
         let question = self.admin_question(operator, action, resource, now)?;
+        Ok(Allowed {
+            policies: question.decide(&self.index)?,
+        })
+    }
+
+    /// Decides whether a principal of an account may do `action` of the key API on a key or on its account. `access` is what
+    /// the key's policy and grants say of it.
+    ///
+    /// # Errors
+    /// [`Denial`], naming the policies that decided.
+    pub fn authorize_keys(
+        &self,
+        principal: &AccountFacts,
+        action: AdminAction,
+        resource: AdminResource<'_>,
+        access: KeyAccess,
+        now: u64,
+    ) -> Result<Allowed, Denial> {
+        let question = self.key_question(principal, action, resource, access, now)?;
         Ok(Allowed {
             policies: question.decide(&self.index)?,
         })

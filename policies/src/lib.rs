@@ -7,7 +7,7 @@
 //! | read a bundle | [`Bundle::parse`], from a folder [`bundle::dir::read`] |
 //! | parse what a caller asks for | [`Intent::parse_token`], [`Intent::parse_artifact`], [`intent::VerifyRequest::parse`] |
 //! | decide | [`Engine::authorize`] → [`Permit`] → [`Metered`] → [`Cleared`]: nothing else makes one |
-//! | decide for an edge or an operator | [`Engine::authorize_delegate`], [`Engine::authorize_admin`] |
+//! | decide for an edge, an operator or a principal of an account | [`Engine::authorize_delegate`], [`Engine::authorize_admin`], [`Engine::authorize_keys`] |
 //! | check, test and explain policies | [`testing`] |
 #![cfg_attr(
     test,

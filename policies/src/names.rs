@@ -14,6 +14,14 @@ pub fn is_name(text: &str) -> bool {
             .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
 }
 
+/// Whether `text` names a role or a user of an account: 1 to 64 of `A-Z a-z 0-9 + = , . @ _ -`, as in IAM.
+pub fn is_role(text: &str) -> bool {
+    (1..=64).contains(&text.len())
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"+=,.@_-".contains(&b))
+}
+
 /// Whether `text` names a caller's attribute: 1 to 64 of `a-z 0-9 _`, starting with a letter.
 pub fn is_attribute(text: &str) -> bool {
     (1..=64).contains(&text.len())

@@ -53,6 +53,7 @@ pub(crate) struct Types {
     pub(crate) caller: EntityTypeName,
     pub(crate) edge: EntityTypeName,
     pub(crate) operator: EntityTypeName,
+    pub(crate) account_principal: EntityTypeName,
     pub(crate) key: EntityTypeName,
     pub(crate) key_ring: EntityTypeName,
     pub(crate) profile: EntityTypeName,
@@ -67,6 +68,7 @@ pub(crate) static TYPES: LazyLock<Types> = LazyLock::new(|| Types {
     caller: type_name("Caller"),
     edge: type_name("Edge"),
     operator: type_name("Operator"),
+    account_principal: type_name("AccountPrincipal"),
     key: type_name("Key"),
     key_ring: type_name("KeyRing"),
     profile: type_name("Profile"),
@@ -102,6 +104,7 @@ mod tests {
             &TYPES.caller,
             &TYPES.edge,
             &TYPES.operator,
+            &TYPES.account_principal,
             &TYPES.key,
             &TYPES.key_ring,
         ];

@@ -3,6 +3,7 @@
 //! A case is a folder with `request.json` and `expected.json`, anywhere under the bundle's `cases/`; a `policies.cedar`
 //! beside them stands in for the bundle's own policies. `docs/reference/policies.md` shows both files.
 
+mod account;
 mod request;
 
 use std::fmt;

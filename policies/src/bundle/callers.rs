@@ -103,17 +103,17 @@ pub(super) struct RawCallers {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct RawOidc {
-    issuer: String,
-    audiences: Vec<String>,
-    tenant: String,
-    subject: String,
-    algorithms: Vec<Algorithm>,
-    jwks_file: Option<String>,
-    jwks_url: Option<String>,
-    jwks_ca_file: Option<String>,
+pub(super) struct RawOidc {
+    pub(super) issuer: String,
+    pub(super) audiences: Vec<String>,
+    pub(super) tenant: String,
+    pub(super) subject: String,
+    pub(super) algorithms: Vec<Algorithm>,
+    pub(super) jwks_file: Option<String>,
+    pub(super) jwks_url: Option<String>,
+    pub(super) jwks_ca_file: Option<String>,
     #[serde(default)]
-    attributes: BTreeMap<String, String>,
+    pub(super) attributes: BTreeMap<String, String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -146,7 +146,7 @@ impl RawCallers {
     }
 }
 
-fn build_oidc(
+pub(super) fn build_oidc(
     raw: RawOidc,
     document: &Document<'_>,
     files: &Files<'_>,

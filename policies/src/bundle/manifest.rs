@@ -7,6 +7,7 @@ use serde::Deserialize;
 use super::callers::RawCallers;
 use super::issuers::RawIssuer;
 use super::plugins::RawPlugin;
+use super::roles::RawRole;
 use super::{Bundle, BundleError, Document, Files};
 use crate::names;
 use crate::units::Rate;
@@ -34,6 +35,8 @@ struct RawManifest {
     issuers: BTreeMap<String, RawIssuer>,
     #[serde(default)]
     plugins: Vec<RawPlugin>,
+    #[serde(default)]
+    roles: Vec<RawRole>,
 }
 
 /// Reads `bundle.toml` into the bundle and adds what is wrong to `errors`.
@@ -62,6 +65,17 @@ pub(super) fn parse(content: &[u8], files: &Files<'_>, bundle: &mut Bundle, erro
         }
         match plugin.build(index, &document, files) {
             Ok(plugin) => bundle.plugins.push(plugin),
+            Err(error) => errors.push(error),
+        }
+    }
+    for (index, role) in raw.roles.into_iter().enumerate() {
+        match role.build(index, &document, files) {
+            Ok(role) if bundle.role(&role.tenant, &role.name).is_some() => {
+                let message = format!("the tenant {} has two roles `{}`", role.tenant, role.name);
+                let hint = "rename one, or give one role both trust rules";
+                errors.push(document.error(&format!("roles[{index}].name"), message, hint));
+            }
+            Ok(role) => bundle.roles.push(role),
             Err(error) => errors.push(error),
         }
     }

@@ -9,8 +9,8 @@ use signing::Algorithm;
 
 use super::context::{self, Needs};
 use super::{
-    AdminAction, AdminResource, Attribute, CallerFacts, DelegationMode, Denial, DenialCode, EdgeFacts, Engine,
-    KeyFacts, OperatorFacts, Principal, entities, sample,
+    AccountFacts, AccountKind, AdminAction, AdminResource, Attribute, CallerFacts, DelegationMode, Denial, DenialCode,
+    EdgeFacts, Engine, KeyAccess, KeyFacts, OperatorFacts, Principal, entities, sample,
 };
 use crate::intent::{ArtifactIntent, Intent, Payload, VerifyIntent};
 use crate::schema::{PARSED, TYPED_ATTRIBUTES, TYPES, Typed, uid};
@@ -52,6 +52,19 @@ fn entities_conform_to_the_schema() {
         };
         conforms(vec![entities::operator(&operator).unwrap()]);
     }
+    for session in [None, Some("build-7".to_owned())] {
+        let principal = AccountFacts {
+            arn: "arn:aws:iam::000000000001:root".to_owned(),
+            tenant: "000000000001".to_owned(),
+            kind: AccountKind::Root,
+            name: String::new(),
+            role: String::new(),
+            issuer: session.clone(),
+            subject: session.clone(),
+            session,
+        };
+        conforms(vec![entities::account(&principal).unwrap()]);
+    }
     let values =
         r#"{"a":"x","b":5,"c":1.5,"d":true,"e":null,"f":["x"],"g":[1],"h":{"i":{}},"j":18446744073709551615,"k":[]}"#;
     let claims: BTreeMap<String, serde_json::Value> = serde_json::from_str(values).unwrap();
@@ -91,10 +104,11 @@ fn contexts_conform_to_the_schema() {
         .validate(&PARSED, &delegate)
         .unwrap();
     for action in AdminAction::ALL {
-        context::of_admin(5)
-            .unwrap()
-            .validate(&PARSED, &uid(&TYPES.action, action.as_str()))
-            .unwrap();
+        let context = match action.is_of_keys() {
+            true => context::of_keys(KeyAccess::ACCOUNT, 5).unwrap(),
+            false => context::of_admin(5).unwrap(),
+        };
+        context.validate(&PARSED, &uid(&TYPES.action, action.as_str())).unwrap();
     }
 }
 
@@ -110,7 +124,7 @@ fn before_the_first_bundle_only_administration_passes() {
     for action in AdminAction::ALL {
         // Cedar does not mind a resource of another type here: the permit is by group.
         let allowed = engine
-            .authorize_admin(&root, action, AdminResource::Key(&key), 0)
+            .authorize_admin(&root, *action, AdminResource::Key(&key), 0)
             .unwrap();
         assert_eq!(allowed.policies(), [Arc::from("signet:admin")]);
     }

@@ -6,7 +6,7 @@ use cedar_policy::{Context, Policy, RestrictedExpression as Value};
 use serde_json::Value as Json;
 
 use super::entities::text;
-use super::facts::RequestFacts;
+use super::facts::{KeyAccess, RequestFacts};
 use crate::intent::{ArtifactIntent, Intent, Payload, TokenIntent, VerifyIntent};
 use crate::schema::{TYPES, uid};
 
@@ -188,9 +188,19 @@ pub(super) fn of_delegation(mode: &str, now: u64) -> Result<Context, String> {
     Context::from_pairs(members).map_err(|error| error.to_string())
 }
 
-/// The context of an operator's action: the time.
+/// The context of an operator's action that is not of the key API: the time.
 pub(super) fn of_admin(now: u64) -> Result<Context, String> {
     Context::from_pairs([("now".to_owned(), long(now))]).map_err(|error| error.to_string())
+}
+
+/// The context of an action of the key API.
+pub(super) fn of_keys(access: KeyAccess, now: u64) -> Result<Context, String> {
+    let members = [
+        ("now".to_owned(), long(now)),
+        ("key_policy".to_owned(), text(access.key_policy.as_str())),
+        ("grant".to_owned(), Value::new_bool(access.grant)),
+    ];
+    Context::from_pairs(members).map_err(|error| error.to_string())
 }
 
 fn long(value: u64) -> Value {

@@ -3,7 +3,7 @@
 use cedar_policy::{Entities, Entity, EntityUid, RestrictedExpression as Value};
 use serde_json::Value as Json;
 
-use super::facts::{Attribute, CallerFacts, EdgeFacts, KeyFacts, OperatorFacts};
+use super::facts::{AccountFacts, Attribute, CallerFacts, EdgeFacts, KeyFacts, OperatorFacts};
 use crate::profile::{Profile, Signs};
 use crate::schema::{TYPED_ATTRIBUTES, TYPES, Typed, uid};
 
@@ -197,6 +197,32 @@ pub(super) fn operator(facts: &OperatorFacts) -> Result<Entity, String> {
         uid(&TYPES.operator, &facts.id),
         attributes,
         tenant.into_iter().collect(),
+        Vec::new(),
+    )
+}
+
+/// A principal of an account.
+pub(super) fn account(facts: &AccountFacts) -> Result<Entity, String> {
+    let tenant = uid(&TYPES.tenant, &facts.tenant);
+    let mut attributes = vec![
+        ("arn".to_owned(), text(&facts.arn)),
+        ("kind".to_owned(), text(facts.kind.as_str())),
+        ("name".to_owned(), text(&facts.name)),
+        ("role".to_owned(), text(&facts.role)),
+        ("tenant".to_owned(), Value::new_entity_uid(tenant.clone())),
+    ];
+    let of_session = [
+        ("session", &facts.session),
+        ("issuer", &facts.issuer),
+        ("subject", &facts.subject),
+    ];
+    for (name, value) in of_session {
+        attributes.extend(value.as_deref().map(|value| (name.to_owned(), text(value))));
+    }
+    entity(
+        uid(&TYPES.account_principal, &facts.arn),
+        attributes,
+        vec![tenant],
         Vec::new(),
     )
 }

@@ -172,6 +172,96 @@ pub struct OperatorFacts {
     pub tenant: Option<String>,
 }
 
+/// A principal of an account, as the key API's verifier found it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccountFacts {
+    /// `arn:aws:iam::ACCOUNT:root`, `…:user/NAME` or `arn:aws:sts::ACCOUNT:assumed-role/NAME/SESSION`.
+    pub arn: String,
+    /// The account, which is a tenant: 12 digits.
+    pub tenant: String,
+    /// Which of the three.
+    pub kind: AccountKind,
+    /// Of the user or the role; empty for root.
+    pub name: String,
+    /// What the access key was given; empty for none. `admin` may do everything that is left to the account.
+    pub role: String,
+    /// The session's name, where a role was assumed.
+    pub session: Option<String>,
+    /// The issuer of the token that it was assumed with.
+    pub issuer: Option<String>,
+    /// That token's subject.
+    pub subject: Option<String>,
+}
+
+/// What a principal of an account is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum AccountKind {
+    /// The account itself.
+    Root,
+    /// A user with access keys.
+    User,
+    /// A role that was assumed for a while.
+    Role,
+}
+
+impl AccountKind {
+    /// `root`, `user` or `role`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Root => "root",
+            Self::User => "user",
+            Self::Role => "role",
+        }
+    }
+}
+
+/// What a key's own policy says to a principal's request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum KeyPolicyAnswer {
+    /// A statement allows it.
+    Allow,
+    /// A statement denies it, whatever else is said.
+    Deny,
+    /// The policy leaves it to the account. So it is where there is no key.
+    Delegated,
+    /// No statement is about it.
+    Silent,
+}
+
+impl KeyPolicyAnswer {
+    /// The word in `context.key_policy`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Allow => "allow",
+            Self::Deny => "deny",
+            Self::Delegated => "delegated",
+            Self::Silent => "silent",
+        }
+    }
+}
+
+/// What stands with the key for or against a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyAccess {
+    /// The key's policy.
+    pub key_policy: KeyPolicyAnswer,
+    /// Whether a grant allows it.
+    pub grant: bool,
+}
+
+impl KeyAccess {
+    /// Of what concerns no key: the account decides.
+    pub const ACCOUNT: Self = Self {
+        key_policy: KeyPolicyAnswer::Delegated,
+        grant: false,
+    };
+    /// For an operator, of whom key policies and grants say nothing.
+    pub const OPERATOR: Self = Self {
+        key_policy: KeyPolicyAnswer::Silent,
+        grant: false,
+    };
+}
+
 /// What an operator's action is on.
 #[derive(Clone, Copy, Debug)]
 pub enum AdminResource<'a> {

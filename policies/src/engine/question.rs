@@ -6,7 +6,9 @@ use cedar_policy::{Context, Entities, Entity, EntityUid, Request};
 
 use super::context::Needs;
 use super::decision::{Considered, Denial, Index, Matched, consider};
-use super::facts::{AdminResource, DelegationMode, EdgeFacts, KeyFacts, OperatorFacts, Principal, RequestFacts};
+use super::facts::{
+    AccountFacts, AdminResource, DelegationMode, EdgeFacts, KeyAccess, KeyFacts, OperatorFacts, Principal, RequestFacts,
+};
 use super::slice::Slice;
 use super::standing::{self, Standing};
 use super::{AdminAction, Engine, context, entities};
@@ -130,19 +132,27 @@ impl Engine {
             .get(&action)
             .ok_or_else(|| Denial::unevaluable("the action is not in the schema"))?;
         let operator = entities::operator(operator).map_err(Denial::unevaluable)?;
-        let principal = operator.uid();
-        let (resource, mut all) = match resource {
-            AdminResource::Key(key) => (
-                uid(&TYPES.key, key.id()),
-                entities::key(key).map_err(Denial::unevaluable)?,
-            ),
-            AdminResource::Tenant(tenant) => (uid(&TYPES.tenant, tenant), Vec::new()),
-            AdminResource::Edge(edge) => (uid(&TYPES.edge, edge), Vec::new()),
-            AdminResource::Authority => (uid(&TYPES.authority, AUTHORITY), Vec::new()),
+        let context = match action.is_of_keys() {
+            true => context::of_keys(KeyAccess::OPERATOR, now),
+            false => context::of_admin(now),
         };
-        all.push(operator);
-        let context = context::of_admin(now).map_err(Denial::unevaluable)?;
-        fresh(slice, principal, resource, all, context)
+        about(slice, operator, resource, context)
+    }
+
+    pub(crate) fn key_question(
+        &self,
+        principal: &AccountFacts,
+        action: AdminAction,
+        resource: AdminResource<'_>,
+        access: KeyAccess,
+        now: u64,
+    ) -> Result<Question<'_>, Denial> {
+        let slice = self
+            .keys
+            .get(&action)
+            .ok_or_else(|| Denial::unevaluable("the action is none of the key API"))?;
+        let principal = entities::account(principal).map_err(Denial::unevaluable)?;
+        about(slice, principal, resource, context::of_keys(access, now))
     }
 
     /// The policies that can matter, if profile and intent are ones this engine was made for.
@@ -161,6 +171,27 @@ impl Engine {
             ))),
         }
     }
+}
+
+/// A question about one of an operator's or an account's resources.
+fn about<'a>(
+    slice: &'a Slice,
+    principal: Entity,
+    resource: AdminResource<'_>,
+    context: Result<Context, String>,
+) -> Result<Question<'a>, Denial> {
+    let (resource, mut all) = match resource {
+        AdminResource::Key(key) => (
+            uid(&TYPES.key, key.id()),
+            entities::key(key).map_err(Denial::unevaluable)?,
+        ),
+        AdminResource::Tenant(tenant) => (uid(&TYPES.tenant, tenant), Vec::new()),
+        AdminResource::Edge(edge) => (uid(&TYPES.edge, edge), Vec::new()),
+        AdminResource::Authority => (uid(&TYPES.authority, AUTHORITY), Vec::new()),
+    };
+    let id = principal.uid();
+    all.push(principal);
+    fresh(slice, id, resource, all, context.map_err(Denial::unevaluable)?)
 }
 
 /// A question whose entities are all built for it.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::account::{self, Account};
 use super::{Decision, Explanation, Outcome};
 use crate::bundle::Bundle;
 use crate::engine::{
@@ -28,6 +29,9 @@ pub struct CaseRequest {
     edge: Option<Edge>,
     mode: Option<String>,
     operator: Option<Operator>,
+    principal: Option<Account>,
+    key_policy: Option<String>,
+    grant: Option<bool>,
     resource: Option<Resource>,
     now: Option<u64>,
     source_ip: Option<IpAddr>,
@@ -127,17 +131,27 @@ impl CaseRequest {
         let answer = match self.action.as_str() {
             "Mint" | "SignArtifact" | "Verify" => self.of_caller(bundle, engine)?,
             "Delegate" => self.of_edge(engine)?,
-            other => self.of_operator(other, engine)?,
+            other => {
+                let action = AdminAction::ALL.iter().copied().find(|action| action.as_str() == other);
+                let action = action.ok_or_else(|| format!("the schema has no action `{other}`"))?;
+                self.takes_no(&[("caller", self.caller.is_some()), ("profile", self.profile.is_some())])?;
+                self.takes_no(&[
+                    ("edge", self.edge.is_some()),
+                    ("mode", self.mode.is_some()),
+                    ("body", self.body.is_some()),
+                ])?;
+                match &self.principal {
+                    Some(principal) => self.of_account(principal, action, engine)?,
+                    None => self.of_operator(action, engine)?,
+                }
+            }
         };
         Ok(explanation(answer))
     }
 
     fn of_caller(&self, bundle: &Bundle, engine: &Engine) -> Result<Answer, String> {
         self.takes_no(&[("edge", self.edge.is_some()), ("mode", self.mode.is_some())])?;
-        self.takes_no(&[
-            ("operator", self.operator.is_some()),
-            ("resource", self.resource.is_some()),
-        ])?;
+        self.takes_no(&self.of_others())?;
         let name = self.profile.as_deref().ok_or("the action needs a `profile`")?;
         let profile = bundle
             .profile(name)
@@ -175,10 +189,7 @@ impl CaseRequest {
 
     fn of_edge(&self, engine: &Engine) -> Result<Answer, String> {
         self.takes_no(&[("caller", self.caller.is_some()), ("profile", self.profile.is_some())])?;
-        self.takes_no(&[
-            ("operator", self.operator.is_some()),
-            ("resource", self.resource.is_some()),
-        ])?;
+        self.takes_no(&self.of_others())?;
         self.takes_no(&[("body", self.body.is_some())])?;
         let edge = self.edge.as_ref().ok_or("the action needs an `edge`")?;
         let facts = EdgeFacts {
@@ -194,21 +205,37 @@ impl CaseRequest {
         Ok(ask(engine, engine.delegate_question(&facts, &key, mode, self.now())))
     }
 
-    fn of_operator(&self, name: &str, engine: &Engine) -> Result<Answer, String> {
-        self.takes_no(&[("caller", self.caller.is_some()), ("profile", self.profile.is_some())])?;
+    fn of_operator(&self, action: AdminAction, engine: &Engine) -> Result<Answer, String> {
         self.takes_no(&[
-            ("edge", self.edge.is_some()),
-            ("mode", self.mode.is_some()),
-            ("body", self.body.is_some()),
+            ("key_policy", self.key_policy.is_some()),
+            ("grant", self.grant.is_some()),
         ])?;
-        let action = AdminAction::ALL.into_iter().find(|action| action.as_str() == name);
-        let action = action.ok_or_else(|| format!("the schema has no action `{name}`"))?;
-        let operator = self.operator.as_ref().ok_or("the action needs an `operator`")?;
+        let operator = self
+            .operator
+            .as_ref()
+            .ok_or("the action needs an `operator` or a `principal`")?;
         let facts = OperatorFacts {
             id: operator.id.clone(),
             role: operator.role.clone(),
             tenant: operator.tenant.clone(),
         };
+        self.on_resource(|resource| ask(engine, engine.admin_question(&facts, action, resource, self.now())))
+    }
+
+    fn of_account(&self, principal: &Account, action: AdminAction, engine: &Engine) -> Result<Answer, String> {
+        self.takes_no(&[("operator", self.operator.is_some())])?;
+        let facts = principal.facts()?;
+        let access = account::access(self.key_policy.as_deref(), self.grant)?;
+        self.on_resource(|resource| {
+            ask(
+                engine,
+                engine.key_question(&facts, action, resource, access, self.now()),
+            )
+        })
+    }
+
+    /// What an operator's or an account's action is on.
+    fn on_resource(&self, ask: impl FnOnce(AdminResource<'_>) -> Answer) -> Result<Answer, String> {
         let key;
         let resource = match self.resource.as_ref().ok_or("the action needs a `resource`")? {
             Resource::Key(given) => {
@@ -219,7 +246,18 @@ impl CaseRequest {
             Resource::Edge(edge) => AdminResource::Edge(edge),
             Resource::Authority => AdminResource::Authority,
         };
-        Ok(ask(engine, engine.admin_question(&facts, action, resource, self.now())))
+        Ok(ask(resource))
+    }
+
+    /// What only operators and accounts have.
+    fn of_others(&self) -> [(&'static str, bool); 5] {
+        [
+            ("operator", self.operator.is_some()),
+            ("principal", self.principal.is_some()),
+            ("key_policy", self.key_policy.is_some()),
+            ("grant", self.grant.is_some()),
+            ("resource", self.resource.is_some()),
+        ]
     }
 
     fn takes_no(&self, fields: &[(&str, bool)]) -> Result<(), String> {

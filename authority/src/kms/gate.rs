@@ -1,0 +1,107 @@
+//! What a principal may do: Cedar's answer, over what the key's own policy and grants say.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use policies::engine::{AdminAction, AdminResource, KeyAccess, KeyFacts, KeyPolicyAnswer};
+
+use super::principal::Principal;
+use crate::bundle::InForce;
+use crate::fault::Fault;
+use crate::keys::Gate;
+
+/// One request's decisions: all by the policies that were in force when it began.
+pub(super) struct AccountGate<'a> {
+    principal: &'a Principal,
+    in_force: Arc<InForce>,
+    now: u64,
+    decided: Mutex<Decided>,
+}
+
+/// What the decisions were about, for the record.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Decided {
+    /// The first key asked about.
+    pub(super) key: Option<String>,
+    /// The policies that decided.
+    pub(super) policies: BTreeSet<String>,
+}
+
+impl<'a> AccountGate<'a> {
+    /// For one request. `now` is in Unix seconds.
+    pub(super) fn new(principal: &'a Principal, in_force: Arc<InForce>, now: u64) -> Self {
+        Self {
+            principal,
+            in_force,
+            now,
+            decided: Mutex::default(),
+        }
+    }
+
+    /// What was decided so far.
+    pub(super) fn decided(&self) -> Decided {
+        self.decided.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn note<'p>(&self, resource: AdminResource<'_>, policies: impl Iterator<Item = &'p Arc<str>>) {
+        let mut decided = self.decided.lock().unwrap_or_else(PoisonError::into_inner);
+        if let (AdminResource::Key(key), None) = (resource, &decided.key) {
+            decided.key = Some(key.id().to_owned());
+        }
+        decided.policies.extend(policies.map(ToString::to_string));
+    }
+
+    /// In the service's words; the names of policies and a forbid's reason are for callers to see.
+    fn denied(&self, action: AdminAction, resource: AdminResource<'_>, why: &str) -> String {
+        let (arn, region) = (self.principal.arn(), self.principal.region());
+        let name = action.kms_name().unwrap_or(action.as_str());
+        let on = match resource {
+            AdminResource::Key(key) => {
+                let (tenant, id) = (key.tenant(), key.id());
+                format!(" on resource: arn:aws:kms:{region}:{tenant}:key/{id}")
+            }
+            _ => String::new(),
+        };
+        format!("User: {arn} is not authorized to perform: kms:{name}{on} because {why}")
+    }
+}
+
+impl Gate for AccountGate<'_> {
+    fn allow(&self, action: AdminAction, resource: AdminResource<'_>) -> Result<(), Fault> {
+        let access = match resource {
+            AdminResource::Key(key) => key_access(self.principal, action, key),
+            _ => KeyAccess::ACCOUNT,
+        };
+        let engine = &self.in_force.engine;
+        match engine.authorize_keys(&self.principal.facts(), action, resource, access, self.now) {
+            Ok(allowed) => {
+                self.note(resource, allowed.policies().iter());
+                Ok(())
+            }
+            Err(denial) => {
+                self.note(resource, denial.policies.iter());
+                let (principal, detail) = (self.principal.arn(), &denial.detail);
+                tracing::warn!(
+                    principal,
+                    action = action.as_str(),
+                    detail,
+                    "principal denied: {denial}"
+                );
+                Err(Fault::Denied {
+                    code: denial.code.as_str(),
+                    message: self.denied(action, resource, &format!("it is not permitted: {denial}")),
+                    policies: denial.policies.iter().map(ToString::to_string).collect(),
+                })
+            }
+        }
+    }
+}
+
+/// What the key's policy and grants say to this principal's request. Keys have neither yet: each leaves everything to its
+/// account, as the policy does that a key is given by default. The one place where their evaluation comes in.
+fn key_access(_principal: &Principal, _action: AdminAction, _key: &KeyFacts) -> KeyAccess {
+    KeyAccess {
+        key_policy: KeyPolicyAnswer::Delegated,
+        grant: false,
+    }
+}
