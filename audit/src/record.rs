@@ -27,7 +27,7 @@ pub const MAX_BYTES: usize = 16 * 1024;
 
 const DOMAIN: &[u8] = b"signet audit record v1\n";
 
-/// What an edge says about one decision; the spool adds the rest of the [`Record`].
+/// What an edge, or the authority's key API, says about one decision; the spool adds the rest of the [`Record`].
 ///
 /// Every field borrows, so that a request pays for one copy: `caller.id().into()`. Missing knowledge is `None`: a
 /// refusal by policy has no `kid` and no `digest`.
@@ -35,11 +35,11 @@ const DOMAIN: &[u8] = b"signet audit record v1\n";
 pub struct Draft<'a> {
     /// Signed, or refused with which code.
     pub outcome: Outcome<'a>,
-    /// `oidc:ISSUER#SUBJECT` or a SPIFFE ID.
+    /// `oidc:ISSUER#SUBJECT`, a SPIFFE ID, or the ARN of a principal of the key API.
     pub caller: Cow<'a, str>,
     /// The caller's tenant, 12 digits.
     pub tenant: Cow<'a, str>,
-    /// The profile, once it is known to exist.
+    /// The profile, once it is known to exist; of the key API the operation, `kms:Sign`.
     pub profile: Option<Cow<'a, str>>,
     /// The logical key's id.
     pub key: Option<Cow<'a, str>>,
@@ -69,6 +69,9 @@ pub enum Outcome<'a> {
         /// The problem's stable code, such as `policy_denied`.
         code: Cow<'a, str>,
     },
+    /// An operation of the authority's key API was carried out, whether or not it made a signature. (Last, so that the
+    /// encoding of the others stays.)
+    Performed,
 }
 
 /// What one plugin said.
@@ -106,9 +109,9 @@ pub struct TraceId([u8; 16]);
 pub struct Record {
     /// Of the schema.
     pub version: u8,
-    /// The edge's id.
+    /// The edge's id; `authority` for the key API's own spool.
     pub edge: String,
-    /// The edge process's id: one chain for each.
+    /// The process's id: one chain for each.
     pub incarnation: String,
     /// From 1, without gaps but those that [`Started`] names.
     pub sequence: u64,

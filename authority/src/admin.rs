@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `POST /v1/keys/{Verb}?tenant=T` | a key verb, [`crate::keys`] |
 //! | `GET`, `POST /v1/tenants` | list, create |
+//! | `GET`, `POST /v1/access-keys`, `POST /v1/access-keys/{id}/{change}`, `DELETE /v1/access-keys/{id}` | [`access_keys`] |
 //! | `GET /v1/edges`, `POST /v1/edges/tokens`, `POST /v1/edges/{id}/revoke` | list, join token, revoke |
 //! | `GET`, `PUT /v1/bundle` (`?dry_run=true`), `GET /v1/profiles` | the bundle in force, a new one, what it offers |
 //! | `GET /v1/roots`, `/livez`, `/readyz`, `/metrics` | without a token: none of it is secret |
@@ -27,6 +28,7 @@ use crate::edges::Edges;
 use crate::fault::Fault;
 use crate::issue::Issuer;
 use crate::keys::Keys;
+use crate::kms::access_key::AccessKeys;
 use crate::names::{Tenant, shown};
 use crate::sealed::Vault;
 use crate::tenants::Tenants;
@@ -35,6 +37,7 @@ use crate::world::World;
 
 pub use self::auth::{AdminToken, Operator};
 
+mod access_keys;
 mod answer;
 mod auth;
 mod bundle;
@@ -48,7 +51,7 @@ const MAX_BODY: usize = 256 << 10;
 
 /// What the metrics page shows.
 pub(crate) struct Gauges {
-    metrics: Metrics,
+    pub(crate) metrics: Metrics,
     edges_connected: Gauge,
     keys: Gauge,
     revision: Gauge,
@@ -77,6 +80,7 @@ pub struct Admin {
     pub(crate) vault: Arc<Vault>,
     pub(crate) keys: Arc<Keys>,
     pub(crate) tenants: Tenants,
+    pub(crate) access_keys: Arc<AccessKeys>,
     pub(crate) edges: Arc<Edges>,
     pub(crate) bundles: Arc<Bundles>,
     pub(crate) issuer: Arc<Issuer>,
@@ -95,6 +99,10 @@ enum Route<'a> {
     Verb(&'a str),
     ListTenants,
     CreateTenant,
+    ListAccessKeys,
+    CreateAccessKey,
+    ChangeAccessKey(&'a str, access_keys::ChangeKind),
+    DeleteAccessKey(&'a str),
     ListEdges,
     CreateToken,
     RevokeEdge(&'a str),
@@ -107,6 +115,7 @@ impl<'a> Route<'a> {
     fn find(method: &Method, path: &'a str) -> Result<Self, Problem> {
         let parts: Vec<&str> = path.strip_prefix('/').unwrap_or(path).split('/').collect();
         let (get, post, put) = (*method == Method::GET, *method == Method::POST, *method == Method::PUT);
+        let delete = *method == Method::DELETE;
         let wrong = || {
             Err(Problem::new(
                 "method_not_allowed",
@@ -121,6 +130,16 @@ impl<'a> Route<'a> {
             ["v1", "keys", verb] if post => Ok(Self::Verb(verb)),
             ["v1", "tenants"] if get => Ok(Self::ListTenants),
             ["v1", "tenants"] if post => Ok(Self::CreateTenant),
+            ["v1", "access-keys"] if get => Ok(Self::ListAccessKeys),
+            ["v1", "access-keys"] if post => Ok(Self::CreateAccessKey),
+            ["v1", "access-keys", id] if delete => Ok(Self::DeleteAccessKey(id)),
+            ["v1", "access-keys", id, change] if let Some(change) = access_keys::ChangeKind::parse(change) => {
+                if post {
+                    Ok(Self::ChangeAccessKey(id, change))
+                } else {
+                    wrong()
+                }
+            }
             ["v1", "edges"] if get => Ok(Self::ListEdges),
             ["v1", "edges", "tokens"] if post => Ok(Self::CreateToken),
             ["v1", "edges", id, "revoke"] if post => Ok(Self::RevokeEdge(id)),
@@ -128,8 +147,11 @@ impl<'a> Route<'a> {
             ["v1", "bundle"] if put => Ok(Self::PutBundle),
             ["v1", "profiles"] if get => Ok(Self::ListProfiles),
             ["livez" | "readyz" | "metrics"]
-            | ["v1", "roots" | "tenants" | "edges" | "bundle" | "profiles"]
-            | ["v1", "keys", _]
+            | [
+                "v1",
+                "roots" | "tenants" | "access-keys" | "edges" | "bundle" | "profiles",
+            ]
+            | ["v1", "keys" | "access-keys", _]
             | ["v1", "edges", "tokens"]
             | ["v1", "edges", _, "revoke"] => wrong(),
             _ => Err(Problem::new(
@@ -148,6 +170,7 @@ impl<'a> Route<'a> {
         match self {
             Self::PutBundle => MAX_BUNDLE_BODY,
             Self::Verb(_) | Self::CreateTenant | Self::CreateToken | Self::RevokeEdge(_) => MAX_BODY,
+            Self::CreateAccessKey | Self::ChangeAccessKey(..) => MAX_BODY,
             _ => 0,
         }
     }
@@ -170,6 +193,10 @@ impl Admin {
             Route::Verb(verb) => self.verb(&decisions, verb, query, body).await,
             Route::ListTenants => self.list_tenants(&decisions).await,
             Route::CreateTenant => self.create_tenant(&decisions, body).await,
+            Route::ListAccessKeys => self.list_access_keys(&decisions, query).await,
+            Route::CreateAccessKey => self.create_access_key(&decisions, body).await,
+            Route::ChangeAccessKey(id, change) => self.change_access_key(&decisions, id, change, body).await,
+            Route::DeleteAccessKey(id) => self.delete_access_key(&decisions, id).await,
             Route::ListEdges => self.list_edges(&decisions).await,
             Route::CreateToken => self.create_token(&decisions, body).await,
             Route::RevokeEdge(id) => self.revoke_edge(&decisions, id, body).await,
@@ -190,8 +217,7 @@ impl Admin {
         query: Option<&str>,
         body: &[u8],
     ) -> Result<Response<Bytes>, Failure> {
-        let missing = || Fault::invalid("bad_request", "say which tenant: `?tenant=` and 12 digits");
-        let tenant = Tenant::parse(&parameter(query, "tenant", &[])?.ok_or_else(missing)?)?;
+        let tenant = tenant(query)?;
         let answer = self.keys.call(&tenant, decisions, verb, body).await?;
         answer::json(StatusCode::OK, &answer)
     }
@@ -224,6 +250,12 @@ impl Handler for Admin {
 
 fn request_id() -> String {
     uuid::Uuid::new_v4().to_string()
+}
+
+/// The tenant that a request names in its query.
+fn tenant(query: Option<&str>) -> Result<Tenant, Fault> {
+    let missing = || Fault::invalid("bad_request", "say which tenant: `?tenant=` and 12 digits");
+    Tenant::parse(&parameter(query, "tenant", &[])?.ok_or_else(missing)?)
 }
 
 /// The one parameter a request may have; any other, or the same twice, is refused. `allowed`, when not empty, lists its values.

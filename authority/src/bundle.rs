@@ -18,6 +18,7 @@ use crate::sealed::{Change, Vault};
 
 pub use self::check::{Finding, Invalid};
 pub use self::diff::{FileChange, FileChangeKind};
+pub(crate) use self::trust::oidc_rule;
 
 mod check;
 mod diff;

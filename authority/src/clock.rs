@@ -39,6 +39,15 @@ impl fmt::Debug for Clock {
     }
 }
 
+/// Unix seconds as RFC 3339, UTC; empty past the year 9999.
+pub(crate) fn rfc3339(seconds: u64) -> String {
+    let time = i64::try_from(seconds)
+        .ok()
+        .and_then(|seconds| time::OffsetDateTime::from_unix_timestamp(seconds).ok());
+    time.and_then(|time| time.format(&time::format_description::well_known::Rfc3339).ok())
+        .unwrap_or_default()
+}
+
 /// A clock that stands until it is moved.
 #[cfg(test)]
 pub(crate) fn held_at(seconds: u64) -> (Clock, Arc<std::sync::atomic::AtomicU64>) {
@@ -46,4 +55,15 @@ pub(crate) fn held_at(seconds: u64) -> (Clock, Arc<std::sync::atomic::AtomicU64>
     let hand = Arc::new(AtomicU64::new(seconds));
     let seen = hand.clone();
     (Clock::new(move || seen.load(Ordering::SeqCst) * 1000), hand)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_written_in_utc() {
+        assert_eq!(rfc3339(1_000_000_000), "2001-09-09T01:46:40Z");
+        assert_eq!(rfc3339(u64::MAX), "");
+    }
 }

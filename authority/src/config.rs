@@ -1,5 +1,7 @@
 //! The authority's configuration file, TOML. Unknown fields are refused.
 
+mod kms;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -8,6 +10,9 @@ use serde::Deserialize;
 
 use crate::names::is_trust_domain;
 use crate::rotation::Schedule;
+
+pub(crate) use self::kms::is_region;
+pub use self::kms::{KmsAudit, KmsConfig, KmsQuota};
 
 const HOUR: u64 = 3600;
 const DAY: u64 = 24 * HOUR;
@@ -20,7 +25,7 @@ pub struct Config {
     pub trust_domain: String,
     /// Where the embedded store is, and the software HSM's file. Losing it loses every key.
     pub data_dir: PathBuf,
-    /// The region in key ARNs. Default `local`. Changing it changes every ARN.
+    /// The region in the ARNs that operators are shown. Default `local`. KMS clients see the region that they sign for.
     #[serde(default = "default_region")]
     pub region: String,
     /// The HSM.
@@ -29,6 +34,8 @@ pub struct Config {
     pub grpc: GrpcConfig,
     /// For operators.
     pub admin: AdminConfig,
+    /// For KMS clients; without it none are served.
+    pub kms: Option<KmsConfig>,
     /// The timeline of shared token keys.
     #[serde(default)]
     pub rotation: RotationConfig,
@@ -199,8 +206,7 @@ impl Config {
         if !is_trust_domain(&self.trust_domain) {
             return Err(("trust_domain", "must be a lowercase DNS name".into()));
         }
-        let region = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-        if self.region.is_empty() || self.region.len() > 32 || !self.region.chars().all(region) {
+        if !is_region(&self.region) {
             return Err(("region", "must have 1 to 32 of a-z 0-9 -".into()));
         }
         if self.grpc.names.is_empty() {
@@ -214,6 +220,9 @@ impl Config {
                 "admin.key_file",
                 "goes with `certificate_file`: give both or neither".into(),
             ));
+        }
+        if let Some(kms) = &self.kms {
+            kms.check()?;
         }
         self.check_hsm()?;
         self.check_times()
@@ -350,6 +359,27 @@ mod tests {
                 "fortnight",
             ),
             ("[admin]", "[surprise]\n[admin]", "surprise"),
+            ("[admin]", "[kms]\nport = 1\n[admin]", "port"),
+            (
+                "[admin]",
+                "[kms]\naddress = \"127.0.0.1:0\"\nplain_address = \"0.0.0.0:0\"\n[admin]",
+                "kms.plain_address",
+            ),
+            (
+                "[admin]",
+                "[kms]\naddress = \"127.0.0.1:0\"\nregions = [\"EU\"]\n[admin]",
+                "kms.regions",
+            ),
+            (
+                "[admin]",
+                "[kms]\naddress = \"127.0.0.1:0\"\naudit = { max_bytes = 1 }\n[admin]",
+                "kms.audit.max_bytes",
+            ),
+            (
+                "[admin]",
+                "[kms]\naddress = \"127.0.0.1:0\"\nquota = { management = \"1/y\" }\n[admin]",
+                "1/y",
+            ),
         ];
         for (from, to, named) in cases {
             let error = parse(&GOOD.replace(from, to)).unwrap_err();

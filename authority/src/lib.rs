@@ -43,7 +43,7 @@ pub(crate) mod testing;
 
 pub use config::Config;
 pub use init::Initialised;
-pub use serve::{Authority, Running, StartError};
+pub use serve::{Authority, KeyApi, Running, StartError};
 
 /// Whether the data directory belongs to an authority already.
 ///

@@ -5,7 +5,7 @@ use crate::names::{EdgeId, Tenant};
 /// Whose key-encryption key seals a row.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Scope {
-    /// The authority's own rows: identity, edges, join tokens, bundle.
+    /// The authority's own rows: identity, edges, join tokens, bundle, access keys.
     System,
     /// One tenant's rows.
     Tenant(Tenant),
@@ -20,7 +20,7 @@ impl Scope {
                 let tenant = rest.split('/').next().unwrap_or_default();
                 Tenant::parse(tenant).ok().map(Self::Tenant)
             }
-            "system" | "edges" | "tokens" | "bundle" => Some(Self::System),
+            "system" | "edges" | "tokens" | "bundle" | "access-keys" | "access-secrets" => Some(Self::System),
             _ => None,
         }
     }
@@ -46,6 +46,10 @@ pub const KEYS: &str = "keys/";
 pub const EDGES: &str = "edges/";
 /// All join tokens.
 pub const TOKENS: &str = "tokens/";
+/// All access keys.
+pub const ACCESS_KEYS: &str = "access-keys/";
+/// The secret that session tokens are sealed under.
+pub const SESSIONS: &str = "system/sessions";
 /// Which bundle is published.
 pub const BUNDLE: &str = "bundle/current";
 
@@ -119,6 +123,16 @@ pub fn token(hash_hex: &str) -> String {
     format!("{TOKENS}{hash_hex}")
 }
 
+/// An access key, by its id. No secret.
+pub fn access_key(id: &str) -> String {
+    format!("{ACCESS_KEYS}{id}")
+}
+
+/// The secret of an access key, by the key's id.
+pub fn access_secret(id: &str) -> String {
+    format!("access-secrets/{id}")
+}
+
 /// One file of a bundle, by the bundle's digest and the file's place in its sorted list.
 pub fn bundle_file(digest: &str, index: usize) -> String {
     format!("bundle/{digest}/{index:04}")
@@ -149,6 +163,9 @@ mod tests {
             edge(&EdgeId::parse("e").unwrap()),
             token("00"),
             bundle_file("ab", 3),
+            access_key("AKIA"),
+            access_secret("AKIA"),
+            SESSIONS.to_owned(),
         ] {
             assert_eq!(Scope::of(&path), Some(Scope::System), "{path}");
         }

@@ -1,4 +1,4 @@
-//! Wiring and life: from a configuration to two listeners, and back.
+//! Wiring and life: from a configuration to its listeners, and back.
 
 use std::io;
 use std::net::SocketAddr;
@@ -12,6 +12,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::admin::{Admin, Gauges};
 use crate::config::Config;
 use crate::fault::Fault;
 use crate::grpc::{self, OwnCertificate};
@@ -20,9 +21,11 @@ use crate::init::{self, Initialised};
 use crate::sealed::Vault;
 use crate::store::StoreError;
 
+pub use self::key_api::KeyApi;
 pub use self::parts::Parts;
 pub(crate) use self::wired::Wired;
 
+mod key_api;
 mod parts;
 pub(crate) mod upkeep;
 mod wired;
@@ -68,6 +71,9 @@ pub enum StartError {
         /// What the operating system says.
         error: io::Error,
     },
+    /// The audit spool of the key API.
+    #[error(transparent)]
+    Audit(#[from] audit::spool::OpenError),
     /// The plugin host.
     #[error(transparent)]
     Plugins(#[from] runtime::HostError),
@@ -133,11 +139,25 @@ impl Authority {
         tasks.push(tokio::spawn(own.clone().keep()));
         let (grpc_addr, grpc) = serve_edges(&wired, &config, &own, &stop)?;
         let shutdown = Shutdown::new();
-        let (admin_addr, admin) = serve_operators(wired, &config, &own, &shutdown, &mut tasks)?;
-        tracing::info!(%admin_addr, %grpc_addr, hsm = parts.hsm.info().kind, "authority started");
+        let certificate = server_certificate(&config, &own, &shutdown, &mut tasks)?;
+        let gauges = Gauges::new();
+        let kms = match &config.kms {
+            Some(kms) => Some(KeyApi::start(
+                &wired,
+                kms,
+                &config.data_dir,
+                &certificate,
+                &gauges,
+                &shutdown,
+            )?),
+            None => None,
+        };
+        let (admin_addr, admin) = serve_operators(wired.into_admin(gauges), &config, certificate, &shutdown)?;
+        tracing::info!(%admin_addr, %grpc_addr, kms = ?kms, hsm = parts.hsm.info().kind, "authority started");
         Ok(Running {
             admin_addr,
             grpc_addr,
+            kms,
             shutdown,
             stop,
             admin,
@@ -168,23 +188,29 @@ fn serve_edges(
     Ok((address, task))
 }
 
-fn serve_operators(
-    wired: Wired,
+/// The certificate that operators and KMS clients see.
+fn server_certificate(
     config: &Config,
     own: &OwnCertificate,
     shutdown: &Shutdown,
     tasks: &mut Vec<JoinHandle<()>>,
-) -> Result<(SocketAddr, JoinHandle<()>), StartError> {
-    let certificate = match (&config.admin.certificate_file, &config.admin.key_file) {
-        (Some(chain), Some(key)) => {
-            let certificate = ReloadingCertificate::open(chain, key)?;
-            tasks.push(tokio::spawn(
-                certificate.clone().watch(CERTIFICATE_CHECK, shutdown.clone()),
-            ));
-            certificate
-        }
-        _ => own.certificate(),
+) -> Result<Arc<ReloadingCertificate>, StartError> {
+    let (Some(chain), Some(key)) = (&config.admin.certificate_file, &config.admin.key_file) else {
+        return Ok(own.certificate());
     };
+    let certificate = ReloadingCertificate::open(chain, key)?;
+    tasks.push(tokio::spawn(
+        certificate.clone().watch(CERTIFICATE_CHECK, shutdown.clone()),
+    ));
+    Ok(certificate)
+}
+
+fn serve_operators(
+    admin: Admin,
+    config: &Config,
+    certificate: Arc<ReloadingCertificate>,
+    shutdown: &Shutdown,
+) -> Result<(SocketAddr, JoinHandle<()>), StartError> {
     let tls = tls::server_config(certificate, ClientAuth::None, tls::ALPN_HTTP)?;
     let (listener, address) = bind(config.admin.address)?;
     let body = u64::try_from(crate::admin::MAX_BUNDLE_BODY).unwrap_or(u64::MAX);
@@ -196,7 +222,7 @@ fn serve_operators(
         drain: node::config::Duration::from_secs(DRAIN.as_secs()),
         ..Limits::default()
     };
-    let server = Server::new(Arc::new(wired.into_admin()), limits, shutdown.clone());
+    let server = Server::new(Arc::new(admin), limits, shutdown.clone());
     let tls = listen::http::Tls {
         config: tls,
         http3_port: None,
@@ -208,6 +234,7 @@ fn serve_operators(
 pub struct Running {
     admin_addr: SocketAddr,
     grpc_addr: SocketAddr,
+    kms: Option<KeyApi>,
     shutdown: Shutdown,
     stop: watch::Sender<bool>,
     admin: JoinHandle<()>,
@@ -227,6 +254,11 @@ impl Running {
         self.grpc_addr
     }
 
+    /// Where KMS clients are served, if they are.
+    pub fn kms(&self) -> Option<&KeyApi> {
+        self.kms.as_ref()
+    }
+
     /// Ends every watch stream, finishes what is under way within a few seconds, and closes the store.
     pub async fn stop(self) {
         self.shutdown.drain();
@@ -237,6 +269,9 @@ impl Running {
             let _ = grpc.await;
         }
         let _ = self.admin.await;
+        if let Some(kms) = self.kms {
+            kms.stop().await;
+        }
         for task in self.tasks {
             task.abort();
             let _ = task.await;

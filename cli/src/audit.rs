@@ -1,4 +1,4 @@
-//! `signet audit`: an edge's own record of what it signed and refused.
+//! `signet audit`: an edge's own record of what it signed and refused, and the authority's of its key API.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,10 +8,11 @@ use clap::{Args, Subcommand};
 use crate::failure::Failure;
 use crate::output;
 
-/// Read and verify an edge's audit spool.
+/// Read and verify the audit spool of an edge, or of the authority's key API.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   signet audit tail                          what the edge of `signet dev` has on record
+  signet audit tail --authority              what its authority has on record: operations of KMS clients
   signet audit tail --follow --dir /var/lib/signet-edge/audit
   signet audit verify                        every hash chain, from its first record")]
 pub struct Audit {
@@ -20,6 +21,9 @@ pub struct Audit {
     /// The data directory of a `signet dev` on this machine.
     #[arg(long, value_name = "DIR", default_value = "signet-data", global = true)]
     data: PathBuf,
+    /// The authority's spool, not the edge's.
+    #[arg(long, global = true, conflicts_with = "dir")]
+    authority: bool,
     /// The spool's directory, instead of `--data`.
     #[arg(long, value_name = "DIR", global = true)]
     dir: Option<PathBuf>,
@@ -43,7 +47,8 @@ enum Command {
 impl Audit {
     /// Runs the command.
     pub fn run(self) -> Result<(), Failure> {
-        let dir = self.dir.clone().unwrap_or_else(|| self.data.join("edge").join("audit"));
+        let role = if self.authority { "authority" } else { "edge" };
+        let dir = self.dir.clone().unwrap_or_else(|| self.data.join(role).join("audit"));
         match self.command {
             Command::Tail { follow, .. } => {
                 let mut tail = audit::read::tail(&dir, follow)?;

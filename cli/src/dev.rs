@@ -5,6 +5,7 @@
 
 mod bundle;
 pub(crate) mod files;
+mod kms;
 mod pki;
 mod print;
 mod roles;
@@ -27,6 +28,7 @@ use crate::output;
 #[command(after_help = "Examples:
   signet dev                                          free ports, state in ./signet-data
   signet dev --edge-port 8443 --plain-port 8080
+  signet dev --account 123456789012                   the account of the KMS endpoint
   signet dev --json --data /tmp/s                     one JSON object on stdout once everything is ready")]
 pub struct Dev {
     /// Where all state is; made if it is not there, found again at the next start.
@@ -47,6 +49,15 @@ pub struct Dev {
     /// The authority's port for edges (gRPC); 0 as above.
     #[arg(long, default_value_t = 0)]
     grpc_port: u16,
+    /// The port of the key API, which AWS KMS clients speak to, TLS; 0 as above.
+    #[arg(long, default_value_t = 0)]
+    kms_port: u16,
+    /// The same in the clear on loopback; 0 as above.
+    #[arg(long, default_value_t = 0)]
+    kms_plain_port: u16,
+    /// The account of KMS clients, 12 digits: a tenant that is made if it is not there.
+    #[arg(long, value_name = "DIGITS", default_value = roles::TENANT)]
+    account: String,
     /// Log level or filter, as `debug` or `info,edge=trace`.
     #[arg(long, default_value = "warn", env = "SIGNET_LOG")]
     log: String,
@@ -56,6 +67,7 @@ impl Dev {
     /// Runs the command.
     pub fn run(self) -> Result<(), Failure> {
         node::telemetry::init(node::telemetry::LogFormat::Text, &self.log)?;
+        kms::check_account(&self.account)?;
         files::private_dir(&self.data)?;
         let data = self
             .data
@@ -67,12 +79,19 @@ impl Dev {
 
     async fn serve(&self, data: &Path) -> Result<(), Failure> {
         let pki = Pki::ensure(&data.join("dev"), now())?;
-        let ports = [self.edge_port, self.plain_port, self.authority_port, self.grpc_port];
+        let ports = [
+            self.edge_port,
+            self.plain_port,
+            self.authority_port,
+            self.grpc_port,
+            self.kms_port,
+            self.kms_plain_port,
+        ];
         let addresses = Addresses::choose(ports, last_ports(data))?;
         if !self.json {
             output::note(&format!("starting in {}", data.display()));
         }
-        let roles = Roles::start(data, &pki, &addresses).await?;
+        let roles = Roles::start(data, &pki, &addresses, &self.account).await?;
         let info = self.info(data, &pki, &roles)?;
         files::private_file(&data.join(INFO), serde_json::to_string_pretty(&info)?.as_bytes())?;
         if self.json {
@@ -93,13 +112,17 @@ impl Dev {
         let addresses = &roles.addresses;
         let file = |name: &str| pki.path(name).display().to_string();
         let https = addresses.https_url();
+        let kms = format!("https://localhost:{}", addresses.kms);
         Ok(json!({
             "edge": {"https": https, "http": format!("http://127.0.0.1:{}", addresses.plain)},
             "authority": {
                 "admin": format!("https://localhost:{}", addresses.admin),
                 "grpc": format!("https://localhost:{}", addresses.grpc),
-                "kms": null,
+                "kms": kms,
             },
+            "kms": kms,
+            "kms_http": format!("http://127.0.0.1:{}", addresses.kms_plain),
+            "kms_credentials": roles.kms.json(),
             "ca_file": file("ca.pem"),
             "token": pki.caller_token(now())?,
             "client_cert": file("client.pem"),
@@ -159,8 +182,8 @@ fn lock(data: &Path) -> Result<File, Failure> {
     }
 }
 
-/// The ports of the last start: edge, plain, admin, gRPC.
-fn last_ports(data: &Path) -> [u16; 4] {
+/// The ports of the last start: edge, plain, admin, gRPC, KMS, KMS in the clear.
+fn last_ports(data: &Path) -> [u16; 6] {
     let info = std::fs::read(data.join(INFO))
         .ok()
         .and_then(|text| serde_json::from_slice::<Value>(&text).ok());
@@ -168,7 +191,15 @@ fn last_ports(data: &Path) -> [u16; 4] {
         let url = info.as_ref()?.pointer(pointer)?.as_str()?;
         url.rsplit(':').next()?.parse().ok()
     };
-    ["/edge/https", "/edge/http", "/authority/admin", "/authority/grpc"].map(|pointer| port(pointer).unwrap_or(0))
+    let urls = [
+        "/edge/https",
+        "/edge/http",
+        "/authority/admin",
+        "/authority/grpc",
+        "/kms",
+        "/kms_http",
+    ];
+    urls.map(|pointer| port(pointer).unwrap_or(0))
 }
 
 /// Until Ctrl-C or SIGTERM.

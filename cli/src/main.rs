@@ -1,5 +1,6 @@
 //! The `signet` binary: one file a subcommand.
 
+mod access_keys;
 mod audit;
 mod authority;
 mod bundle;
@@ -50,6 +51,7 @@ enum Command {
     Jwks(jwks::Jwks),
     Keys(keys::Keys),
     Tenants(tenants::Tenants),
+    AccessKeys(access_keys::AccessKeys),
     Edges(edges::Edges),
     Bundle(bundle::Bundle),
     Policy(policy::Policy),
@@ -72,6 +74,7 @@ fn main() -> ExitCode {
         Command::Jwks(command) => command.run(),
         Command::Keys(command) => command.run(),
         Command::Tenants(command) => command.run(),
+        Command::AccessKeys(command) => command.run(),
         Command::Edges(command) => command.run(),
         Command::Bundle(command) => command.run(),
         Command::Policy(command) => command.run(),

@@ -124,7 +124,7 @@ async fn refusals_of_policy_rule_and_quota_are_on_record() {
             Outcome::Refused { code } => {
                 Some((code.as_ref(), record.profile.as_deref().unwrap(), record.kid.is_some()))
             }
-            Outcome::Signed => None,
+            Outcome::Signed | Outcome::Performed => None,
         })
         .collect();
     assert_eq!(

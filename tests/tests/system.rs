@@ -21,6 +21,8 @@ mod clients;
 mod haproxy;
 #[path = "system/judge.rs"]
 mod judge;
+#[path = "system/kms.rs"]
+mod kms;
 #[path = "system/lifecycle.rs"]
 mod lifecycle;
 #[path = "system/paste.rs"]

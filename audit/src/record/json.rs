@@ -47,6 +47,7 @@ fn put_use(fields: &mut Map<String, Value>, draft: &Draft<'_>) {
     put_time(fields, draft.time_ms, "use");
     match &draft.outcome {
         Outcome::Signed => put(fields, "outcome", "signed"),
+        Outcome::Performed => put(fields, "outcome", "performed"),
         Outcome::Refused { code } => {
             put(fields, "outcome", "refused");
             put(fields, "code", code.as_ref());
@@ -188,6 +189,13 @@ mod tests {
         assert!(value.get("kid").is_none() && value.get("digest").is_none());
         assert_eq!(value["plugins"][0]["code"], "role_not_allowed");
         assert_eq!(value["plugins"][1]["kind"], "timeout");
+    }
+
+    #[test]
+    fn an_operation_that_signs_nothing_says_no_more_than_that_it_was_done() {
+        let mut done = draft();
+        done.outcome = Outcome::Performed;
+        assert_eq!(parsed(Event::Use(done))["outcome"], "performed");
     }
 
     #[test]

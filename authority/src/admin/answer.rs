@@ -11,6 +11,8 @@ use crate::bundle::Invalid;
 use crate::fault::Fault;
 use crate::keys::KmsError;
 
+pub(super) use crate::clock::rfc3339;
+
 /// A failed request.
 pub(super) enum Failure {
     /// As a problem document.
@@ -103,24 +105,4 @@ pub(super) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Failure> {
         .end()
         .map_err(|_| Problem::new("malformed_json", "there is something behind the JSON value"))?;
     Ok(parsed)
-}
-
-/// Unix seconds as RFC 3339, UTC.
-pub(super) fn rfc3339(seconds: u64) -> String {
-    let time = i64::try_from(seconds)
-        .ok()
-        .and_then(|seconds| time::OffsetDateTime::from_unix_timestamp(seconds).ok());
-    time.and_then(|time| time.format(&time::format_description::well_known::Rfc3339).ok())
-        .unwrap_or_default()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_are_written_in_utc() {
-        assert_eq!(rfc3339(1_000_000_000), "2001-09-09T01:46:40Z");
-        assert_eq!(rfc3339(u64::MAX), "");
-    }
 }

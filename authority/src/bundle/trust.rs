@@ -1,5 +1,5 @@
-//! The bundle's trust rules as an edge will compile them: a bundle that edges would refuse is refused here, where its
-//! author sees it.
+//! The bundle's trust rules as an edge will compile them, and those of roles as this authority will: a bundle that either
+//! would refuse is refused here, where its author sees it.
 
 use node::identity::TrustRuleError;
 use node::identity::spiffe::{SpiffeRule, TrustDomains};
@@ -21,10 +21,15 @@ pub(super) fn check(bundle: &Bundle) -> Result<(), String> {
     let said = |error: TrustRuleError| error.to_string();
     Issuers::new(oidc).map_err(said)?;
     TrustDomains::new(spiffe).map_err(said)?;
+    for role in &bundle.roles {
+        let rules = role.trust.iter().map(oidc_rule).collect::<Result<_, _>>()?;
+        Issuers::new(rules).map_err(|error| format!("role `{}`: {error}", role.name))?;
+    }
     Ok(())
 }
 
-fn oidc_rule(rule: &OidcCaller) -> Result<IssuerConfig, String> {
+/// A trust rule as the verifier of tokens takes it.
+pub(crate) fn oidc_rule(rule: &OidcCaller) -> Result<IssuerConfig, String> {
     let jwks = match &rule.keys {
         TrustedKeys::Inline(jwks) => JwksSource::Inline(jwks.as_bytes().to_vec()),
         TrustedKeys::Url { url, ca_pem } => JwksSource::Url {
@@ -107,5 +112,13 @@ jwks_file = "trust/ci.jwks.json"
         // Two rules of one issuer that one token could match.
         let overlapping = format!("{RULES}{}", RULES.replace("repo:acme/*", "repo:acme/web"));
         assert!(verdict(&overlapping, PUBLIC).is_err());
+        // The same in a role.
+        let rule = RULES
+            .replace("[[callers.oidc]]", "[[roles.trust]]")
+            .replace("tenant = \"000000000001\"\n", "");
+        let role = format!("[[roles]]\nname = \"ci\"\ntenant = \"000000000001\"\n{rule}");
+        assert_eq!(verdict(&role, PUBLIC), Ok(()));
+        let overlapping = format!("{role}{}", rule.replace("repo:acme/*", "repo:acme/web"));
+        assert!(verdict(&overlapping, PUBLIC).unwrap_err().contains("role `ci`"));
     }
 }

@@ -1,20 +1,24 @@
 //! Everything an authority is made of, joined, before anything listens.
 
+use std::path::Path;
 use std::sync::Arc;
 
+use node::telemetry::Metrics;
 use tokio::sync::{broadcast, watch};
 
 use super::{Parts, StartError};
 use crate::admin::{Admin, AdminToken, Gauges};
 use crate::bundle::Bundles;
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, KmsConfig};
 use crate::delegate::Delegations;
 use crate::edges::Edges;
 use crate::enroll::Enrollment;
 use crate::init;
 use crate::issue::Issuer;
 use crate::keys::{KeySettings, Keys};
+use crate::kms::Kms;
+use crate::kms::access_key::AccessKeys;
 use crate::sealed::{Committed, Vault};
 use crate::tenants::Tenants;
 use crate::watch::Watches;
@@ -27,6 +31,7 @@ pub(crate) struct Wired {
     pub(crate) issuer: Arc<Issuer>,
     pub(crate) bundles: Arc<Bundles>,
     pub(crate) keys: Arc<Keys>,
+    pub(crate) access_keys: Arc<AccessKeys>,
     pub(crate) edges: Arc<Edges>,
     pub(crate) world: Arc<World>,
     pub(crate) watches: Arc<Watches>,
@@ -58,6 +63,7 @@ impl Wired {
         };
         let bundles = Arc::new(Bundles::open(vault.clone(), host, clock.clone(), settings.clone()).await?);
         let keys = Arc::new(Keys::new(vault.clone(), issuer.clone(), clock.clone(), settings));
+        let access_keys = Arc::new(AccessKeys::new(vault.clone(), clock.clone()));
         let edges = Arc::new(Edges::new(vault.clone(), clock.clone(), config.trust_domain.clone()));
         let (world, commits) = World::load(vault.clone()).await?;
         let delegation_roots = vec![issuer.roots().delegations.der().to_vec()];
@@ -75,6 +81,7 @@ impl Wired {
                 issuer,
                 bundles,
                 keys,
+                access_keys,
                 edges,
                 world,
                 watches,
@@ -113,19 +120,34 @@ impl Wired {
         )
     }
 
-    pub(crate) fn into_admin(self) -> Admin {
+    /// The key API, whose counters `metrics` shows. Opens its audit spool: blocks on the disk.
+    pub(crate) fn key_api(&self, config: &KmsConfig, audit: &Path, metrics: &Metrics) -> Result<Kms, StartError> {
+        super::make_private_dir(audit)?;
+        let parts = crate::kms::Parts {
+            vault: self.vault.clone(),
+            keys: self.keys.clone(),
+            bundles: self.bundles.clone(),
+            access_keys: self.access_keys.clone(),
+            clock: self.clock.clone(),
+            metrics,
+        };
+        Ok(Kms::open(config, audit, parts)?)
+    }
+
+    pub(crate) fn into_admin(self, gauges: Gauges) -> Admin {
         Admin {
             token: self.token,
             tenants: Tenants::new(self.vault.clone(), self.clock.clone()),
             vault: self.vault,
             keys: self.keys,
+            access_keys: self.access_keys,
             edges: self.edges,
             bundles: self.bundles,
             issuer: self.issuer,
             watches: self.watches,
             world: self.world,
             clock: self.clock,
-            gauges: Gauges::new(),
+            gauges,
         }
     }
 }

@@ -17,6 +17,7 @@ const FILES: &[(&str, &[u8])] = files![
     "policies/bench.cedar",
     "policies/callers.cedar",
     "policies/edges.cedar",
+    "policies/roles.cedar",
     "profiles/api.toml",
     "profiles/bench.toml",
     "profiles/cdn.toml",

@@ -9,6 +9,12 @@ pub fn commands(info: &Value, data: &str, program: &str) -> String {
     let (ca, token) = (quoted(text("/ca_file")), text("/token"));
     let root = quoted(&text("/ca_file").replace("ca.pem", "delegation-root.pem"));
     let (quoted_data, program) = (quoted(data), quoted(program));
+    let (kms, kms_http) = (text("/kms"), text("/kms_http"));
+    let (key_id, key_secret) = (
+        text("/kms_credentials/access_key_id"),
+        text("/kms_credentials/secret_access_key"),
+    );
+    let (account, region) = (text("/kms_credentials/account"), super::kms::REGION);
     let post = "-H \"Authorization: Bearer $TOKEN\" -H 'Content-Type: application/json'";
     format!(
         r#"
@@ -16,6 +22,7 @@ signet is ready. State is in {data}; Ctrl-C drains and stops, the next start fin
 
   edge       {https}   (HTTP/1.1, HTTP/2, HTTP/3)   {http}   (cleartext, this machine only)
   authority  {admin}   (admin API; the commands below find it with --data)
+  kms        {kms}   (AWS KMS clients, account {account}, any region)   {kms_http}   (cleartext, this machine only)
 
 Paste these into another terminal. The token is good for a day.
 
@@ -46,6 +53,15 @@ for i in 1 2 3 4; do curl -sS -w '\n' --cacert "$CA" {post} -d '{{"subject":"ali
 # look around: keys, and what the edge has on record
 {program} keys list --data "$DATA"
 {program} audit tail --data "$DATA"
+
+# AWS KMS clients: the AWS CLI, boto3 and every tool with a KMS endpoint setting
+export AWS_ENDPOINT_URL_KMS={kms} AWS_ENDPOINT_URL_STS={kms}
+export AWS_REGION={region} AWS_DEFAULT_REGION={region}
+export AWS_ACCESS_KEY_ID={key_id} AWS_SECRET_ACCESS_KEY={key_secret} AWS_CA_BUNDLE="$CA"
+aws kms create-key --key-spec ECC_NIST_P256 --key-usage SIGN_VERIFY
+aws kms list-keys
+aws sts get-caller-identity
+{program} audit tail --authority --data "$DATA"
 
 # stop a key everywhere, be refused, and start it again
 {program} keys disable alias/dev-api --data "$DATA"

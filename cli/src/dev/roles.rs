@@ -3,19 +3,23 @@
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::Path;
 
-use authority::config::{AdminConfig, Config as AuthorityConfig, GrpcConfig, HsmConfig, Pkcs11Config, SoftwareConfig};
+use authority::config::{
+    AdminConfig, Config as AuthorityConfig, GrpcConfig, HsmConfig, KmsConfig, Pkcs11Config, SoftwareConfig,
+};
 use edge::config::{Audit, Config as EdgeConfig, Listen, Tls};
 use node::config::{Duration, Seconds};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use serde_json::{Value, json};
 
+use super::kms::{Credentials, REGION};
 use super::pki::{Pki, TRUST_DOMAIN};
 use super::{bundle, files, now};
 use crate::client::Target;
 use crate::failure::{Context, Failure};
 
-const TENANT: &str = "000000000001";
+/// The tenant of the development bundle.
+pub const TENANT: &str = "000000000001";
 const EDGE: &str = "edge-dev";
 
 /// Ports on loopback.
@@ -29,24 +33,50 @@ pub struct Addresses {
     pub admin: u16,
     /// The authority's gRPC.
     pub grpc: u16,
+    /// The key API's TLS listener.
+    pub kms: u16,
+    /// The key API's cleartext listener.
+    pub kms_plain: u16,
 }
 
 impl Addresses {
     /// A port that was asked for is taken as it is; for 0 the last start's, if it is free, else any. Found ports are let go
     /// again before they are listened on: another process could take one in between, and then the start fails and says so.
-    pub fn choose(wanted: [u16; 4], last: [u16; 4]) -> Result<Addresses, Failure> {
+    /// Nobody has to know the key API's ports before they are listened on, so any free one stays 0 until then.
+    pub fn choose(wanted: [u16; 6], last: [u16; 6]) -> Result<Addresses, Failure> {
         let mut held = Vec::new();
-        let mut ports = [0; 4];
-        for ((port, wanted), last) in ports.iter_mut().zip(wanted).zip(last) {
-            *port = if wanted != 0 { wanted } else { free(last, &mut held)? };
-        }
-        let [edge, plain, admin, grpc] = ports;
+        let mut choose = |at: usize| {
+            let of = |ports: [u16; 6]| ports.get(at).copied().unwrap_or(0);
+            match of(wanted) {
+                0 => free(of(last), &mut held),
+                wanted => Ok(wanted),
+            }
+        };
+        let [edge, plain, admin, grpc] = [choose(0)?, choose(1)?, choose(2)?, choose(3)?];
+        let late = |wanted: u16, last: u16| match wanted {
+            0 if TcpListener::bind(loopback(last)).is_ok() => last,
+            wanted => wanted,
+        };
+        let ([.., kms, kms_plain], [.., last_kms, last_kms_plain]) = (wanted, last);
         Ok(Addresses {
             edge,
             plain,
             admin,
             grpc,
+            kms: late(kms, last_kms),
+            kms_plain: late(kms_plain, last_kms_plain),
         })
+    }
+
+    /// With the ports that the key API took.
+    fn with_kms(self, kms: Option<&authority::KeyApi>) -> Addresses {
+        Addresses {
+            kms: kms.map_or(self.kms, |kms| kms.address().port()),
+            kms_plain: kms
+                .and_then(authority::KeyApi::plain_address)
+                .map_or(self.kms_plain, |address| address.port()),
+            ..self
+        }
     }
 
     /// The edge's address, and the base of its issuers' URLs.
@@ -87,13 +117,15 @@ pub struct Roles {
     pub addresses: Addresses,
     /// The administrator's token.
     pub admin_token: String,
+    /// An access key of the account that KMS clients use.
+    pub kms: Credentials,
     authority: authority::Running,
     edge: edge::Running,
 }
 
 impl Roles {
     /// Starts the authority, gives it keys and a bundle if it has none, enrols the edge if it is not, and starts it.
-    pub async fn start(data: &Path, pki: &Pki, addresses: &Addresses) -> Result<Roles, Failure> {
+    pub async fn start(data: &Path, pki: &Pki, addresses: &Addresses, account: &str) -> Result<Roles, Failure> {
         let config = authority_config(data, pki, addresses).await?;
         let token_file = data.join("dev/admin-token");
         if !authority::is_initialised(&config).await? {
@@ -102,12 +134,17 @@ impl Roles {
         }
         let admin_token = std::fs::read_to_string(&token_file).context(|| format!("`{}`", token_file.display()))?;
         let authority = authority::start(config).await?;
+        let addresses = &addresses.with_kms(authority.kms());
         let admin = Target {
             url: format!("https://localhost:{}", addresses.admin),
             token: admin_token.clone(),
             ca_file: Some(pki.path("ca.pem")),
         };
+        for (tenant, name) in [(TENANT, "development"), (account, "KMS clients")] {
+            ensure_tenant(&admin, tenant, name).await?;
+        }
         furnish(data, pki, &admin).await?;
+        let kms = Credentials::ensure(data, &admin, account).await?;
         let roots = call(&admin, "GET", "/v1/roots", None).await?;
         let delegations = roots
             .get("delegation_root_pem")
@@ -119,6 +156,7 @@ impl Roles {
         Ok(Roles {
             addresses: *addresses,
             admin_token,
+            kms,
             authority,
             edge,
         })
@@ -137,7 +175,7 @@ async fn authority_config(data: &Path, pki: &Pki, addresses: &Addresses) -> Resu
     Ok(AuthorityConfig {
         trust_domain: TRUST_DOMAIN.into(),
         data_dir: dir,
-        region: "local".into(),
+        region: REGION.into(),
         hsm: hsm(data).await?,
         grpc: GrpcConfig {
             address: loopback(addresses.grpc),
@@ -150,6 +188,10 @@ async fn authority_config(data: &Path, pki: &Pki, addresses: &Addresses) -> Resu
             certificate_file: Some(pki.path("server.pem")),
             key_file: Some(pki.path("server.key.pem")),
         },
+        kms: Some(KmsConfig::new(
+            loopback(addresses.kms),
+            Some(loopback(addresses.kms_plain)),
+        )),
         rotation: authority::config::RotationConfig {
             publish_lead: Seconds::new(0),
             ..Default::default()
@@ -202,22 +244,22 @@ async fn hsm(data: &Path) -> Result<HsmConfig, Failure> {
     }
 }
 
-/// Tenant, keys, aliases and bundle, by the same calls that an operator's commands make.
-async fn furnish(data: &Path, pki: &Pki, admin: &Target) -> Result<(), Failure> {
+/// Makes a tenant that is not there.
+async fn ensure_tenant(admin: &Target, id: &str, name: &str) -> Result<(), Failure> {
     let tenants = call(admin, "GET", "/v1/tenants", None).await?;
     let ids = tenants.get("tenants").and_then(Value::as_array).into_iter().flatten();
-    if !ids
+    if ids
         .into_iter()
-        .any(|tenant| tenant.get("id").and_then(Value::as_str) == Some(TENANT))
+        .any(|tenant| tenant.get("id").and_then(Value::as_str) == Some(id))
     {
-        call(
-            admin,
-            "POST",
-            "/v1/tenants",
-            Some(&json!({"id": TENANT, "name": "development"})),
-        )
-        .await?;
+        return Ok(());
     }
+    let body = json!({"id": id, "name": name});
+    call(admin, "POST", "/v1/tenants", Some(&body)).await.map(drop)
+}
+
+/// Keys, aliases and bundle, by the same calls that an operator's commands make.
+async fn furnish(data: &Path, pki: &Pki, admin: &Target) -> Result<(), Failure> {
     let verb = async |verb: &str, body: Value| {
         call(admin, "POST", &format!("/v1/keys/{verb}?tenant={TENANT}"), Some(&body)).await
     };
@@ -257,7 +299,8 @@ async fn furnish(data: &Path, pki: &Pki, admin: &Target) -> Result<(), Failure> 
     Ok(())
 }
 
-async fn call(admin: &Target, method: &str, path: &str, body: Option<&Value>) -> Result<Value, Failure> {
+/// One call of the admin API; its refusal is the failure.
+pub(super) async fn call(admin: &Target, method: &str, path: &str, body: Option<&Value>) -> Result<Value, Failure> {
     let (status, answer) = admin.send(method, path, body).await?;
     if (200..300).contains(&status) {
         return Ok(answer);

@@ -134,6 +134,12 @@ impl CaseRequest {
             other => {
                 let action = AdminAction::ALL.iter().copied().find(|action| action.as_str() == other);
                 let action = action.ok_or_else(|| format!("the schema has no action `{other}`"))?;
+                self.takes_no(&[("caller", self.caller.is_some()), ("profile", self.profile.is_some())])?;
+                self.takes_no(&[
+                    ("edge", self.edge.is_some()),
+                    ("mode", self.mode.is_some()),
+                    ("body", self.body.is_some()),
+                ])?;
                 match &self.principal {
                     Some(principal) => self.of_account(principal, action, engine)?,
                     None => self.of_operator(action, engine)?,
@@ -230,12 +236,6 @@ impl CaseRequest {
 
     /// What an operator's or an account's action is on.
     fn on_resource(&self, ask: impl FnOnce(AdminResource<'_>) -> Answer) -> Result<Answer, String> {
-        self.takes_no(&[("caller", self.caller.is_some()), ("profile", self.profile.is_some())])?;
-        self.takes_no(&[
-            ("edge", self.edge.is_some()),
-            ("mode", self.mode.is_some()),
-            ("body", self.body.is_some()),
-        ])?;
         let key;
         let resource = match self.resource.as_ref().ok_or("the action needs a `resource`")? {
             Resource::Key(given) => {

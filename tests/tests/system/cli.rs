@@ -6,7 +6,7 @@ use serde_json::Value;
 use system_tests::{Dev, Output, run, signet};
 use tempfile::TempDir;
 
-const COMMANDS: [&str; 14] = [
+const COMMANDS: [&str; 15] = [
     "dev",
     "mint",
     "sign",
@@ -14,6 +14,7 @@ const COMMANDS: [&str; 14] = [
     "jwks",
     "keys",
     "tenants",
+    "access-keys",
     "edges",
     "bundle",
     "policy",

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
-use system_tests::{Output, run, signal, signet, within};
+use system_tests::{Output, run, signal, signet, tool, within};
 use tempfile::TempDir;
 
 /// A `signet dev` for a person, ended when dropped.
@@ -69,6 +69,7 @@ fn every_printed_command_does_what_it_says() {
     assert!(!screen.contains('\u{1b}'), "no colour codes in a file");
     let other = TempDir::new().unwrap();
     let mut exports = String::new();
+    let path = std::env::var("PATH").unwrap();
     let mut disabled = false;
     let mut seen = Vec::new();
     for command in commands(&screen) {
@@ -77,8 +78,13 @@ fn every_printed_command_does_what_it_says() {
             continue;
         }
         let paste = || {
-            run(Command::new("bash")
+            let mut bash = Command::new("bash");
+            for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("AWS_")) {
+                bash.env_remove(name);
+            }
+            run(bash
                 .args(["-c", &format!("set -o pipefail\n{exports}{command}")])
+                .env("PATH", format!("{path}:{}", tool("clients/bin").display()))
                 .current_dir(other.path()))
         };
         seen.push(if disabled && command.contains("curl") {
@@ -108,6 +114,10 @@ fn every_printed_command_does_what_it_says() {
         "quota",
         "keys",
         "audit",
+        "kms key",
+        "kms keys",
+        "kms caller",
+        "kms audit",
         "disabled",
         "409",
         "enabled",
@@ -179,6 +189,23 @@ fn check(command: &str, output: &Output, dir: &Path) -> &'static str {
     } else if is("openssl verify") {
         assert_eq!(text, "artifact.pem: OK");
         "chain"
+    } else if is("aws kms create-key") {
+        assert_eq!(json(text)["KeyMetadata"]["KeySpec"], "ECC_NIST_P256", "{text}");
+        "kms key"
+    } else if is("aws kms list-keys") {
+        assert!(json(text)["Keys"].as_array().unwrap().len() >= 6, "{text}");
+        "kms keys"
+    } else if is("aws sts") {
+        assert_eq!(json(text)["Arn"], "arn:aws:iam::000000000001:root", "{text}");
+        "kms caller"
+    } else if is("audit tail --authority") {
+        assert!(
+            text.lines()
+                .map(json)
+                .any(|record| record["profile"] == "kms:CreateKey"),
+            "{text}"
+        );
+        "kms audit"
     } else if is("keys list") {
         assert!(text.contains("alias/dev-api") && text.contains("Enabled"), "{text}");
         "keys"

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use system_tests::Dev;
+use system_tests::{Curl, Dev};
 
 fn files(dir: &Path, found: &mut Vec<std::path::PathBuf>) {
     for entry in std::fs::read_dir(dir).unwrap() {
@@ -48,9 +48,26 @@ fn canaries_appear_in_no_log_metric_error_or_store_file() {
         ("the caller's token", caller.into_bytes()),
         ("the minted token", signature.as_bytes().to_vec()),
         ("the admin token", dev.text("/admin_token").into_bytes()),
+        (
+            "an access key's secret",
+            dev.text("/kms_credentials/secret_access_key").into_bytes(),
+        ),
         ("a claim", b"canary-claim-7d1f".to_vec()),
         ("the issuer's private key", der[36..68].to_vec()),
     ];
+    let signed = Curl::new(&dev.text("/kms_http"))
+        .arg("--aws-sigv4")
+        .arg("aws:amz:us-east-1:kms")
+        .arg("--user")
+        .arg(&format!(
+            "{}:{}",
+            dev.text("/kms_credentials/access_key_id"),
+            dev.text("/kms_credentials/secret_access_key")
+        ))
+        .header("Content-Type: application/x-amz-json-1.1")
+        .header("X-Amz-Target: TrentService.ListKeys")
+        .send_body("POST", "{}");
+    assert_eq!(signed.status, 200, "{signed:?}");
     let metrics = dev.anonymous("/metrics").get();
     let mut places = vec![
         ("log".to_owned(), dev.log().into_bytes()),

@@ -44,7 +44,7 @@ impl Drop for Process {
 #[derive(Debug)]
 pub struct Site {
     dir: TempDir,
-    ports: [u16; 3],
+    ports: [u16; 4],
     exports: String,
     token: String,
     /// What each of the guide's commands did, in order.
@@ -133,7 +133,7 @@ impl Site {
 
     /// What a command of the guide is on this machine.
     pub fn here(&self, text: &str) -> String {
-        let [grpc, admin, https] = self.ports;
+        let [grpc, admin, https, kms] = self.ports;
         let dir = self.dir.path().display();
         text.replace("/etc/signet", &format!("{dir}/etc"))
             .replace("/var/lib", &format!("{dir}/lib"))
@@ -142,6 +142,7 @@ impl Site {
             .replace("0.0.0.0:9444", &format!("127.0.0.1:{grpc}"))
             .replace("127.0.0.1:9443", &format!("127.0.0.1:{admin}"))
             .replace("localhost:9443", &format!("localhost:{admin}"))
+            .replace("0.0.0.0:9445", &format!("127.0.0.1:{kms}"))
             .replace("0.0.0.0:443", &format!("127.0.0.1:{https}"))
             .replace("https://sign.example.org", &format!("https://localhost:{https}"))
             .replace("publish_lead = \"15m\"", "publish_lead = \"0s\"")
@@ -298,14 +299,14 @@ fn private(path: &Path) {
 }
 
 /// Ports that are free for TCP and UDP, all held until all are found.
-fn free_ports() -> [u16; 3] {
+fn free_ports() -> [u16; 4] {
     let mut held = Vec::new();
-    while held.len() < 3 {
+    while held.len() < 4 {
         let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = tcp.local_addr().unwrap().port();
         if let Ok(udp) = UdpSocket::bind(("127.0.0.1", port)) {
             held.push((tcp, udp));
         }
     }
-    [0, 1, 2].map(|index| held[index].0.local_addr().unwrap().port())
+    [0, 1, 2, 3].map(|index| held[index].0.local_addr().unwrap().port())
 }

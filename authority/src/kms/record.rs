@@ -1,0 +1,132 @@
+//! The record of each operation: what was done or refused, by whom, with which key. No answer leaves without one.
+
+use std::path::Path;
+
+use audit::record::{Draft, Outcome, TraceId};
+use audit::spool::{OpenError, Settings, Spool, SpoolError};
+use http::HeaderMap;
+use node::telemetry::{Label, Metrics};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use uuid::Uuid;
+
+use super::gate::Decided;
+use super::refusal::Refusal;
+use crate::clock::Clock;
+
+/// The spool's name in its records, where an edge has its id.
+const NAME: &str = "authority";
+
+/// Records operations and counts them.
+pub(super) struct Recorder {
+    spool: Spool,
+    clock: Clock,
+    requests: Family<Label, Counter>,
+    refusals: Family<Label, Counter>,
+}
+
+/// One operation, to be recorded.
+pub(super) struct Entry<'a> {
+    /// `kms:Sign`, `sts:GetCallerIdentity`
+    pub(super) operation: &'a str,
+    /// The principal's ARN, or `oidc:ISSUER#SUBJECT` of who wanted to become one.
+    pub(super) caller: &'a str,
+    pub(super) account: &'a str,
+    pub(super) decided: Decided,
+    /// The code of a refusal.
+    pub(super) refused: Option<&'a str>,
+    pub(super) request_id: Uuid,
+    pub(super) headers: &'a HeaderMap,
+}
+
+/// Proof that an operation is on record, with its sequence number inside a durable reservation. Only [`Recorder::record`]
+/// makes one.
+#[derive(Debug)]
+pub(super) struct Recorded(());
+
+impl Recorder {
+    /// Opens the spool in `directory`, which one process has at a time. Blocks on the disk.
+    pub(super) fn open(
+        directory: &Path,
+        settings: Settings,
+        clock: Clock,
+        metrics: &Metrics,
+    ) -> Result<Self, OpenError> {
+        let incarnation = Uuid::new_v4().simple().to_string();
+        let (spool, recovered) = Spool::open(directory, NAME, &incarnation, settings)?;
+        if let Some(before) = recovered
+            .predecessor
+            .filter(|before| before.damaged || before.unaccounted.is_some())
+        {
+            tracing::warn!(
+                ?before,
+                "the audit spool was not closed; its first record says what is not known"
+            );
+        }
+        Ok(Self {
+            spool,
+            clock,
+            requests: metrics.counters("kms_requests", "Operations of the key API, by operation"),
+            refusals: metrics.counters("kms_refusals", "Refused operations of the key API, by code"),
+        })
+    }
+
+    /// Refuses an operation, before it has any effect, that could not be recorded now.
+    pub(super) fn ready(&self) -> Result<(), Refusal> {
+        match self.spool.status().refusing {
+            Some(error) => Err(unrecorded(&error)),
+            None => Ok(()),
+        }
+    }
+
+    /// Records an operation.
+    pub(super) fn record(&self, entry: Entry<'_>) -> Result<Recorded, Refusal> {
+        self.count(entry.operation, entry.refused);
+        let policies: Vec<String> = entry.decided.policies.into_iter().collect();
+        let trace = entry.headers.get("traceparent").and_then(|value| value.to_str().ok());
+        let draft = Draft {
+            outcome: match entry.refused {
+                Some(code) => Outcome::Refused { code: code.into() },
+                None => Outcome::Performed,
+            },
+            caller: entry.caller.into(),
+            tenant: entry.account.into(),
+            profile: Some(entry.operation.into()),
+            key: entry.decided.key.map(Into::into),
+            kid: None,
+            digest: None,
+            policies: policies.into(),
+            plugins: Vec::new(),
+            request_id: entry.request_id,
+            trace_id: trace.and_then(TraceId::from_traceparent),
+            time_ms: self.clock.now_ms(),
+        };
+        match self.spool.append(&draft) {
+            Ok(_) => Ok(Recorded(())),
+            Err(error) => Err(unrecorded(&error)),
+        }
+    }
+
+    fn count(&self, operation: &str, refused: Option<&str>) {
+        let label = |name, value: &str| Label {
+            name,
+            value: value.to_owned(),
+        };
+        self.requests.get_or_create(&label("operation", operation)).inc();
+        if let Some(code) = refused {
+            self.refusals.get_or_create(&label("code", code)).inc();
+        }
+    }
+
+    /// Writes what is waiting and lets go of the directory. Blocks on the disk.
+    pub(super) fn close(&self) {
+        self.spool.close();
+    }
+}
+
+fn unrecorded(error: &SpoolError) -> Refusal {
+    Refusal {
+        message: "the audit record could not be written; try again".into(),
+        ..Refusal::internal(error.to_string())
+    }
+}
