@@ -256,7 +256,10 @@ async fn every_operation_is_on_record() {
     );
     assert_eq!(
         (&sign["policies"], &sign["edge"]),
-        (&json!(["signet:account-admin"]), &json!("authority"))
+        (
+            &json!(["signet:account-admin", "signet:key-policy-allows"]),
+            &json!("authority")
+        )
     );
     assert_eq!(
         (sign["request_id"].as_str().unwrap(), sign["tenant"].as_str()),
