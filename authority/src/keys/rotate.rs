@@ -36,7 +36,8 @@ pub(super) async fn rotate_key_on_demand(
     let mut key = keys
         .find_for_operator(session, &request.key_id, &Facts::default())
         .await?;
-    let answer = json!({ "KeyId": keys.arn(&key.value) });
+    // The service answers the bare id here and for the status.
+    let answer = json!({ "KeyId": key.value.id });
     if key.value.family == Family::Raw {
         demand_rotates(keys, &key.value)?;
         keys.demand_usable(&key.value)?;

@@ -92,7 +92,7 @@ pub(super) async fn get_key_rotation_status(
         .value;
     let rotates = key.rotation.enabled && !key.state.is_pending_deletion();
     let mut answer = Map::new();
-    answer.insert("KeyId".to_owned(), json!(keys.arn(&key)));
+    answer.insert("KeyId".to_owned(), json!(key.id));
     answer.insert("KeyRotationEnabled".to_owned(), json!(rotates));
     if rotates {
         answer.insert("RotationPeriodInDays".to_owned(), json!(key.rotation.period_days));
