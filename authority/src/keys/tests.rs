@@ -9,6 +9,7 @@ use signing::signature::der_to_fixed;
 use super::*;
 use crate::testing::{Bench, TENANT};
 
+mod accounts;
 mod asymmetric;
 mod encrypt;
 mod family;
