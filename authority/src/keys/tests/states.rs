@@ -84,7 +84,7 @@ fn table() -> Vec<Row> {
         row("DisableKey", json!({}), [OK, OK, STATE, STATE]),
         row("EnableKeyRotation", json!({}), rotated),
         row("DisableKeyRotation", json!({}), rotated),
-        row("RotateKeyOnDemand", json!({}), rotated),
+        row("RotateKeyOnDemand", json!({}), [OK, DISABLED, STATE, STATE]),
         row(
             "GetParametersForImport",
             json!({"WrappingAlgorithm": "RSAES_OAEP_SHA_256", "WrappingKeySpec": "RSA_2048"}),
