@@ -183,7 +183,7 @@ mod tests {
     use crate::crypto::{KeySpec, KeyUsage};
     use crate::hsm::Verified;
     use crate::hsm::testing::softhsm;
-    use crate::keys::{Custody, Delegation, Manager, Origin, Rotation, State};
+    use crate::keys::{Custody, Delegation, Imports, Manager, Origin, Rotation, State};
     use crate::names::Tenant;
 
     fn key() -> KeyRecord {
@@ -208,7 +208,7 @@ mod tests {
             next_version: 2,
             versions: Vec::new(),
             rotation: Rotation::default(),
-            import: None,
+            imports: Imports::default(),
         }
     }
 

@@ -32,7 +32,7 @@ use crate::sealed::Vault;
 
 pub use self::decide::{Asked, Caller, Gate};
 pub use self::error::{KmsError, KmsErrorType};
-pub use self::lifecycle::{Imported, Manager, MultiRegion, Origin, Rotated, Rotation, RotationKind, State};
+pub use self::lifecycle::{Imported, Imports, Manager, MultiRegion, Origin, Rotated, Rotation, RotationKind, State};
 pub(crate) use self::material::secret;
 pub use self::record::{AliasRecord, CaRecord, Custody, Delegation, Family, KeyRecord, row_name};
 pub use self::verbs::VERBS;

@@ -205,10 +205,10 @@ impl Bench {
     }
 
     /// A user of the account, without a role in it; or its root.
-    pub(crate) fn account(&self, user: &str) -> Account {
+    pub(crate) fn account_of(&self, tenant: &str, user: &str) -> Account {
         let (arn, kind) = match user {
-            "root" => (format!("arn:aws:iam::{TENANT}:root"), AccountKind::Root),
-            user => (format!("arn:aws:iam::{TENANT}:user/{user}"), AccountKind::User),
+            "root" => (format!("arn:aws:iam::{tenant}:root"), AccountKind::Root),
+            user => (format!("arn:aws:iam::{tenant}:user/{user}"), AccountKind::User),
         };
         let caller = Caller {
             principal: iam::Caller::new(&arn, None).unwrap(),
@@ -216,7 +216,7 @@ impl Bench {
         };
         let facts = AccountFacts {
             arn,
-            tenant: TENANT.to_owned(),
+            tenant: tenant.to_owned(),
             kind,
             name: user.to_owned(),
             role: String::new(),
@@ -233,7 +233,7 @@ impl Bench {
     }
 
     pub(crate) async fn verb_as(&self, user: &str, verb: &str, body: Value) -> Result<Value, KmsError> {
-        let gate = self.account(user);
+        let gate = self.account_of(TENANT, user);
         self.wired
             .keys
             .call(&self.tenant(), &gate, verb, body.to_string().as_bytes())

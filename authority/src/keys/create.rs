@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use self::choice::Choice;
-use super::lifecycle::{Manager, MultiRegion, Origin, Rotation};
+use super::lifecycle::{Imports, Manager, MultiRegion, Origin, Rotation};
 use super::material;
 use super::policy;
 use super::tag::{self, Tag};
@@ -82,7 +82,7 @@ pub(super) async fn create_key(keys: &Keys, session: &Session<'_>, request: Crea
         next_version: 1,
         versions: Vec::new(),
         rotation: Rotation::default(),
-        import: None,
+        imports: Imports::default(),
     };
     let bypass = request.bypass_policy_lockout_safety_check;
     key.policy = policy::for_new(keys, session, &key, request.policy, bypass)?;

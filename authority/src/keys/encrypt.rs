@@ -81,8 +81,9 @@ pub(super) async fn decrypt(keys: &Keys, session: &Session<'_>, request: Decrypt
         context: &request.encryption_context,
     };
     let facts = facts(&request.grant_tokens, source.algorithm, source.context)?;
-    let Resolved { key, alias } = keys.find_source(session, &source).await?;
-    keys.decide(session, &key, alias, &facts).await?;
+    let named = keys.find_source(session, &source).await?;
+    keys.decide_named(session, &named, &facts).await?;
+    let key = named.key;
     keys.demand_source(session, &key.value, &source)?;
     end_dry_run(request.dry_run)?;
     let opened = keys.open(&key, &source).await?;
@@ -203,7 +204,7 @@ impl Keys {
         source: &Source<'a>,
     ) -> Result<Resolved<'a>, KmsError> {
         if let Some(reference) = source.key_id {
-            return self.resolve(session.tenant, reference).await;
+            return self.resolve(session, reference).await;
         }
         let missing = |what: &str| KmsErrorType::Validation.because(format!("{what} needs the key's id"));
         if source.algorithm != EncryptionAlgorithm::SymmetricDefault {
@@ -211,12 +212,15 @@ impl Keys {
         }
         let ciphertext = source.ciphertext.as_ref();
         let header = Header::parse(ciphertext.ok_or_else(|| missing("a dry run without a ciphertext"))?)?;
-        if header.tenant != *session.tenant {
+        if header.tenant != *session.tenant && !session.crosses_accounts() {
             return Err(BadCiphertext.into());
         }
-        let key = self.by_id(session.tenant, &header.key_id.to_string()).await?;
-        let key = key.ok_or(BadCiphertext)?;
-        Ok(Resolved { key, alias: None })
+        let key = self.by_id(&header.tenant, &header.key_id.to_string()).await?;
+        Ok(Resolved {
+            key: key.ok_or(BadCiphertext)?,
+            alias: None,
+            reference: None,
+        })
     }
 
     /// Refuses keys that the ciphertext is not for, and keys that may not be used.

@@ -8,9 +8,10 @@ pub(super) use self::record::{Constraints, GrantRecord, Handed};
 use super::decide::Facts;
 use super::demand::end_dry_run;
 use super::page::{self, Paging};
+use super::reference::Resolved;
 use super::{Caller, KeyRecord, Keys, KmsError, KmsErrorType, Session};
 use crate::crypto::KeySpec;
-use crate::names::shown;
+use crate::names::{Tenant, shown};
 use crate::paths;
 use crate::sealed::{Change, Held};
 
@@ -133,7 +134,7 @@ pub(super) async fn list_grants(keys: &Keys, session: &Session<'_>, request: Lis
         request.grant_id.as_ref().is_none_or(|id| grant.id == *id)
             && grantee.as_ref().is_none_or(|grantee| grant.grantee == *grantee)
     };
-    list(keys, session, &prefix, &paging, wanted).await
+    list(keys, &key.tenant, &prefix, &paging, wanted).await
 }
 
 pub(super) async fn list_retirable_grants(
@@ -147,7 +148,7 @@ pub(super) async fn list_retirable_grants(
     let here = format!("arn:aws:kms:{}:", keys.region);
     let wanted = |grant: &GrantRecord| grant.retiring.as_ref() == Some(&retiring) && grant.key_arn.starts_with(&here);
     let prefix = paths::grants_of_tenant(session.tenant);
-    list(keys, session, &prefix, &paging, wanted).await
+    list(keys, session.tenant, &prefix, &paging, wanted).await
 }
 
 pub(super) async fn revoke_grant(
@@ -171,29 +172,21 @@ pub(super) async fn retire_grant(
     session: &Session<'_>,
     request: RetireRequest,
 ) -> Result<Value, KmsError> {
-    let (key, id) = match (&request.grant_token, &request.key_id, &request.grant_id) {
-        (Some(token), None, None) => {
-            let (tenant, row, id) = record::read_token(token)?;
-            let key_id = row.split('@').next().unwrap_or_default();
-            let key = match tenant == *session.tenant {
-                true => keys.by_id(&tenant, key_id).await?,
-                false => None,
-            };
-            (key.ok_or_else(|| no_grant(&id))?, id)
-        }
-        (None, Some(reference), Some(id)) => (keys.resolve(session.tenant, reference).await?.key, id.clone()),
+    let (named, id) = match (&request.grant_token, &request.key_id, &request.grant_id) {
+        (Some(token), None, None) => (keys.by_token(session, token).await?, record::read_token(token)?.2),
+        (None, Some(reference), Some(id)) => (keys.resolve(session, reference).await?, id.clone()),
         _ => {
             let message = "Must pass either a grant token; or a key ARN and a grant ID.";
             return Err(KmsErrorType::Validation.because(message));
         }
     };
-    let (path, grant) = keys.find_grant(&key.value, &id).await?;
+    let (path, grant) = keys.find_grant(&named.key.value, &id).await?;
     let mut facts = Facts::default();
     facts.granted = session
         .gate
         .caller()
         .is_some_and(|caller| grant.value.lets_retire(caller));
-    keys.decide(session, &key, None, &facts).await?;
+    keys.decide_named(session, &named, &facts).await?;
     end_dry_run(request.dry_run)?;
     let change = Change::new().unchanged(path.clone(), grant.stamp).delete(path);
     keys.vault.commit(change).await?;
@@ -202,17 +195,32 @@ pub(super) async fn retire_grant(
 
 async fn list(
     keys: &Keys,
-    session: &Session<'_>,
+    tenant: &Tenant,
     prefix: &str,
     paging: &Paging,
     wanted: impl Fn(&GrantRecord) -> bool,
 ) -> Result<Value, KmsError> {
     let (rows, more) = page::filtered(&keys.vault, prefix, paging, wanted).await?;
-    let items = rows.iter().map(|(_, grant)| grant.shape(session.tenant)).collect();
+    let items = rows.iter().map(|(_, grant)| grant.shape(tenant)).collect();
     Ok(page::answer("Grants", items, prefix, more.as_deref()))
 }
 
 impl Keys {
+    /// The key of the grant that a token names.
+    async fn by_token(&self, session: &Session<'_>, token: &str) -> Result<Resolved<'static>, KmsError> {
+        let (tenant, row, id) = record::read_token(token)?;
+        let key_id = row.split('@').next().unwrap_or_default();
+        let key = match tenant == *session.tenant || session.crosses_accounts() {
+            true => self.by_id(&tenant, key_id).await?,
+            false => None,
+        };
+        Ok(Resolved {
+            key: key.ok_or_else(|| no_grant(&id))?,
+            alias: None,
+            reference: None,
+        })
+    }
+
     /// Whether a grant allows the caller this operation on a key.
     pub(super) async fn is_granted(
         &self,

@@ -13,14 +13,15 @@ use zeroize::Zeroizing;
 use super::decide::Facts;
 use super::input::{self, MAX_CIPHERTEXT, SecretText};
 use super::lifecycle::{Imported, Origin};
-use super::material::{self, Made};
+use super::material;
 use super::state::{SECONDS_PER_DAY, saving};
-use super::{KeyRecord, Keys, KmsError, KmsErrorType, Session, State};
+use super::{KeyRecord, Keys, KmsError, KmsErrorType, Session};
 use crate::crypto::{CryptoError, KeySpec, Material, WrappingAlgorithm, WrappingKeySpec, envelope};
 use crate::fault::Fault;
 use crate::paths;
-use crate::rotation::Version;
 use crate::sealed::{Change, Held};
+
+mod kept;
 
 /// Seconds for which an import token is good.
 const TOKEN_LIFETIME: u64 = SECONDS_PER_DAY;
@@ -127,25 +128,13 @@ pub(super) async fn import_key_material(
     let mut key = find(keys, session, &request.key_id, &facts).await?;
     keys.demand_not_pending(&key.value)?;
     let material = unwrap(keys, &key.value, &token, &wrapped).await?;
-    let version = checked(keys, &key.value, &material, &request)?;
-    let is_new = key.value.versions.is_empty();
-    let mut change = Change::new();
-    if key.value.import.is_none() {
-        change = Made::Wrapped(material.export()?).store(change, &key.value, &version);
-    }
+    let version = kept::which(keys, &key.value, &material, &request)?;
     let id = version.kid.clone();
-    let record = &mut key.value;
-    if is_new {
-        record.next_version = version.number.saturating_add(1);
-        record.versions.push(version);
-    }
-    record.import = Some(Imported {
+    let imported = Imported {
         valid_to,
         description: request.key_material_description,
-    });
-    if record.state == State::PendingImport {
-        record.state = State::Enabled;
-    }
+    };
+    let change = kept::add(&mut key.value, version, imported, &material)?;
     keys.vault.commit(saving(change, &key)).await?;
     Ok(json!({ "KeyId": keys.arn(&key.value), "KeyMaterialId": id }))
 }
@@ -156,18 +145,23 @@ pub(super) async fn delete_imported_key_material(
     request: DeleteRequest,
 ) -> Result<Value, KmsError> {
     let mut key = find(keys, session, &request.key_id, &Facts::default()).await?;
-    let id = key.value.current().map(|version| version.kid.clone());
-    if request.key_material_id.is_some() && request.key_material_id != id {
-        let message = format!("{} has no such key material.", keys.arn(&key.value));
-        return Err(KmsErrorType::NotFound.because(message));
-    }
-    if key.value.import.is_some() {
-        let change = without_material(&mut key);
-        keys.vault.commit(saving(change, &key)).await?;
-    }
+    let version = match &request.key_material_id {
+        None => key.value.current(),
+        Some(id) => {
+            let version = key.value.versions.iter().find(|version| version.kid == *id);
+            let message = || format!("{} has no such key material.", keys.arn(&key.value));
+            Some(version.ok_or_else(|| KmsErrorType::NotFound.because(message()))?)
+        }
+    };
     let mut answer = json!({ "KeyId": keys.arn(&key.value) });
-    if let (Some(id), Some(members)) = (id, answer.as_object_mut()) {
-        members.insert("KeyMaterialId".to_owned(), json!(id));
+    if let Some(version) = version.cloned() {
+        if let Some(members) = answer.as_object_mut() {
+            members.insert("KeyMaterialId".to_owned(), json!(version.kid));
+        }
+        if key.value.imports.present.contains_key(&version.number) {
+            let change = kept::remove(Change::new(), &mut key.value, version.number);
+            keys.vault.commit(saving(change, &key)).await?;
+        }
     }
     Ok(answer)
 }
@@ -238,58 +232,4 @@ async fn unwrap(keys: &Keys, key: &KeyRecord, token: &[u8], wrapped: &[u8]) -> R
         }
         other => other.into(),
     })
-}
-
-/// The version that the material is: the key's first, or again the one that it had.
-fn checked(keys: &Keys, key: &KeyRecord, material: &Material, request: &ImportRequest) -> Result<Version, KmsError> {
-    let incorrect = |message: &str| Err(KmsErrorType::IncorrectKeyMaterial.because(message));
-    let version = material::raw_version(keys, key, material)?;
-    if request.key_material_id.as_ref().is_some_and(|id| *id != version.kid) {
-        return incorrect("The key material is not the one with this KeyMaterialId.");
-    }
-    match (key.current(), request.import_type.as_deref()) {
-        (_, Some("NEW_KEY_MATERIAL")) if key.current().is_some() => Err(KmsErrorType::UnsupportedOperation
-            .because("A key keeps the key material that was imported first: make a new key for another.")),
-        (None, Some("EXISTING_KEY_MATERIAL")) => incorrect("The key has had no key material yet."),
-        (Some(known), _) if known.kid != version.kid => {
-            incorrect("The key material is not the one that was imported first.")
-        }
-        (Some(known), None | Some("EXISTING_KEY_MATERIAL")) => Ok(known.clone()),
-        (None, None | Some("NEW_KEY_MATERIAL")) => Ok(version),
-        _ => Err(KmsErrorType::Validation.because("`ImportType` is NEW_KEY_MATERIAL or EXISTING_KEY_MATERIAL")),
-    }
-}
-
-/// Takes the material of a key away; its id stays, so that the same can be brought again.
-fn without_material(key: &mut Held<KeyRecord>) -> Change {
-    let record = &mut key.value;
-    let mut change = Change::new();
-    for version in &record.versions {
-        change = change.delete(paths::material(&record.tenant, &record.id, version.number));
-    }
-    record.import = None;
-    if !record.state.is_pending_deletion() {
-        record.state = State::PendingImport;
-    }
-    change
-}
-
-impl Keys {
-    /// Deletes imported material whose time is over. False when it is not.
-    pub(super) async fn expire_if_due(&self, key: &Held<KeyRecord>) -> Result<bool, KmsError> {
-        if !self.is_expired(&key.value) {
-            return Ok(false);
-        }
-        let mut key = key.clone();
-        let change = without_material(&mut key);
-        self.vault.commit(saving(change, &key)).await?;
-        tracing::info!(key = key.value.id, "imported key material expired");
-        Ok(true)
-    }
-
-    /// Whether the time of its imported material is over, deleted already or not.
-    pub(super) fn is_expired(&self, key: &KeyRecord) -> bool {
-        let valid_to = key.import.as_ref().and_then(|imported| imported.valid_to);
-        valid_to.is_some_and(|at| at <= self.clock.now())
-    }
 }

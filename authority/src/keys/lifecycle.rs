@@ -1,6 +1,6 @@
 //! What of a key changes in its life: its state, where its material is from, its rotations, its regions.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -147,6 +147,15 @@ impl RotationKind {
             Self::OnDemand => "ON_DEMAND",
         }
     }
+}
+
+/// What was brought of a key's material, by the numbers of its versions.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Imports {
+    /// The material that is there.
+    pub present: BTreeMap<u32, Imported>,
+    /// The version that a rotation on demand makes the current one; until then it can be taken back.
+    pub pending: Option<u32>,
 }
 
 /// Material that was brought, and is there.

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::lifecycle::{Manager, Origin, Rotation};
+use super::lifecycle::{Imports, Manager, Origin, Rotation};
 use super::rotate::next_rotation;
 use super::{AliasRecord, Custody, Delegation, Family, KeyRecord, Keys, KmsError, State, material};
 use crate::crypto::{KeySpec, KeyUsage};
@@ -103,7 +103,7 @@ impl Keys {
                 next_at: next_rotation(now, rotation.period_days),
                 ..rotation
             },
-            import: None,
+            imports: Imports::default(),
         }
     }
 }

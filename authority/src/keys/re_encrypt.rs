@@ -8,7 +8,6 @@ use super::demand::end_dry_run;
 use super::encrypt::{self, Source};
 use super::input;
 use super::material::current;
-use super::reference::Resolved;
 use super::{Keys, KmsError, Session};
 use crate::crypto::blob::EncryptionContext;
 use crate::crypto::{KeySpec, KeyUsage};
@@ -56,19 +55,19 @@ pub(super) async fn re_encrypt(
         request.destination_encryption_algorithm.as_deref(),
     )?;
     let context = &request.destination_encryption_context;
-    let Resolved { key: from, alias } = keys.find_source(session, &source).await?;
-    let to = keys.resolve(session.tenant, &request.destination_key_id).await?;
-    let same = from.value.id == to.key.value.id;
+    let from = keys.find_source(session, &source).await?;
+    let to = keys.resolve(session, &request.destination_key_id).await?;
+    let same = from.key.value.id == to.key.value.id;
 
     let reading = session.doing(AdminAction::ReEncryptFrom);
     let facts = encrypt::facts(&request.grant_tokens, source.algorithm, source.context)?;
     let facts = facts.with("kms:ReEncryptOnSameKey", same);
-    keys.decide(&reading, &from, alias, &facts).await?;
+    keys.decide_named(&reading, &from, &facts).await?;
     let writing = session.doing(AdminAction::ReEncryptTo);
     let facts = encrypt::facts(&request.grant_tokens, algorithm, context)?;
     let facts = facts.with("kms:ReEncryptOnSameKey", same);
-    keys.decide(&writing, &to.key, to.alias, &facts).await?;
-    let to = to.key;
+    keys.decide_named(&writing, &to, &facts).await?;
+    let (from, to) = (from.key, to.key);
 
     keys.demand_source(session, &from.value, &source)?;
     keys.demand_use(session, &to.value, KeyUsage::EncryptDecrypt)?;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use signing::algorithm::Algorithm;
 
-use super::lifecycle::{Imported, Manager, MultiRegion, Origin, Rotation, State};
+use super::lifecycle::{Imports, Manager, MultiRegion, Origin, Rotation, State};
 use crate::crypto::{KeySpec, KeyUsage};
 use crate::hsm::WrappedKey;
 use crate::names::Tenant;
@@ -120,8 +120,8 @@ pub struct KeyRecord {
     pub versions: Vec<Version>,
     /// When a raw symmetric key gets a new version.
     pub rotation: Rotation,
-    /// What was imported last, where the origin is external.
-    pub import: Option<Imported>,
+    /// What of its material was imported, where the origin is external.
+    pub imports: Imports,
 }
 
 impl KeyRecord {
@@ -153,7 +153,9 @@ impl KeyRecord {
 
     /// The version that a raw key works with; none before its material was imported.
     pub fn current(&self) -> Option<&Version> {
-        self.versions.last()
+        self.versions
+            .iter()
+            .rfind(|version| self.imports.pending != Some(version.number))
     }
 
     /// When time next makes something due that only its own row says: deletion, rotation, expiry. Unix seconds.
@@ -161,9 +163,9 @@ impl KeyRecord {
         if let State::PendingDeletion { at, .. } = self.state {
             return Some(at);
         }
-        let expires = self.import.as_ref().and_then(|imported| imported.valid_to);
+        let expires = self.imports.present.values().filter_map(|imported| imported.valid_to);
         let rotates = self.rotates_here().then_some(self.rotation.next_at);
-        [expires, rotates].into_iter().flatten().min()
+        expires.chain(rotates).min()
     }
 
     /// Whether time gives it new versions: enabled, and the primary of its regions.

@@ -10,6 +10,31 @@ use crate::names::{Tenant, shown};
 use crate::paths;
 use crate::sealed::Held;
 
+/// The operations that a key of another account may be named to.
+const CROSS_ACCOUNT: &[&str] = &[
+    "CreateGrant",
+    "Decapsulate",
+    "Decrypt",
+    "DeriveSharedSecret",
+    "DescribeKey",
+    "Encapsulate",
+    "Encrypt",
+    "GenerateDataKey",
+    "GenerateDataKeyPair",
+    "GenerateDataKeyPairWithoutPlaintext",
+    "GenerateDataKeyWithoutPlaintext",
+    "GenerateMac",
+    "GetKeyRotationStatus",
+    "GetPublicKey",
+    "ListGrants",
+    "ReEncrypt",
+    "RetireGrant",
+    "RevokeGrant",
+    "Sign",
+    "Verify",
+    "VerifyMac",
+];
+
 /// Requests that only name a key.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
@@ -19,50 +44,108 @@ pub(super) struct KeyOnly {
     pub(super) grant_tokens: Vec<String>,
 }
 
-/// What a reference names, once it has been read.
-enum Named<'a> {
+/// What a reference names, once it has been read, and in whose account.
+struct Named<'a> {
+    tenant: Tenant,
+    name: Name<'a>,
+}
+
+enum Name<'a> {
     Id(&'a str),
     Alias(&'a str),
 }
 
-/// A key, and the alias that it was called by.
+/// A key that a request names. Nothing is decided about it yet.
 pub(super) struct Resolved<'a> {
     pub(super) key: Held<KeyRecord>,
+    /// The alias that it was called by.
     pub(super) alias: Option<&'a str>,
+    /// What it was called; none where a ciphertext said which.
+    pub(super) reference: Option<&'a str>,
 }
 
 impl Keys {
-    /// Finds a key by any of its names, within the tenant and the region, and asks whether the caller may do with it what
-    /// it came for.
+    /// Finds a key by any of its names, within the region, and asks whether the caller may do with it what it came for.
     pub(super) async fn find(
         &self,
         session: &Session<'_>,
         reference: &str,
         facts: &Facts,
     ) -> Result<Held<KeyRecord>, KmsError> {
-        let named = self.resolve(session.tenant, reference).await?;
-        self.decide(session, &named.key, named.alias, facts).await?;
+        let named = self.resolve(session, reference).await?;
+        self.decide_named(session, &named, facts).await?;
         Ok(named.key)
     }
 
-    /// The key that a reference names, of the tenant and the region. Nothing is decided yet: it goes to [`Keys::decide`].
-    pub(super) async fn resolve<'a>(&self, tenant: &Tenant, reference: &'a str) -> Result<Resolved<'a>, KmsError> {
-        let (id, alias) = match self.read_reference(tenant, reference)? {
-            Named::Id(id) => (id.to_owned(), None),
-            Named::Alias(alias) => (self.aliased(tenant, alias).await?, Some(alias)),
+    /// The key that a reference names, in the region. Nothing is decided yet: it goes to [`Keys::decide_named`].
+    pub(super) async fn resolve<'a>(
+        &self,
+        session: &Session<'_>,
+        reference: &'a str,
+    ) -> Result<Resolved<'a>, KmsError> {
+        let Named { tenant, name } = self.read_reference(session, reference)?;
+        let (id, alias) = match name {
+            Name::Id(id) => (Some(id.to_owned()), None),
+            Name::Alias(alias) => (self.aliased(session, &tenant, alias).await?, Some(alias)),
         };
-        let key = self.by_id(tenant, &id).await?.ok_or_else(|| self.no_key(tenant, &id))?;
-        Ok(Resolved { key, alias })
+        let key = match &id {
+            Some(id) => self.by_id(&tenant, id).await?,
+            None => None,
+        };
+        match (key, alias) {
+            (Some(key), _) => Ok(Resolved {
+                key,
+                alias,
+                reference: Some(reference),
+            }),
+            _ if tenant != *session.tenant => Err(self.elsewhere(session, reference)),
+            (None, Some(alias)) => Err(self.no_alias(&tenant, alias)),
+            (None, None) => Err(self.no_key(&tenant, &id.unwrap_or_default())),
+        }
     }
 
-    /// The id of the key that an alias names; a service's default key is made where it is not there yet.
-    async fn aliased(&self, tenant: &Tenant, alias: &str) -> Result<String, KmsError> {
+    /// Asks the gate about a key that a request names. Of another account's key it is not told apart whether it is there.
+    pub(super) async fn decide_named(
+        &self,
+        session: &Session<'_>,
+        named: &Resolved<'_>,
+        facts: &Facts,
+    ) -> Result<(), KmsError> {
+        let key = &named.key;
+        match self.decide(session, key, named.alias, facts).await {
+            Err(error) if error.kind == KmsErrorType::AccessDenied && key.value.tenant != *session.tenant => {
+                let arn = self.arn(&key.value);
+                Err(self.elsewhere(session, named.reference.unwrap_or(&arn)))
+            }
+            decided => decided,
+        }
+    }
+
+    /// The service's answer about what is in another account and not for the caller, or not there.
+    fn elsewhere(&self, session: &Session<'_>, reference: &str) -> KmsError {
+        let caller = session
+            .gate
+            .caller()
+            .map_or("operator", |caller| caller.principal.arn());
+        KmsErrorType::AccessDenied.because(format!(
+            "User: {caller} is not authorized to perform: kms:{} on resource: {} because the resource does not exist in \
+             this Region, no resource-based policies allow access, or a resource-based policy explicitly denies access",
+            session.verb(),
+            shown_arn(reference)
+        ))
+    }
+
+    /// The id of the key that an alias names; the account's own default keys of services are made where they are not there
+    /// yet.
+    async fn aliased(&self, session: &Session<'_>, tenant: &Tenant, alias: &str) -> Result<Option<String>, KmsError> {
         let path = paths::alias(tenant, &self.region, alias);
         if let Some(row) = self.vault.get::<AliasRecord>(&path).await? {
-            return Ok(row.value.key);
+            return Ok(Some(row.value.key));
         }
-        let made = self.make_managed(tenant, alias).await?;
-        made.ok_or_else(|| self.no_alias(tenant, alias))
+        if tenant != session.tenant {
+            return Ok(None);
+        }
+        self.make_managed(tenant, alias).await
     }
 
     /// As [`Keys::find`], where KMS takes a key's id or ARN but no alias.
@@ -72,12 +155,12 @@ impl Keys {
         reference: &str,
         facts: &Facts,
     ) -> Result<Held<KeyRecord>, KmsError> {
-        match self.read_reference(session.tenant, reference)? {
-            Named::Id(_) => self.find(session, reference, facts).await,
-            Named::Alias(_) if reference.starts_with("arn:") => {
+        match self.read_reference(session, reference)?.name {
+            Name::Id(_) => self.find(session, reference, facts).await,
+            Name::Alias(_) if reference.starts_with("arn:") => {
                 Err(KmsErrorType::InvalidArn.because(format!("Invalid arn {}", shown(reference))))
             }
-            Named::Alias(_) => Err(KmsErrorType::NotFound.because(format!("Invalid keyId '{}'", shown(reference)))),
+            Name::Alias(_) => Err(KmsErrorType::NotFound.because(format!("Invalid keyId '{}'", shown(reference)))),
         }
     }
 
@@ -88,21 +171,24 @@ impl Keys {
         Ok(key.filter(|key| key.value.region == self.region))
     }
 
-    fn read_reference<'a>(&self, tenant: &Tenant, reference: &'a str) -> Result<Named<'a>, KmsError> {
+    fn read_reference<'a>(&self, session: &Session<'_>, reference: &'a str) -> Result<Named<'a>, KmsError> {
         if reference.starts_with("arn:") {
-            return self.read_arn(tenant, reference);
+            return self.read_arn(session, reference);
         }
+        let tenant = session.tenant.clone();
         if reference.starts_with("alias/") {
-            return Ok(Named::Alias(reference));
+            let name = Name::Alias(reference);
+            return Ok(Named { tenant, name });
         }
         if KeyId::parse(reference).is_none() {
             return Err(KmsErrorType::NotFound.because(format!("Invalid keyId '{}'", shown(reference))));
         }
-        Ok(Named::Id(reference))
+        let name = Name::Id(reference);
+        Ok(Named { tenant, name })
     }
 
     /// `arn:aws:kms:REGION:TENANT:key/ID` or `…:alias/NAME`.
-    fn read_arn<'a>(&self, tenant: &Tenant, arn: &'a str) -> Result<Named<'a>, KmsError> {
+    fn read_arn<'a>(&self, session: &Session<'_>, arn: &'a str) -> Result<Named<'a>, KmsError> {
         let wrong = || KmsErrorType::InvalidArn.because(format!("Invalid arn {}", shown(arn)));
         let mut parts = arn.splitn(6, ':');
         let head = [parts.next(), parts.next(), parts.next()];
@@ -111,23 +197,28 @@ impl Keys {
             return Err(wrong());
         }
         let resource = resource.ok_or_else(wrong)?;
-        let named = match resource.strip_prefix("key/") {
-            Some(id) => Named::Id(id),
-            None if resource.starts_with("alias/") => Named::Alias(resource),
+        let name = match resource.strip_prefix("key/") {
+            Some(id) => Name::Id(id),
+            None if resource.starts_with("alias/") => Name::Alias(resource),
             None => return Err(wrong()),
         };
-        let known = match named {
-            Named::Id(id) => KeyId::parse(id).is_some(),
-            Named::Alias(_) => true,
+        let missing = || {
+            KmsErrorType::NotFound.because(match name {
+                Name::Id(_) => format!("Key '{}' does not exist", shown_arn(arn)),
+                Name::Alias(_) => format!("Alias {} is not found.", shown_arn(arn)),
+            })
         };
-        if region != Some(self.region.as_str()) || account != Some(tenant.as_str()) || !known {
-            // Whether a key exists in another account is not said.
-            return Err(KmsErrorType::NotFound.because(match named {
-                Named::Id(_) => format!("Key '{}' does not exist", shown_arn(arn)),
-                Named::Alias(_) => format!("Alias {} is not found.", shown_arn(arn)),
-            }));
+        let tenant = account.and_then(|account| Tenant::parse(account).ok());
+        let reachable = |tenant: &Tenant| tenant == session.tenant || session.crosses_accounts();
+        let tenant = tenant.filter(reachable).ok_or_else(missing)?;
+        let is_id = match name {
+            Name::Id(id) => KeyId::parse(id).is_some(),
+            Name::Alias(_) => true,
+        };
+        if region != Some(self.region.as_str()) || !is_id {
+            return Err(missing());
         }
-        Ok(named)
+        Ok(Named { tenant, name })
     }
 
     /// The ARN of a key.
@@ -150,6 +241,14 @@ impl Keys {
     pub(super) fn no_alias(&self, tenant: &Tenant, name: &str) -> KmsError {
         let arn = self.alias_arn(tenant, name);
         KmsErrorType::NotFound.because(format!("Alias {} is not found.", shown_arn(&arn)))
+    }
+}
+
+impl Session<'_> {
+    /// Whether the verb takes keys of other accounts, as the model says, from this caller: operators stay in the tenant
+    /// that they name.
+    pub(super) fn crosses_accounts(&self) -> bool {
+        self.gate.caller().is_some() && CROSS_ACCOUNT.contains(&self.verb())
     }
 }
 

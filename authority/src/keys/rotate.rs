@@ -36,15 +36,19 @@ pub(super) async fn rotate_key_on_demand(
     let mut key = keys
         .find_for_operator(session, &request.key_id, &Facts::default())
         .await?;
-    let answer = json!({ "KeyId": keys.arn(&key.value) });
+    // The service answers the bare id here and for the status.
+    let answer = json!({ "KeyId": key.value.id });
     if key.value.family == Family::Raw {
-        demand_rotates(keys, &key.value)?;
+        demand_versions(keys, &key.value)?;
         keys.demand_usable(&key.value)?;
         if key.value.rotation.on_demand >= MAX_ON_DEMAND {
             let message = format!("a key is rotated on demand at most {MAX_ON_DEMAND} times");
             return Err(KmsErrorType::LimitExceeded.because(message));
         }
-        keys.rotate_raw(key, RotationKind::OnDemand).await?;
+        match key.value.origin {
+            Origin::AwsKms => keys.rotate_raw(key, RotationKind::OnDemand).await?,
+            Origin::External => keys.rotate_imported(key).await?,
+        }
         return Ok(answer);
     }
     demand_shared(keys, &key.value)?;
@@ -123,6 +127,33 @@ impl Keys {
         Ok(())
     }
 
+    /// Makes the material that was imported for it the current one.
+    async fn rotate_imported(&self, mut key: Held<KeyRecord>) -> Result<(), KmsError> {
+        let now = self.clock.now();
+        let record = &mut key.value;
+        let Some(pending) = record.imports.pending.take() else {
+            let message = format!(
+                "{} has no key material pending rotation: import it first.",
+                self.arn(record)
+            );
+            return Err(KmsErrorType::InvalidState.because(message));
+        };
+        for version in &mut record.versions {
+            if version.number == pending {
+                version.sign_from = now;
+            } else if version.signs(now) {
+                version.sign_until = now;
+            }
+        }
+        record.rotation.on_demand = record.rotation.on_demand.saturating_add(1);
+        record.rotation.history.push(Rotated {
+            version: pending,
+            at: now,
+            kind: RotationKind::OnDemand,
+        });
+        self.save(&key).await
+    }
+
     /// Brings the versions to what the plan says, and commits them with their material in one change. Answers the metadata.
     async fn follow_plan(&self, mut key: Held<KeyRecord>) -> Result<Value, KmsError> {
         let (tenant, id) = (key.value.tenant.clone(), key.value.id.clone());
@@ -161,15 +192,24 @@ pub(super) fn next_rotation(now: u64, days: u32) -> u64 {
     now.saturating_add(u64::from(days).saturating_mul(SECONDS_PER_DAY))
 }
 
-/// Refuses keys whose material does not rotate: all but symmetric ones that were made here, and replicas, which follow
-/// their primary.
+/// Refuses keys that time does not rotate: those that [`demand_versions`] refuses, and those with imported material.
 pub(super) fn demand_rotates(keys: &Keys, key: &KeyRecord) -> Result<(), KmsError> {
+    demand_versions(keys, key)?;
+    if key.origin != Origin::AwsKms {
+        let message = format!(
+            "{} origin is EXTERNAL which is not valid for this operation.",
+            keys.arn(key)
+        );
+        return Err(KmsErrorType::UnsupportedOperation.because(message));
+    }
+    Ok(())
+}
+
+/// Refuses keys that have one material for life: all but symmetric ones, and replicas, which follow their primary.
+fn demand_versions(keys: &Keys, key: &KeyRecord) -> Result<(), KmsError> {
     let unsupported = |why: &str| Err(KmsErrorType::UnsupportedOperation.because(format!("{} {why}", keys.arn(key))));
     if key.family != Family::Raw || key.spec != KeySpec::SymmetricDefault {
         return unsupported("is no symmetric encryption key: its material does not rotate.");
-    }
-    if key.origin != Origin::AwsKms {
-        return unsupported("origin is EXTERNAL which is not valid for this operation.");
     }
     if key.multi_region.as_ref().is_some_and(|all| all.primary != key.region) {
         return unsupported("is a replica key: rotate its primary key.");

@@ -92,7 +92,7 @@ pub(super) async fn get_key_rotation_status(
         .value;
     let rotates = key.rotation.enabled && !key.state.is_pending_deletion();
     let mut answer = Map::new();
-    answer.insert("KeyId".to_owned(), json!(keys.arn(&key)));
+    answer.insert("KeyId".to_owned(), json!(key.id));
     answer.insert("KeyRotationEnabled".to_owned(), json!(rotates));
     if rotates {
         answer.insert("RotationPeriodInDays".to_owned(), json!(key.rotation.period_days));
@@ -145,23 +145,26 @@ fn rotated<'a>(key: &'a KeyRecord, version: &Version) -> Option<&'a super::Rotat
 /// A `RotationsListEntry`. The first version has no rotation that made it.
 fn entry(key: &KeyRecord, version: &Version) -> Value {
     let is_current = key.current().is_some_and(|current| current.number == version.number);
+    let state = match is_current {
+        true => "CURRENT",
+        false if key.imports.pending == Some(version.number) => "PENDING_ROTATION",
+        false => "NON_CURRENT",
+    };
     let mut shape = Map::new();
     let mut set = |name: &str, value: Value| shape.insert(name.to_owned(), value);
     set("KeyId", json!(key.id));
     set("KeyMaterialId", json!(version.kid));
-    set(
-        "KeyMaterialState",
-        json!(if is_current { "CURRENT" } else { "NON_CURRENT" }),
-    );
+    set("KeyMaterialState", json!(state));
+    let imported = key.imports.present.get(&version.number);
     if key.origin == super::Origin::External {
-        let state = if key.import.is_some() {
+        let state = if imported.is_some() {
             "IMPORTED"
         } else {
             "PENDING_IMPORT"
         };
         set("ImportState", json!(state));
     }
-    if let Some(imported) = &key.import {
+    if let Some(imported) = imported {
         let model = match imported.valid_to {
             Some(at) => {
                 set("ValidTo", json!(at));

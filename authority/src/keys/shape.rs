@@ -34,7 +34,10 @@ impl Keys {
             }
             _ => {}
         }
-        if let Some(imported) = &key.import {
+        if let Some(imported) = key
+            .current()
+            .and_then(|version| key.imports.present.get(&version.number))
+        {
             match imported.valid_to {
                 Some(at) => {
                     set("ExpirationModel", json!("KEY_MATERIAL_EXPIRES"));

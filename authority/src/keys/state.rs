@@ -4,7 +4,6 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::decide::Facts;
-use super::lifecycle::Origin;
 use super::reference::KeyOnly;
 use super::{KeyRecord, Keys, KmsError, KmsErrorType, Session, State};
 use crate::fault::Fault;
@@ -98,8 +97,7 @@ pub(super) async fn cancel_key_deletion(
         let message = format!("{} is not pending deletion.", keys.arn(&key.value));
         return Err(KmsErrorType::InvalidState.because(message));
     }
-    let lacks_material = key.value.origin == Origin::External && key.value.import.is_none();
-    key.value.state = if lacks_material {
+    key.value.state = if key.value.lacks_material() {
         State::PendingImport
     } else {
         State::Disabled

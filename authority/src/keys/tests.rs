@@ -9,6 +9,7 @@ use signing::signature::der_to_fixed;
 use super::*;
 use crate::testing::{Bench, TENANT};
 
+mod accounts;
 mod asymmetric;
 mod encrypt;
 mod family;
@@ -16,6 +17,7 @@ mod import;
 mod life;
 mod managed;
 mod policy;
+mod states;
 
 const DAY: u64 = 86_400;
 

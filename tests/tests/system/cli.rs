@@ -123,7 +123,7 @@ fn wrong_usage_is_exit_code_2_and_needs_no_server() {
         (&["mint", "api", "--claim", "scope"], &["scope", "NAME=TEXT"]),
         (&["mint", "api", "--claim", "level:=three"], &["level", "not JSON"]),
         (&["mint", "api", "--lifetime", "5m"], &["--lifetime"]),
-        (&["keys", "create", "--spec", "RSA_4096"], &["ECC_NIST_P256"]),
+        (&["keys", "create", "--spec", "RSA_1024"], &["ECC_NIST_P256"]),
         (&["load", "--protocol", "h4"], &["h1, h2, h3"]),
         (&["keys", "schedule-deletion", "alias/x", "--days", "3"], &["7..=30"]),
     ];

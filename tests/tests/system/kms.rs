@@ -163,10 +163,13 @@ fn the_aws_cli_works_with_another_account_after_a_restart_and_in_the_clear() {
     assert_eq!(dev.info["kms_credentials"], kept, "credentials survive a restart");
     let listed = aws(&dev, &["kms", "list-keys"]);
     assert_eq!(listed["Keys"][0]["KeyId"], id);
-    // Any region's name does, and is the one in ARNs.
-    let elsewhere = aws(&dev, &["kms", "list-keys", "--region", "eu-central-1"]);
-    let arn = elsewhere["Keys"][0]["KeyArn"].as_str().unwrap().to_owned();
-    assert_eq!(arn, format!("arn:aws:kms:eu-central-1:123456789012:key/{id}"));
+    // Any region's name does, and each has keys of its own.
+    let elsewhere = ["--region", "eu-central-1"];
+    let none = aws(&dev, &[&["kms", "list-keys"][..], &elsewhere].concat());
+    assert_eq!(none["Keys"], serde_json::json!([]));
+    let other = aws(&dev, &[&["kms", "create-key"][..], &elsewhere].concat());
+    let arn = other["KeyMetadata"]["Arn"].as_str().unwrap();
+    assert!(arn.starts_with("arn:aws:kms:eu-central-1:123456789012:key/"), "{arn}");
     let http = dev.text("/kms_http");
     assert!(http.starts_with("http://127.0.0.1:"), "{http}");
     let clear = aws(&dev, &["kms", "describe-key", "--key-id", &id, "--endpoint-url", &http]);

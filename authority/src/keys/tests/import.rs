@@ -71,12 +71,62 @@ async fn imported_material_works_and_comes_back_as_the_same_only() {
         .unwrap();
     assert_eq!(again["KeyMaterialId"], imported["KeyMaterialId"]);
     bench.verb("Decrypt", decrypt).await.unwrap();
-    for verb in ["EnableKeyRotation", "RotateKeyOnDemand"] {
-        assert_eq!(
-            refused(&bench, verb, json!({"KeyId": id})).await,
-            "UnsupportedOperationException"
-        );
+    for (verb, kind) in [
+        ("EnableKeyRotation", "UnsupportedOperationException"),
+        ("RotateKeyOnDemand", "KMSInvalidStateException"),
+    ] {
+        assert_eq!(refused(&bench, verb, json!({"KeyId": id})).await, kind);
     }
+}
+
+#[tokio::test]
+async fn imported_material_rotates_to_what_is_imported_next() {
+    let bench = Bench::new().await;
+    let id = external(&bench).await;
+    let given = parameters(&bench, &id).await;
+    let first = bench
+        .verb("ImportKeyMaterial", import(&id, &given, &[7; 32]))
+        .await
+        .unwrap();
+    let encrypt = json!({"KeyId": id, "Plaintext": "AAAA"});
+    let old = bench.verb("Encrypt", encrypt.clone()).await.unwrap()["CiphertextBlob"].clone();
+    let new = |byte: u8| {
+        let mut request = import(&id, &given, &[byte; 32]);
+        request["ImportType"] = json!("NEW_KEY_MATERIAL");
+        request
+    };
+    assert_eq!(
+        refused(&bench, "ImportKeyMaterial", new(7)).await,
+        "IncorrectKeyMaterialException"
+    );
+    bench.verb("ImportKeyMaterial", new(8)).await.unwrap();
+    let second = bench.verb("ImportKeyMaterial", new(9)).await.unwrap();
+    let all = json!({"KeyId": id, "IncludeKeyMaterial": "ALL_KEY_MATERIAL"});
+    let states = async || {
+        let listed = bench.verb("ListKeyRotations", all.clone()).await.unwrap();
+        let entries = listed["Rotations"].as_array().unwrap().clone();
+        let state = |entry: &Value| format!("{} {}", entry["KeyMaterialState"], entry["ImportState"]).replace('"', "");
+        entries.iter().map(state).collect::<Vec<_>>()
+    };
+    assert_eq!(states().await, ["CURRENT IMPORTED", "PENDING_ROTATION IMPORTED"]);
+    let opened = async |blob: &Value| bench.verb("Decrypt", json!({"CiphertextBlob": blob})).await;
+    let before = bench.verb("Encrypt", encrypt.clone()).await.unwrap()["CiphertextBlob"].clone();
+    assert_eq!(opened(&before).await.unwrap()["KeyMaterialId"], first["KeyMaterialId"]);
+    bench.verb("RotateKeyOnDemand", json!({"KeyId": id})).await.unwrap();
+    assert_eq!(states().await, ["NON_CURRENT IMPORTED", "CURRENT IMPORTED"]);
+    let after = bench.verb("Encrypt", encrypt).await.unwrap()["CiphertextBlob"].clone();
+    assert_eq!(opened(&after).await.unwrap()["KeyMaterialId"], second["KeyMaterialId"]);
+    assert_eq!(opened(&old).await.unwrap()["KeyMaterialId"], first["KeyMaterialId"]);
+    // Without one of its materials the whole key waits.
+    let delete = json!({"KeyId": id, "KeyMaterialId": first["KeyMaterialId"]});
+    bench.verb("DeleteImportedKeyMaterial", delete).await.unwrap();
+    assert_eq!(states().await, ["NON_CURRENT PENDING_IMPORT", "CURRENT IMPORTED"]);
+    assert_eq!(opened(&after).await.unwrap_err().kind, KmsErrorType::InvalidState);
+    bench
+        .verb("ImportKeyMaterial", import(&id, &given, &[7; 32]))
+        .await
+        .unwrap();
+    assert_eq!(opened(&old).await.unwrap()["KeyMaterialId"], first["KeyMaterialId"]);
 }
 
 #[tokio::test]

@@ -1,0 +1,131 @@
+//! What a key keeps of the material that was brought: its first, and for symmetric keys others that rotations make current.
+
+use super::ImportRequest;
+use crate::crypto::{KeySpec, Material};
+use crate::keys::lifecycle::{Imported, Origin};
+use crate::keys::material::{self, Made};
+use crate::keys::state::saving;
+use crate::keys::{KeyRecord, Keys, KmsError, KmsErrorType, State};
+use crate::paths;
+use crate::rotation::{NEVER, Version};
+use crate::sealed::{Change, Held};
+
+/// The version that brought material is: one that the key has, or a new one.
+pub(super) fn which(
+    keys: &Keys,
+    key: &KeyRecord,
+    material: &Material,
+    request: &ImportRequest,
+) -> Result<Version, KmsError> {
+    let incorrect = |message: &str| Err(KmsErrorType::IncorrectKeyMaterial.because(message));
+    let version = material::raw_version(keys, key, material)?;
+    if request.key_material_id.as_ref().is_some_and(|id| *id != version.kid) {
+        return incorrect("The key material is not the one with this KeyMaterialId.");
+    }
+    let known = key.versions.iter().find(|known| known.kid == version.kid);
+    let is_first = key.versions.is_empty();
+    match (request.import_type.as_deref(), known) {
+        (None | Some("EXISTING_KEY_MATERIAL"), Some(known)) => Ok(known.clone()),
+        (None | Some("NEW_KEY_MATERIAL"), None) if is_first => Ok(version),
+        (None | Some("EXISTING_KEY_MATERIAL"), None) => {
+            incorrect("The key material is none that was imported into this key before.")
+        }
+        (Some("NEW_KEY_MATERIAL"), Some(_)) => incorrect("The key material was imported into this key before."),
+        (Some("NEW_KEY_MATERIAL"), None) if key.spec == KeySpec::SymmetricDefault => Ok(Version {
+            // Nothing is encrypted with it before a rotation.
+            sign_from: NEVER,
+            ..version
+        }),
+        (Some("NEW_KEY_MATERIAL"), None) => Err(KmsErrorType::UnsupportedOperation
+            .because("Only symmetric encryption keys take other key material than their first.")),
+        _ => Err(KmsErrorType::Validation.because("`ImportType` is NEW_KEY_MATERIAL or EXISTING_KEY_MATERIAL")),
+    }
+}
+
+/// Takes material in. What was pending rotation gives way to what is brought for it anew.
+pub(super) fn add(
+    key: &mut KeyRecord,
+    version: Version,
+    imported: Imported,
+    material: &Material,
+) -> Result<Change, KmsError> {
+    let number = version.number;
+    let mut change = Change::new();
+    let is_new = !key.versions.iter().any(|known| known.number == number);
+    if is_new && !key.versions.is_empty() {
+        if let Some(pending) = key.imports.pending {
+            change = remove(change, key, pending);
+        }
+        key.imports.pending = Some(number);
+    }
+    if !key.imports.present.contains_key(&number) {
+        change = Made::Wrapped(material.export()?).store(change, key, &version);
+    }
+    if is_new {
+        key.next_version = number.saturating_add(1);
+        key.versions.push(version);
+    }
+    key.imports.present.insert(number, imported);
+    if key.state == State::PendingImport && !key.lacks_material() {
+        key.state = State::Enabled;
+    }
+    Ok(change)
+}
+
+/// Takes the material of a version away. Its id stays, so that the same can be brought again, unless it was only pending
+/// rotation.
+pub(super) fn remove(change: Change, key: &mut KeyRecord, number: u32) -> Change {
+    key.imports.present.remove(&number);
+    if key.imports.pending == Some(number) {
+        key.imports.pending = None;
+        key.versions.retain(|version| version.number != number);
+    } else if !key.state.is_pending_deletion() {
+        key.state = State::PendingImport;
+    }
+    change.delete(paths::material(&key.tenant, &key.id, number))
+}
+
+impl KeyRecord {
+    /// Whether it is to be imported: material that it needs is not there.
+    pub(in crate::keys) fn lacks_material(&self) -> bool {
+        let needed = self
+            .versions
+            .iter()
+            .filter(|version| self.imports.pending != Some(version.number));
+        let missing = needed
+            .clone()
+            .any(|version| !self.imports.present.contains_key(&version.number));
+        self.origin == Origin::External && (missing || needed.count() == 0)
+    }
+}
+
+impl Keys {
+    /// Deletes imported material whose time is over. False when there is none.
+    pub(in crate::keys) async fn expire_if_due(&self, key: &Held<KeyRecord>) -> Result<bool, KmsError> {
+        let expired: Vec<u32> = self.expired(&key.value).collect();
+        if expired.is_empty() {
+            return Ok(false);
+        }
+        let mut key = key.clone();
+        let mut change = Change::new();
+        for number in expired {
+            change = remove(change, &mut key.value, number);
+        }
+        self.vault.commit(saving(change, &key)).await?;
+        tracing::info!(key = key.value.id, "imported key material expired");
+        Ok(true)
+    }
+
+    /// Whether the time of material that it needs is over, deleted already or not.
+    pub(in crate::keys) fn is_expired(&self, key: &KeyRecord) -> bool {
+        self.expired(key).any(|number| key.imports.pending != Some(number))
+    }
+
+    fn expired<'a>(&self, key: &'a KeyRecord) -> impl Iterator<Item = u32> + 'a {
+        let now = self.clock.now();
+        let present = key.imports.present.iter();
+        present
+            .filter(move |(_, imported)| imported.valid_to.is_some_and(|at| at <= now))
+            .map(|(number, _)| *number)
+    }
+}
