@@ -97,12 +97,24 @@ fn both(port: u16) -> Vec<SocketAddr> {
     std::iter::once(loopback(port)).chain(has_v6.then_some(v6)).collect()
 }
 
+/// Ports below the ones that Linux gives to whoever asks for any (32768 and up): between the look at one and its use no
+/// other process is given it by chance.
+const FREE_PORTS: std::ops::Range<u16> = 20_000..32_000;
+
 fn free(last: u16, held: &mut Vec<(TcpListener, UdpSocket)>) -> Result<u16, Failure> {
-    for attempt in [last, 0, 0, 0, 0, 0, 0, 0] {
-        let Ok(tcp) = TcpListener::bind(loopback(attempt)) else {
+    for attempt in 0..64 {
+        let random = u16::from_be_bytes(signing::key::random_bytes()?);
+        let within = random
+            .checked_rem(FREE_PORTS.end.saturating_sub(FREE_PORTS.start))
+            .unwrap_or(0);
+        let port = if attempt == 0 && last != 0 {
+            last
+        } else {
+            FREE_PORTS.start.saturating_add(within)
+        };
+        let Ok(tcp) = TcpListener::bind(loopback(port)) else {
             continue;
         };
-        let port = tcp.local_addr()?.port();
         if let Ok(udp) = UdpSocket::bind(loopback(port)) {
             held.push((tcp, udp));
             return Ok(port);

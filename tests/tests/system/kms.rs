@@ -1,4 +1,5 @@
-//! The key API with the clients that people have: boto3 and the AWS CLI, unchanged, over HTTPS.
+//! The key API with the clients that people have, unchanged, over HTTPS: boto3, the AWS CLI, the encryption SDK,
+//! securesystemslib's signer and sops.
 
 use std::process::Command;
 
@@ -127,6 +128,26 @@ fn boto3_assumes_a_role_with_a_token_of_a_trusted_issuer() {
         "refusals",
     ];
     assert_eq!(lines(run(&mut python)), expected);
+}
+
+#[test]
+fn encryption_clients_and_signers_work_as_they_are() {
+    let dev = Dev::start();
+    let shown = |name: &str| {
+        let mut python = with_root(&dev, client(&dev, "python"));
+        // sops is Go, whose own trust store the SDK's variable does not reach.
+        python.env("SSL_CERT_FILE", dev.text("/ca_file"));
+        lines(run(&mut script(python, name)))
+    };
+    assert_eq!(
+        shown("kms_encryption_sdk.py"),
+        ["round trip", "another key does not open it"]
+    );
+    assert_eq!(
+        shown("kms_securesystemslib.py"),
+        ["ECC_NIST_P256", "ECC_NIST_P384", "RSA_2048"]
+    );
+    assert_eq!(shown("kms_sops.py"), ["round trip"]);
 }
 
 #[test]
