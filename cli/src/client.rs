@@ -261,11 +261,13 @@ pub fn describe(status: u16, answer: &Value) -> String {
     text
 }
 
-/// A runtime with a thread for each processor this process may use.
+/// A runtime with a thread for each processor this process may use. Where that is one, it needs no way to hand tasks from
+/// one thread to another.
 pub fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    Ok(tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(threads)
-        .enable_all()
-        .build()?)
+    let mut builder = match threads {
+        1 => tokio::runtime::Builder::new_current_thread(),
+        _ => tokio::runtime::Builder::new_multi_thread(),
+    };
+    Ok(builder.worker_threads(threads).enable_all().build()?)
 }
