@@ -66,9 +66,15 @@ async fn an_account_does_not_reach_into_another() {
         ..site.sender()
     };
     let arn = format!("arn:aws:kms:{REGION}:000000000001:key/{id}");
-    for reference in [id.as_str(), arn.as_str()] {
+    // An id names a key of one's own; of an ARN it is not said whether the key is there.
+    let nowhere = arn.replace(&id, "11111111-2222-4333-8444-555555555555");
+    for (reference, kind) in [
+        (&id, "NotFoundException"),
+        (&arn, "AccessDeniedException"),
+        (&nowhere, "AccessDeniedException"),
+    ] {
         let (_, answer) = site.ask(as_stranger, "DescribeKey", json!({"KeyId": reference})).await;
-        assert_eq!(answer["__type"], "NotFoundException", "{reference}");
+        assert_eq!(answer["__type"], kind, "{reference}");
     }
     assert_eq!(site.ask(as_stranger, "ListKeys", json!({})).await.1["Keys"], json!([]));
     // Nor does a key's ARN of another region name it here.
