@@ -252,7 +252,8 @@ impl Call {
         let agent = self.head.headers.get(USER_AGENT).and_then(|value| value.to_str().ok());
         let facts = iam::Context::new()
             .with("aws:SourceIp", self.address.ip().to_canonical())
-            .with("aws:SecureTransport", self.secure);
+            .with("aws:SecureTransport", self.secure)
+            .with("aws:ViaAWSService", false);
         match agent.filter(|agent| agent.len() <= MAX_AGENT) {
             Some(agent) => facts.with("aws:UserAgent", agent),
             None => facts,
