@@ -11,11 +11,12 @@ use policies::engine::{Principal, RequestFacts};
 use policies::intent::Intent;
 use policies::permit::{Cleared, Metered, Permit};
 use policies::profile::{Kind, Profile};
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::keyring::Signed;
 use crate::receive::Received;
-use crate::record::{Recorded, Refusal, Subject};
+use crate::record::{self, Recorded, Refusal, Subject};
 use crate::state::Edge;
 use crate::throttle::Admitted;
 use crate::world::{Served, World};
@@ -30,6 +31,8 @@ pub struct Session<'a> {
     admitted: Admitted,
     principal: Arc<Principal>,
     facts: RequestFacts,
+    /// Until when its signatures may wait for the audit disk.
+    patience: Instant,
 }
 
 impl<'a> Session<'a> {
@@ -50,6 +53,7 @@ impl<'a> Session<'a> {
             admitted,
             principal,
             facts,
+            patience: record::patience(),
         })
     }
 
@@ -74,7 +78,7 @@ impl<'a> Session<'a> {
         let metered = permit.meter(self.world.throttle())?;
         let cleared = self.plugins(metered, subject).await?;
         let signed = self.seal(cleared, subject)?;
-        self.edge.record(signed, subject).await
+        self.edge.record(signed, subject, self.patience).await
     }
 
     async fn plugins(&self, metered: Metered, subject: &Subject<'_>) -> Result<Cleared, Refusal> {

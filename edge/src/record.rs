@@ -10,9 +10,10 @@ use node::identity::Caller;
 use node::problem::Problem;
 use policies::engine::Denial;
 use policies::intent::IntentError;
-use policies::permit::{ClearError, RetryAfter};
+use policies::permit::{ClearError, Cleared, RetryAfter};
 use policies::profile::Profile;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::answer;
@@ -22,8 +23,17 @@ use crate::state::Edge;
 use crate::throttle::Limited;
 use crate::world::Served;
 
-/// How long a signature waits for an audit disk that is behind: longer than a sync usually takes, shorter than callers wait.
+/// How long the signatures of one request wait for an audit disk that is behind: longer than a sync usually takes, shorter
+/// than callers wait.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// Until when the signatures of a request that begins now wait.
+pub fn patience() -> Instant {
+    let now = Instant::now();
+    now.checked_add(PATIENCE).unwrap_or(now)
+}
+
+/// How many signatures may wait for it: the rest of an edge's requests are for what needs no record.
+pub const MOST_WAITING: usize = 1_024;
 
 /// Whose signature it is, for the record: known before anything is decided.
 #[derive(Debug)]
@@ -242,9 +252,15 @@ impl From<SignError> for Refusal {
     }
 }
 
+fn unavailable(error: SpoolError) -> Refusal {
+    let safe = "the audit trail cannot be written, so nothing is signed";
+    Refusal::new("audit_unavailable", safe, error.to_string())
+}
+
 impl Edge {
-    /// Puts a signature on record. What cannot be recorded does not leave.
-    pub async fn record(&self, signed: Signed, subject: &Subject<'_>) -> Result<Recorded, Refusal> {
+    /// Puts a signature on record. What cannot be recorded does not leave. `patience` is the moment until which it waits for
+    /// a disk that is behind, as a caller would rather have it than be sent away.
+    pub async fn record(&self, signed: Signed, subject: &Subject<'_>, patience: Instant) -> Result<Recorded, Refusal> {
         let cleared = signed.cleared();
         let policies: Vec<String> = cleared.policies().iter().map(ToString::to_string).collect();
         let mut draft = subject.draft(Outcome::Signed, policies.into(), self.now_ms());
@@ -258,10 +274,10 @@ impl Edge {
                 outcome: VerdictOutcome::Allowed,
             })
             .collect();
-        let _recorded = self.append(&draft).await.map_err(|error| {
-            let safe = "the audit trail cannot be written, so nothing is signed";
-            Refusal::new("audit_unavailable", safe, error.to_string())
-        })?;
+        let _recorded = match self.spool().append(&draft) {
+            Err(SpoolError::Behind) => self.append_later(&draft, signed.cleared(), patience).await?,
+            appended => appended.map_err(unavailable)?,
+        };
         subject.served.signatures.inc();
         Ok(Recorded {
             request_id: subject.id_text.clone(),
@@ -269,23 +285,28 @@ impl Edge {
         })
     }
 
-    /// Waits for a disk that is behind, as a caller would rather have it than be sent away.
-    async fn append(&self, draft: &Draft<'_>) -> Result<audit::spool::Recorded, SpoolError> {
-        match self.spool().append(draft) {
-            Err(SpoolError::Behind) => {}
-            appended => return appended,
-        }
+    /// The key may be stopped while the disk catches up, so it is asked again before each try.
+    async fn append_later(
+        &self,
+        draft: &Draft<'_>,
+        cleared: &Cleared,
+        patience: Instant,
+    ) -> Result<audit::spool::Recorded, Refusal> {
+        let Ok(_waiting) = self.waiting().try_acquire() else {
+            return Err(unavailable(SpoolError::Behind));
+        };
         let appended = async {
             loop {
                 let progress = self.spool().progress();
+                self.keyring().still_signs(cleared)?;
                 match self.spool().append(draft) {
                     Err(SpoolError::Behind) => progress.await,
-                    appended => return appended,
+                    appended => return appended.map_err(unavailable),
                 }
             }
         };
-        let appended = tokio::time::timeout(PATIENCE, appended).await;
-        appended.unwrap_or(Err(SpoolError::Behind))
+        let appended = tokio::time::timeout_at(patience, appended).await;
+        appended.unwrap_or_else(|_| Err(unavailable(SpoolError::Behind)))
     }
 
     /// Logs a refusal, puts it on record where it is one of policy, quota, rule or key, and gives what the caller is told.

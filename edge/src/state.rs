@@ -8,13 +8,14 @@ use arc_swap::ArcSwap;
 use audit::spool::Spool;
 use node::contract;
 use node::identity::TrustRuleError;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::identity::Identity;
 use crate::keyring::{Keyring, LogicalKey, State};
 use crate::metrics::Metrics;
+use crate::record::MOST_WAITING;
 use crate::uplink::Uplink;
 use crate::world::{LoadError, World};
 
@@ -34,6 +35,7 @@ pub struct Edge {
     offer: Notify,
     host: runtime::Host,
     spool: Spool,
+    waiting: Semaphore,
     metrics: Metrics,
     incarnation: String,
     roots: ArcSwap<Vec<Vec<u8>>>,
@@ -61,6 +63,7 @@ impl Edge {
             offer: Notify::new(),
             host,
             spool,
+            waiting: Semaphore::new(MOST_WAITING),
             metrics: Metrics::new(),
             incarnation,
             roots: ArcSwap::default(),
@@ -98,6 +101,11 @@ impl Edge {
     /// The audit spool.
     pub fn spool(&self) -> &Spool {
         &self.spool
+    }
+
+    /// Turns at waiting for the audit disk.
+    pub fn waiting(&self) -> &Semaphore {
+        &self.waiting
     }
 
     /// Counters.

@@ -37,7 +37,7 @@ pub(crate) async fn call(plugin: &Arc<Inner>, request: &Request<'_>) -> Result<V
     if let Some(outcome) = at_once(plugin, request) {
         return outcome;
     }
-    let (mut store, instance) = instantiate(plugin).await?;
+    let (mut store, instance) = instantiate(plugin, request.request_id).await?;
     let answer = match function(&mut store, &instance) {
         Ok(evaluate) => evaluate.call_async(&mut store, (request,)).await,
         Err(error) => Err(error),
@@ -79,12 +79,15 @@ fn finish(
 }
 
 /// A fresh instance, its start functions run, that gives the core to others when it runs for long.
-pub(crate) async fn instantiate(plugin: &Arc<Inner>) -> Result<(Store<State>, Instance), RuleError> {
+pub(crate) async fn instantiate(plugin: &Arc<Inner>, request_id: &str) -> Result<(Store<State>, Instance), RuleError> {
     let mut store = store(plugin, slice::TICKS);
     store.epoch_deadline_callback(slice::expired);
     match plugin.pre.instantiate_async(&mut store).await {
         Ok(instance) => Ok((store, instance)),
-        Err(error) => Err(failure(&store, &error)),
+        Err(error) => {
+            store.data().log.write(plugin, request_id);
+            Err(failure(&store, &error))
+        }
     }
 }
 

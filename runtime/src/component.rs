@@ -211,7 +211,7 @@ fn start_once(plugin: &Arc<Inner>) -> Result<(), LoadFailure> {
     let runtime = tokio::runtime::Builder::new_current_thread().build();
     let runtime = runtime.map_err(|error| LoadFailure::Compiler(error.to_string()))?;
     let _running = plugin.shared.ticker.running();
-    let started = runtime.block_on(call::guarded(call::instantiate(plugin)));
+    let started = runtime.block_on(call::guarded(call::instantiate(plugin, "")));
     let (mut store, instance) = started.map_err(LoadFailure::DoesNotStart)?;
     let wrong_type = |error: wasmtime::Error| LoadFailure::WrongWorld(format!("`evaluate`: {}", detail(&error)));
     call::function(&mut store, &instance).map(drop).map_err(wrong_type)

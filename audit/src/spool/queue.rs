@@ -74,6 +74,8 @@ impl Queue {
         let after = state.events.len().saturating_add(event.len()).saturating_add(4);
         let length = u32::try_from(event.len()).map_err(|_| SpoolError::TooLong)?;
         if state.next >= state.reserved_end || after > self.most_bytes {
+            state.urgent = true;
+            self.wake.notify_one();
             return Err(SpoolError::Behind);
         }
         state.events.extend_from_slice(&length.to_le_bytes());
@@ -113,7 +115,10 @@ impl Queue {
             state = self.wait_for(state, left);
         }
         begin(&mut state);
-        drain(&mut state, spare)
+        let taken = drain(&mut state, spare);
+        drop(state);
+        self.progress.notify_waiters();
+        taken
     }
 
     /// Takes what is queued, and a number behind it for a record of the spool's own.

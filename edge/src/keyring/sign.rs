@@ -151,6 +151,18 @@ impl Keyring {
     }
 }
 
+impl Keyring {
+    /// Whether what was cleared could still be signed: for a signature that had to wait before it may leave.
+    pub fn still_signs(&self, cleared: &Cleared) -> Result<(), SignError> {
+        let table = self.table.load();
+        if table.revoked {
+            return Err(SignError::EdgeRevoked);
+        }
+        let slot = table.keys.get(cleared.key_id()).ok_or(SignError::Unavailable)?;
+        check(&slot.key, cleared.profile())
+    }
+}
+
 fn check(key: &LogicalKey, profile: &Profile) -> Result<(), SignError> {
     match key.state {
         State::Enabled => {}

@@ -20,9 +20,9 @@ use crate::intent::{Intent, TokenIntent};
 /// Most sets of policies that one slice keeps joined: callers with the same guards share one.
 const MAX_KEPT: usize = 256;
 /// Most combinations that a set of policies keeps as known to match no steady forbid.
-const MAX_KNOWN: usize = 1024;
+const MAX_KNOWN: usize = 128;
 /// Longer combinations are asked about each time.
-const MAX_COMBINATION: usize = 512;
+const MAX_COMBINATION: usize = 256;
 /// What steady forbids may look at.
 const STEADY: [&str; 3] = ["audience", "claim_names", "lifetime"];
 
@@ -203,8 +203,8 @@ fn join(forbids: &[Policy]) -> Option<Policy> {
         "resource": { "op": "All" },
         "conditions": [{ "kind": "when", "body": any(&conditions)? }],
     });
-    // Nobody sees this id: where the joined forbid matches, its parts are asked.
-    Policy::from_json(Some(PolicyId::new(" joined")), whole).ok()
+    // Nobody sees this id, and no policy of a bundle may begin so: where the joined forbid matches, its parts are asked.
+    Policy::from_json(Some(PolicyId::new("signet:joined")), whole).ok()
 }
 
 /// A balanced tree of `||`, so that its depth stays small however many there are; it is still read from left to right.
