@@ -46,7 +46,7 @@ use self::gate::AccountGate;
 use self::model::Operation;
 use self::principal::Authenticator;
 pub use self::principal::Principal;
-use self::quota::{Admitted, Quotas};
+use self::quota::{Admitted, Quotas, THROTTLING};
 use self::record::{Entry, Recorded, Recorder};
 use self::refusal::{AuthFailure, Refusal};
 use self::roles::TrustedRoles;
@@ -195,8 +195,19 @@ impl Endpoint {
         let name = operation.as_ref().map_or(UNKNOWN, |operation| operation.name());
         let result = match &operation {
             Ok(operation) => self.perform(&principal, &gate, operation, &call.body).await,
-            Err(refusal) => Err(refusal.clone()),
+            Err(refusal) => self
+                .quotas
+                .admit(principal.account(), UNKNOWN)
+                .and(Err(refusal.clone())),
         };
+        // What is over a quota is counted, not recorded: else whoever has an access key could fill the spool, and with it
+        // stop the API for everybody.
+        if let Err(refusal) = &result
+            && refusal.code == THROTTLING
+        {
+            self.recorder.count(&format!("kms:{name}"), Some(refusal.code));
+            return result;
+        }
         let recorded = self.recorder.record(Entry {
             operation: &format!("kms:{name}"),
             caller: &principal.arn(),

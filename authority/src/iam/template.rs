@@ -81,7 +81,23 @@ impl Template {
 
     /// Whether the whole text fits; none as in [`Self::tokens`].
     pub(super) fn fits(&self, text: &str, facts: &Facts<'_>) -> Option<bool> {
+        // Variables can make a pattern thousands of times longer than any text: such a one is not even written out.
+        if self.least(facts)? > text.chars().count() {
+            return Some(false);
+        }
         Some(matches(&self.tokens(facts)?, text))
+    }
+
+    /// The fewest characters that fit; none as in [`Self::tokens`].
+    fn least(&self, facts: &Facts<'_>) -> Option<usize> {
+        self.parts.iter().try_fold(0_usize, |sum, part| {
+            let more = match part {
+                Part::Token(Token::Any | Token::AnyWithin) => 0,
+                Part::Token(_) => 1,
+                Part::Variable { key, otherwise } => resolve(key, otherwise.as_deref(), facts)?.chars().count(),
+            };
+            Some(sum.saturating_add(more))
+        })
     }
 
     /// The text for this request, of a template without wildcards; none as in [`Self::tokens`].

@@ -152,6 +152,8 @@ impl Keys {
         // A policy that allows or denies by itself needs no grant: nothing is read for it.
         let grant = match key_policy {
             KeyPolicyAnswer::Deny | KeyPolicyAnswer::Allow => facts.granted,
+            // A grant is retired by what it says itself, not by what another one does.
+            _ if session.action == AdminAction::RetireGrant => facts.granted,
             _ => facts.granted || self.is_granted(&key.value, caller, operation, facts).await?,
         };
         Ok(KeyAccess { key_policy, grant })

@@ -49,6 +49,13 @@ const SERVICES: &[&str] = &[
     "xray",
 ];
 
+/// Whether an alias is that of a service's default key.
+pub(super) fn is_default(alias: &str) -> bool {
+    alias
+        .strip_prefix(PREFIX)
+        .is_some_and(|service| SERVICES.contains(&service))
+}
+
 impl Keys {
     /// Makes the default key that an alias names, if it is a service's; answers its id.
     pub(super) async fn make_managed(&self, tenant: &Tenant, alias: &str) -> Result<Option<String>, KmsError> {

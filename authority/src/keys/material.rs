@@ -7,6 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use signing::digest::sha256;
 use signing::encoding::hex;
 use signing::key::{PublicKey as Verifying, Secret, SigningKey};
+use tokio::sync::Semaphore;
 
 use super::{Custody, KeyRecord, Keys, KmsError, KmsErrorType};
 use crate::crypto::{CryptoError, KeySpec, Material, PublicKey};
@@ -82,8 +83,15 @@ pub(super) async fn make_raw(keys: &Keys, key: &KeyRecord) -> Result<(Version, M
     }
 }
 
-/// Fresh material, off the threads that serve others: an RSA key takes seconds.
+/// RSA keys are made one at a time: each keeps a processor busy for up to seconds, and the others are for everybody else.
+static RSA: Semaphore = Semaphore::const_new(1);
+
+/// Fresh material, off the threads that serve others.
 pub(super) async fn generate(spec: KeySpec) -> Result<Material, KmsError> {
+    let _turn = match spec {
+        KeySpec::Rsa2048 | KeySpec::Rsa3072 | KeySpec::Rsa4096 => RSA.acquire().await.ok(),
+        _ => None,
+    };
     let made = tokio::task::spawn_blocking(move || Material::generate(spec)).await;
     Ok(made.map_err(|error| Fault::internal(format!("making a key: {error}")))??)
 }

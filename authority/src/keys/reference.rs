@@ -1,10 +1,11 @@
 //! The four ways to name a key: id, alias, and the ARN of either.
 
+use policies::engine::AdminAction;
 use serde::Deserialize;
 
 use super::decide::Facts;
 use super::record::row_name;
-use super::{AliasRecord, KeyRecord, Keys, KmsError, KmsErrorType, Session};
+use super::{AliasRecord, KeyRecord, Keys, KmsError, KmsErrorType, Session, managed};
 use crate::crypto::blob::KeyId;
 use crate::names::{Tenant, shown};
 use crate::paths;
@@ -145,6 +146,11 @@ impl Keys {
         if tenant != session.tenant {
             return Ok(None);
         }
+        if !managed::is_default(alias) {
+            return Ok(None);
+        }
+        // Making one writes rows: nobody has them written who may not even see them.
+        session.doing(AdminAction::ListAliases).allow_tenant()?;
         self.make_managed(tenant, alias).await
     }
 

@@ -6,6 +6,8 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use policies::engine::AdminAction;
+
 use super::decide::Facts;
 use super::lifecycle::Origin;
 use super::state::saving;
@@ -54,6 +56,8 @@ pub(super) async fn replicate_key(
         .with("kms:ReplicaRegion", region.as_str())
         .tagging(&tags);
     let mut key = keys.find_by_id(session, &request.key_id, &facts).await?;
+    // A replica is a key of the account's, with a policy of the caller's choice.
+    session.doing(AdminAction::CreateKey).allow_tenant()?;
     demand_primary(keys, &key.value)?;
     keys.demand_usable(&key.value)?;
     if key.value.origin == Origin::External {
@@ -123,6 +127,7 @@ pub(super) async fn update_primary_region(
     all.primary = region.clone();
     let there = keys.in_region(&region);
     let next = there.by_id(session.tenant, &key.value.id).await?.ok_or_else(missing)?;
+    there.decide(session, &next, None, &facts).await?;
     there.demand_usable(&next.value)?;
     let change = keys.with_relatives(saving(Change::new(), &key), &key.value).await?;
     keys.vault.commit(change).await?;

@@ -12,6 +12,8 @@ use super::refusal::Refusal;
 use crate::config::KmsQuota;
 use crate::names::Tenant;
 
+/// The error of a spent quota.
+pub(super) const THROTTLING: &str = "ThrottlingException";
 /// Addresses held before the idle ones are forgotten at the next [`Quotas::sweep`].
 const ADDRESSES_BEFORE_SWEEP: usize = 65_536;
 
@@ -44,7 +46,7 @@ impl Quotas {
         };
         match limiter.check_key(&(account.clone(), name.to_owned())) {
             Ok(()) => Ok(Admitted(())),
-            Err(_) => Err(Refusal::new("ThrottlingException", "Rate exceeded")),
+            Err(_) => Err(Refusal::new(THROTTLING, "Rate exceeded")),
         }
     }
 

@@ -107,7 +107,7 @@ impl Recorder {
         }
     }
 
-    fn count(&self, operation: &str, refused: Option<&str>) {
+    pub(super) fn count(&self, operation: &str, refused: Option<&str>) {
         let label = |name, value: &str| Label {
             name,
             value: value.to_owned(),

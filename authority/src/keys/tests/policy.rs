@@ -322,6 +322,16 @@ async fn whoever_a_grant_names_retires_it() {
     );
     let made = make(&["Encrypt", "RetireGrant"]).await;
     let by_id = json!({"KeyId": format!("arn:aws:kms:local:{TENANT}:key/{id}"), "GrantId": made["GrantId"]});
+    // A grant that lets itself be retired says nothing of another one on the same key.
+    let others = bench
+        .verb("CreateGrant", grant(&id, "b", &["Encrypt"], json!({})))
+        .await
+        .unwrap();
+    let theirs = json!({"KeyId": format!("arn:aws:kms:local:{TENANT}:key/{id}"), "GrantId": others["GrantId"]});
+    assert_eq!(
+        refused_as(&bench, "a", "RetireGrant", theirs).await,
+        "AccessDeniedException"
+    );
     bench.verb_as("a", "RetireGrant", by_id).await.unwrap();
     for request in [
         json!({}),

@@ -199,7 +199,18 @@ async fn a_spent_quota_is_a_throttling_exception() {
     let refused = site.refused(site.request(site.sender(), "ListKeys", "{}")).await;
     assert_eq!(refused, (400, "ThrottlingException".to_owned()));
     site.good("ListAliases", json!({})).await;
-    assert_eq!(site.records().await.len(), 4);
+    for kind in [
+        "UnknownOperationException",
+        "UnknownOperationException",
+        "ThrottlingException",
+    ] {
+        assert_eq!(site.refused(site.request(site.sender(), "Nothing", "{}")).await.1, kind);
+    }
+    // What is over a quota is counted only: it could fill the spool otherwise.
+    assert_eq!(site.records().await.len(), 5);
+    let counted = site.metrics.render().unwrap();
+    let line = "test_kms_refusals_total{code=\"ThrottlingException\"} 2";
+    assert!(counted.lines().any(|found| found == line), "{counted}");
 }
 
 // R6: every operation of a known principal is on record, refusals too.
