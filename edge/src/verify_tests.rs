@@ -44,7 +44,9 @@ async fn a_token_verifies_with_its_own_key_and_claims() {
             "api"
         );
     }
-    let tampered = format!("{}A{}", &token[..token.len() - 10], &token[token.len() - 9..]);
+    let at = token.len() - 10;
+    let other = if token.as_bytes()[at] == b'A' { "B" } else { "A" };
+    let tampered = format!("{}{other}{}", &token[..at], &token[at + 1..]);
     assert!(!verdict(&rig, json!({"token": tampered})).await.0);
     let right = json!({"token": token, "audience": "https://api.example"});
     assert_eq!(verdict(&rig, right).await, yes());
