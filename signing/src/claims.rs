@@ -1,13 +1,13 @@
 //! The claims of a token: the seven registered ones typed, the others bounded (RFC 7519 section 4).
 
+mod borrowed;
 mod value;
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
-use serde::ser::{SerializeMap, Serializer};
 use serde_json::{Map, Value};
 
+pub use borrowed::ClaimsRef;
 pub use value::{ClaimValue, ValueError};
 
 use crate::json::{self, JsonError};
@@ -98,63 +98,17 @@ impl Claims {
         Ok(claims)
     }
 
-    /// Writes a token's payload: registered claims first, in RFC 7519's order, then the others by name.
+    /// Writes a token's payload, as [`ClaimsRef::encode`] does.
     ///
     /// # Errors
     /// [`ClaimsError`] when a bound is exceeded or `extra` holds a registered name.
     pub fn encode(&self) -> Result<Vec<u8>, ClaimsError> {
-        check_extra(&self.extra)?;
-        if self.aud.len() > MAX_AUDIENCES {
-            return Err(ClaimsError::Malformed {
-                name: "aud",
-                expected: AUDIENCE,
-            });
-        }
-        for (name, value) in [("exp", self.exp), ("nbf", self.nbf), ("iat", self.iat)] {
-            if value.is_some_and(|seconds| seconds > MAX_DATE) {
-                return Err(ClaimsError::Malformed { name, expected: DATE });
-            }
-        }
-        let mut payload = Vec::with_capacity(256);
-        serde_json::to_writer(&mut payload, self).map_err(JsonError::from)?;
-        if payload.len() > MAX_LEN {
-            return Err(ClaimsError::TooLarge(payload.len()));
-        }
-        Ok(payload)
+        ClaimsRef::from(self).encode()
     }
 
     /// Whether `audience` is among those the token is for.
     pub fn is_for(&self, audience: &str) -> bool {
         self.aud.iter().any(|one| one == audience)
-    }
-}
-
-impl Serialize for Claims {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(None)?;
-        let mut text = |name, value: &Option<String>| match value {
-            Some(value) => map.serialize_entry(name, value),
-            None => Ok(()),
-        };
-        text("iss", &self.iss)?;
-        text("sub", &self.sub)?;
-        match self.aud.as_slice() {
-            [] => {}
-            [one] => map.serialize_entry("aud", one)?,
-            many => map.serialize_entry("aud", many)?,
-        }
-        for (name, value) in [("exp", self.exp), ("nbf", self.nbf), ("iat", self.iat)] {
-            if let Some(value) = value {
-                map.serialize_entry(name, &value)?;
-            }
-        }
-        if let Some(value) = &self.jti {
-            map.serialize_entry("jti", value)?;
-        }
-        for (name, value) in &self.extra {
-            map.serialize_entry(name, value)?;
-        }
-        map.end()
     }
 }
 

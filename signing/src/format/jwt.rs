@@ -14,7 +14,7 @@ pub(crate) use verify::check_jws;
 pub use verify::{Audience, Expectations, KeyLookup, Verified, verify, verify_with};
 
 use crate::algorithm::Algorithm;
-use crate::claims::{Claims, ClaimsError};
+use crate::claims::{ClaimsError, ClaimsRef};
 use crate::encoding::base64url_into;
 use crate::key::{KeyError, SigningKey};
 
@@ -107,19 +107,24 @@ pub enum MintError {
 ///
 /// # Errors
 /// [`MintError`]; what it says about claims and type is the caller's fault.
-pub fn mint(key: &SigningKey, header: &Header, claims: &Claims) -> Result<String, MintError> {
+pub fn mint<'a>(key: &SigningKey, header: &Header, claims: impl Into<ClaimsRef<'a>>) -> Result<String, MintError> {
     let visible = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.' | '/' | '_');
     if header.typ.is_empty() || header.typ.len() > 64 || !header.typ.chars().all(visible) {
         return Err(MintError::Type);
     }
     let algorithm = header.algorithm_name.name(key.algorithm());
-    let payload = claims.encode()?;
+    let payload = claims.into().encode()?;
     // Neither the type nor the key id can hold a character that JSON escapes.
-    let header = format!(
-        r#"{{"alg":"{algorithm}","kid":"{}","typ":"{}"}}"#,
+    let parts = [
+        r#"{"alg":""#,
+        algorithm,
+        r#"","kid":""#,
         key.kid(),
-        header.typ
-    );
+        r#"","typ":""#,
+        &header.typ,
+        r#""}"#,
+    ];
+    let header = parts.concat();
     let text_len = |bytes: usize| bytes.saturating_mul(4).div_ceil(3).saturating_add(1);
     let capacity = text_len(header.len())
         .saturating_add(text_len(payload.len()))

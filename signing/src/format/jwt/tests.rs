@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::claims::Claims;
 use crate::encoding::{base64url, from_base64url};
 use crate::key::{Family, TrustedKey, Verifier};
 
