@@ -189,8 +189,26 @@ pub(crate) fn claims_out_of_bounds(claims: &BTreeMap<String, Value>) -> Option<S
             "a claim has an integer outside -2^63 to 2^64-1, which would be signed rounded; send it as text".into(),
         );
     }
-    let size = serde_json::to_vec(claims).map_or(usize::MAX, |bytes| bytes.len());
+    let mut size = Size(0);
+    if serde_json::to_writer(&mut size, claims).is_err() {
+        size = Size(usize::MAX);
+    }
+    let Size(size) = size;
     (size > MAX_CLAIMS_BYTES).then(|| format!("the claims have {size} bytes, at most {MAX_CLAIMS_BYTES} are taken"))
+}
+
+/// Counts what is written to it.
+struct Size(usize);
+
+impl std::io::Write for Size {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0 = self.0.saturating_add(bytes.len());
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Whether a number was read as a float because no integer holds it: RFC 8259, section 6, lets readers differ there.

@@ -9,7 +9,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use cedar_policy::{Effect, Entities, Policy, PolicyId, PolicySet, Request};
+use cedar_policy::{Effect, Entities, EvalResult, Expression, Policy, PolicyId, PolicySet, Request, eval_expression};
 use serde_json::{Value as Json, json};
 
 use super::context::Needs;
@@ -35,6 +35,8 @@ pub(super) struct Open {
     pub(super) needs: Needs,
     /// All but the steady forbids, the forbids as one where they could be joined.
     fresh: PolicySet,
+    /// The condition of `fresh`, where that is one joined forbid: cheaper to evaluate than a policy with its scope.
+    guard: Option<Expression>,
     /// What those read.
     pub(super) fresh_needs: Needs,
     steady: Option<Steady>,
@@ -70,9 +72,13 @@ impl Open {
         let (forbids, permits): (Vec<Policy>, Vec<Policy>) = rests(&fresh)
             .into_iter()
             .partition(|policy| policy.effect() == Effect::Forbid);
-        let forbids = join(&forbids).map_or(forbids, |joined| vec![joined]);
+        let joined = join(&forbids);
+        let alone = permits.is_empty() && whole.is_empty();
+        let guard = joined.as_ref().filter(|_| alone).and_then(expression);
+        let forbids = joined.map_or(forbids, |joined| vec![joined]);
         let whole = || whole.iter().cloned();
         Ok(Self {
+            guard,
             all: PolicySet::from_policies(rests(splits).into_iter().chain(whole())).map_err(text)?,
             needs: needs_of(splits),
             fresh: PolicySet::from_policies(permits.into_iter().chain(forbids).chain(whole())).map_err(text)?,
@@ -93,7 +99,13 @@ impl Open {
     /// What matches, of an intent for which [`Open::is_quick`]; the request's context holds at least `fresh_needs`. None
     /// where anything forbids or fails: then [`Open::ask`] has to say what.
     pub(super) fn ask_quickly(&self, request: &Request, entities: &Entities) -> Option<Matched> {
-        Some(Matched::of(&self.fresh, request, entities)).filter(Matched::is_quiet)
+        match &self.guard {
+            Some(guard) => match eval_expression(request, entities, guard) {
+                Ok(EvalResult::Bool(false)) => Some(Matched::default()),
+                _ => None,
+            },
+            None => Some(Matched::of(&self.fresh, request, entities)).filter(Matched::is_quiet),
+        }
     }
 
     /// Which of the policies match, and which fail; the request's context holds `needs`.
@@ -207,6 +219,14 @@ fn join(forbids: &[Policy]) -> Option<Policy> {
     Policy::from_json(Some(PolicyId::new("signet:joined")), whole).ok()
 }
 
+/// The condition of a policy that [`join`] made, by way of its text: that is the form in which Cedar reads expressions.
+fn expression(joined: &Policy) -> Option<Expression> {
+    let text = joined.to_cedar()?;
+    let (_, condition) = text.split_once("when {")?;
+    let (condition, _) = condition.rsplit_once('}')?;
+    condition.parse().ok()
+}
+
 /// A balanced tree of `||`, so that its depth stays small however many there are; it is still read from left to right.
 fn any(conditions: &[Json]) -> Option<Json> {
     match conditions {
@@ -272,6 +292,22 @@ mod tests {
             denied(r#"{"subject":"u-9","lifetime":200}"#, &["blocked", "long"]);
             ask(r#"{"subject":"u-1","lifetime":95}"#).unwrap();
         }
+    }
+
+    /// The guard is in use where only forbids are left, and not where a permit is.
+    #[test]
+    fn forbids_that_are_left_alone_become_one_expression() {
+        let guard = |permit: &str| {
+            let (bundle, engine) = sample::engine(&format!("{POLICIES}{permit}"));
+            let profile = sample::profile(&bundle, "session");
+            let (principal, key) = (sample::principal(), sample::key("000000000001"));
+            let slice = &engine.profiles["session"].sign;
+            let standing = super::super::standing::of(slice, &principal, &profile, &key).unwrap();
+            standing.open.guard.as_ref().map(ToString::to_string)
+        };
+        assert!(guard("").unwrap().contains("u-9"));
+        let open = r#"permit (principal is Caller, action == Action::"Mint", resource) when { context.lifetime < 5 };"#;
+        assert_eq!(guard(open), None);
     }
 
     #[test]

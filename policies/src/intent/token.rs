@@ -125,18 +125,22 @@ fn requested_lifetime(value: &Value, rules: &TokenProfile) -> Result<u32, Intent
 
 fn check_claims(claims: &BTreeMap<String, Value>, rules: &ClaimRules) -> Result<(), IntentError> {
     for name in claims.keys() {
-        let at = format!("/claims/{}", escape(&shorten(name)));
+        // Made for a refusal only: most claims are fine.
+        let refused = |code, detail: String| {
+            let at = format!("/claims/{}", escape(&shorten(name)));
+            Err(IntentError::refused(code, &at, detail))
+        };
         if REGISTERED.contains(&name.as_str()) {
             let detail = format!("`{name}` is a registered claim: use subject, audience and lifetime instead");
-            return Err(IntentError::refused("invalid_claims", &at, detail));
+            return refused("invalid_claims", detail);
         }
         if !names::is_claim(name) {
             let detail = "a claim's name has 1 to 256 bytes without control characters";
-            return Err(IntentError::refused("invalid_claims", &at, detail));
+            return refused("invalid_claims", detail.to_owned());
         }
         if !rules.caller_may_set(name) {
             let detail = format!("the profile does not take the claim `{}`", shorten(name));
-            return Err(IntentError::refused("claim_not_allowed", &at, detail));
+            return refused("claim_not_allowed", detail);
         }
     }
     if let Some(detail) = super::claims_out_of_bounds(claims) {
