@@ -50,20 +50,21 @@ impl Worker {
                 return;
             }
             let stored = if taken.count > 0 || taken.closing {
-                self.store(&batch)
+                self.store(&mut batch)
             } else {
                 Next::Go
             };
             if stored == Next::End || taken.closing || self.make_room() == Next::End {
                 return;
             }
+            self.writer.done_with(batch);
             taken.events.clear();
             spare = taken.events;
         }
     }
 
     /// Stores a batch, however often writing fails first; appending is refused meanwhile.
-    fn store(&mut self, batch: &Batch) -> Next {
+    fn store(&mut self, batch: &mut Batch) -> Next {
         loop {
             let reserve_to = self.queue.next().saturating_add(self.range);
             match self.writer.store(batch, reserve_to) {
@@ -152,7 +153,7 @@ impl Worker {
         });
         let pushed = self.writer.push_events(&mut batch, &taken.events);
         let pushed = pushed.and_then(|()| self.writer.push_own(&mut batch, event));
-        if self.chained(pushed) == Next::End || self.store(&batch) == Next::End {
+        if self.chained(pushed) == Next::End || self.store(&mut batch) == Next::End {
             return Ok(Next::End);
         }
         self.writer.remove_oldest()?;

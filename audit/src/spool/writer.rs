@@ -19,9 +19,10 @@ pub(super) enum WriteError {
     Sync(io::Error),
 }
 
-/// Frames of records that belong together, not yet placed in a segment. Storing it twice writes the same bytes.
+/// Frames of records that belong together, not yet placed in a segment, behind room for the mark that does so. Storing
+/// it twice writes the same bytes.
 pub(super) struct Batch {
-    frames: Vec<u8>,
+    bytes: Vec<u8>,
     first: u64,
     previous: Hash,
 }
@@ -41,6 +42,8 @@ pub(super) struct Writer {
     durable: u64,
     reserved_end: u64,
     scratch: Vec<u8>,
+    /// The memory of a batch that is stored, for the next one.
+    spare: Vec<u8>,
 }
 
 /// The segment that is being written.
@@ -84,6 +87,7 @@ impl Writer {
             durable: next.saturating_sub(1),
             reserved_end: next,
             scratch: Vec::new(),
+            spare: Vec::new(),
         };
         let mut batch = writer.batch();
         writer.push_own(
@@ -94,14 +98,17 @@ impl Writer {
             }),
         )?;
         let reserve_to = writer.next.saturating_add(settings.reserve);
-        writer.store(&batch, reserve_to)?;
+        writer.store(&mut batch, reserve_to)?;
         Ok(writer)
     }
 
     /// An empty batch at the chain's end.
-    pub(super) fn batch(&self) -> Batch {
+    pub(super) fn batch(&mut self) -> Batch {
+        let mut bytes = std::mem::take(&mut self.spare);
+        bytes.clear();
+        bytes.resize(MARK_FRAME, 0);
         Batch {
-            frames: Vec::new(),
+            bytes,
             first: self.next,
             previous: self.hash,
         }
@@ -129,7 +136,7 @@ impl Writer {
             event,
         };
         let encoded = record.encode().map_err(unwritable)?;
-        self.hash = frame::push_record(&mut batch.frames, &encoded);
+        self.hash = frame::push_record(&mut batch.bytes, &encoded);
         self.next = self.next.saturating_add(1);
         Ok(())
     }
@@ -139,23 +146,27 @@ impl Writer {
         record::encode_head(&mut self.scratch, &self.edge, &self.incarnation, self.next, &self.hash)
             .map_err(unwritable)?;
         self.scratch.extend_from_slice(event);
-        self.hash = frame::push_record(&mut batch.frames, &self.scratch);
+        self.hash = frame::push_record(&mut batch.bytes, &self.scratch);
         self.next = self.next.saturating_add(1);
         Ok(())
     }
 
     /// Makes a batch durable together with a reservation of every number below `reserve_to`. It must be the newest
     /// batch. A crash before the sync leaves a torn end, which was acknowledged to nobody; after it, all of the batch.
-    pub(super) fn store(&mut self, batch: &Batch, reserve_to: u64) -> Result<(), WriteError> {
-        let needed = u64::try_from(batch.frames.len().saturating_add(MARK_FRAME)).unwrap_or(u64::MAX);
+    pub(super) fn store(&mut self, batch: &mut Batch, reserve_to: u64) -> Result<(), WriteError> {
+        let needed = u64::try_from(batch.bytes.len()).unwrap_or(u64::MAX);
         self.rotate_for(needed, batch)?;
         let reserve_to = reserve_to.max(self.reserved_end).max(self.next);
         let Some(open) = &mut self.open else {
             return Err(unwritable("no open segment"));
         };
-        let mut bytes = frame::mark(open.offset, reserve_to);
-        bytes.extend_from_slice(&batch.frames);
-        open.file.write_at(&bytes, open.offset).map_err(WriteError::Write)?;
+        let mark = frame::mark(open.offset, reserve_to);
+        let room = batch.bytes.get_mut(..mark.len());
+        room.ok_or_else(|| unwritable("a batch without room for its mark"))?
+            .copy_from_slice(&mark);
+        open.file
+            .write_at(&batch.bytes, open.offset)
+            .map_err(WriteError::Write)?;
         open.file.sync().map_err(WriteError::Sync)?;
         open.offset = open.offset.saturating_add(needed);
         open.last = self.next.saturating_sub(1);
@@ -163,6 +174,11 @@ impl Writer {
         self.durable = open.last;
         self.reserved_end = reserve_to;
         Ok(())
+    }
+
+    /// Takes back a batch that is stored.
+    pub(super) fn done_with(&mut self, batch: Batch) {
+        self.spare = batch.bytes;
     }
 
     /// Begins a new segment where `needed` bytes do not fit. The head is durable before anything follows it, so that

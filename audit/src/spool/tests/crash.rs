@@ -192,7 +192,7 @@ fn history(disk: &Faulty) -> Vec<Promise> {
         });
         let mut batch = writer.batch();
         writer.push_events(&mut batch, &queued.repeat(size)).unwrap();
-        writer.store(&batch, writer.next() + 16).unwrap();
+        writer.store(&mut batch, writer.next() + 16).unwrap();
     }
     promises
 }
