@@ -79,8 +79,10 @@ pub fn created(recorded: &Recorded) -> Response<Bytes> {
 
 /// A JSON answer that no cache keeps.
 pub fn json(status: StatusCode, body: &impl Serialize) -> Response<Bytes> {
-    match serde_json::to_vec(body) {
-        Ok(body) => written_json(status, body),
+    // Room for a token and what comes with it.
+    let mut written = Vec::with_capacity(1024);
+    match serde_json::to_writer(&mut written, body) {
+        Ok(()) => written_json(status, written),
         Err(error) => {
             tracing::error!(%error, "an answer could not be written as JSON");
             let mut response = Response::new(Bytes::new());

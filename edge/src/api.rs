@@ -10,14 +10,13 @@ use node::problem::Problem;
 use policies::profile::Kind;
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use uuid::Uuid;
 
 use crate::answer::{self, Created};
 use crate::pipeline::Session;
 use crate::receive::{self, Received};
 use crate::route::Route;
 use crate::state::Edge;
-use crate::{discovery, health, verify};
+use crate::{discovery, health, ids, verify};
 
 /// A token request, or an artifact's with 64 KiB of message in base64.
 const SINGLE_BYTES: usize = 128 << 10;
@@ -90,7 +89,7 @@ impl Api {
             if index % BATCH_TURN == BATCH_TURN - 1 {
                 tokio::task::yield_now().await;
             }
-            let id = Uuid::new_v4();
+            let id = ids::fresh();
             let written = match session.sign(kind, profile, request.get().as_bytes(), id).await {
                 Ok(recorded) => serde_json::to_writer(&mut body, &Created::new(&recorded)),
                 Err(problem) => {
@@ -109,7 +108,7 @@ impl Handler for Api {
     fn admit(&self, head: &http::request::Parts, peer: &Peer) -> Result<usize, Response<Bytes>> {
         let refuse = |problem: Problem| {
             self.edge.metrics().refused(problem.code());
-            answer::problem(problem, &Uuid::new_v4().to_string())
+            answer::problem(problem, &ids::fresh().to_string())
         };
         let world = self.edge.world();
         let limit = world.throttle().address(peer.address.ip());

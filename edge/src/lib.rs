@@ -24,6 +24,7 @@ mod discovery;
 mod follow;
 mod health;
 mod identity;
+mod ids;
 mod jitter;
 mod keyring;
 mod metrics;

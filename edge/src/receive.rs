@@ -10,6 +10,8 @@ use http::request::Parts;
 use node::listen::{Peer, Protocol};
 use uuid::Uuid;
 
+use crate::ids;
+
 /// One request with its whole body.
 pub struct Received {
     id: Uuid,
@@ -30,7 +32,7 @@ impl Received {
     pub fn new(request: http::Request<Bytes>, peer: &Peer) -> Received {
         let (head, body) = request.into_parts();
         Received {
-            id: Uuid::new_v4(),
+            id: ids::fresh(),
             head,
             body,
             peer: peer.clone(),

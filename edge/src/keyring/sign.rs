@@ -1,6 +1,5 @@
 //! The one door through which keys leave: as signatures over what was cleared.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use base64::Engine;
@@ -9,7 +8,7 @@ use policies::intent::{Intent, Payload, TokenIntent};
 use policies::permit::Cleared;
 use policies::profile::{ArtifactProfile, Encoding, Profile, TokenProfile};
 use signing::algorithm::Algorithm;
-use signing::claims::Claims;
+use signing::claims::ClaimsRef;
 use signing::format::jwt::{self, MintError};
 use signing::format::raw;
 use signing::key::{Family, KeyError};
@@ -202,15 +201,15 @@ fn token(
     now: u64,
 ) -> Result<(String, u64), SignError> {
     let expires_at = now.saturating_add(u64::from(lifetime));
-    let claims = Claims {
-        iss: Some(issuer.to_owned()),
-        sub: intent.subject.clone(),
-        aud: intent.audience.clone(),
+    let claims = ClaimsRef {
+        iss: Some(issuer),
+        sub: intent.subject.as_deref(),
+        aud: &intent.audience,
         exp: Some(expires_at),
         nbf: None,
         iat: Some(now),
-        jti: Some(id.to_owned()),
-        extra: BTreeMap::clone(&intent.claims),
+        jti: Some(id),
+        extra: &intent.claims,
     };
     let named = format.algorithm_name.as_deref().map(str::parse).transpose();
     let algorithm_name = named.map_err(SignError::Mismatch)?.unwrap_or_default();
@@ -218,7 +217,7 @@ fn token(
         typ: format.typ.clone(),
         algorithm_name,
     };
-    Ok((jwt::mint(&shared.key, &header, &claims)?, expires_at))
+    Ok((jwt::mint(&shared.key, &header, claims)?, expires_at))
 }
 
 /// The signature in base64, and the digest for the record: of the message, or of the digest's bytes.
