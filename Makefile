@@ -40,10 +40,11 @@ check:
 fmt:
 	cargo fmt --all
 
-## make bench       CPU time a request of the whole edge beside a bare server that only signs
+## make bench       CPU time a request: of the whole edge beside a bare server that only signs, and of the key API
 bench: build
 	cargo build --release --locked -p loadtest
 	target/release/signet-bench --signet target/release/signet
+	target/release/signet-bench --signet target/release/signet --kms
 
 ## make plugins     rebuild the example plugins and compare them with the committed ones
 plugins:

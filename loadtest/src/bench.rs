@@ -6,7 +6,9 @@
 //! medians count, since neighbours make single rounds useless.
 
 pub mod floor;
+pub mod kms;
 mod process;
+mod sigv4;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -195,12 +197,27 @@ impl Subject {
         let before = self.server.cpu_micros()?;
         let report = self.drive(settings, settings.round, 0).await?;
         let used = self.server.cpu_micros()?.saturating_sub(before);
-        Ok(Round {
+        Ok(Round::new(used, &report))
+    }
+}
+
+impl Round {
+    /// `used` is CPU time in microseconds.
+    fn new(used: u64, report: &Report) -> Round {
+        Round {
             cpu_us: used as f64 / report.answered().max(1) as f64,
             p50_us: report.p50_us,
             p99_us: report.p99_us,
             rate: report.rate,
-        })
+        }
+    }
+}
+
+/// The four figures of a table's line.
+impl fmt::Display for Round {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (cpu_us, p50_us, p99_us, rate) = (self.cpu_us, self.p50_us, self.p99_us, self.rate);
+        write!(out, "{cpu_us:>16.1}{p50_us:>10}{p99_us:>10}{rate:>14.0}")
     }
 }
 
@@ -228,13 +245,6 @@ fn median(mut all: Vec<f64>) -> f64 {
     all.get(all.len() / 2).copied().unwrap_or_default()
 }
 
-impl Comparison {
-    /// One JSON object.
-    pub fn to_json(&self) -> String {
-        serde_json::to_string(self).unwrap_or_default()
-    }
-}
-
 impl fmt::Display for Comparison {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let rounds = self.floor.rounds.len();
@@ -257,13 +267,7 @@ impl fmt::Display for Comparison {
             ("(a) bare server, signs only", &self.floor),
             ("(b) whole edge", &self.edge),
         ] {
-            let Round {
-                cpu_us,
-                p50_us,
-                p99_us,
-                rate,
-            } = measured.median;
-            writeln!(out, "{name:<28}{cpu_us:>16.1}{p50_us:>10}{p99_us:>10}{rate:>14.0}")?;
+            writeln!(out, "{name:<28}{}", measured.median)?;
         }
         write!(out, "{:<28}{:>16.2}", "(b) / (a)", self.ratio)
     }

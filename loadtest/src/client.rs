@@ -32,6 +32,17 @@ pub(crate) struct Message {
 impl Message {
     /// `POST path` with a JSON body and a bearer token.
     pub(crate) fn post(target: &Target, path: &str, token: &[u8], body: &str) -> Result<Message, LoadError> {
+        let bearer = HeaderValue::from_bytes(&[b"Bearer ", token].concat());
+        let mut bearer = bearer.map_err(|_| cannot_stand("token"))?;
+        bearer.set_sensitive(true);
+        let mut headers = HeaderMap::new();
+        headers.insert(AUTHORIZATION, bearer);
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        Message::new(target, path, headers, Bytes::copy_from_slice(body.as_bytes()))
+    }
+
+    /// `POST path` with these header fields; `Host` is added where the protocol has it.
+    pub(crate) fn new(target: &Target, path: &str, mut headers: HeaderMap, body: Bytes) -> Result<Message, LoadError> {
         let uri = match target.protocol {
             Protocol::Http1 => path.parse().map_err(|_| url_error(path))?,
             Protocol::Http2 if target.tls.is_none() => {
@@ -40,23 +51,11 @@ impl Message {
             }
             Protocol::Http2 | Protocol::Http3 => http3::absolute(target, path)?,
         };
-        let bad = |what: &str| LoadError::Option(format!("the {what} cannot stand in a header"));
-        let mut bearer = HeaderValue::from_bytes(&[b"Bearer ", token].concat()).map_err(|_| bad("token"))?;
-        bearer.set_sensitive(true);
-        let mut headers = HeaderMap::new();
-        headers.insert(AUTHORIZATION, bearer);
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         if target.protocol == Protocol::Http1 {
-            headers.insert(
-                HOST,
-                HeaderValue::from_str(target.authority()).map_err(|_| bad("host"))?,
-            );
+            let host = HeaderValue::from_str(target.authority()).map_err(|_| cannot_stand("host"))?;
+            headers.insert(HOST, host);
         }
-        Ok(Message {
-            uri,
-            headers,
-            body: Bytes::copy_from_slice(body.as_bytes()),
-        })
+        Ok(Message { uri, headers, body })
     }
 
     fn head(&self) -> Request<()> {
@@ -177,6 +176,10 @@ fn exchange(origin: &str, error: hyper::Error) -> LoadError {
         origin: origin.to_owned(),
         reason: error.to_string(),
     }
+}
+
+fn cannot_stand(what: &str) -> LoadError {
+    LoadError::Option(format!("the {what} cannot stand in a header"))
 }
 
 fn url_error(path: &str) -> LoadError {

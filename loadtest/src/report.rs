@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::Protocol;
 use crate::histogram::Histogram;
-use crate::{Options, Protocol};
 
 /// What a run showed. Latencies are microseconds, of answers with status 2xx only: refusals are quicker and would
 /// flatter.
@@ -70,12 +70,18 @@ impl Counts {
 }
 
 impl Report {
-    pub(crate) fn new(options: &Options, took: Duration, counts: Counts, verified: Option<Verification>) -> Report {
+    pub(crate) fn new(
+        protocol: Protocol,
+        connections: u16,
+        took: Duration,
+        counts: Counts,
+        verified: Option<Verification>,
+    ) -> Report {
         let Counts { latencies, errors } = counts;
         let failed = errors.values().fold(0_u64, |sum, count| sum.saturating_add(*count));
         Report {
-            protocol: Protocol::as_str(options.protocol),
-            connections: options.connections,
+            protocol: protocol.as_str(),
+            connections,
             seconds: took.as_secs_f64(),
             requests: latencies.total().saturating_add(failed),
             errors,

@@ -30,10 +30,44 @@ pub async fn run(options: Options) -> Result<Report, LoadError> {
     let target = Target::new(&options.url, options.protocol, || roots(&options))?;
     let path = format!("/v1/tokens/{}", options.profile);
     let message = Message::post(&target, &path, options.token.expose(), &options.body)?;
+    let load = Load {
+        connections: options.connections,
+        until: options.until,
+        verify_every: options.verify_every,
+    };
+    let (took, counts, tokens) = repeat(&target, &message, load).await?;
+    let verified = match options.verify_every {
+        0 => None,
+        _ => Some(sample::verify_all(&options, roots(&options)?, &tokens).await?),
+    };
+    Ok(Report::new(
+        options.protocol,
+        options.connections,
+        took,
+        counts,
+        verified,
+    ))
+}
+
+/// How much of one message.
+#[derive(Clone, Copy)]
+pub(crate) struct Load {
+    pub(crate) connections: u16,
+    pub(crate) until: Until,
+    /// Every how many answers its token is kept; 0: none.
+    pub(crate) verify_every: u32,
+}
+
+/// Sends one message again and again: how long it took, what came of it, and the tokens that were kept.
+pub(crate) async fn repeat(
+    target: &Target,
+    message: &Message,
+    load: Load,
+) -> Result<(Duration, Counts, Vec<String>), LoadError> {
     let begun = Instant::now();
-    let plan = Arc::new(Plan::new(&options, begun));
+    let plan = Arc::new(Plan::new(&load, begun));
     let mut tasks = tokio::task::JoinSet::new();
-    for _ in 0..options.connections {
+    for _ in 0..load.connections {
         tasks.spawn(connection(target.clone(), message.clone(), Arc::clone(&plan)));
     }
     let (mut counts, mut tokens) = (Counts::default(), Vec::new());
@@ -42,12 +76,7 @@ pub async fn run(options: Options) -> Result<Report, LoadError> {
         counts.merge(more);
         tokens.extend(kept);
     }
-    let took = begun.elapsed();
-    let verified = match options.verify_every {
-        0 => None,
-        _ => Some(sample::verify_all(&options, roots(&options)?, &tokens).await?),
-    };
-    Ok(Report::new(&options, took, counts, verified))
+    Ok((begun.elapsed(), counts, tokens))
 }
 
 /// What is left to do, shared by the connections.
@@ -60,8 +89,8 @@ struct Plan {
 }
 
 impl Plan {
-    fn new(options: &Options, begun: Instant) -> Plan {
-        let (end, left) = match options.until {
+    fn new(load: &Load, begun: Instant) -> Plan {
+        let (end, left) = match load.until {
             Until::Elapsed(time) => (begun.checked_add(time), u64::MAX),
             Until::Requests(requests) => (None, requests),
         };
@@ -69,8 +98,8 @@ impl Plan {
             end,
             left: AtomicU64::new(left),
             answered: AtomicU64::new(0),
-            verify_every: options.verify_every.into(),
-            tokens_each: MAX_TOKENS.div_ceil(usize::from(options.connections.max(1))),
+            verify_every: load.verify_every.into(),
+            tokens_each: MAX_TOKENS.div_ceil(usize::from(load.connections.max(1))),
         }
     }
 
@@ -140,8 +169,10 @@ fn token(answer: &Response<Bytes>) -> Option<String> {
 }
 
 fn problem_code(answer: &Response<Bytes>) -> String {
+    /// A problem document's code, or the name of the key API's error.
     #[derive(Deserialize)]
     struct Problem {
+        #[serde(alias = "__type")]
         code: String,
     }
     match serde_json::from_slice::<Problem>(answer.body()) {

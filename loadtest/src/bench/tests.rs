@@ -33,7 +33,7 @@ fn a_comparison_reads_as_text_and_json() {
     };
     let text = comparison.to_string();
     assert!(text.lines().last().unwrap().ends_with("2.25"), "{text}");
-    let value: Value = serde_json::from_str(&comparison.to_json()).unwrap();
+    let value: Value = serde_json::to_value(&comparison).unwrap();
     assert_eq!(value["edge"]["median"]["cpu_us"], 90.0);
     assert_eq!(value["ratio"], 2.25);
 }

@@ -1,5 +1,6 @@
 //! `signet-bench`: CPU time a request of a whole edge beside a bare server that only signs.
 
+use std::fmt::Display;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -7,13 +8,14 @@ use std::time::Duration;
 
 use clap::Parser;
 use loadtest::LoadError;
-use loadtest::bench::{Settings, compare, floor};
+use loadtest::bench::{Settings, compare, floor, kms};
+use serde::Serialize;
 
 /// As `signet` itself, so that the two servers differ in what they do only.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Compare a whole `signet dev` with a bare server that parses, signs Ed25519 and answers.
+/// Compare a whole `signet dev` with a bare server that parses, signs Ed25519 and answers; or measure its key API.
 #[derive(Debug, Parser)]
 struct Arguments {
     /// The `signet` binary.
@@ -31,6 +33,9 @@ struct Arguments {
     /// Print JSON.
     #[arg(long)]
     json: bool,
+    /// Measure operations of the key API instead.
+    #[arg(long)]
+    kms: bool,
     /// Be the bare server.
     #[arg(long, hide = true)]
     floor: bool,
@@ -50,18 +55,22 @@ fn main() -> ExitCode {
 
 fn bench(arguments: &Arguments) -> Result<(), LoadError> {
     let own = std::env::current_exe().map_err(failed)?;
-    let comparison = compare(&Settings {
+    let settings = Settings {
         signet: arguments.signet.clone(),
         floor: (own, vec!["--floor".to_owned()]),
         rounds: arguments.rounds,
         round: Duration::from_secs(arguments.seconds.into()),
         connections: arguments.connections,
-    })?;
-    line(&if arguments.json {
-        comparison.to_json()
-    } else {
-        comparison.to_string()
-    })
+    };
+    match arguments.kms {
+        false => print(&compare(&settings)?, arguments.json),
+        true => print(&kms::measure(&settings)?, arguments.json),
+    }
+}
+
+fn print(figures: &(impl Display + Serialize), json: bool) -> Result<(), LoadError> {
+    let as_json = || serde_json::to_string(figures).map_err(|error| LoadError::Bench(error.to_string()));
+    line(&if json { as_json()? } else { figures.to_string() })
 }
 
 fn be_floor() -> Result<(), LoadError> {
