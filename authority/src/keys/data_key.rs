@@ -135,7 +135,8 @@ pub(super) async fn generate_random(
         Some(len) if (1..=MAX_RANDOM).contains(&len) => {
             Ok(json!({ "Plaintext": input::base64(Secret::random(len)?.expose()) }))
         }
-        _ => Err(KmsErrorType::Validation.because(format!("`NumberOfBytes` is 1 to {MAX_RANDOM}"))),
+        Some(_) => Err(KmsErrorType::Validation.because(format!("`NumberOfBytes` is 1 to {MAX_RANDOM}"))),
+        None => Err(KmsErrorType::Validation.because("NumberOfBytes is required.")),
     }
 }
 

@@ -98,11 +98,14 @@ pub(super) async fn replicate_key(
         .iter()
         .map(|(name, value)| json!({ "TagKey": name, "TagValue": value }))
         .collect();
-    Ok(json!({
-        "ReplicaKeyMetadata": there.metadata(&replica),
+    let mut answer = json!({
+        "ReplicaKeyMetadata": there.metadata(session, &replica),
         "ReplicaPolicy": replica.policy,
-        "ReplicaTags": tags,
-    }))
+    });
+    if let (false, Some(members)) = (tags.is_empty(), answer.as_object_mut()) {
+        members.insert("ReplicaTags".to_owned(), json!(tags));
+    }
+    Ok(answer)
 }
 
 pub(super) async fn update_primary_region(
@@ -138,8 +141,8 @@ pub(super) async fn update_primary_region(
 fn demand_primary(keys: &Keys, key: &KeyRecord) -> Result<(), KmsError> {
     let refuse = |why: &str| Err(KmsErrorType::UnsupportedOperation.because(format!("{} {why}", keys.arn(key))));
     match &key.multi_region {
-        None => refuse("is not a multi-Region key."),
-        Some(all) if all.primary != key.region => refuse("is not a multi-Region primary key."),
+        None => refuse("is not a multi-region key."),
+        Some(all) if all.primary != key.region => refuse("is not a multi-region primary key."),
         Some(_) => Ok(()),
     }
 }

@@ -23,7 +23,11 @@ pub(super) fn json(answer: &Value, id: Uuid) -> Response<Bytes> {
 
 /// What KMS refuses with.
 pub(super) fn json_refusal(refusal: &Refusal, id: Uuid) -> Response<Bytes> {
-    let body = json!({ "__type": refusal.code, "message": refusal.message });
+    // Some of the service's errors have no message, and then no member for one.
+    let body = match refusal.message.as_ref() {
+        "" => json!({ "__type": refusal.code }),
+        message => json!({ "__type": refusal.code, "message": message }),
+    };
     respond(refusal.status, JSON, body.to_string(), id)
 }
 
@@ -88,6 +92,8 @@ mod tests {
         let response = json_refusal(&refusal, Uuid::nil());
         assert_eq!(body(&response), r#"{"__type":"AccessDenied","message":"not `<you>`"}"#);
         assert_eq!(response.headers()[REQUEST_ID], Uuid::nil().to_string());
+        let silent = json_refusal(&Refusal::new("InvalidCiphertextException", ""), Uuid::nil());
+        assert_eq!(body(&silent), r#"{"__type":"InvalidCiphertextException"}"#);
         let response = query_refusal(&refusal, Uuid::nil());
         assert_eq!(response.status(), 403);
         assert_eq!(

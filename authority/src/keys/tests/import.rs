@@ -99,7 +99,14 @@ async fn imported_material_rotates_to_what_is_imported_next() {
         refused(&bench, "ImportKeyMaterial", new(7)).await,
         "IncorrectKeyMaterialException"
     );
+    let waiting = bench.verb("ImportKeyMaterial", new(8)).await.unwrap()["KeyMaterialId"].clone();
+    let error = bench.verb("ImportKeyMaterial", new(9)).await.unwrap_err();
+    let text = format!("because another key material (id: {}) is pending rotation.", waiting.as_str().unwrap());
+    assert_eq!(error.kind, KmsErrorType::InvalidState);
+    assert!(error.message.ends_with(&text), "{error}");
     bench.verb("ImportKeyMaterial", new(8)).await.unwrap();
+    let delete = json!({"KeyId": id, "KeyMaterialId": waiting});
+    bench.verb("DeleteImportedKeyMaterial", delete).await.unwrap();
     let second = bench.verb("ImportKeyMaterial", new(9)).await.unwrap();
     let all = json!({"KeyId": id, "IncludeKeyMaterial": "ALL_KEY_MATERIAL"});
     let states = async || {

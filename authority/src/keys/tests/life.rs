@@ -78,18 +78,18 @@ async fn aliases_move_between_keys_of_one_kind() {
         refused(&bench, "CreateAlias", set("alias/a", &b)).await,
         "AlreadyExistsException"
     );
-    assert_eq!(
-        refused(&bench, "CreateAlias", set("a", &b)).await,
-        "InvalidAliasNameException"
-    );
-    assert_eq!(
-        refused(&bench, "CreateAlias", set("alias/aws/s3", &b)).await,
-        "InvalidAliasNameException"
-    );
-    assert_eq!(
-        refused(&bench, "UpdateAlias", set("alias/a", &other)).await,
-        "KMSInvalidStateException"
-    );
+    for (name, target, kind) in [
+        ("a", &b, "ValidationException"),
+        ("alias/", &b, "ValidationException"),
+        ("alias/a:b", &b, "ValidationException"),
+        ("alias/aws/s3", &b, "NotAuthorizedException"),
+        ("alias/c", &"alias/a".to_owned(), "ValidationException"),
+    ] {
+        assert_eq!(refused(&bench, "CreateAlias", set(name, target)).await, kind, "{name}");
+    }
+    let error = bench.verb("UpdateAlias", set("alias/a", &other)).await.unwrap_err();
+    assert_eq!(error.kind, KmsErrorType::Validation);
+    assert!(error.message.contains("from a CMK with key usage SIGN_VERIFY to a CMK with key usage GENERATE_VERIFY_MAC"), "{error}");
     assert_eq!(
         refused(&bench, "UpdateAlias", set("alias/none", &b)).await,
         "NotFoundException"
