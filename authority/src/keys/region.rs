@@ -98,8 +98,13 @@ pub(super) async fn replicate_key(
         .iter()
         .map(|(name, value)| json!({ "TagKey": name, "TagValue": value }))
         .collect();
+    let mut metadata = there.metadata(session, &replica);
+    if let Some(members) = metadata.as_object_mut() {
+        // The service says it from DescribeKey on.
+        members.remove("CurrentKeyMaterialId");
+    }
     let mut answer = json!({
-        "ReplicaKeyMetadata": there.metadata(session, &replica),
+        "ReplicaKeyMetadata": metadata,
         "ReplicaPolicy": replica.policy,
     });
     if let (false, Some(members)) = (tags.is_empty(), answer.as_object_mut()) {

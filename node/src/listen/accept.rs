@@ -132,6 +132,8 @@ mod tests {
     use rustix::io::Errno;
 
     use super::*;
+    use crate::listen::testing::Show;
+    use crate::listen::Handler as _;
     use crate::listen::Limits;
 
     #[tokio::test]
@@ -148,7 +150,7 @@ mod tests {
             Errno::PROTO,
         ];
         let mut errors = storm.into_iter().cycle().take(12);
-        let load = Load::new(&Limits::default());
+        let load = Load::new(&Limits::default(), Show::refusal);
         let shutdown = Shutdown::new();
         let taken = Arc::new(AtomicUsize::new(0));
         let _client = TcpStream::connect(address).await.unwrap();

@@ -106,6 +106,8 @@ fn what_no_client_may_send_is_refused_and_changes_nothing() {
         .header("Content-Type: application/x-amz-json-1.1")
         .send_body("POST", &"x".repeat(600 << 10));
     assert_eq!(answer.status, 413, "{answer:?}");
+    assert_eq!(answer.json()["__type"], "RequestEntityTooLargeException");
+    assert!(answer.header("x-amzn-requestid").is_some(), "{answer:?}");
 }
 
 // R7
