@@ -70,7 +70,11 @@ pub(super) async fn update_alias(keys: &Keys, session: &Session<'_>, request: Al
     if to.value.id == from.value.id {
         return Ok(json!({}));
     }
-    demand_one_kind(&keys.alias_arn(session.tenant, &request.alias_name), &from.value, &to.value)?;
+    demand_one_kind(
+        &keys.alias_arn(session.tenant, &request.alias_name),
+        &from.value,
+        &to.value,
+    )?;
     from.value.aliases.remove(&request.alias_name);
     add(&mut to, &request.alias_name)?;
     alias.value.key = to.value.id.clone();

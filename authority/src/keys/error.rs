@@ -58,6 +58,8 @@ pub enum KmsErrorType {
     DryRun,
     /// Cedar said no.
     AccessDenied,
+    /// Too much at once: clients try again by themselves.
+    Throttling,
     /// The HSM or the store is away. May pass by itself.
     KeyUnavailable,
     /// Our fault.
@@ -93,6 +95,7 @@ impl KmsErrorType {
             Self::InvalidImportToken => "InvalidImportTokenException",
             Self::ExpiredImportToken => "ExpiredImportTokenException",
             Self::AccessDenied => "AccessDeniedException",
+            Self::Throttling => "ThrottlingException",
             Self::KeyUnavailable => "KeyUnavailableException",
             Self::Internal => "KMSInternalException",
         }

@@ -128,10 +128,16 @@ mod tests {
     fn what_the_listener_refuses_is_an_error_of_the_protocol() {
         let overloaded = Problem::new("overloaded", "try again").with_header(http::header::RETRY_AFTER, "1");
         let response = unread(overloaded, "abc");
-        assert_eq!((response.status().as_u16(), &response.headers()[REQUEST_ID]), (503, &HeaderValue::from_static("abc")));
+        assert_eq!(
+            (response.status().as_u16(), &response.headers()[REQUEST_ID]),
+            (503, &HeaderValue::from_static("abc"))
+        );
         assert_eq!(response.headers()[http::header::RETRY_AFTER], "1");
         assert_eq!(response.headers()[CONTENT_TYPE], JSON);
-        assert_eq!(body(&response), r#"{"__type":"ServiceUnavailableException","message":"try again"}"#);
+        assert_eq!(
+            body(&response),
+            r#"{"__type":"ServiceUnavailableException","message":"try again"}"#
+        );
         for (code, name) in [
             ("body_too_large", "RequestEntityTooLargeException"),
             ("request_timeout", "RequestTimeoutException"),

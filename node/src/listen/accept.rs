@@ -132,9 +132,9 @@ mod tests {
     use rustix::io::Errno;
 
     use super::*;
-    use crate::listen::testing::Show;
     use crate::listen::Handler as _;
     use crate::listen::Limits;
+    use crate::listen::testing::Show;
 
     #[tokio::test]
     async fn no_storm_of_errors_ends_the_loop() {

@@ -288,12 +288,15 @@ mod tests {
 
     fn load() -> Arc<Load> {
         let body_memory = ByteSize::new(1000);
-        Arc::new(Load::new(&Limits {
-            connections: 2,
-            requests: 1,
-            body_memory,
-            ..Limits::default()
-        }, Show::refusal))
+        Arc::new(Load::new(
+            &Limits {
+                connections: 2,
+                requests: 1,
+                body_memory,
+                ..Limits::default()
+            },
+            Show::refusal,
+        ))
     }
 
     #[tokio::test]

@@ -8,7 +8,8 @@ use cedar_policy::{Context, Entities, Entity, EntityUid, Request};
 use super::context::Needs;
 use super::decision::{Considered, Denial, Index, Matched, consider};
 use super::facts::{
-    AccountFacts, AdminResource, DelegationMode, EdgeFacts, KeyAccess, KeyFacts, KeyPolicyAnswer, OperatorFacts, Principal, RequestFacts,
+    AccountFacts, AdminResource, DelegationMode, EdgeFacts, KeyAccess, KeyFacts, KeyPolicyAnswer, OperatorFacts,
+    Principal, RequestFacts,
 };
 use super::slice::Slice;
 use super::standing::{self, Standing};

@@ -35,10 +35,10 @@ pub(super) fn which(
         (Some("NEW_KEY_MATERIAL"), None) if key.spec == KeySpec::SymmetricDefault => {
             demand_none_pending(keys, key, &version)?;
             Ok(Version {
-            // Nothing is encrypted with it before a rotation.
-            sign_from: NEVER,
-            ..version
-        })
+                // Nothing is encrypted with it before a rotation.
+                sign_from: NEVER,
+                ..version
+            })
         }
         (Some("NEW_KEY_MATERIAL"), None) => Err(KmsErrorType::UnsupportedOperation
             .because("Only symmetric encryption keys take other key material than their first.")),

@@ -79,6 +79,31 @@ async fn imported_material_works_and_comes_back_as_the_same_only() {
     }
 }
 
+// As KMS has it: what succeeds in state PendingImport leads to Enabled, whatever was before.
+#[tokio::test]
+async fn material_that_comes_back_enables_a_key_that_had_been_disabled() {
+    let bench = Bench::new().await;
+    let id = external(&bench).await;
+    let given = parameters(&bench, &id).await;
+    let request = import(&id, &given, &[7; 32]);
+    bench.verb("ImportKeyMaterial", request.clone()).await.unwrap();
+    bench.verb("DisableKey", json!({"KeyId": id})).await.unwrap();
+    let state = async || {
+        let described = bench.verb("DescribeKey", json!({"KeyId": id})).await.unwrap();
+        described["KeyMetadata"]["KeyState"].clone()
+    };
+    // Material that is there already changes nothing.
+    bench.verb("ImportKeyMaterial", request.clone()).await.unwrap();
+    assert_eq!(state().await, "Disabled");
+    bench
+        .verb("DeleteImportedKeyMaterial", json!({"KeyId": id}))
+        .await
+        .unwrap();
+    assert_eq!(state().await, "PendingImport");
+    bench.verb("ImportKeyMaterial", request).await.unwrap();
+    assert_eq!(state().await, "Enabled");
+}
+
 #[tokio::test]
 async fn imported_material_rotates_to_what_is_imported_next() {
     let bench = Bench::new().await;
@@ -101,7 +126,10 @@ async fn imported_material_rotates_to_what_is_imported_next() {
     );
     let waiting = bench.verb("ImportKeyMaterial", new(8)).await.unwrap()["KeyMaterialId"].clone();
     let error = bench.verb("ImportKeyMaterial", new(9)).await.unwrap_err();
-    let text = format!("because another key material (id: {}) is pending rotation.", waiting.as_str().unwrap());
+    let text = format!(
+        "because another key material (id: {}) is pending rotation.",
+        waiting.as_str().unwrap()
+    );
     assert_eq!(error.kind, KmsErrorType::InvalidState);
     assert!(error.message.ends_with(&text), "{error}");
     bench.verb("ImportKeyMaterial", new(8)).await.unwrap();
