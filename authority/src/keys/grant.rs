@@ -261,7 +261,8 @@ impl Keys {
 
     async fn find_grant(&self, key: &KeyRecord, id: &str) -> Result<(String, Held<GrantRecord>), KmsError> {
         if id.len() != 64 || !id.bytes().all(|b| b.is_ascii_hexdigit()) {
-            return Err(no_grant(id));
+            let message = format!("`{}` is no grant id", shown(id));
+            return Err(KmsErrorType::InvalidGrantId.because(message));
         }
         let path = paths::grant(&key.tenant, &key.row(), id);
         match self.vault.get(&path).await? {
