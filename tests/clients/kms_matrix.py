@@ -356,7 +356,8 @@ ROWS = {
     "RetireGrant": (
         lambda: (dict(KeyId=(made := fresh()).arn, GrantId=made.made["grant"]), set()),
         lambda: works(dict(KeyId=(made := fresh(state=DELETION)).arn, GrantId=made.made["grant"])),
-        lambda: (dict(GrantToken="none"), "InvalidGrantTokenException", None)),
+        lambda: (dict(KeyId=key().made["alias"], GrantId=key().made["grant"]), "NotFoundException",
+                 f"Invalid keyId '{key().made['alias']}'")),
     "GetParametersForImport": (
         lambda: (of(key("external"), **PARAMETERS), {"KeyId", "ImportToken", "PublicKey", "ParametersValidTo"}),
         lambda: wrong_state(key("external", DELETION), PARAMETERS),
@@ -380,7 +381,7 @@ ROWS = {
         lambda: wrong_state(key("regions", DELETION), dict(PrimaryRegion="ap-southeast-1")),
         lambda: (of(key("regions"), PrimaryRegion="ap-southeast-1"), "NotFoundException", None)),
     "GetKeyLastUsage": (
-        lambda: (of(key()), {"KeyId", "TrackingStartDate", "KeyCreationDate", "KeyLastUsage"}),
+        lambda: (dict(KeyId=key().made["alias"]), {"KeyId", "TrackingStartDate", "KeyCreationDate", "KeyLastUsage"}),
         lambda: works(of(key(state=DELETION))),
         lambda: no_key({})),
 }

@@ -183,7 +183,7 @@ pub(super) async fn retire_grant(
 ) -> Result<Value, KmsError> {
     let (named, id) = match (&request.grant_token, &request.key_id, &request.grant_id) {
         (Some(token), None, None) => (keys.by_token(session, token).await?, record::read_token(token)?.2),
-        (None, Some(reference), Some(id)) => (keys.resolve(session, reference).await?, id.clone()),
+        (None, Some(reference), Some(id)) => (keys.resolve_id(session, reference).await?, id.clone()),
         _ => {
             let message = "Must pass either a grant token; or a key ARN and a grant ID.";
             return Err(KmsErrorType::Validation.because(message));

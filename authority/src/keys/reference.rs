@@ -158,8 +158,19 @@ impl Keys {
         reference: &str,
         facts: &Facts,
     ) -> Result<Held<KeyRecord>, KmsError> {
+        let named = self.resolve_id(session, reference).await?;
+        self.decide_named(session, &named, facts).await?;
+        Ok(named.key)
+    }
+
+    /// As [`Keys::resolve`], where KMS takes a key's id or ARN but no alias.
+    pub(super) async fn resolve_id<'a>(
+        &self,
+        session: &Session<'_>,
+        reference: &'a str,
+    ) -> Result<Resolved<'a>, KmsError> {
         match self.read_reference(session, reference)?.name {
-            Name::Id(_) => self.find(session, reference, facts).await,
+            Name::Id(_) => self.resolve(session, reference).await,
             Name::Alias(_) if reference.starts_with("arn:") => {
                 Err(KmsErrorType::InvalidArn.because(format!("Invalid arn {}", shown(reference))))
             }

@@ -18,6 +18,7 @@ mod import;
 mod life;
 mod managed;
 mod policy;
+mod regions;
 mod states;
 
 const DAY: u64 = 86_400;
