@@ -381,9 +381,9 @@ ROWS = {
         lambda: wrong_state(key("regions", DELETION), dict(PrimaryRegion="ap-southeast-1")),
         lambda: (of(key("regions"), PrimaryRegion="ap-southeast-1"), "NotFoundException", None)),
     "GetKeyLastUsage": (
-        lambda: (dict(KeyId=key().made["alias"]), {"KeyId", "TrackingStartDate", "KeyCreationDate", "KeyLastUsage"}),
+        lambda: (of(key()), {"KeyId", "TrackingStartDate", "KeyCreationDate", "KeyLastUsage"}),
         lambda: works(of(key(state=DELETION))),
-        lambda: no_key({})),
+        lambda: (dict(KeyId=key().made["alias"]), "NotFoundException", f"Invalid keyId '{key().made['alias']}'")),
 }
 # Custom key stores: each of their operations has one answer.
 STORES = {

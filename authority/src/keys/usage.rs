@@ -37,7 +37,7 @@ pub(super) async fn get_key_last_usage(
     request: KeyOnly,
 ) -> Result<Value, KmsError> {
     let facts = Facts::new(&request.grant_tokens);
-    let key = keys.find(session, &request.key_id, &facts).await?.value;
+    let key = keys.find_by_id(session, &request.key_id, &facts).await?.value;
     let path = paths::usage(&key.tenant, &key.row());
     let remembered = keys.uses.lock().get(&path).cloned();
     let used = match remembered {
