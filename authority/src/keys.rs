@@ -67,6 +67,7 @@ mod sign;
 mod state;
 mod store;
 mod tag;
+mod turns;
 mod usage;
 mod verbs;
 
@@ -129,9 +130,9 @@ impl Keys {
     /// Over rows and CAs that exist already, in the region of the settings.
     pub fn new(vault: Arc<Vault>, issuer: Arc<Issuer>, clock: Clock, settings: KeySettings) -> Self {
         let cached = Cached {
-            materials: Cache::new(cache::CAPACITY),
-            publics: Cache::new(cache::CAPACITY),
-            policies: Cache::new(cache::CAPACITY),
+            materials: Cache::new(cache::CAPACITY, cache::MAX_BYTES),
+            publics: Cache::new(cache::CAPACITY, cache::MAX_BYTES),
+            policies: Cache::new(cache::CAPACITY, cache::MAX_BYTES),
         };
         Self {
             vault,

@@ -37,6 +37,7 @@ use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderName, USER_AGENT};
 use http::{HeaderMap, Method, Request, Response, request};
 use node::listen::{Handler, Peer};
+use node::problem::Problem;
 use node::telemetry::Metrics;
 use serde_json::Value;
 use uuid::Uuid;
@@ -142,6 +143,10 @@ impl Kms {
 impl Handler for Kms {
     fn admit(&self, _head: &request::Parts, _peer: &Peer) -> Result<usize, Response<Bytes>> {
         Ok(MAX_BODY)
+    }
+
+    fn refusal(problem: Problem, request_id: &str) -> Response<Bytes> {
+        answer::unread(problem, request_id)
     }
 
     /// In a task of its own: a caller that goes away does not keep what it changed from being recorded.

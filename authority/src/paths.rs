@@ -16,11 +16,13 @@ impl Scope {
     pub fn of(path: &str) -> Option<Self> {
         let (kind, rest) = path.split_once('/')?;
         match kind {
-            "tenants" | "keys" | "aliases" | "material" | "ca" | "grants" | "usage" | "imports" => {
+            "tenants" | "keys" | "aliases" | "material" | "ca" | "grants" | "grant-counts" | "usage" | "imports" => {
                 let tenant = rest.split('/').next().unwrap_or_default();
                 Tenant::parse(tenant).ok().map(Self::Tenant)
             }
-            "system" | "edges" | "tokens" | "bundle" | "access-keys" | "access-secrets" => Some(Self::System),
+            "system" | "edges" | "tokens" | "bundle" | "access-keys" | "access-secrets" | "retirable" => {
+                Some(Self::System)
+            }
             _ => None,
         }
     }
@@ -78,9 +80,15 @@ pub fn alias(tenant: &Tenant, region: &str, name: &str) -> String {
     format!("aliases/{tenant}/{region}/{name}")
 }
 
-/// The grants of a tenant's keys.
-pub fn grants_of_tenant(tenant: &Tenant) -> String {
-    format!("grants/{tenant}/")
+/// How many grants a key has, by the name of its row.
+pub fn grant_count(tenant: &Tenant, row: &str) -> String {
+    format!("grant-counts/{tenant}/{row}")
+}
+
+/// The grants in a region that a principal may retire, by the hash of its ARN in hex: of any account's keys, whether the
+/// principal's own account is a tenant or not.
+pub fn retirable(region: &str, principal_hex: &str) -> String {
+    format!("retirable/{region}/{principal_hex}/")
 }
 
 /// The grants of a key, by the name of its row.
@@ -150,6 +158,7 @@ mod tests {
             key(&tenant, "a"),
             alias(&tenant, "local", "alias/x"),
             grant(&tenant, "a", "b"),
+            grant_count(&tenant, "a"),
             usage(&tenant, "a"),
             import(&tenant, "a"),
             material(&tenant, "a", 1),
@@ -166,6 +175,7 @@ mod tests {
             access_key("AKIA"),
             access_secret("AKIA"),
             SESSIONS.to_owned(),
+            retirable("local", "00"),
         ] {
             assert_eq!(Scope::of(&path), Some(Scope::System), "{path}");
         }

@@ -2,8 +2,8 @@
 //! by [`Limits`] and all calling one [`Handler`].
 //!
 //! A listener reads a request's head, asks the handler how large a body it will take ([`Handler::admit`]), reads the body
-//! within a deadline, and only then calls [`Handler::handle`]. What does not fit is answered here with a problem document
-//! and never reaches the handler.
+//! within a deadline, and only then calls [`Handler::handle`]. What does not fit is answered here with a problem document,
+//! or what the handler's protocol has in its place ([`Handler::refusal`]), and never reaches the handler.
 
 pub mod http;
 pub mod http3;
@@ -23,9 +23,11 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use ::http::{Request, Response, request};
+use ::http::{HeaderValue, Request, Response, request};
 use bytes::Bytes;
 use rustls_pki_types::CertificateDer;
+
+use crate::problem::Problem;
 
 pub use accept::{bind_tcp, bind_udp, raise_open_files};
 pub use limits::Limits;
@@ -47,6 +49,16 @@ pub trait Handler: Send + Sync + 'static {
     /// Answers a request with its whole body. Dropped when the caller goes away, so what must be finished is not left to
     /// the end of this future.
     fn handle(&self, request: Request<Bytes>, peer: &Peer) -> impl Future<Output = Response<Bytes>> + Send;
+
+    /// How a problem that the listener found itself is told, in the words of this handler's protocol: by default as a
+    /// problem document. The status and the header fields should stay the problem's. `request_id` is new.
+    fn refusal(problem: Problem, request_id: &str) -> Response<Bytes> {
+        let mut response = problem.into_response(request_id);
+        if let Ok(id) = HeaderValue::from_str(request_id) {
+            response.headers_mut().insert("x-request-id", id);
+        }
+        response
+    }
 }
 
 /// Who is on the other side of a connection, as the transport shows it. None of it is an identity yet.
@@ -103,7 +115,7 @@ pub struct Server<H> {
 impl<H: Handler> Server<H> {
     /// A server whose listeners share one set of limits.
     pub fn new(handler: Arc<H>, limits: Limits, shutdown: Shutdown) -> Server<H> {
-        let load = Arc::new(Load::new(&limits));
+        let load = Arc::new(Load::new(&limits, H::refusal));
         Server {
             handler,
             limits: Arc::new(limits),

@@ -6,7 +6,7 @@ use base64::engine::general_purpose::STANDARD;
 use super::Effect;
 use super::context::{Facts, Value, flag};
 use super::json::Json;
-use super::known::{Key, folded};
+use super::known::Key;
 use super::operator::{Operator, Order, Set, Test};
 use super::template::{ArnPattern, Template, Version, Wildcards};
 use super::value::{self, Network};
@@ -117,8 +117,8 @@ impl Wanted {
     /// A variable without a value, and a value of another type, match nothing.
     fn matches(&self, value: &Value, facts: &Facts<'_>) -> bool {
         match self {
-            Self::Text(own) => own.text(facts).is_some_and(|own| own == value.text()),
-            Self::Folded(own) => own.text(facts).is_some_and(|own| folded(&own) == folded(&value.text())),
+            Self::Text(own) => own.is(&value.text(), facts).unwrap_or(false),
+            Self::Folded(own) => own.is_folded(&value.text(), facts).unwrap_or(false),
             Self::Like(own) => own.fits(&value.text(), facts).unwrap_or(false),
             Self::Arn(own) => own.fits(&value.text(), facts).unwrap_or(false),
             Self::Number(order, own) => value.decimal().is_some_and(|value| order.holds(value.cmp(own))),

@@ -1,9 +1,10 @@
 //! Values that hold wildcards and policy variables, filled in from the request.
 
 use std::borrow::Cow;
+use std::str::Chars;
 
 use super::context::Facts;
-use super::known::Key;
+use super::known::{Key, folded};
 use super::pattern::{self, Token, matches};
 use crate::names::shown;
 
@@ -81,11 +82,17 @@ impl Template {
 
     /// Whether the whole text fits; none as in [`Self::tokens`].
     pub(super) fn fits(&self, text: &str, facts: &Facts<'_>) -> Option<bool> {
-        // Variables can make a pattern thousands of times longer than any text: such a one is not even written out.
-        if self.least(facts)? > text.chars().count() {
-            return Some(false);
+        let tokens = self.tokens_up_to(text.chars().count(), facts)?;
+        Some(tokens.is_some_and(|tokens| matches(&tokens, text)))
+    }
+
+    /// The pattern, unless nothing of so few characters fits it; none as in [`Self::tokens`]. Variables can make a pattern
+    /// thousands of times longer than any text: such a one is not even written out.
+    fn tokens_up_to(&self, most: usize, facts: &Facts<'_>) -> Option<Option<Vec<Token>>> {
+        match self.least(facts)? > most {
+            true => Some(None),
+            false => self.tokens(facts).map(Some),
         }
-        Some(matches(&self.tokens(facts)?, text))
     }
 
     /// The fewest characters that fit; none as in [`Self::tokens`].
@@ -100,14 +107,31 @@ impl Template {
         })
     }
 
-    /// The text for this request, of a template without wildcards; none as in [`Self::tokens`].
-    pub(super) fn text(&self, facts: &Facts<'_>) -> Option<String> {
-        let text = self.tokens(facts)?.into_iter().map(|token| match token {
-            Token::Char(c) => c,
-            Token::One | Token::OneWithin => '?',
-            Token::Any | Token::AnyWithin => '*',
-        });
-        Some(text.collect())
+    /// Whether it is this text, of a template without wildcards; none as in [`Self::tokens`].
+    pub(super) fn is(&self, text: &str, facts: &Facts<'_>) -> Option<bool> {
+        self.compares(text.chars(), char::to_string, facts)
+    }
+
+    /// The same in any case.
+    pub(super) fn is_folded(&self, text: &str, facts: &Facts<'_>) -> Option<bool> {
+        let text = folded(text);
+        self.compares(text.chars(), |c| folded(&c.to_string()), facts)
+    }
+
+    /// Part by part, up to the first difference: no more than the text's length is ever compared, whatever variables bring.
+    fn compares(&self, mut text: Chars<'_>, seen: fn(&char) -> String, facts: &Facts<'_>) -> Option<bool> {
+        let mut same = |c: char| seen(&c).chars().all(|own| text.next() == Some(own));
+        for part in &self.parts {
+            let is_same = match part {
+                Part::Token(Token::Char(c)) => same(*c),
+                Part::Token(_) => false,
+                Part::Variable { key, otherwise } => resolve(key, otherwise.as_deref(), facts)?.chars().all(&mut same),
+            };
+            if !is_same {
+                return Some(false);
+            }
+        }
+        Some(text.next().is_none())
     }
 
     /// Splits at the first colons that the policy's author wrote, into at most `most` pieces.
@@ -266,5 +290,72 @@ impl ActionPattern {
     /// `action` in lower case.
     pub(super) fn fits(&self, action: &str) -> bool {
         matches(&self.0, action)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::iam::{Caller, Context, Request};
+
+    fn with_facts<T>(value: &str, ask: impl FnOnce(&Facts<'_>) -> T) -> T {
+        let caller = Caller::new("arn:aws:iam::111122223333:user/Ada", None).unwrap();
+        let context = Context::new().encryption_context([("k", value)]);
+        let request = Request {
+            action: "kms:Encrypt",
+            resource: "arn:aws:kms:local:111122223333:key/a",
+            caller: &caller,
+            account: "111122223333",
+            context: &context,
+        };
+        ask(&Facts { request: &request })
+    }
+
+    fn template(text: &str, wildcards: Wildcards) -> Template {
+        Template::parse(text, Version::V2012, wildcards).unwrap()
+    }
+
+    const VARIABLE: &str = "${kms:EncryptionContext:k}";
+
+    #[test]
+    fn equality_is_that_of_the_text_written_out() {
+        for (pattern, text, is, is_folded) in [
+            (format!("a-{VARIABLE}-z"), "a-Val-z", true, true),
+            (format!("a-{VARIABLE}-z"), "A-vAL-Z", false, true),
+            (format!("a-{VARIABLE}-z"), "a-Val-", false, false),
+            (format!("a-{VARIABLE}"), "a-Val-z", false, false),
+            (format!("{VARIABLE}{VARIABLE}"), "ValVal", true, true),
+            ("${aws:username}".to_owned(), "Ada", true, true),
+            ("*?".to_owned(), "*?", true, true),
+            ("*?".to_owned(), "ab", false, false),
+            ("\u{130}".to_owned(), "i\u{307}", false, true),
+            (String::new(), "", true, true),
+        ] {
+            with_facts("Val", |facts| {
+                let own = template(&pattern, Wildcards::Text);
+                let both = (own.is(text, facts), own.is_folded(text, facts));
+                assert_eq!(both, (Some(is), Some(is_folded)), "{pattern} {text}");
+            });
+        }
+        let unset = template("${kms:EncryptionContext:none}", Wildcards::Text);
+        assert_eq!(with_facts("Val", |facts| unset.is("", facts)), None);
+    }
+
+    // R37
+    #[test]
+    fn a_pattern_longer_than_the_text_is_not_written_out() {
+        let own = template(&format!("{VARIABLE}*?").repeat(1000), Wildcards::Meant);
+        with_facts(&"v".repeat(8000), |facts| {
+            assert_eq!(own.least(facts), Some(8_001_000));
+            assert_eq!(own.tokens_up_to(8_000_999, facts), Some(None));
+            assert_eq!(own.fits("v", facts), Some(false));
+        });
+        let own = template(&format!("{VARIABLE}*?"), Wildcards::Meant);
+        with_facts("ab", |facts| {
+            let written = |most| own.tokens_up_to(most, facts).unwrap().is_some();
+            assert_eq!((own.least(facts), written(2), written(3)), (Some(3), false, true));
+            let fits = ["ab", "abc", "abcd", "ab*"].map(|text| own.fits(text, facts));
+            assert_eq!(fits, [Some(false), Some(true), Some(true), Some(true)]);
+        });
     }
 }

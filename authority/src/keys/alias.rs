@@ -7,8 +7,6 @@ use super::decide::Facts;
 use super::page::{self, Paging};
 use super::state::saving;
 use super::{AliasRecord, Family, KeyRecord, Keys, KmsError, KmsErrorType, Session};
-use crate::crypto::KeyUsage;
-use crate::names::shown;
 use crate::paths;
 use crate::sealed::{Change, Held};
 
@@ -41,14 +39,12 @@ pub(super) struct ListRequest {
 
 pub(super) async fn create_alias(keys: &Keys, session: &Session<'_>, request: AliasRequest) -> Result<Value, KmsError> {
     check_name(&request.alias_name)?;
-    let mut key = keys
-        .find_by_id(session, &request.target_key_id, &Facts::default())
-        .await?;
+    let mut key = find_target(keys, session, &request.target_key_id).await?;
     keys.demand_not_pending(&key.value)?;
     let path = paths::alias(session.tenant, &keys.region, &request.alias_name);
     if keys.vault.get::<AliasRecord>(&path).await?.is_some() {
         let message = format!(
-            "an alias with the name {} already exists",
+            "An alias with the name {} already exists",
             keys.alias_arn(session.tenant, &request.alias_name)
         );
         return Err(KmsErrorType::AlreadyExists.because(message));
@@ -68,18 +64,17 @@ pub(super) async fn create_alias(keys: &Keys, session: &Session<'_>, request: Al
 pub(super) async fn update_alias(keys: &Keys, session: &Session<'_>, request: AliasRequest) -> Result<Value, KmsError> {
     check_name(&request.alias_name)?;
     let (path, mut alias) = find(keys, session, &request.alias_name).await?;
-    let mut to = keys
-        .find_by_id(session, &request.target_key_id, &Facts::default())
-        .await?;
+    let mut to = find_target(keys, session, &request.target_key_id).await?;
     let mut from = keys.find(session, &request.alias_name, &Facts::default()).await?;
     keys.demand_not_pending(&to.value)?;
     if to.value.id == from.value.id {
         return Ok(json!({}));
     }
-    if !of_one_kind(&from.value, &to.value) {
-        let message = "the new key has another type, usage or family than the old one";
-        return Err(KmsErrorType::InvalidState.because(message));
-    }
+    demand_one_kind(
+        &keys.alias_arn(session.tenant, &request.alias_name),
+        &from.value,
+        &to.value,
+    )?;
     from.value.aliases.remove(&request.alias_name);
     add(&mut to, &request.alias_name)?;
     alias.value.key = to.value.id.clone();
@@ -146,25 +141,48 @@ fn add(key: &mut Held<KeyRecord>, name: &str) -> Result<(), KmsError> {
     Ok(())
 }
 
+/// The key that an alias is to name: by its id or ARN.
+async fn find_target(keys: &Keys, session: &Session<'_>, reference: &str) -> Result<Held<KeyRecord>, KmsError> {
+    let is_alias = reference.starts_with("alias/") || reference.contains(":alias/");
+    if is_alias {
+        return Err(KmsErrorType::Validation.because("Aliases must refer to keys. Not aliases"));
+    }
+    keys.find_by_id(session, reference, &Facts::default()).await
+}
+
 /// What KMS asks for, and of keys that edges sign with the same spec: profiles name the algorithm.
-fn of_one_kind(a: &KeyRecord, b: &KeyRecord) -> bool {
-    let spec = a.family == Family::Raw || a.spec == b.spec;
-    let hmac = |key: &KeyRecord| key.usage == KeyUsage::GenerateVerifyMac;
-    spec && (a.usage, a.family) == (b.usage, b.family)
-        && a.spec.is_asymmetric() == b.spec.is_asymmetric()
-        && hmac(a) == hmac(b)
+fn demand_one_kind(alias: &str, from: &KeyRecord, to: &KeyRecord) -> Result<(), KmsError> {
+    let differ = |what: &str, a: &str, b: &str| {
+        Err(KmsErrorType::Validation.because(format!(
+            "Alias {alias} cannot be changed from a CMK with key {what} {a} to a CMK with key {what} {b}. \
+             The key {what} of the current CMK and the new CMK must be the same."
+        )))
+    };
+    if from.usage != to.usage {
+        return differ("usage", from.usage.as_str(), to.usage.as_str());
+    }
+    if from.spec.is_asymmetric() != to.spec.is_asymmetric() || (from.family != Family::Raw && from.spec != to.spec) {
+        return differ("type", from.spec.as_str(), to.spec.as_str());
+    }
+    if from.family != to.family {
+        return differ("family", from.family.as_str(), to.family.as_str());
+    }
+    Ok(())
 }
 
 fn check_name(name: &str) -> Result<(), KmsError> {
-    if !name.starts_with("alias/") || !policies::names::is_key(name) {
-        let message = format!(
-            "`{}` is no alias: it is `alias/` and 1 to 250 of A-Z a-z 0-9 / _ -",
-            shown(name)
-        );
-        return Err(KmsErrorType::InvalidAliasName.because(message));
+    if !name.starts_with("alias/") {
+        let message = "Alias must start with the prefix \"alias/\". Please see \
+                       https://docs.aws.amazon.com/kms/latest/developerguide/kms-alias.html";
+        return Err(KmsErrorType::Validation.because(message));
     }
     if name.starts_with("alias/aws/") {
-        return Err(KmsErrorType::InvalidAliasName.because("names under `alias/aws/` are reserved"));
+        return Err(KmsError::silent(KmsErrorType::NotAuthorized));
+    }
+    if !policies::names::is_key(name) {
+        // What the model's own pattern lets through and the service does not.
+        let shown: String = name.chars().take(256).flat_map(char::escape_debug).collect();
+        return Err(KmsErrorType::Validation.because(format!("{shown} contains invalid characters for an alias")));
     }
     Ok(())
 }

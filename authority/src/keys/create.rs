@@ -91,7 +91,7 @@ pub(super) async fn create_key(keys: &Keys, session: &Session<'_>, request: Crea
     keys.vault.commit(change.create(path, &key)).await?;
     tracing::info!(tenant = %key.tenant, key = key.id, spec = %key.spec, usage = %key.usage, family = key.family.as_str(),
         delegation = key.delegation.as_str(), custody = key.custody.as_str(), "key created");
-    Ok(json!({ "KeyMetadata": keys.metadata(&key) }))
+    Ok(json!({ "KeyMetadata": keys.metadata(session, &key) }))
 }
 
 /// Makes what a new key begins with; nothing where it is to be imported.
@@ -184,6 +184,12 @@ fn spec_and_usage(request: &CreateRequest) -> Result<(KeySpec, KeyUsage), KmsErr
             }
         },
     };
+    if !spec.allows(usage) && spec == KeySpec::SymmetricDefault {
+        return invalid(format!(
+            "The operation failed because the KeyUsage value of the CMK is {usage}. To perform this operation, the \
+             KeyUsage value must be ENCRYPT_DECRYPT."
+        ));
+    }
     if !spec.allows(usage) {
         return invalid(format!("KeyUsage {usage} is not compatible with KeySpec {spec}"));
     }

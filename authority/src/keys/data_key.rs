@@ -104,7 +104,7 @@ pub(super) async fn generate_data_key_pair(
     let facts = facts.with("kms:DataKeyPairSpec", spec.as_str());
     let key = find_wrapping(keys, session, &request.key_id, &facts).await?;
     end_dry_run(request.dry_run)?;
-    let pair = material::generate(spec).await?;
+    let pair = material::generate(session.tenant, spec).await?;
     let private = pair.private_pkcs8_der()?;
     let (sealed, material_id) = wrap(keys, &key, context, &private).await?;
     keys.note_use(session, &key.value);
@@ -135,7 +135,8 @@ pub(super) async fn generate_random(
         Some(len) if (1..=MAX_RANDOM).contains(&len) => {
             Ok(json!({ "Plaintext": input::base64(Secret::random(len)?.expose()) }))
         }
-        _ => Err(KmsErrorType::Validation.because(format!("`NumberOfBytes` is 1 to {MAX_RANDOM}"))),
+        Some(_) => Err(KmsErrorType::Validation.because(format!("`NumberOfBytes` is 1 to {MAX_RANDOM}"))),
+        None => Err(KmsErrorType::Validation.because("NumberOfBytes is required.")),
     }
 }
 

@@ -22,7 +22,7 @@ pub(super) struct ListRequest {
 pub(super) async fn describe_key(keys: &Keys, session: &Session<'_>, request: KeyOnly) -> Result<Value, KmsError> {
     let facts = Facts::new(&request.grant_tokens);
     let key = keys.find(session, &request.key_id, &facts).await?;
-    Ok(json!({ "KeyMetadata": keys.metadata(&key.value) }))
+    Ok(json!({ "KeyMetadata": keys.metadata(session, &key.value) }))
 }
 
 pub(super) async fn list_keys(keys: &Keys, session: &Session<'_>, request: ListRequest) -> Result<Value, KmsError> {

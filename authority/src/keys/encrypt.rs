@@ -82,7 +82,7 @@ pub(super) async fn decrypt(keys: &Keys, session: &Session<'_>, request: Decrypt
     };
     let facts = facts(&request.grant_tokens, source.algorithm, source.context)?;
     let named = keys.find_source(session, &source).await?;
-    keys.decide_named(session, &named, &facts).await?;
+    keys.decide_source(session, &source, &named, &facts).await?;
     let key = named.key;
     keys.demand_source(session, &key.value, &source)?;
     end_dry_run(request.dry_run)?;
@@ -213,14 +213,35 @@ impl Keys {
         let ciphertext = source.ciphertext.as_ref();
         let header = Header::parse(ciphertext.ok_or_else(|| missing("a dry run without a ciphertext"))?)?;
         if header.tenant != *session.tenant && !session.crosses_accounts() {
-            return Err(BadCiphertext.into());
+            return Err(inaccessible(session));
         }
         let key = self.by_id(&header.tenant, &header.key_id.to_string()).await?;
+        let hidden = header.tenant != *session.tenant;
+        let missing = || match hidden {
+            true => inaccessible(session),
+            false => BadCiphertext.into(),
+        };
         Ok(Resolved {
-            key: key.ok_or(BadCiphertext)?,
+            key: key.ok_or_else(missing)?,
             alias: None,
             reference: None,
         })
+    }
+
+    /// Asks the gate about the key of a ciphertext. Of another account's that only the ciphertext names it is not told apart
+    /// whether it is there.
+    pub(super) async fn decide_source(
+        &self,
+        session: &Session<'_>,
+        source: &Source<'_>,
+        named: &Resolved<'_>,
+        facts: &Facts,
+    ) -> Result<(), KmsError> {
+        let hidden = source.key_id.is_none() && named.key.value.tenant != *session.tenant;
+        match self.decide_named(session, named, facts).await {
+            Err(error) if hidden && error.kind == KmsErrorType::AccessDenied => Err(inaccessible(session)),
+            decided => decided,
+        }
     }
 
     /// Refuses keys that the ciphertext is not for, and keys that may not be used.
@@ -230,18 +251,19 @@ impl Keys {
         key: &KeyRecord,
         source: &Source<'_>,
     ) -> Result<(), KmsError> {
+        // That a symmetric ciphertext is another key's is said before what the named key is for, as the service does.
+        let symmetric = source.algorithm == EncryptionAlgorithm::SymmetricDefault;
+        let ciphertext = source.ciphertext.as_deref().filter(|_| symmetric);
+        let header = ciphertext.map(Header::parse);
+        if let Some(Ok(header)) = &header
+            && (header.key_id != key_id(key)? || header.tenant != key.tenant)
+        {
+            let message = "The key ID in the request does not identify a CMK that can perform this operation.";
+            return Err(KmsErrorType::IncorrectKey.because(message));
+        }
         self.demand_use(session, key, KeyUsage::EncryptDecrypt)?;
         demand_encryption(key, source.algorithm, source.context)?;
-        let Some(ciphertext) = &source.ciphertext else {
-            return Ok(());
-        };
-        if key.spec == KeySpec::SymmetricDefault {
-            let header = Header::parse(ciphertext)?;
-            if header.key_id != key_id(key)? || header.tenant != key.tenant {
-                let message = "The key ID in the request does not identify a CMK that can perform this operation.";
-                return Err(KmsErrorType::IncorrectKey.because(message));
-            }
-        }
+        header.transpose()?;
         Ok(())
     }
 
@@ -265,6 +287,17 @@ impl Keys {
             material_id: Some(version.kid.clone()),
         })
     }
+}
+
+/// The service's answer where the key that a ciphertext names is not there, or not for the caller.
+fn inaccessible(session: &Session<'_>) -> KmsError {
+    let caller = session.caller_arn();
+    KmsErrorType::AccessDenied.because(format!(
+        "User: {caller} is not authorized to perform: kms:{} on the resource associated with this ciphertext because the \
+         resource does not exist in this Region, no resource-based policies allow access, or a resource-based policy \
+         explicitly denies access",
+        session.action.kms_name().unwrap_or(session.verb())
+    ))
 }
 
 fn key_id(key: &KeyRecord) -> Result<KeyId, KmsError> {

@@ -24,8 +24,8 @@ pub enum KmsErrorType {
     UnsupportedOperation,
     /// The alias is taken.
     AlreadyExists,
-    /// An alias outside the rules.
-    InvalidAliasName,
+    /// A name that is not the caller's to give.
+    NotAuthorized,
     /// An ARN that is none, or of another account.
     InvalidArn,
     /// A marker that no list gave.
@@ -58,6 +58,8 @@ pub enum KmsErrorType {
     DryRun,
     /// Cedar said no.
     AccessDenied,
+    /// Too much at once: clients try again by themselves.
+    Throttling,
     /// The HSM or the store is away. May pass by itself.
     KeyUnavailable,
     /// Our fault.
@@ -76,7 +78,7 @@ impl KmsErrorType {
             Self::InvalidKeyUsage => "InvalidKeyUsageException",
             Self::UnsupportedOperation => "UnsupportedOperationException",
             Self::AlreadyExists => "AlreadyExistsException",
-            Self::InvalidAliasName => "InvalidAliasNameException",
+            Self::NotAuthorized => "NotAuthorizedException",
             Self::InvalidArn => "InvalidArnException",
             Self::InvalidMarker => "InvalidMarkerException",
             Self::Tag => "TagException",
@@ -93,6 +95,7 @@ impl KmsErrorType {
             Self::InvalidImportToken => "InvalidImportTokenException",
             Self::ExpiredImportToken => "ExpiredImportTokenException",
             Self::AccessDenied => "AccessDeniedException",
+            Self::Throttling => "ThrottlingException",
             Self::KeyUnavailable => "KeyUnavailableException",
             Self::Internal => "KMSInternalException",
         }
@@ -182,7 +185,7 @@ impl From<CryptoError> for KmsError {
             CryptoError::MessageType { .. } | CryptoError::MessageLength { .. } | CryptoError::DigestLength { .. } => {
                 KmsErrorType::Validation.because(error.to_string())
             }
-            CryptoError::MalformedKey { .. } => KmsErrorType::Validation.because(error.to_string()),
+            CryptoError::MalformedKey { .. } => Self::silent(KmsErrorType::Validation),
             CryptoError::BadSignature => Self::silent(KmsErrorType::InvalidSignature),
             CryptoError::BadMac => Self::silent(KmsErrorType::InvalidMac),
             CryptoError::BadCiphertext(_) => Self::silent(KmsErrorType::InvalidCiphertext),

@@ -11,17 +11,20 @@ use super::page::{self, Paging};
 use super::reference::Resolved;
 use super::{Caller, KeyRecord, Keys, KmsError, KmsErrorType, Session};
 use crate::crypto::KeySpec;
-use crate::names::{Tenant, shown};
+use crate::names::shown;
 use crate::paths;
-use crate::sealed::{Change, Held};
+use crate::sealed::Held;
 
+mod index;
 mod record;
 
 /// Grants of one page, where nothing is asked and at most (KMS's).
 const DEFAULT_LIMIT: usize = 50;
 const MAX_LIMIT: usize = 100;
-/// Grants of one grantee on one key: a decision reads as many.
+/// Grants of one grantee on one key: a decision reads as many. KMS had the same quota until 2022.
 const MAX_PER_GRANTEE: usize = 500;
+/// Grants of one key (KMS's quota).
+const MAX_PER_KEY: u32 = 50_000;
 /// Characters of a name (KMS's bound).
 const MAX_NAME: usize = 256;
 /// Tokens of one request (KMS's bound).
@@ -128,13 +131,19 @@ pub(super) async fn list_grants(keys: &Keys, session: &Session<'_>, request: Lis
         .find_by_id(session, &request.key_id, &Facts::default())
         .await?
         .value;
-    let prefix = paths::grants(&key.tenant, &key.row());
     let grantee = request.grantee_principal.as_deref().map(principal).transpose()?;
-    let wanted = |grant: &GrantRecord| {
-        request.grant_id.as_ref().is_none_or(|id| grant.id == *id)
-            && grantee.as_ref().is_none_or(|grantee| grant.grantee == *grantee)
-    };
-    list(keys, &key.tenant, &prefix, &paging, wanted).await
+    let wanted = |grant: &GrantRecord| grantee.as_ref().is_none_or(|grantee| grant.grantee == *grantee);
+    if let Some(id) = &request.grant_id {
+        let (_, grant) = keys.find_grant(&key, id).await?;
+        let found = wanted(&grant.value).then(|| grant.value.shape(&key.tenant));
+        return Ok(page::answer("Grants", found.into_iter().collect(), "", None));
+    }
+    // A grantee's ids begin alike: no others' are read.
+    let begin = grantee.as_deref().map(record::grantee_prefix).unwrap_or_default();
+    let prefix = paths::grant(&key.tenant, &key.row(), &begin);
+    let (rows, more) = page::filtered(&keys.vault, &prefix, &paging, wanted).await?;
+    let items = rows.iter().map(|(_, grant)| grant.shape(&key.tenant)).collect();
+    Ok(page::answer("Grants", items, &prefix, more.as_deref()))
 }
 
 pub(super) async fn list_retirable_grants(
@@ -145,10 +154,11 @@ pub(super) async fn list_retirable_grants(
     session.allow_tenant()?;
     let paging = Paging::new(request.limit, request.marker).within(DEFAULT_LIMIT, MAX_LIMIT);
     let retiring = principal(&request.retiring_principal)?;
-    let here = format!("arn:aws:kms:{}:", keys.region);
-    let wanted = |grant: &GrantRecord| grant.retiring.as_ref() == Some(&retiring) && grant.key_arn.starts_with(&here);
-    let prefix = paths::grants_of_tenant(session.tenant);
-    list(keys, session.tenant, &prefix, &paging, wanted).await
+    if account_of(&retiring) != Some(session.tenant.as_str()) {
+        let message = format!("`{}` is no principal of this account", shown(&retiring));
+        return Err(KmsErrorType::InvalidArn.because(message));
+    }
+    keys.retirable(&retiring, &paging).await
 }
 
 pub(super) async fn revoke_grant(
@@ -162,8 +172,7 @@ pub(super) async fn revoke_grant(
         .value;
     let (path, grant) = keys.find_grant(&key, &request.grant_id).await?;
     end_dry_run(request.dry_run)?;
-    let change = Change::new().unchanged(path.clone(), grant.stamp).delete(path);
-    keys.vault.commit(change).await?;
+    keys.end_grant(&key, &path, &grant).await?;
     Ok(json!({}))
 }
 
@@ -174,7 +183,7 @@ pub(super) async fn retire_grant(
 ) -> Result<Value, KmsError> {
     let (named, id) = match (&request.grant_token, &request.key_id, &request.grant_id) {
         (Some(token), None, None) => (keys.by_token(session, token).await?, record::read_token(token)?.2),
-        (None, Some(reference), Some(id)) => (keys.resolve(session, reference).await?, id.clone()),
+        (None, Some(reference), Some(id)) => (keys.resolve_id(session, reference).await?, id.clone()),
         _ => {
             let message = "Must pass either a grant token; or a key ARN and a grant ID.";
             return Err(KmsErrorType::Validation.because(message));
@@ -188,21 +197,8 @@ pub(super) async fn retire_grant(
         .is_some_and(|caller| grant.value.lets_retire(caller));
     keys.decide_named(session, &named, &facts).await?;
     end_dry_run(request.dry_run)?;
-    let change = Change::new().unchanged(path.clone(), grant.stamp).delete(path);
-    keys.vault.commit(change).await?;
+    keys.end_grant(&named.key.value, &path, &grant).await?;
     Ok(json!({}))
-}
-
-async fn list(
-    keys: &Keys,
-    tenant: &Tenant,
-    prefix: &str,
-    paging: &Paging,
-    wanted: impl Fn(&GrantRecord) -> bool,
-) -> Result<Value, KmsError> {
-    let (rows, more) = page::filtered(&keys.vault, prefix, paging, wanted).await?;
-    let items = rows.iter().map(|(_, grant)| grant.shape(tenant)).collect();
-    Ok(page::answer("Grants", items, prefix, more.as_deref()))
 }
 
 impl Keys {
@@ -259,14 +255,14 @@ impl Keys {
             let message = format!("a principal has at most {MAX_PER_GRANTEE} grants on one key");
             return Err(KmsErrorType::LimitExceeded.because(message));
         }
-        let path = paths::grant(&key.tenant, &key.row(), &grant.id);
-        self.vault.commit(Change::new().create(path, &grant)).await?;
+        self.store_grant(key, &grant).await?;
         Ok(grant.id)
     }
 
     async fn find_grant(&self, key: &KeyRecord, id: &str) -> Result<(String, Held<GrantRecord>), KmsError> {
         if id.len() != 64 || !id.bytes().all(|b| b.is_ascii_hexdigit()) {
-            return Err(no_grant(id));
+            let message = format!("`{}` is no grant id", shown(id));
+            return Err(KmsErrorType::InvalidGrantId.because(message));
         }
         let path = paths::grant(&key.tenant, &key.row(), id);
         match self.vault.get(&path).await? {
@@ -303,6 +299,11 @@ fn principal(text: &str) -> Result<String, KmsError> {
         }
         _ => Err(KmsErrorType::InvalidArn.because(format!("`{}` is the ARN of no principal", shown(text)))),
     }
+}
+
+/// The account of a principal's ARN.
+fn account_of(arn: &str) -> Option<&str> {
+    arn.split(':').nth(4)
 }
 
 fn is_principal(resource: &str) -> bool {

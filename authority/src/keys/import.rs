@@ -90,7 +90,7 @@ pub(super) async fn get_parameters_for_import(
         let message = format!("{algorithm} with {spec} does not wrap key material of {}", key.spec);
         return Err(KmsErrorType::Validation.because(message));
     }
-    let wrapping = material::generate(spec.key_spec()).await?;
+    let wrapping = material::generate(session.tenant, spec.key_spec()).await?;
     let valid_to = keys.clock.now().saturating_add(TOKEN_LIFETIME);
     let token = Token {
         valid_to,

@@ -7,16 +7,19 @@ use base64::engine::general_purpose::STANDARD;
 use signing::digest::sha256;
 use signing::encoding::hex;
 use signing::key::{PublicKey as Verifying, Secret, SigningKey};
-use tokio::sync::Semaphore;
 
+use super::turns::Turns;
 use super::{Custody, KeyRecord, Keys, KmsError, KmsErrorType};
 use crate::crypto::{CryptoError, KeySpec, Material, PublicKey};
 use crate::fault::Fault;
 use crate::hsm::{EcCurve, WrappedKey};
+use crate::names::Tenant;
 use crate::paths;
 use crate::rotation::{NEVER, Slot, Version};
 use crate::sealed::{Change, Held, Vault};
 
+/// Bytes of memory that an opened key takes, at most.
+const KEY_BYTES: usize = 16 << 10;
 const ID_DOMAIN: &[u8] = b"signet key material id v1\0";
 
 /// A new version's secret, to be stored in the same transaction as the key.
@@ -68,7 +71,7 @@ pub(super) async fn make_shared(key: &KeyRecord, slot: &Slot) -> Result<(Version
 pub(super) async fn make_raw(keys: &Keys, key: &KeyRecord) -> Result<(Version, Made), KmsError> {
     match key.custody {
         Custody::Wrapped => {
-            let material = generate(key.spec).await?;
+            let material = generate(&key.tenant, key.spec).await?;
             Ok((raw_version(keys, key, &material)?, Made::Wrapped(material.export()?)))
         }
         Custody::Token => {
@@ -84,12 +87,12 @@ pub(super) async fn make_raw(keys: &Keys, key: &KeyRecord) -> Result<(Version, M
 }
 
 /// RSA keys are made one at a time: each keeps a processor busy for up to seconds, and the others are for everybody else.
-static RSA: Semaphore = Semaphore::const_new(1);
+static RSA: Turns = Turns::new();
 
-/// Fresh material, off the threads that serve others.
-pub(super) async fn generate(spec: KeySpec) -> Result<Material, KmsError> {
+/// Fresh material for an account, off the threads that serve others.
+pub(super) async fn generate(account: &Tenant, spec: KeySpec) -> Result<Material, KmsError> {
     let _turn = match spec {
-        KeySpec::Rsa2048 | KeySpec::Rsa3072 | KeySpec::Rsa4096 => RSA.acquire().await.ok(),
+        KeySpec::Rsa2048 | KeySpec::Rsa3072 | KeySpec::Rsa4096 => Some(RSA.take(account).await?),
         _ => None,
     };
     let made = tokio::task::spawn_blocking(move || Material::generate(spec)).await;
@@ -171,7 +174,7 @@ impl Keys {
         let material = Arc::new(material);
         self.cached
             .materials
-            .put(&path, version.number, revision, material.clone());
+            .put(&path, version.number, revision, material.clone(), KEY_BYTES);
         Ok(material)
     }
 
@@ -185,7 +188,9 @@ impl Keys {
         let spki = spki(record, version)?;
         let public = PublicKey::from_spki_der(record.spec, &spki).map_err(|error| corrupt(record, &error))?;
         let public = Arc::new(public);
-        self.cached.publics.put(&path, version.number, revision, public.clone());
+        self.cached
+            .publics
+            .put(&path, version.number, revision, public.clone(), KEY_BYTES);
         Ok(public)
     }
 }

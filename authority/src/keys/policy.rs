@@ -14,6 +14,8 @@ use crate::names::shown;
 use crate::paths;
 use crate::sealed::Held;
 
+/// Bytes of memory that a byte of a document takes once it is parsed, at most: each is a part of a pattern.
+const PARSED: usize = 96;
 /// The only name that a key's policy has.
 const NAME: &str = "default";
 
@@ -122,7 +124,8 @@ impl Keys {
             detail: format!("the policy of `{}` does not read: {fault}", record.id),
         })?;
         let document = Arc::new(document);
-        self.cached.policies.put(&path, 0, revision, document.clone());
+        let bytes = record.policy.len().saturating_mul(PARSED);
+        self.cached.policies.put(&path, 0, revision, document.clone(), bytes);
         Ok(document)
     }
 }

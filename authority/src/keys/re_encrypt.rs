@@ -55,14 +55,14 @@ pub(super) async fn re_encrypt(
         request.destination_encryption_algorithm.as_deref(),
     )?;
     let context = &request.destination_encryption_context;
-    let from = keys.find_source(session, &source).await?;
+    let reading = session.doing(AdminAction::ReEncryptFrom);
+    let from = keys.find_source(&reading, &source).await?;
     let to = keys.resolve(session, &request.destination_key_id).await?;
     let same = from.key.value.id == to.key.value.id;
 
-    let reading = session.doing(AdminAction::ReEncryptFrom);
     let facts = encrypt::facts(&request.grant_tokens, source.algorithm, source.context)?;
     let facts = facts.with("kms:ReEncryptOnSameKey", same);
-    keys.decide_named(&reading, &from, &facts).await?;
+    keys.decide_source(&reading, &source, &from, &facts).await?;
     let writing = session.doing(AdminAction::ReEncryptTo);
     let facts = encrypt::facts(&request.grant_tokens, algorithm, context)?;
     let facts = facts.with("kms:ReEncryptOnSameKey", same);

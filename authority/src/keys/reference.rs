@@ -124,10 +124,7 @@ impl Keys {
 
     /// The service's answer about what is in another account and not for the caller, or not there.
     fn elsewhere(&self, session: &Session<'_>, reference: &str) -> KmsError {
-        let caller = session
-            .gate
-            .caller()
-            .map_or("operator", |caller| caller.principal.arn());
+        let caller = session.caller_arn();
         KmsErrorType::AccessDenied.because(format!(
             "User: {caller} is not authorized to perform: kms:{} on resource: {} because the resource does not exist in \
              this Region, no resource-based policies allow access, or a resource-based policy explicitly denies access",
@@ -161,8 +158,19 @@ impl Keys {
         reference: &str,
         facts: &Facts,
     ) -> Result<Held<KeyRecord>, KmsError> {
+        let named = self.resolve_id(session, reference).await?;
+        self.decide_named(session, &named, facts).await?;
+        Ok(named.key)
+    }
+
+    /// As [`Keys::resolve`], where KMS takes a key's id or ARN but no alias.
+    pub(super) async fn resolve_id<'a>(
+        &self,
+        session: &Session<'_>,
+        reference: &'a str,
+    ) -> Result<Resolved<'a>, KmsError> {
         match self.read_reference(session, reference)?.name {
-            Name::Id(_) => self.find(session, reference, facts).await,
+            Name::Id(_) => self.resolve(session, reference).await,
             Name::Alias(_) if reference.starts_with("arn:") => {
                 Err(KmsErrorType::InvalidArn.because(format!("Invalid arn {}", shown(reference))))
             }
@@ -208,23 +216,23 @@ impl Keys {
             None if resource.starts_with("alias/") => Name::Alias(resource),
             None => return Err(wrong()),
         };
+        let invalid = |what: String| KmsErrorType::NotFound.because(what);
         let missing = || {
-            KmsErrorType::NotFound.because(match name {
+            invalid(match name {
                 Name::Id(_) => format!("Key '{}' does not exist", shown_arn(arn)),
                 Name::Alias(_) => format!("Alias {} is not found.", shown_arn(arn)),
             })
         };
+        if region != Some(self.region.as_str()) {
+            return Err(invalid(format!("Invalid arn {}", shown(region.unwrap_or_default()))));
+        }
         let tenant = account.and_then(|account| Tenant::parse(account).ok());
         let reachable = |tenant: &Tenant| tenant == session.tenant || session.crosses_accounts();
         let tenant = tenant.filter(reachable).ok_or_else(missing)?;
-        let is_id = match name {
-            Name::Id(id) => KeyId::parse(id).is_some(),
-            Name::Alias(_) => true,
-        };
-        if region != Some(self.region.as_str()) || !is_id {
-            return Err(missing());
+        match name {
+            Name::Id(id) if KeyId::parse(id).is_none() => Err(invalid(format!("Invalid keyId '{}'", shown(id)))),
+            name => Ok(Named { tenant, name }),
         }
-        Ok(Named { tenant, name })
     }
 
     /// The ARN of a key.
@@ -251,6 +259,12 @@ impl Keys {
 }
 
 impl Session<'_> {
+    /// Who asks, as answers name it.
+    pub(super) fn caller_arn(&self) -> &str {
+        let caller = self.gate.caller();
+        caller.map_or("operator", |caller| caller.principal.arn())
+    }
+
     /// Whether the verb takes keys of other accounts, as the model says, from this caller: operators stay in the tenant
     /// that they name.
     pub(super) fn crosses_accounts(&self) -> bool {

@@ -98,11 +98,19 @@ pub(super) async fn replicate_key(
         .iter()
         .map(|(name, value)| json!({ "TagKey": name, "TagValue": value }))
         .collect();
-    Ok(json!({
-        "ReplicaKeyMetadata": there.metadata(&replica),
+    let mut metadata = there.metadata(session, &replica);
+    if let Some(members) = metadata.as_object_mut() {
+        // The service says it from DescribeKey on.
+        members.remove("CurrentKeyMaterialId");
+    }
+    let mut answer = json!({
+        "ReplicaKeyMetadata": metadata,
         "ReplicaPolicy": replica.policy,
-        "ReplicaTags": tags,
-    }))
+    });
+    if let (false, Some(members)) = (tags.is_empty(), answer.as_object_mut()) {
+        members.insert("ReplicaTags".to_owned(), json!(tags));
+    }
+    Ok(answer)
 }
 
 pub(super) async fn update_primary_region(
@@ -138,8 +146,8 @@ pub(super) async fn update_primary_region(
 fn demand_primary(keys: &Keys, key: &KeyRecord) -> Result<(), KmsError> {
     let refuse = |why: &str| Err(KmsErrorType::UnsupportedOperation.because(format!("{} {why}", keys.arn(key))));
     match &key.multi_region {
-        None => refuse("is not a multi-Region key."),
-        Some(all) if all.primary != key.region => refuse("is not a multi-Region primary key."),
+        None => refuse("is not a multi-region key."),
+        Some(all) if all.primary != key.region => refuse("is not a multi-region primary key."),
         Some(_) => Ok(()),
     }
 }

@@ -36,14 +36,15 @@ pub(super) async fn rotate_key_on_demand(
     let mut key = keys
         .find_for_operator(session, &request.key_id, &Facts::default())
         .await?;
-    // The service answers the bare id here and for the status.
-    let answer = json!({ "KeyId": key.value.id });
+    let arn = keys.arn(&key.value);
+    let answer = json!({ "KeyId": arn });
     if key.value.family == Family::Raw {
-        demand_versions(keys, &key.value)?;
         keys.demand_usable(&key.value)?;
+        demand_versions(keys, &key.value)?;
         if key.value.rotation.on_demand >= MAX_ON_DEMAND {
-            let message = format!("a key is rotated on demand at most {MAX_ON_DEMAND} times");
-            return Err(KmsErrorType::LimitExceeded.because(message));
+            let message = "The on-demand rotations limit has been reached for the given keyId. No more on-demand \
+                           rotations can be performed for this key:";
+            return Err(KmsErrorType::LimitExceeded.because(format!("{message} {arn}")));
         }
         match key.value.origin {
             Origin::AwsKms => keys.rotate_raw(key, RotationKind::OnDemand).await?,
@@ -79,8 +80,8 @@ pub(super) async fn mark_version_compromised(
         kid = request.kid,
         "version marked as compromised: it leaves every JWKS now"
     );
-    let metadata = keys.follow_plan(key).await?;
-    Ok(json!({ "KeyMetadata": metadata }))
+    let key = keys.follow_plan(key).await?;
+    Ok(json!({ "KeyMetadata": keys.metadata(session, &key) }))
 }
 
 impl Keys {
@@ -132,10 +133,8 @@ impl Keys {
         let now = self.clock.now();
         let record = &mut key.value;
         let Some(pending) = record.imports.pending.take() else {
-            let message = format!(
-                "{} has no key material pending rotation: import it first.",
-                self.arn(record)
-            );
+            let arn = self.arn(record);
+            let message = format!("No available key material pending rotation for the key: {arn}.");
             return Err(KmsErrorType::InvalidState.because(message));
         };
         for version in &mut record.versions {
@@ -154,8 +153,8 @@ impl Keys {
         self.save(&key).await
     }
 
-    /// Brings the versions to what the plan says, and commits them with their material in one change. Answers the metadata.
-    async fn follow_plan(&self, mut key: Held<KeyRecord>) -> Result<Value, KmsError> {
+    /// Brings the versions to what the plan says, and commits them with their material in one change.
+    async fn follow_plan(&self, mut key: Held<KeyRecord>) -> Result<KeyRecord, KmsError> {
         let (tenant, id) = (key.value.tenant.clone(), key.value.id.clone());
         let plan = rotation::plan(
             &key.value.versions,
@@ -183,7 +182,7 @@ impl Keys {
             key.value.versions.push(version);
         }
         self.vault.commit(saving(change, &key)).await?;
-        Ok(self.metadata(&key.value))
+        Ok(key.value)
     }
 }
 
@@ -192,9 +191,9 @@ pub(super) fn next_rotation(now: u64, days: u32) -> u64 {
     now.saturating_add(u64::from(days).saturating_mul(SECONDS_PER_DAY))
 }
 
-/// Refuses keys that time does not rotate: those that [`demand_versions`] refuses, and those with imported material.
+/// Refuses keys that time does not rotate: those with imported material, those that may not be used, and those that
+/// [`demand_versions`] refuses.
 pub(super) fn demand_rotates(keys: &Keys, key: &KeyRecord) -> Result<(), KmsError> {
-    demand_versions(keys, key)?;
     if key.origin != Origin::AwsKms {
         let message = format!(
             "{} origin is EXTERNAL which is not valid for this operation.",
@@ -202,17 +201,19 @@ pub(super) fn demand_rotates(keys: &Keys, key: &KeyRecord) -> Result<(), KmsErro
         );
         return Err(KmsErrorType::UnsupportedOperation.because(message));
     }
-    Ok(())
+    keys.demand_usable(key)?;
+    demand_versions(keys, key)
 }
 
 /// Refuses keys that have one material for life: all but symmetric ones, and replicas, which follow their primary.
 fn demand_versions(keys: &Keys, key: &KeyRecord) -> Result<(), KmsError> {
-    let unsupported = |why: &str| Err(KmsErrorType::UnsupportedOperation.because(format!("{} {why}", keys.arn(key))));
     if key.family != Family::Raw || key.spec != KeySpec::SymmetricDefault {
-        return unsupported("is no symmetric encryption key: its material does not rotate.");
+        // The service says no more than that.
+        return Err(KmsError::silent(KmsErrorType::UnsupportedOperation));
     }
     if key.multi_region.as_ref().is_some_and(|all| all.primary != key.region) {
-        return unsupported("is a replica key: rotate its primary key.");
+        let message = format!("{} is not a multi-region primary key.", keys.arn(key));
+        return Err(KmsErrorType::UnsupportedOperation.because(message));
     }
     Ok(())
 }

@@ -63,7 +63,6 @@ async fn set(
 ) -> Result<Value, KmsError> {
     let mut key = keys.find_by_id(session, reference, facts).await?;
     demand_rotates(keys, &key.value)?;
-    keys.demand_usable(&key.value)?;
     let rotation = &mut key.value.rotation;
     let before = rotation.clone();
     rotation.enabled = days.is_some();
@@ -92,7 +91,7 @@ pub(super) async fn get_key_rotation_status(
         .value;
     let rotates = key.rotation.enabled && !key.state.is_pending_deletion();
     let mut answer = Map::new();
-    answer.insert("KeyId".to_owned(), json!(key.id));
+    answer.insert("KeyId".to_owned(), json!(keys.arn(&key)));
     answer.insert("KeyRotationEnabled".to_owned(), json!(rotates));
     if rotates {
         answer.insert("RotationPeriodInDays".to_owned(), json!(key.rotation.period_days));

@@ -4,12 +4,12 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::reference::key_arn;
-use super::{Delegation, KeyRecord, Keys, State};
+use super::{Delegation, KeyRecord, Keys, Session, State};
 use crate::crypto::KeySpec;
 
 impl Keys {
-    /// `KeyMetadata`, and under `Signet` what KMS has no words for.
-    pub(super) fn metadata(&self, key: &KeyRecord) -> Value {
+    /// `KeyMetadata`; for operators with what KMS has no words for, under `Signet`.
+    pub(super) fn metadata(&self, session: &Session<'_>, key: &KeyRecord) -> Value {
         let mut shape = Map::new();
         let mut set = |name: &str, value: Value| shape.insert(name.to_owned(), value);
         set("AWSAccountId", json!(key.tenant));
@@ -54,7 +54,9 @@ impl Keys {
         if let Some(regions) = regions(key) {
             set("MultiRegionConfiguration", regions);
         }
-        set("Signet", self.extras(key));
+        if session.gate.caller().is_none() {
+            set("Signet", self.extras(key));
+        }
         shape.append(&mut algorithms(key));
         Value::Object(shape)
     }

@@ -4,6 +4,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::decide::Facts;
+use super::grant::GrantRecord;
 use super::reference::KeyOnly;
 use super::{KeyRecord, Keys, KmsError, KmsErrorType, Session, State};
 use crate::fault::Fault;
@@ -18,7 +19,7 @@ pub(super) const SECONDS_PER_DAY: u64 = 86_400;
 /// Characters in a description.
 pub(super) const MAX_DESCRIPTION: usize = 8192;
 /// Grants that one change deletes with their key; with more, the key goes in several looks.
-const GRANTS_AT_ONCE: usize = 500;
+const GRANTS_AT_ONCE: usize = 400;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
@@ -186,15 +187,12 @@ impl Keys {
         }
         let (tenant, row) = (key.value.tenant.clone(), key.value.row());
         let path = paths::key(&tenant, &row);
-        let grants = self
-            .vault
-            .store()
-            .scan(&paths::grants(&tenant, &row), None, GRANTS_AT_ONCE)
-            .await?;
+        let prefix = paths::grants(&tenant, &row);
+        let grants = self.vault.page::<GrantRecord>(&prefix, None, GRANTS_AT_ONCE).await?;
         let last = grants.len() < GRANTS_AT_ONCE;
         let mut change = Change::new().unchanged(path.clone(), key.stamp);
-        for (grant, _) in grants {
-            change = change.delete(grant);
+        for (path, grant) in grants {
+            change = Self::without_grant(change, &key.value, path, &grant.value);
         }
         if last {
             change = self.deleting(change, &key.value).await?.delete(path.clone());
@@ -211,6 +209,7 @@ impl Keys {
     async fn deleting(&self, mut change: Change, key: &KeyRecord) -> Result<Change, Fault> {
         change = change
             .delete(paths::ca(&key.tenant, &key.id))
+            .delete(paths::grant_count(&key.tenant, &key.row()))
             .delete(paths::usage(&key.tenant, &key.row()));
         for alias in &key.aliases {
             change = change.delete(paths::alias(&key.tenant, &key.region, alias));

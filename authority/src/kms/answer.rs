@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
-use http::{Response, StatusCode};
+use http::{HeaderMap, Response, StatusCode};
+use node::problem::Problem;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -23,8 +24,28 @@ pub(super) fn json(answer: &Value, id: Uuid) -> Response<Bytes> {
 
 /// What KMS refuses with.
 pub(super) fn json_refusal(refusal: &Refusal, id: Uuid) -> Response<Bytes> {
-    let body = json!({ "__type": refusal.code, "message": refusal.message });
+    // Some of the service's errors have no message, and then no member for one.
+    let body = match refusal.message.as_ref() {
+        "" => json!({ "__type": refusal.code }),
+        message => json!({ "__type": refusal.code, "message": message }),
+    };
     respond(refusal.status, JSON, body.to_string(), id)
+}
+
+/// What the listener refuses with before a request is read, as its status and fields are.
+pub(super) fn unread(problem: Problem, id: &str) -> Response<Bytes> {
+    let code = match problem.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => "RequestEntityTooLargeException",
+        StatusCode::REQUEST_TIMEOUT => "RequestTimeoutException",
+        StatusCode::SERVICE_UNAVAILABLE => "ServiceUnavailableException",
+        status if status.is_client_error() => "SerializationException",
+        _ => "KMSInternalException",
+    };
+    let body = json!({ "__type": code, "message": problem.detail() }).to_string();
+    let mut response = problem.into_response(id);
+    *response.body_mut() = Bytes::from(body);
+    mark(response.headers_mut(), JSON, id);
+    response
 }
 
 /// What STS answers to `action`: `result` in its envelope.
@@ -65,13 +86,16 @@ pub(super) fn query_refusal(refusal: &Refusal, id: Uuid) -> Response<Bytes> {
 fn respond(status: StatusCode, media_type: HeaderValue, body: String, id: Uuid) -> Response<Bytes> {
     let mut response = Response::new(Bytes::from(body));
     *response.status_mut() = status;
-    let headers = response.headers_mut();
+    mark(response.headers_mut(), media_type, &id.to_string());
+    response
+}
+
+fn mark(headers: &mut HeaderMap, media_type: HeaderValue, id: &str) {
     headers.insert(CONTENT_TYPE, media_type);
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    if let Ok(id) = HeaderValue::from_str(&id.to_string()) {
+    if let Ok(id) = HeaderValue::from_str(id) {
         headers.insert(REQUEST_ID, id);
     }
-    response
 }
 
 #[cfg(test)]
@@ -88,6 +112,8 @@ mod tests {
         let response = json_refusal(&refusal, Uuid::nil());
         assert_eq!(body(&response), r#"{"__type":"AccessDenied","message":"not `<you>`"}"#);
         assert_eq!(response.headers()[REQUEST_ID], Uuid::nil().to_string());
+        let silent = json_refusal(&Refusal::new("InvalidCiphertextException", ""), Uuid::nil());
+        assert_eq!(body(&silent), r#"{"__type":"InvalidCiphertextException"}"#);
         let response = query_refusal(&refusal, Uuid::nil());
         assert_eq!(response.status(), 403);
         assert_eq!(
@@ -96,6 +122,34 @@ mod tests {
              <Error><Type>Sender</Type><Code>AccessDenied</Code><Message>not `&lt;you&gt;`</Message></Error>\
              <RequestId>00000000-0000-0000-0000-000000000000</RequestId></ErrorResponse>"
         );
+    }
+
+    #[test]
+    fn what_the_listener_refuses_is_an_error_of_the_protocol() {
+        let overloaded = Problem::new("overloaded", "try again").with_header(http::header::RETRY_AFTER, "1");
+        let response = unread(overloaded, "abc");
+        assert_eq!(
+            (response.status().as_u16(), &response.headers()[REQUEST_ID]),
+            (503, &HeaderValue::from_static("abc"))
+        );
+        assert_eq!(response.headers()[http::header::RETRY_AFTER], "1");
+        assert_eq!(response.headers()[CONTENT_TYPE], JSON);
+        assert_eq!(
+            body(&response),
+            r#"{"__type":"ServiceUnavailableException","message":"try again"}"#
+        );
+        for (code, name) in [
+            ("body_too_large", "RequestEntityTooLargeException"),
+            ("request_timeout", "RequestTimeoutException"),
+            ("length_required", "SerializationException"),
+            ("headers_too_large", "SerializationException"),
+        ] {
+            let problem = Problem::new(code, "x");
+            let status = problem.status();
+            let response = unread(problem, "abc");
+            assert_eq!(response.status(), status);
+            assert!(body(&response).contains(name), "{code}");
+        }
     }
 
     #[test]

@@ -3,12 +3,16 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use policies::engine::{AdminAction, AdminResource};
+use policies::engine::{AdminAction, AdminResource, Denial, DenialCode};
 
 use super::principal::Principal;
 use crate::bundle::InForce;
 use crate::fault::Fault;
 use crate::keys::{Asked, Caller, Gate};
+
+/// The policies in force beside every bundle that speak for the key's own.
+const DENIES: &str = "signet:key-policy-denies";
+const SILENT: &str = "signet:key-policy-silent";
 
 /// One request's decisions: all by the policies that were in force when it began.
 pub(super) struct AccountGate<'a> {
@@ -54,7 +58,7 @@ impl<'a> AccountGate<'a> {
     }
 
     /// In the service's words; the names of policies and a forbid's reason are for callers to see.
-    fn denied(&self, action: AdminAction, resource: AdminResource<'_>, why: &str) -> String {
+    fn denied(&self, action: AdminAction, resource: AdminResource<'_>, denial: &Denial) -> String {
         let (arn, region) = (self.principal.arn(), self.principal.region());
         let name = action.kms_name().unwrap_or(action.as_str());
         let on = match resource {
@@ -64,7 +68,16 @@ impl<'a> AccountGate<'a> {
             }
             _ => String::new(),
         };
-        format!("User: {arn} is not authorized to perform: kms:{name}{on} because {why}")
+        let is_by = |policy: &str| denial.policies.iter().any(|own| own.as_ref() == policy);
+        let why = match denial.code {
+            DenialCode::NoPermit => format!("because no identity-based policy allows the kms:{name} action"),
+            _ if is_by(DENIES) => format!("with an explicit deny in a resource-based policy: {denial}"),
+            _ if is_by(SILENT) => {
+                format!("because no resource-based policy allows the kms:{name} action: {denial}")
+            }
+            _ => format!("because it is not permitted: {denial}"),
+        };
+        format!("User: {arn} is not authorized to perform: kms:{name}{on} {why}")
     }
 }
 
@@ -96,7 +109,7 @@ impl Gate for AccountGate<'_> {
                 );
                 Err(Fault::Denied {
                     code: denial.code.as_str(),
-                    message: self.denied(action, resource, &format!("it is not permitted: {denial}")),
+                    message: self.denied(action, resource, &denial),
                     policies: denial.policies.iter().map(ToString::to_string).collect(),
                 })
             }

@@ -15,11 +15,14 @@ use super::refusal::{AuthFailure, Refusal};
 use super::session::{Credentials, Session};
 use super::xml::Element;
 use super::{Call, Endpoint, answer, respond};
+use crate::bundle::InForce;
 use crate::clock::rfc3339;
 use crate::names::Tenant;
 
 const VERSION: &str = "2011-06-15";
 const ASSUME_ROLE: &str = "AssumeRoleWithWebIdentity";
+/// Roles of an account whose issuers are asked about a token for a role that is not there.
+const MAX_ROLES: usize = 16;
 const CALLER_IDENTITY: &str = "GetCallerIdentity";
 
 impl Endpoint {
@@ -68,9 +71,10 @@ impl Endpoint {
         self.quotas.address(call.address.ip())?;
         let request = AssumeRole::read(form)?;
         let in_force = self.bundles.in_force();
-        let role = in_force.bundle.role(request.account, request.role);
-        let role = role.ok_or_else(assume::not_authorized)?;
         let now = self.clock.now();
+        let Some(role) = in_force.bundle.role(request.account, request.role) else {
+            return Err(self.without_role(&in_force, &request, now).await);
+        };
         let issuers = self.roles.issuers(&in_force, role)?;
         let caller = issuers.authenticate(request.token, now).await;
         let caller = caller.map_err(|error| assume::token_refusal(&error))?;
@@ -91,6 +95,28 @@ impl Endpoint {
         tracing::info!(request_id = %call.id, caller = caller.id(), role = role.arn(), session = session.name,
             access_key_id = credentials.access_key_id, peer = %call.address, "role assumed");
         shape(&session, &credentials)
+    }
+
+    /// What is said of a role that is not there: to a token that none of the account's roles would believe the same as of
+    /// one that is, so that nobody learns the names of roles without such a token.
+    async fn without_role(&self, in_force: &InForce, request: &AssumeRole<'_>, now: u64) -> Refusal {
+        let roles = in_force
+            .bundle
+            .roles
+            .iter()
+            .filter(|role| role.tenant == request.account);
+        for role in roles.take(MAX_ROLES) {
+            let issuers = match self.roles.issuers(in_force, role) {
+                Ok(issuers) => issuers,
+                Err(fault) => return fault.into(),
+            };
+            match issuers.authenticate(request.token, now).await {
+                Ok(_) => return assume::not_authorized(),
+                Err(error) if assume::is_believed(&error) => return assume::token_refusal(&error),
+                Err(_) => {}
+            }
+        }
+        assume::not_believed()
     }
 
     async fn credentials(&self, session: Session) -> Result<(Session, Credentials), Refusal> {

@@ -132,7 +132,9 @@ mod tests {
     use rustix::io::Errno;
 
     use super::*;
+    use crate::listen::Handler as _;
     use crate::listen::Limits;
+    use crate::listen::testing::Show;
 
     #[tokio::test]
     async fn no_storm_of_errors_ends_the_loop() {
@@ -148,7 +150,7 @@ mod tests {
             Errno::PROTO,
         ];
         let mut errors = storm.into_iter().cycle().take(12);
-        let load = Load::new(&Limits::default());
+        let load = Load::new(&Limits::default(), Show::refusal);
         let shutdown = Shutdown::new();
         let taken = Arc::new(AtomicUsize::new(0));
         let _client = TcpStream::connect(address).await.unwrap();

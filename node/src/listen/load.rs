@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderValue, Response};
+use http::Response;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -27,6 +27,8 @@ pub struct Load {
     failed_handshakes: Counter,
     retries: Counter,
     refused: Family<Label, Counter>,
+    /// How the protocol tells a problem.
+    refusal: Refusal,
     max_connections: i64,
     max_requests: i64,
     max_body_bytes: i64,
@@ -34,8 +36,11 @@ pub struct Load {
     ended: Notify,
 }
 
+/// [`super::Handler::refusal`].
+type Refusal = fn(Problem, &str) -> Response<Bytes>;
+
 impl Load {
-    pub(super) fn new(limits: &Limits) -> Load {
+    pub(super) fn new(limits: &Limits, refusal: Refusal) -> Load {
         Load {
             connections: Gauge::default(),
             requests: Gauge::default(),
@@ -48,6 +53,7 @@ impl Load {
             failed_handshakes: Counter::default(),
             retries: Counter::default(),
             refused: Family::default(),
+            refusal,
             max_connections: i64::from(limits.connections),
             max_requests: i64::from(limits.requests),
             max_body_bytes: i64::try_from(limits.body_memory.bytes()).unwrap_or(i64::MAX),
@@ -135,12 +141,7 @@ impl Load {
     /// A problem found by the listener, counted, as an answer with a request id of its own.
     pub(super) fn refuse(&self, problem: Problem) -> Response<Bytes> {
         self.refused.get_or_create(&by_code(problem.code())).inc();
-        let id = uuid::Uuid::new_v4().to_string();
-        let mut response = problem.into_response(&id);
-        if let Ok(id) = HeaderValue::from_str(&id) {
-            response.headers_mut().insert("x-request-id", id);
-        }
-        response
+        (self.refusal)(problem, &uuid::Uuid::new_v4().to_string())
     }
 
     /// Counts a new connection until the guard is dropped; `None` when there are too many.
@@ -282,15 +283,20 @@ impl Drop for QuicHandshake {
 mod tests {
     use super::*;
     use crate::config::ByteSize;
+    use crate::listen::Handler as _;
+    use crate::listen::testing::Show;
 
     fn load() -> Arc<Load> {
         let body_memory = ByteSize::new(1000);
-        Arc::new(Load::new(&Limits {
-            connections: 2,
-            requests: 1,
-            body_memory,
-            ..Limits::default()
-        }))
+        Arc::new(Load::new(
+            &Limits {
+                connections: 2,
+                requests: 1,
+                body_memory,
+                ..Limits::default()
+            },
+            Show::refusal,
+        ))
     }
 
     #[tokio::test]

@@ -1,5 +1,6 @@
 //! One question to Cedar: the policies, the request, and the entities it is about.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use cedar_policy::{Context, Entities, Entity, EntityUid, Request};
@@ -7,7 +8,8 @@ use cedar_policy::{Context, Entities, Entity, EntityUid, Request};
 use super::context::Needs;
 use super::decision::{Considered, Denial, Index, Matched, consider};
 use super::facts::{
-    AccountFacts, AdminResource, DelegationMode, EdgeFacts, KeyAccess, KeyFacts, OperatorFacts, Principal, RequestFacts,
+    AccountFacts, AdminResource, DelegationMode, EdgeFacts, KeyAccess, KeyFacts, KeyPolicyAnswer, OperatorFacts,
+    Principal, RequestFacts,
 };
 use super::slice::Slice;
 use super::standing::{self, Standing};
@@ -157,7 +159,39 @@ impl Engine {
         about(slice, operator, resource, context)
     }
 
+    /// About a key of another account whose policy leaves it to the caller's there are two questions, as KMS asks both
+    /// accounts. The first is whether anything forbids it where the key is; it is decided here. The second is whether the
+    /// caller's own account permits it, as for a key of its own. Of that key it knows the id alone: aliases and tags are the
+    /// other account's to choose, so no permit of this one may rest on them.
     pub(crate) fn key_question(
+        &self,
+        principal: &AccountFacts,
+        action: AdminAction,
+        resource: AdminResource<'_>,
+        access: KeyAccess,
+        now: u64,
+    ) -> Result<Question<'_>, Denial> {
+        let left_to_caller = access.key_policy == KeyPolicyAnswer::Delegated && !access.grant;
+        let key = match resource {
+            AdminResource::Key(key) if left_to_caller && key.tenant() != principal.tenant => key,
+            _ => return self.key_question_once(principal, action, resource, access, now),
+        };
+        let let_in = KeyAccess {
+            key_policy: KeyPolicyAnswer::Allow,
+            ..access
+        };
+        self.key_question_once(principal, action, resource, let_in, now)?
+            .decide(&self.index)?;
+        let as_own = KeyFacts::new(
+            key.id().to_owned(),
+            principal.tenant.clone(),
+            Vec::new(),
+            BTreeMap::new(),
+        );
+        self.key_question_once(principal, action, AdminResource::Key(&as_own), access, now)
+    }
+
+    fn key_question_once(
         &self,
         principal: &AccountFacts,
         action: AdminAction,

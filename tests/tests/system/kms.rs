@@ -1,5 +1,5 @@
-//! The key API with the clients that people have, unchanged, over HTTPS: boto3, the AWS CLI, the encryption SDK,
-//! securesystemslib's signer and sops.
+//! The key API with the clients that people have, unchanged, over HTTPS: boto3, the AWS CLI, the SDK for JavaScript, the
+//! encryption SDKs, tink, securesystemslib's signer and sops.
 
 use std::process::Command;
 
@@ -7,9 +7,13 @@ use serde_json::Value;
 use system_tests::{Curl, Dev, Output, checkout, run, tool, within};
 use tempfile::TempDir;
 
-/// A client program of `.tools/clients`, with the environment that `signet dev` prints and nothing else of AWS's.
+/// A client program of `.tools/clients`, in that environment.
 fn client(dev: &Dev, program: &str) -> Command {
-    let mut command = Command::new(tool("clients/bin").join(program));
+    environment(dev, Command::new(tool("clients/bin").join(program)))
+}
+
+/// With the environment that `signet dev` prints and nothing else of AWS's.
+fn environment(dev: &Dev, mut command: Command) -> Command {
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("AWS_")) {
         command.env_remove(name);
     }
@@ -36,9 +40,9 @@ fn with_root(dev: &Dev, mut command: Command) -> Command {
 }
 
 /// A script of `tests/clients/`.
-fn script(mut python: Command, name: &str) -> Command {
-    python.arg(checkout().join("tests/clients").join(name));
-    python
+fn script(mut program: Command, name: &str) -> Command {
+    program.arg(checkout().join("tests/clients").join(name));
+    program
 }
 
 fn lines(output: Output) -> Vec<String> {
@@ -69,6 +73,25 @@ fn boto3_uses_keys_with_static_credentials() {
     assert!(on_record("kms:Sign", "performed") >= 2 && on_record("kms:Sign", "refused") >= 2);
     let verified = dev.cli(&["audit", "verify", "--authority"]);
     assert_eq!(verified.code, 0, "{verified:?}");
+}
+
+// Success, state and refusal of each operation that the installed client knows: a new one fails until it has all three.
+#[test]
+fn every_operation_of_the_model_succeeds_looks_at_the_state_and_refuses() {
+    let dev = Dev::start();
+    let made = dev
+        .cli(&["access-keys", "create", "--user", "stranger", "--json"])
+        .success();
+    let made: Value = serde_json::from_str(&made).unwrap();
+    let mut python = script(with_root(&dev, client(&dev, "python")), "kms_matrix.py");
+    for (variable, name) in [
+        ("STRANGER_ACCESS_KEY_ID", "access_key_id"),
+        ("STRANGER_SECRET_ACCESS_KEY", "secret_access_key"),
+    ] {
+        python.env(variable, made[name].as_str().unwrap());
+    }
+    let shown = lines(run(&mut python));
+    assert!(shown.len() >= 56, "{shown:?}");
 }
 
 // R9
@@ -106,6 +129,11 @@ fn what_no_client_may_send_is_refused_and_changes_nothing() {
         .header("Content-Type: application/x-amz-json-1.1")
         .send_body("POST", &"x".repeat(600 << 10));
     assert_eq!(answer.status, 413, "{answer:?}");
+    assert_eq!(answer.json()["__type"], "RequestEntityTooLargeException");
+    assert!(
+        answer.head.to_ascii_lowercase().contains("x-amzn-requestid: "),
+        "{answer:?}"
+    );
 }
 
 // R7
@@ -148,6 +176,18 @@ fn encryption_clients_and_signers_work_as_they_are() {
         ["ECC_NIST_P256", "ECC_NIST_P384", "RSA_2048"]
     );
     assert_eq!(shown("kms_sops.py"), ["round trip"]);
+    assert_eq!(shown("kms_tink.py"), ["under the key", "by envelope"]);
+}
+
+#[test]
+fn the_sdk_for_javascript_and_the_encryption_sdk_on_it_work_as_they_are() {
+    let dev = Dev::start();
+    let mut node = with_root(&dev, environment(&dev, Command::new("node")));
+    // Node's own trust store is what the SDK goes by.
+    node.env("NODE_EXTRA_CA_CERTS", dev.text("/ca_file"));
+    let mut node = script(node, "kms_javascript.mjs");
+    let shown = lines(run(node.arg(tool("npm"))));
+    assert_eq!(shown, ["round trip", "pages", "errors", "encryption SDK"]);
 }
 
 #[test]

@@ -30,19 +30,41 @@ pub(super) fn which(
         (None | Some("EXISTING_KEY_MATERIAL"), None) => {
             incorrect("The key material is none that was imported into this key before.")
         }
+        (Some("NEW_KEY_MATERIAL"), Some(known)) if key.imports.pending == Some(known.number) => Ok(known.clone()),
         (Some("NEW_KEY_MATERIAL"), Some(_)) => incorrect("The key material was imported into this key before."),
-        (Some("NEW_KEY_MATERIAL"), None) if key.spec == KeySpec::SymmetricDefault => Ok(Version {
-            // Nothing is encrypted with it before a rotation.
-            sign_from: NEVER,
-            ..version
-        }),
+        (Some("NEW_KEY_MATERIAL"), None) if key.spec == KeySpec::SymmetricDefault => {
+            demand_none_pending(keys, key, &version)?;
+            Ok(Version {
+                // Nothing is encrypted with it before a rotation.
+                sign_from: NEVER,
+                ..version
+            })
+        }
         (Some("NEW_KEY_MATERIAL"), None) => Err(KmsErrorType::UnsupportedOperation
             .because("Only symmetric encryption keys take other key material than their first.")),
         _ => Err(KmsErrorType::Validation.because("`ImportType` is NEW_KEY_MATERIAL or EXISTING_KEY_MATERIAL")),
     }
 }
 
-/// Takes material in. What was pending rotation gives way to what is brought for it anew.
+/// Only one material waits for a rotation: that one is rotated to, or deleted, before another is brought.
+fn demand_none_pending(keys: &Keys, key: &KeyRecord, new: &Version) -> Result<(), KmsError> {
+    let pending = key
+        .imports
+        .pending
+        .and_then(|number| key.versions.iter().find(|version| version.number == number));
+    match pending {
+        Some(pending) => Err(KmsErrorType::InvalidState.because(format!(
+            "New key material (id: {}) cannot be imported into KMS key {}, because another key material (id: {}) is \
+             pending rotation.",
+            new.kid,
+            keys.arn(key),
+            pending.kid
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// Takes material in.
 pub(super) fn add(
     key: &mut KeyRecord,
     version: Version,
@@ -53,9 +75,6 @@ pub(super) fn add(
     let mut change = Change::new();
     let is_new = !key.versions.iter().any(|known| known.number == number);
     if is_new && !key.versions.is_empty() {
-        if let Some(pending) = key.imports.pending {
-            change = remove(change, key, pending);
-        }
         key.imports.pending = Some(number);
     }
     if !key.imports.present.contains_key(&number) {

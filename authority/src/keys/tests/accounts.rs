@@ -95,9 +95,33 @@ async fn a_policy_lets_another_accounts_root_in() {
     as_other(&bench, "root", "DescribeKey", json!({"KeyId": arn}))
         .await
         .unwrap();
-    // Its users would need their own account's word as well.
-    let error = as_other(&bench, "a", "DescribeKey", json!({"KeyId": arn}))
+    // Its users need their own account's word as well.
+    let describe = json!({"KeyId": arn});
+    let error = as_other(&bench, "a", "DescribeKey", describe.clone())
         .await
         .unwrap_err();
+    assert_eq!(error.kind, KmsErrorType::AccessDenied);
+    let permit = |tenant: &str| {
+        let scope = format!(
+            "principal is AccountPrincipal, action == Action::\"DescribeKey\", resource in Tenant::\"{tenant}\""
+        );
+        format!("@id(\"a-describes\")\npermit ({scope})\nwhen {{ principal.name == \"a\" }};\n")
+    };
+    // The key's account has no say in what the other permits.
+    bench.apply(&permit(TENANT)).await;
+    let error = as_other(&bench, "a", "DescribeKey", describe.clone())
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind, KmsErrorType::AccessDenied);
+    bench.apply(&permit(OTHER)).await;
+    as_other(&bench, "a", "DescribeKey", describe.clone()).await.unwrap();
+    let error = as_other(&bench, "b", "DescribeKey", describe.clone())
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind, KmsErrorType::AccessDenied);
+    // Nor has the other in what the key's policy says.
+    let put = json!({"KeyId": id, "Policy": crate::iam::Document::default_for(&bench.tenant())});
+    bench.verb("PutKeyPolicy", put).await.unwrap();
+    let error = as_other(&bench, "a", "DescribeKey", describe).await.unwrap_err();
     assert_eq!(error.kind, KmsErrorType::AccessDenied);
 }

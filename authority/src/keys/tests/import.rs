@@ -1,4 +1,4 @@
-//! Material that is brought, regions, last uses, and what there is not.
+//! Material that is brought, last uses, and what there is not.
 
 use aws_lc_rs::rsa::{OAEP_SHA256_MGF1SHA256, OaepPublicEncryptingKey, PublicEncryptingKey};
 
@@ -79,6 +79,31 @@ async fn imported_material_works_and_comes_back_as_the_same_only() {
     }
 }
 
+// As KMS has it: what succeeds in state PendingImport leads to Enabled, whatever was before.
+#[tokio::test]
+async fn material_that_comes_back_enables_a_key_that_had_been_disabled() {
+    let bench = Bench::new().await;
+    let id = external(&bench).await;
+    let given = parameters(&bench, &id).await;
+    let request = import(&id, &given, &[7; 32]);
+    bench.verb("ImportKeyMaterial", request.clone()).await.unwrap();
+    bench.verb("DisableKey", json!({"KeyId": id})).await.unwrap();
+    let state = async || {
+        let described = bench.verb("DescribeKey", json!({"KeyId": id})).await.unwrap();
+        described["KeyMetadata"]["KeyState"].clone()
+    };
+    // Material that is there already changes nothing.
+    bench.verb("ImportKeyMaterial", request.clone()).await.unwrap();
+    assert_eq!(state().await, "Disabled");
+    bench
+        .verb("DeleteImportedKeyMaterial", json!({"KeyId": id}))
+        .await
+        .unwrap();
+    assert_eq!(state().await, "PendingImport");
+    bench.verb("ImportKeyMaterial", request).await.unwrap();
+    assert_eq!(state().await, "Enabled");
+}
+
 #[tokio::test]
 async fn imported_material_rotates_to_what_is_imported_next() {
     let bench = Bench::new().await;
@@ -99,7 +124,17 @@ async fn imported_material_rotates_to_what_is_imported_next() {
         refused(&bench, "ImportKeyMaterial", new(7)).await,
         "IncorrectKeyMaterialException"
     );
+    let waiting = bench.verb("ImportKeyMaterial", new(8)).await.unwrap()["KeyMaterialId"].clone();
+    let error = bench.verb("ImportKeyMaterial", new(9)).await.unwrap_err();
+    let text = format!(
+        "because another key material (id: {}) is pending rotation.",
+        waiting.as_str().unwrap()
+    );
+    assert_eq!(error.kind, KmsErrorType::InvalidState);
+    assert!(error.message.ends_with(&text), "{error}");
     bench.verb("ImportKeyMaterial", new(8)).await.unwrap();
+    let delete = json!({"KeyId": id, "KeyMaterialId": waiting});
+    bench.verb("DeleteImportedKeyMaterial", delete).await.unwrap();
     let second = bench.verb("ImportKeyMaterial", new(9)).await.unwrap();
     let all = json!({"KeyId": id, "IncludeKeyMaterial": "ALL_KEY_MATERIAL"});
     let states = async || {
@@ -219,102 +254,6 @@ async fn import_tokens_are_for_one_key_and_one_day() {
         refused(&bench, "GetParametersForImport", request).await,
         "ValidationException"
     );
-}
-
-#[tokio::test]
-async fn a_key_is_in_its_region_only_unless_it_is_replicated() {
-    let bench = Bench::new().await;
-    let id = bench.raw("SYMMETRIC_DEFAULT", "ENCRYPT_DECRYPT").await;
-    let describe = |id: &str| json!({"KeyId": id});
-    assert_eq!(
-        bench
-            .verb_in("eu-1", "DescribeKey", describe(&id))
-            .await
-            .unwrap_err()
-            .kind,
-        KmsErrorType::NotFound
-    );
-    assert_eq!(
-        bench.verb_in("eu-1", "ListKeys", json!({})).await.unwrap()["Keys"],
-        json!([])
-    );
-    let replicate = |id: &str, region: &str| json!({"KeyId": id, "ReplicaRegion": region});
-    assert_eq!(
-        refused(&bench, "ReplicateKey", replicate(&id, "eu-1")).await,
-        "UnsupportedOperationException"
-    );
-    let made = bench.verb("CreateKey", json!({"MultiRegion": true})).await.unwrap()["KeyMetadata"].clone();
-    let mrk = made["KeyId"].as_str().unwrap().to_owned();
-    assert!(mrk.starts_with("mrk-") && made["MultiRegionConfiguration"]["MultiRegionKeyType"] == "PRIMARY");
-    let replica = bench.verb("ReplicateKey", replicate(&mrk, "eu-1")).await.unwrap();
-    assert_eq!(
-        replica["ReplicaKeyMetadata"]["MultiRegionConfiguration"]["MultiRegionKeyType"],
-        "REPLICA"
-    );
-    assert_eq!(
-        refused(&bench, "ReplicateKey", replicate(&mrk, "eu-1")).await,
-        "AlreadyExistsException"
-    );
-    bench.verb("RotateKeyOnDemand", describe(&mrk)).await.unwrap();
-    let sealed = bench
-        .verb("Encrypt", json!({"KeyId": mrk, "Plaintext": "AAAA"}))
-        .await
-        .unwrap();
-    let opened = bench
-        .verb_in("eu-1", "Decrypt", json!({"CiphertextBlob": sealed["CiphertextBlob"]}))
-        .await
-        .unwrap();
-    assert_eq!(opened["KeyId"], format!("arn:aws:kms:eu-1:{TENANT}:key/{mrk}"));
-    // State is each region's own.
-    bench.verb("DisableKey", describe(&mrk)).await.unwrap();
-    bench
-        .verb_in("eu-1", "Encrypt", json!({"KeyId": mrk, "Plaintext": "AAAA"}))
-        .await
-        .unwrap();
-    bench.verb("EnableKey", describe(&mrk)).await.unwrap();
-    let move_to = |region: &str| json!({"KeyId": mrk, "PrimaryRegion": region});
-    assert_eq!(
-        refused(&bench, "UpdatePrimaryRegion", move_to("us-9")).await,
-        "NotFoundException"
-    );
-    bench.verb("UpdatePrimaryRegion", move_to("eu-1")).await.unwrap();
-    assert_eq!(
-        refused(&bench, "UpdatePrimaryRegion", move_to("eu-1")).await,
-        "UnsupportedOperationException"
-    );
-    let primary = bench.verb_in("eu-1", "DescribeKey", describe(&mrk)).await.unwrap();
-    assert_eq!(
-        primary["KeyMetadata"]["MultiRegionConfiguration"]["MultiRegionKeyType"],
-        "PRIMARY"
-    );
-}
-
-#[tokio::test]
-async fn a_primary_key_outlives_its_replicas() {
-    let bench = Bench::new().await;
-    let made = bench.verb("CreateKey", json!({"MultiRegion": true})).await.unwrap();
-    let mrk = made["KeyMetadata"]["KeyId"].as_str().unwrap().to_owned();
-    let request = json!({"KeyId": mrk, "ReplicaRegion": "eu-1"});
-    bench.verb("ReplicateKey", request).await.unwrap();
-    let delete = json!({"KeyId": mrk, "PendingWindowInDays": 7});
-    let answer = bench.verb("ScheduleKeyDeletion", delete.clone()).await.unwrap();
-    assert_eq!(answer["KeyState"], "PendingReplicaDeletion");
-    bench.pass(8 * DAY);
-    bench.upkeep().await;
-    bench.verb("DescribeKey", json!({"KeyId": mrk})).await.unwrap();
-    bench.verb_in("eu-1", "ScheduleKeyDeletion", delete).await.unwrap();
-    bench.pass(7 * DAY);
-    bench.upkeep().await;
-    let described = bench.verb("DescribeKey", json!({"KeyId": mrk})).await.unwrap();
-    assert_eq!(described["KeyMetadata"]["DeletionDate"], bench.now() + 7 * DAY);
-    bench.pass(7 * DAY);
-    bench.upkeep().await;
-    for prefix in ["keys/", "material/"] {
-        assert!(
-            bench.parts.store.scan(prefix, None, 10).await.unwrap().is_empty(),
-            "{prefix}"
-        );
-    }
 }
 
 #[tokio::test]

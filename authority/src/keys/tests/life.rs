@@ -15,6 +15,9 @@ async fn deletion_waits_for_its_window_and_takes_everything_with_it() {
         .await,
         "ValidationException"
     );
+    let someone = format!("arn:aws:iam::{TENANT}:user/a");
+    let grant = json!({"KeyId": id, "GranteePrincipal": someone, "RetiringPrincipal": someone, "Operations": ["Sign"]});
+    bench.verb("CreateGrant", grant).await.unwrap();
     let answer = bench
         .verb("ScheduleKeyDeletion", json!({"KeyId": id, "PendingWindowInDays": 7}))
         .await
@@ -59,7 +62,16 @@ async fn deletion_waits_for_its_window_and_takes_everything_with_it() {
         refused(&bench, "DescribeKey", json!({"KeyId": "alias/token"})).await,
         "NotFoundException"
     );
-    for prefix in ["keys/", "material/", "aliases/", "ca/", "grants/", "usage/"] {
+    for prefix in [
+        "keys/",
+        "material/",
+        "aliases/",
+        "ca/",
+        "grants/",
+        "grant-counts/",
+        "retirable/",
+        "usage/",
+    ] {
         assert!(
             bench.parts.store.scan(prefix, None, 10).await.unwrap().is_empty(),
             "{prefix}"
@@ -78,17 +90,22 @@ async fn aliases_move_between_keys_of_one_kind() {
         refused(&bench, "CreateAlias", set("alias/a", &b)).await,
         "AlreadyExistsException"
     );
-    assert_eq!(
-        refused(&bench, "CreateAlias", set("a", &b)).await,
-        "InvalidAliasNameException"
-    );
-    assert_eq!(
-        refused(&bench, "CreateAlias", set("alias/aws/s3", &b)).await,
-        "InvalidAliasNameException"
-    );
-    assert_eq!(
-        refused(&bench, "UpdateAlias", set("alias/a", &other)).await,
-        "KMSInvalidStateException"
+    for (name, target, kind) in [
+        ("a", &b, "ValidationException"),
+        ("alias/", &b, "ValidationException"),
+        ("alias/a:b", &b, "ValidationException"),
+        ("alias/aws/s3", &b, "NotAuthorizedException"),
+        ("alias/c", &"alias/a".to_owned(), "ValidationException"),
+    ] {
+        assert_eq!(refused(&bench, "CreateAlias", set(name, target)).await, kind, "{name}");
+    }
+    let error = bench.verb("UpdateAlias", set("alias/a", &other)).await.unwrap_err();
+    assert_eq!(error.kind, KmsErrorType::Validation);
+    assert!(
+        error
+            .message
+            .contains("from a CMK with key usage SIGN_VERIFY to a CMK with key usage GENERATE_VERIFY_MAC"),
+        "{error}"
     );
     assert_eq!(
         refused(&bench, "UpdateAlias", set("alias/none", &b)).await,

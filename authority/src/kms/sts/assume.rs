@@ -91,6 +91,19 @@ pub(super) fn not_authorized() -> Refusal {
     .status(StatusCode::FORBIDDEN)
 }
 
+/// The same whatever is wrong with a token, and whether there is the role that it is for or not: else the names of roles
+/// could be guessed without a token that any of them believes.
+pub(super) fn not_believed() -> Refusal {
+    let message = "The web identity token is malformed or not signed by an identity provider that the role trusts, or it is \
+                   for another audience.";
+    Refusal::new("InvalidIdentityToken", message)
+}
+
+/// Whether a refused token was signed by one of the role's issuers.
+pub(super) fn is_believed(error: &AuthError) -> bool {
+    matches!(error.kind(), AuthCode::TokenExpired | AuthCode::SubjectNotAllowed)
+}
+
 /// What is said of a token that is not believed.
 pub(super) fn token_refusal(error: &AuthError) -> Refusal {
     let refusal = match error.kind() {
@@ -98,17 +111,7 @@ pub(super) fn token_refusal(error: &AuthError) -> Refusal {
             Refusal::new("ExpiredTokenException", "Token expired: get a new one from its issuer.")
         }
         AuthCode::SubjectNotAllowed => not_authorized(),
-        AuthCode::WrongAudience => Refusal::new("InvalidIdentityToken", "Incorrect token audience"),
-        AuthCode::UnknownIssuer => Refusal::new(
-            "InvalidIdentityToken",
-            "No OpenIDConnect provider found in your account for the token's issuer",
-        ),
-        AuthCode::UnknownKey => Refusal::new(
-            "InvalidIdentityToken",
-            "Couldn't retrieve verification key from your identity provider, please reference AssumeRoleWithWebIdentity \
-             documentation for requirements",
-        ),
-        _ => Refusal::new("InvalidIdentityToken", "The web identity token is not valid."),
+        _ => not_believed(),
     };
     refusal.logged(format!(
         "{}: {error} {}",

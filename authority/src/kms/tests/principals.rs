@@ -36,7 +36,7 @@ async fn a_user_may_what_the_accounts_policies_say_and_an_admin_everything_in_th
     assert_eq!((status, &answer["__type"]), (400, &json!("AccessDeniedException")));
     let expected = format!(
         "User: arn:aws:iam::000000000001:user/ci is not authorized to perform: kms:DisableKey on resource: \
-         arn:aws:kms:{REGION}:000000000001:key/{id} because it is not permitted: no policy permits this, ask whoever writes the policies"
+         arn:aws:kms:{REGION}:000000000001:key/{id} because no identity-based policy allows the kms:DisableKey action"
     );
     assert_eq!(answer["message"], expected);
     assert_eq!(
@@ -51,6 +51,45 @@ async fn a_user_may_what_the_accounts_policies_say_and_an_admin_everything_in_th
     let records = site.records().await;
     let refused: Vec<_> = records.iter().filter(|record| record["outcome"] == "refused").collect();
     assert_eq!((refused.len(), &refused[0]["key"]), (2, &json!(id)));
+}
+
+#[tokio::test]
+async fn a_denial_says_which_side_denied() {
+    let site = Site::new().await;
+    let ci = issue(&site, "ci", "").await;
+    let as_ci = Sender {
+        key: &ci,
+        ..site.sender()
+    };
+    let statement = |effect: &str, who: &str, action: &str| {
+        let principal = json!({"AWS": format!("arn:aws:iam::000000000001:{who}")});
+        json!({"Effect": effect, "Principal": principal, "Action": action, "Resource": "*"})
+    };
+    let all = statement("Allow", "root", "kms:*");
+    for (statements, why) in [
+        (
+            vec![all.clone(), statement("Deny", "user/ci", "kms:DescribeKey")],
+            "with an explicit deny in a resource-based policy: denied by the policy `signet:key-policy-denies`",
+        ),
+        (
+            vec![statement("Allow", "root", "kms:PutKeyPolicy")],
+            "because no resource-based policy allows the kms:DescribeKey action: denied by the policy",
+        ),
+        (
+            vec![all],
+            "because no identity-based policy allows the kms:DescribeKey action",
+        ),
+    ] {
+        let policy = json!({"Version": "2012-10-17", "Statement": statements}).to_string();
+        let made = site.good("CreateKey", json!({"Policy": policy})).await;
+        let id = made["KeyMetadata"]["KeyId"].as_str().unwrap();
+        let (_, answer) = site.ask(as_ci, "DescribeKey", json!({"KeyId": id})).await;
+        let expected = format!(
+            "User: arn:aws:iam::000000000001:user/ci is not authorized to perform: kms:DescribeKey on resource: \
+             arn:aws:kms:{REGION}:000000000001:key/{id} {why}"
+        );
+        assert!(answer["message"].as_str().unwrap().starts_with(&expected), "{answer}");
+    }
 }
 
 // R6

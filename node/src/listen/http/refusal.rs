@@ -64,11 +64,12 @@ fn write(response: &Response<Bytes>) -> Bytes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::listen::Limits;
+    use crate::listen::testing::Show;
+    use crate::listen::{Handler, Limits};
 
     #[test]
     fn only_exactly_hypers_own_answers_are_replaced() {
-        let load = Load::new(&Limits::default());
+        let load = Load::new(&Limits::default(), Show::refusal);
         let own = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\
             date: Mon, 23 Nov 2026 20:35:00 GMT\r\n\r\n";
         let document = String::from_utf8(instead_of(own, &load).unwrap().to_vec()).unwrap();
