@@ -35,6 +35,7 @@ pub use self::error::{KmsError, KmsErrorType};
 pub use self::lifecycle::{Imported, Imports, Manager, MultiRegion, Origin, Rotated, Rotation, RotationKind, State};
 pub(crate) use self::material::secret;
 pub use self::record::{AliasRecord, CaRecord, Custody, Delegation, Family, KeyRecord, row_name};
+pub use self::report::{MAX_DAYS, Page, People, Question};
 pub use self::verbs::VERBS;
 
 mod agree;
@@ -60,6 +61,7 @@ mod re_encrypt;
 mod record;
 mod reference;
 mod region;
+mod report;
 mod rotate;
 mod rotation_status;
 mod shape;
@@ -180,6 +182,7 @@ impl Keys {
             }
             result = verbs::dispatch(self, &session, body).await;
         }
+        self.note_call(tenant, name, &result);
         if let Err(KmsError { fault: Some(fault), .. }) = &result {
             fault.log(verb);
         }

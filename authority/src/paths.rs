@@ -16,7 +16,7 @@ impl Scope {
     pub fn of(path: &str) -> Option<Self> {
         let (kind, rest) = path.split_once('/')?;
         match kind {
-            "tenants" | "keys" | "aliases" | "material" | "ca" | "grants" | "usage" | "imports" => {
+            "tenants" | "keys" | "aliases" | "material" | "ca" | "grants" | "usage" | "activity" | "imports" => {
                 let tenant = rest.split('/').next().unwrap_or_default();
                 Tenant::parse(tenant).ok().map(Self::Tenant)
             }
@@ -103,6 +103,21 @@ pub fn usage(tenant: &Tenant, row: &str) -> String {
     format!("usage/{tenant}/{row}")
 }
 
+/// The key whose use the row at `usage` is about.
+pub fn used_key(usage: &str) -> String {
+    format!("{KEYS}{}", usage.strip_prefix("usage/").unwrap_or(usage))
+}
+
+/// What a tenant's callers asked for, all days.
+pub fn activities(tenant: &Tenant) -> String {
+    format!("activity/{tenant}/")
+}
+
+/// What a tenant's callers asked for on one day, counted from 1970-01-01.
+pub fn activity(tenant: &Tenant, day: u64) -> String {
+    format!("activity/{tenant}/{day:06}")
+}
+
 /// The secret of one version of a logical key.
 pub fn material(tenant: &Tenant, id: &str, version: u32) -> String {
     format!("material/{tenant}/{id}/{version:010}")
@@ -151,6 +166,7 @@ mod tests {
             alias(&tenant, "local", "alias/x"),
             grant(&tenant, "a", "b"),
             usage(&tenant, "a"),
+            activity(&tenant, 1),
             import(&tenant, "a"),
             material(&tenant, "a", 1),
             ca(&tenant, "a"),
@@ -169,6 +185,7 @@ mod tests {
         ] {
             assert_eq!(Scope::of(&path), Some(Scope::System), "{path}");
         }
+        assert_eq!(used_key(&usage(&tenant, "a")), key(&tenant, "a"));
         for path in ["kek/system", "keys/x/y", "other/x", "keys"] {
             assert_eq!(Scope::of(path), None, "{path}");
         }

@@ -86,6 +86,7 @@ pub(super) async fn replicate_key(
         tags,
         aliases: std::collections::BTreeSet::new(),
         created_at: keys.clock.now(),
+        created_by: session.principal().to_owned(),
         state: State::Enabled,
         ..key.value.clone()
     };

@@ -18,6 +18,7 @@ mod life;
 mod managed;
 mod policy;
 mod states;
+mod usage;
 
 const DAY: u64 = 86_400;
 
