@@ -87,7 +87,7 @@ pub(super) async fn decrypt(keys: &Keys, session: &Session<'_>, request: Decrypt
     keys.demand_source(session, &key.value, &source)?;
     end_dry_run(request.dry_run)?;
     let opened = keys.open(&key, &source).await?;
-    keys.note_decryption(session, &key.value, opened.version);
+    keys.note_opened(session, &key.value, opened.version);
     let mut answer = json!({
         "KeyId": keys.arn(&key.value),
         "Plaintext": input::base64(&opened.plaintext),

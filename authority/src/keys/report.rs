@@ -5,7 +5,7 @@ use policies::engine::AdminAction;
 use serde_json::{Value, json};
 
 use super::decide::Facts;
-use super::usage::tally::{DAYS, first_day};
+use super::usage::tally::{DAYS, Opened, first_day};
 use super::usage::{Operations, Tally};
 use super::{Family, Gate, KeyRecord, Keys, KmsError, RotationKind, Session};
 use crate::clock::rfc3339;
@@ -92,22 +92,22 @@ impl Keys {
         let rotates = |key: &&KeyRecord| key.family == Family::Raw && key.spec == KeySpec::SymmetricDefault;
         for key in keys.iter().map(|key| &key.value).filter(rotates) {
             let used = self.use_of(key).await?.unwrap_or_default();
-            let count = |version: &Version| used.decrypted(version.number, asked.days, self.clock.now());
-            let all = key
-                .versions
-                .iter()
-                .fold(0_u64, |sum, version| sum.saturating_add(count(version)));
+            let opened = |version: &Version| used.opened(version.number, asked.days, self.clock.now());
+            let all = key.versions.iter().map(|version| opened(version).decrypted);
+            let all = all.fold(0, u64::saturating_add);
             let current = key.current().map(|version| version.number);
             for version in &key.versions {
+                let Opened { decrypted, moved } = opened(version);
                 let mut row = head(key);
                 add(&mut row, "version", json!(version.number));
                 add(&mut row, "material_id", json!(version.kid));
                 add(&mut row, "made_by", json!(made_by(key, version)));
                 add(&mut row, "made_at", json!(rfc3339(version.publish_at)));
                 add(&mut row, "current", json!(current == Some(version.number)));
-                add(&mut row, "decryptions", json!(count(version)));
-                add(&mut row, "share", json!(share(count(version), all)));
-                add(&mut row, "last_decrypted", json!(last_decrypted(&used, version)));
+                add(&mut row, "decryptions", json!(decrypted));
+                add(&mut row, "share", json!(share(decrypted, all)));
+                add(&mut row, "reencryptions", json!(moved));
+                add(&mut row, "last_used", json!(last_opened(&used, version)));
                 rows.push(row);
             }
         }
@@ -224,8 +224,8 @@ fn made_by(key: &KeyRecord, version: &Version) -> &'static str {
     }
 }
 
-fn last_decrypted(used: &Tally, version: &Version) -> Option<String> {
-    let of = used.decryptions.get(&version.number)?;
+fn last_opened(used: &Tally, version: &Version) -> Option<String> {
+    let of = used.versions.get(&version.number)?;
     Some(rfc3339(of.last_at))
 }
 

@@ -74,12 +74,12 @@ impl Keys {
         self.note(session, key, None);
     }
 
-    /// Counts that the session's verb decrypted a ciphertext under one of the key's versions; none where it has but one.
-    pub(super) fn note_decryption(&self, session: &Session<'_>, key: &KeyRecord, version: Option<u32>) {
+    /// Counts that the session's verb opened a ciphertext under one of the key's versions; none where it has but one.
+    pub(super) fn note_opened(&self, session: &Session<'_>, key: &KeyRecord, version: Option<u32>) {
         self.note(session, key, version);
     }
 
-    fn note(&self, session: &Session<'_>, key: &KeyRecord, decrypted: Option<u32>) {
+    fn note(&self, session: &Session<'_>, key: &KeyRecord, opened: Option<u32>) {
         let path = paths::usage(&key.tenant, &key.row());
         let at = self.clock.now();
         let mut held = self.uses.lock();
@@ -98,7 +98,7 @@ impl Keys {
         held.keys.entry(path).or_default().count(&Use {
             operation: session.verb(),
             principal,
-            decrypted,
+            opened,
             at,
         });
     }

@@ -85,18 +85,23 @@ async fn each_version_has_its_part_of_the_decryptions() {
     );
     refused(&bench, "Decrypt", json!({"CiphertextBlob": old, "DryRun": true})).await;
 
-    let expected = [(1, false, 3, Some(0.6)), (2, true, 2, Some(0.4))];
+    let expected = [(1, false, 2, Some(0.5)), (2, true, 2, Some(0.5))];
     let page = rotation(&bench, &question(MAX_DAYS)).await;
     assert_eq!(shares(&page), expected);
+    // What was moved is told apart: it is no use that is left.
+    assert_eq!(
+        (&page.rows[0]["reencryptions"], &page.rows[1]["reencryptions"]),
+        (&json!(1), &json!(0))
+    );
     assert_eq!(page.rows[0]["made_by"], "creation");
     assert_eq!(page.rows[1]["made_by"], "rotation on demand");
-    let recent = [(1, false, 2, Some(0.5)), (2, true, 2, Some(0.5))];
+    let recent = [(1, false, 1, Some(0.3333)), (2, true, 2, Some(0.6666))];
     assert_eq!(shares(&rotation(&bench, &question(10)).await), recent);
 
     // Half of it written down, half not; and all of it after a restart.
     bench.wired.keys.write_uses().await.unwrap();
     decrypt(&bench, &new).await;
-    let expected = [(1, false, 3, Some(0.5)), (2, true, 3, Some(0.5))];
+    let expected = [(1, false, 2, Some(0.4)), (2, true, 3, Some(0.6))];
     assert_eq!(shares(&rotation(&bench, &of_key(&id)).await), expected);
     bench.wired.keys.write_uses().await.unwrap();
     let bench = bench.restart().await;
@@ -109,7 +114,7 @@ async fn each_version_has_its_part_of_the_decryptions() {
     bench.pass(MAX_DAYS * DAY);
     let over = rotation(&bench, &question(MAX_DAYS)).await;
     assert_eq!(shares(&over), [(1, false, 0, None), (2, true, 0, None)]);
-    assert!(over.rows[0]["last_decrypted"].is_string());
+    assert!(over.rows[0]["last_used"].is_string());
 }
 
 #[tokio::test]

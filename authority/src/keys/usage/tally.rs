@@ -9,6 +9,8 @@ pub(crate) const DAYS: u64 = 90;
 /// Principals known of one key: of more, those that used it last.
 pub(crate) const MAX_PRINCIPALS: usize = 64;
 const SECONDS_PER_DAY: u64 = 86_400;
+/// The operation that opens a ciphertext to put it under another version.
+const RE_ENCRYPT: &str = "ReEncrypt";
 
 /// The day of a moment (Unix seconds), counted from 1970-01-01.
 pub(crate) fn day(at: u64) -> u64 {
@@ -22,9 +24,9 @@ pub(crate) struct Tally {
     pub(crate) operation: String,
     /// Its time, Unix seconds.
     pub(crate) at: u64,
-    /// Decryptions, by the number of the version that the ciphertext was under.
+    /// Ciphertexts that were opened, by the number of the version that they were under.
     #[serde(default)]
-    pub(crate) decryptions: BTreeMap<u32, Decryptions>,
+    pub(crate) versions: BTreeMap<u32, VersionUse>,
     /// Who used it, by ARN.
     #[serde(default)]
     pub(crate) principals: BTreeMap<String, PrincipalUse>,
@@ -33,13 +35,22 @@ pub(crate) struct Tally {
     pub(crate) others: Others,
 }
 
-/// Decryptions with one version.
+/// Ciphertexts of one version that were opened.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Decryptions {
+pub(crate) struct VersionUse {
     /// The last one, Unix seconds.
     pub(crate) last_at: u64,
     /// How many on each of the last [`DAYS`].
-    pub(crate) days: BTreeMap<u64, u64>,
+    pub(crate) days: BTreeMap<u64, Opened>,
+}
+
+/// What ciphertexts were opened for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Opened {
+    /// To be read: there is a caller whose data is under this version.
+    pub(crate) decrypted: u64,
+    /// To be re-encrypted: they left this version.
+    pub(crate) moved: u64,
 }
 
 /// What one principal did with the key.
@@ -66,8 +77,8 @@ pub(crate) struct Use<'a> {
     pub(crate) operation: &'a str,
     /// None: not told apart.
     pub(crate) principal: Option<&'a str>,
-    /// The version that a ciphertext was under, where one was decrypted.
-    pub(crate) decrypted: Option<u32>,
+    /// The version that a ciphertext was under, where one was opened.
+    pub(crate) opened: Option<u32>,
     /// Unix seconds.
     pub(crate) at: u64,
 }
@@ -79,10 +90,14 @@ impl Tally {
             used.operation.clone_into(&mut self.operation);
         }
         self.at = used.at;
-        if let Some(version) = used.decrypted {
-            let of = self.decryptions.entry(version).or_default();
+        if let Some(version) = used.opened {
+            let of = self.versions.entry(version).or_default();
             of.last_at = of.last_at.max(used.at);
-            raise(of.days.entry(day(used.at)).or_default(), 1);
+            let opened = of.days.entry(day(used.at)).or_default();
+            match used.operation {
+                RE_ENCRYPT => raise(&mut opened.moved, 1),
+                _ => raise(&mut opened.decrypted, 1),
+            }
         }
         let Some(arn) = used.principal else {
             self.others.last_at = self.others.last_at.max(used.at);
@@ -103,11 +118,11 @@ impl Tally {
             self.operation.clone_from(&newer.operation);
             self.at = newer.at;
         }
-        for (version, more) in &newer.decryptions {
-            let of = self.decryptions.entry(*version).or_default();
+        for (version, more) in &newer.versions {
+            let of = self.versions.entry(*version).or_default();
             of.last_at = of.last_at.max(more.last_at);
-            for (day, count) in &more.days {
-                raise(of.days.entry(*day).or_default(), *count);
+            for (day, opened) in &more.days {
+                of.days.entry(*day).or_default().add(*opened);
             }
         }
         for (arn, more) in &newer.principals {
@@ -117,18 +132,21 @@ impl Tally {
         raise(&mut self.others.uses, newer.others.uses);
         self.bound();
         let oldest = first_day(now, DAYS);
-        for of in self.decryptions.values_mut() {
+        for of in self.versions.values_mut() {
             of.days.retain(|day, _| *day >= oldest);
         }
     }
 
-    /// Decryptions with a version in the last `days`, today among them, at `now` (Unix seconds).
-    pub(crate) fn decrypted(&self, version: u32, days: u64, now: u64) -> u64 {
-        let counts = self.decryptions.get(&version).map(|of| &of.days);
+    /// What was opened of a version in the last `days`, today among them, at `now` (Unix seconds).
+    pub(crate) fn opened(&self, version: u32, days: u64, now: u64) -> Opened {
+        let counts = self.versions.get(&version).map(|of| &of.days);
         let counts = counts
             .into_iter()
             .flat_map(|days_of| days_of.range(first_day(now, days)..));
-        counts.fold(0, |sum, (_, count)| sum.saturating_add(*count))
+        counts.fold(Opened::default(), |mut sum, (_, opened)| {
+            sum.add(*opened);
+            sum
+        })
     }
 
     /// Keeps the principals that used the key last.
@@ -142,6 +160,13 @@ impl Tally {
             self.others.last_at = self.others.last_at.max(used.last_at);
             raise(&mut self.others.uses, used.uses());
         }
+    }
+}
+
+impl Opened {
+    fn add(&mut self, more: Opened) {
+        raise(&mut self.decrypted, more.decrypted);
+        raise(&mut self.moved, more.moved);
     }
 }
 
@@ -190,12 +215,12 @@ mod tests {
 
     const NOON: u64 = 1000 * SECONDS_PER_DAY + SECONDS_PER_DAY / 2;
 
-    fn used<'a>(principal: &'a str, decrypted: Option<u32>, at: u64) -> Use<'a> {
-        let operation = if decrypted.is_some() { "Decrypt" } else { "Encrypt" };
+    fn used<'a>(principal: &'a str, opened: Option<u32>, at: u64) -> Use<'a> {
+        let operation = if opened.is_some() { "Decrypt" } else { "Encrypt" };
         Use {
             operation,
             principal: Some(principal),
-            decrypted,
+            opened,
             at,
         }
     }
@@ -224,7 +249,7 @@ mod tests {
         assert_eq!(whole.principals["a"].operations["Decrypt"], 3);
         let now = NOON + SECONDS_PER_DAY;
         let counts =
-            [(1, 1), (1, 2), (2, 1), (2, 2), (3, 90)].map(|(version, days)| whole.decrypted(version, days, now));
+            [(1, 1), (1, 2), (2, 1), (2, 2), (3, 90)].map(|(version, days)| whole.opened(version, days, now).decrypted);
         assert_eq!(counts, [1, 2, 1, 1, 0]);
     }
 
@@ -234,11 +259,11 @@ mod tests {
         tally.count(&used("a", Some(1), NOON));
         let last = NOON + (DAYS - 1) * SECONDS_PER_DAY;
         tally.add(&Tally::default(), last);
-        assert_eq!(tally.decrypted(1, DAYS, last), 1);
+        assert_eq!(tally.opened(1, DAYS, last).decrypted, 1);
         tally.add(&Tally::default(), last + SECONDS_PER_DAY);
-        assert_eq!(tally.decrypted(1, DAYS, last + SECONDS_PER_DAY), 0);
-        assert!(tally.decryptions[&1].days.is_empty());
-        assert_eq!((tally.decryptions[&1].last_at, tally.at), (NOON, NOON));
+        assert_eq!(tally.opened(1, DAYS, last + SECONDS_PER_DAY).decrypted, 0);
+        assert!(tally.versions[&1].days.is_empty());
+        assert_eq!((tally.versions[&1].last_at, tally.at), (NOON, NOON));
     }
 
     #[test]
