@@ -31,6 +31,8 @@ mod paste;
 mod production;
 #[path = "system/refusals.rs"]
 mod refusals;
+#[path = "system/reports.rs"]
+mod reports;
 #[path = "system/requirements.rs"]
 mod requirements;
 #[path = "system/secrets.rs"]

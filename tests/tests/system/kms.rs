@@ -8,7 +8,7 @@ use system_tests::{Curl, Dev, Output, checkout, run, tool, within};
 use tempfile::TempDir;
 
 /// A client program of `.tools/clients`, with the environment that `signet dev` prints and nothing else of AWS's.
-fn client(dev: &Dev, program: &str) -> Command {
+pub(crate) fn client(dev: &Dev, program: &str) -> Command {
     let mut command = Command::new(tool("clients/bin").join(program));
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("AWS_")) {
         command.env_remove(name);
@@ -27,7 +27,7 @@ fn client(dev: &Dev, program: &str) -> Command {
     command
 }
 
-fn with_root(dev: &Dev, mut command: Command) -> Command {
+pub(crate) fn with_root(dev: &Dev, mut command: Command) -> Command {
     let credential = |name: &str| dev.text(&format!("/kms_credentials/{name}"));
     command
         .env("AWS_ACCESS_KEY_ID", credential("access_key_id"))
@@ -36,7 +36,7 @@ fn with_root(dev: &Dev, mut command: Command) -> Command {
 }
 
 /// A script of `tests/clients/`.
-fn script(mut python: Command, name: &str) -> Command {
+pub(crate) fn script(mut python: Command, name: &str) -> Command {
     python.arg(checkout().join("tests/clients").join(name));
     python
 }
