@@ -1,11 +1,8 @@
 //! `signet keys reencrypt`: a list of blobs moved under a key's current version, one `ReEncrypt` each, through the key API.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{BufRead, BufReader, IsTerminal, Read, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use clap::Args;
 use serde_json::{Value, json};
@@ -13,6 +10,7 @@ use tokio::task::JoinSet;
 
 use self::files::{LineError, Sink};
 use self::line::{Destination, Item};
+use self::list::Lines;
 use crate::client::key_api::{CallError, KeyApi, KeyApiArgs};
 use crate::client::{AdminArgs, runtime};
 use crate::failure::{Context, Failure};
@@ -20,12 +18,10 @@ use crate::output;
 
 mod files;
 mod line;
+mod list;
 
 /// Lines that are written and made durable together.
 const BATCH: usize = 256;
-/// Bytes of a line: a blob has at most 8 KiB of base64, its context as much again.
-const MAX_LINE: u64 = 64 << 10;
-const PROGRESS: Duration = Duration::from_millis(500);
 /// The answer to a request that was only to be tried, and would have been done.
 const TRIED: &str = "DryRunOperationException";
 
@@ -103,39 +99,27 @@ impl Reencrypt {
                 "--json prints a summary on standard output: name a file for the lines with --out",
             ));
         }
-        let mut list = Lines::open(self)?;
-        let api = self.key_api.open(admin)?;
+        let mut list = Lines::open(&self.file)?;
+        let (api, runtime) = (self.key_api.open(admin)?, runtime()?);
+        // Before any file is made: a key that is not there leaves nothing behind.
+        let to = runtime.block_on(destination(&api, &self.to))?;
         let mut sink = match &self.out {
             Some(out) => Sink::open(out, &self.errors_file(out), self.resume)?,
             None => Sink::standard(),
         };
-        let (mut counts, done) = (Counts::default(), sink.done);
-        for _ in 0..done {
-            if list.next()?.is_none() {
-                return Err(Failure::new(format!(
-                    "--out has {done} lines, and the list fewer: it is not the list that the run began with"
-                )));
-            }
-        }
-        let ended = runtime()?.block_on(async {
-            let to = destination(&api, &self.to).await?;
-            let run = Run {
-                api: Arc::new(api),
-                to: Arc::new(to),
-                context: Arc::new(self.context.iter().cloned().collect()),
-                dry_run: self.dry_run,
-                concurrency: usize::from(self.concurrency),
-            };
-            let ended = run.all(&mut list, &mut sink, &mut counts).await;
-            list.progress.clear();
-            ended.map(|ended| (run.to, ended))
-        });
-        let failed_before = sink.failed_before;
-        let failed = counts.failed.saturating_add(failed_before);
-        let (to, ended) = match ended {
-            Ok((to, ended)) => (to, ended),
-            Err(failure) => return Err(failure),
+        let (mut counts, done, failed_before) = (Counts::default(), sink.done, sink.failed_before);
+        list.skip(done)?;
+        let run = Run {
+            api: Arc::new(api),
+            to: Arc::new(to),
+            context: Arc::new(self.context.iter().cloned().collect()),
+            dry_run: self.dry_run,
+            concurrency: usize::from(self.concurrency),
         };
+        let ended = runtime.block_on(run.all(&mut list, &mut sink, &mut counts));
+        list.progress.clear();
+        let (ended, to) = (ended?, run.to);
+        let failed = counts.failed.saturating_add(failed_before);
         sink.close(failed)?;
         self.report(&counts, &to, (done, failed_before), as_json)?;
         let resume = if self.out.is_some() {
@@ -150,7 +134,7 @@ impl Reencrypt {
         }
     }
 
-    fn errors_file(&self, out: &std::path::Path) -> PathBuf {
+    fn errors_file(&self, out: &Path) -> PathBuf {
         self.errors.clone().unwrap_or_else(|| {
             let mut name = out.as_os_str().to_owned();
             name.push(".errors");
@@ -248,7 +232,7 @@ impl Run {
                 results.clear();
             }
             if !sink.write(&results, &errors)? {
-                return Ok(Some("nobody reads the results".to_owned()));
+                return Ok(None);
             }
             if ended.is_some() {
                 return Ok(ended);
@@ -379,93 +363,5 @@ fn pair(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
         _ => Err("an encryption context is written KEY=VALUE".to_owned()),
-    }
-}
-
-/// The list, line by line.
-struct Lines {
-    reader: Box<dyn BufRead>,
-    number: u64,
-    progress: Progress,
-}
-
-impl Lines {
-    fn open(command: &Reencrypt) -> Result<Lines, Failure> {
-        let (reader, size): (Box<dyn Read>, Option<u64>) = if command.file.as_os_str() == "-" {
-            (Box::new(std::io::stdin()), None)
-        } else {
-            let named = || format!("`{}`", command.file.display());
-            let file = File::open(&command.file).context(named)?;
-            let size = file.metadata().context(named)?.len();
-            (Box::new(file), Some(size).filter(|size| *size > 0))
-        };
-        Ok(Lines {
-            reader: Box::new(BufReader::new(reader)),
-            number: 0,
-            progress: Progress::new(size),
-        })
-    }
-
-    /// The next line without its end; none behind the last.
-    fn next(&mut self) -> Result<Option<Vec<u8>>, Failure> {
-        let mut line = Vec::new();
-        let read = self.reader.by_ref().take(MAX_LINE).read_until(b'\n', &mut line)?;
-        if read == 0 {
-            return Ok(None);
-        }
-        self.number = self.number.saturating_add(1);
-        self.progress.read = self.progress.read.saturating_add(u64::try_from(read).unwrap_or(0));
-        if line.last() == Some(&b'\n') {
-            line.pop();
-        } else if u64::try_from(read).unwrap_or(u64::MAX) >= MAX_LINE {
-            let number = self.number;
-            return Err(Failure::new(format!(
-                "line {number} has more than {} KiB: it is no blob",
-                MAX_LINE >> 10
-            )));
-        }
-        Ok(Some(line))
-    }
-}
-
-/// What a person sees on a terminal while it runs.
-struct Progress {
-    size: Option<u64>,
-    read: u64,
-    shown_at: Option<Instant>,
-    wanted: bool,
-}
-
-impl Progress {
-    fn new(size: Option<u64>) -> Progress {
-        Progress {
-            size,
-            read: 0,
-            shown_at: Some(Instant::now()),
-            wanted: std::io::stderr().is_terminal(),
-        }
-    }
-
-    fn show(&mut self, counts: &Counts) {
-        if !self.wanted || self.shown_at.is_some_and(|at| at.elapsed() < PROGRESS) {
-            return;
-        }
-        self.shown_at = Some(Instant::now());
-        let percent = self
-            .size
-            .and_then(|size| self.read.saturating_mul(100).checked_div(size));
-        let percent = percent.map(|percent| format!("{percent} %, ")).unwrap_or_default();
-        let Counts {
-            moved, kept, failed, ..
-        } = counts;
-        let text = format!("{percent}{moved} re-encrypted, {kept} current already, {failed} failed");
-        let _ = write!(std::io::stderr(), "\r{text:<78}");
-    }
-
-    /// Takes its line away again.
-    fn clear(&self) {
-        if self.wanted {
-            let _ = write!(std::io::stderr(), "\r{:<78}\r", "");
-        }
     }
 }

@@ -30,8 +30,11 @@ fn lines(path: &Path) -> Vec<String> {
     text.lines().map(str::to_owned).collect()
 }
 
-/// Version, decryptions, share and what was re-encrypted from it; and the figure of success.
-fn rotations(dev: &Dev) -> (Vec<(u64, u64, Option<f64>, u64)>, Option<f64>) {
+/// Version, decryptions, share and what was re-encrypted from it.
+type Share = (u64, u64, Option<f64>, u64);
+
+/// All versions, and the figure of success.
+fn rotations(dev: &Dev) -> (Vec<Share>, Option<f64>) {
     let shown = parsed(dev.cli(&["keys", "rotations", "alias/data", "--json"]));
     let versions = shown["versions"].as_array().unwrap().iter().map(|row| {
         let number = |name: &str| row[name].as_u64().unwrap();
