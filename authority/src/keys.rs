@@ -3,13 +3,14 @@
 //! A verb finds its key ([`Keys::find`], which asks the gate), demands usage and state of it, ends a dry run, and does its
 //! work: in that order, whichever verb.
 //!
-//! What KMS has no words for is said with reserved tags when the key is made and never changes:
+//! What KMS has no words for is said with reserved tags when the key is made and, but for its owner, never changes:
 //!
 //! | tag | values | means |
 //! | --- | --- | --- |
 //! | `signet:family` | `raw` (default), `token`, `artifact` | what it signs, and nothing else (R38) |
 //! | `signet:delegation` | `none` (default), `own`, `shared` | how edges come by it |
 //! | `signet:custody` | `wrapped` (default), `token` | where its private half is used |
+//! | `signet:owner`, `signet:contact` | text | who answers for it, instead of who made it |
 //!
 //! The CA of a key with delegation `own` is a row of its own: no verb takes its name, and [`crate::delegate`] alone reads it.
 
@@ -61,6 +62,7 @@ mod re_encrypt;
 mod record;
 mod reference;
 mod region;
+mod replica;
 mod report;
 mod rotate;
 mod rotation_status;

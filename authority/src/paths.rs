@@ -16,7 +16,8 @@ impl Scope {
     pub fn of(path: &str) -> Option<Self> {
         let (kind, rest) = path.split_once('/')?;
         match kind {
-            "tenants" | "keys" | "aliases" | "material" | "ca" | "grants" | "usage" | "activity" | "imports" => {
+            "tenants" | "keys" | "aliases" | "material" | "ca" | "grants" | "usage" | "activity" | "imports"
+            | "replicas" => {
                 let tenant = rest.split('/').next().unwrap_or_default();
                 Tenant::parse(tenant).ok().map(Self::Tenant)
             }
@@ -50,6 +51,10 @@ pub const TOKENS: &str = "tokens/";
 pub const ACCESS_KEYS: &str = "access-keys/";
 /// The secret that session tokens are sealed under.
 pub const SESSIONS: &str = "system/sessions";
+/// What opens the replicas that other authorities seal for this one.
+pub const REPLICA_OPENING: &str = "system/replica-opening";
+/// What signs the replicas that this authority seals for others.
+pub const REPLICA_SIGNING: &str = "system/replica-signing";
 /// Which bundle is published.
 pub const BUNDLE: &str = "bundle/current";
 
@@ -96,6 +101,11 @@ pub fn grant(tenant: &Tenant, row: &str, id: &str) -> String {
 /// What import tokens of a key are sealed for; there is no row.
 pub fn import(tenant: &Tenant, row: &str) -> String {
     format!("imports/{tenant}/{row}")
+}
+
+/// What was last imported of a key whose primary is at another authority.
+pub fn replica(tenant: &Tenant, id: &str) -> String {
+    format!("replicas/{tenant}/{id}")
 }
 
 /// When a key was last used, by the name of its row.
@@ -168,6 +178,7 @@ mod tests {
             usage(&tenant, "a"),
             activity(&tenant, 1),
             import(&tenant, "a"),
+            replica(&tenant, "a"),
             material(&tenant, "a", 1),
             ca(&tenant, "a"),
             super::tenant(&tenant),
@@ -182,6 +193,8 @@ mod tests {
             access_key("AKIA"),
             access_secret("AKIA"),
             SESSIONS.to_owned(),
+            REPLICA_OPENING.to_owned(),
+            REPLICA_SIGNING.to_owned(),
         ] {
             assert_eq!(Scope::of(&path), Some(Scope::System), "{path}");
         }

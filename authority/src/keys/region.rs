@@ -136,7 +136,7 @@ pub(super) async fn update_primary_region(
 }
 
 /// Refuses keys that are in one region, and replicas.
-fn demand_primary(keys: &Keys, key: &KeyRecord) -> Result<(), KmsError> {
+pub(super) fn demand_primary(keys: &Keys, key: &KeyRecord) -> Result<(), KmsError> {
     let refuse = |why: &str| Err(KmsErrorType::UnsupportedOperation.because(format!("{} {why}", keys.arn(key))));
     match &key.multi_region {
         None => refuse("is not a multi-Region key."),
@@ -145,7 +145,7 @@ fn demand_primary(keys: &Keys, key: &KeyRecord) -> Result<(), KmsError> {
     }
 }
 
-fn check_region(region: &str) -> Result<(), KmsError> {
+pub(super) fn check_region(region: &str) -> Result<(), KmsError> {
     let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
     if (1..=32).contains(&region.len()) && region.bytes().all(allowed) {
         return Ok(());

@@ -17,6 +17,7 @@ mod import;
 mod life;
 mod managed;
 mod policy;
+mod replica;
 mod states;
 mod usage;
 

@@ -318,7 +318,6 @@ const POLICY: &str = r#"{"Version": "2012-10-17", "Statement": [
      "Condition": {"StringEquals": {"kms:EncryptionContext:app": "web"}}},
     {"Sid": "no-eve", "Effect": "Deny", "Principal": {"AWS": "arn:aws:iam::000000000001:user/eve"}, "Action": "kms:Decrypt", "Resource": "*"}]}"#;
 
-// R6
 #[tokio::test]
 async fn an_access_review_says_who_may_and_who_did() {
     let bench = Bench::new().await;
