@@ -10,6 +10,7 @@ use crate::failure::Failure;
 use crate::output;
 
 mod reencrypt;
+mod replica;
 mod rotations;
 
 /// Create, list, describe, stop and start keys.
@@ -31,7 +32,10 @@ mod rotations;
   signet keys rotations alias/data --days 30
   signet keys reencrypt blobs.txt --to alias/data --out moved.txt
   signet keys reencrypt blobs.txt --to alias/data --out moved.txt --resume
-  signet keys reencrypt blobs.jsonl --to alias/data --dry-run --json")]
+  signet keys reencrypt blobs.jsonl --to alias/data --dry-run --json
+  signet keys replica-identity > b.json                                      at the authority that imports, and at the other
+  signet keys export-replica alias/global --for b.json --out global.bundle
+  signet keys import-replica global.bundle --from a.json --region eu-west-1")]
 pub struct Keys {
     #[command(subcommand)]
     command: Command,
@@ -70,6 +74,12 @@ enum Command {
     Reencrypt(reencrypt::Reencrypt),
     /// Name a key's owner and how to reach them.
     Owner(Owner),
+    /// Print who this authority is, for the operator of another that is to export keys to it or import its keys.
+    ReplicaIdentity,
+    /// Seal a multi-Region key with its material for another authority.
+    ExportReplica(replica::Export),
+    /// Take a multi-Region key of another authority into a region of this one, or its later rotations.
+    ImportReplica(replica::Import),
 }
 
 #[derive(Debug, Args)]
@@ -194,6 +204,9 @@ impl Keys {
             Command::Rotations(rotations) => rotations.run(&self.admin, &self.tenant, self.json),
             Command::Reencrypt(reencrypt) => reencrypt.run(&self.admin, self.json),
             Command::Owner(owner) => self.owner(owner),
+            Command::ReplicaIdentity => replica::identity(&|verb, body| self.verb(verb, body)),
+            Command::ExportReplica(export) => export.run(&|verb, body| self.verb(verb, body), self.json),
+            Command::ImportReplica(import) => import.run(&|verb, body| self.verb(verb, body), self.json),
         }
     }
 
