@@ -3,6 +3,7 @@
 //! | | |
 //! | --- | --- |
 //! | `POST /v1/keys/{Verb}?tenant=T` | a key verb, [`crate::keys`] |
+//! | `POST /v1/reports/{name}?tenant=T` | [`report`] |
 //! | `GET`, `POST /v1/tenants` | list, create |
 //! | `GET`, `POST /v1/access-keys`, `POST /v1/access-keys/{id}/{change}`, `DELETE /v1/access-keys/{id}` | [`access_keys`] |
 //! | `GET /v1/edges`, `POST /v1/edges/tokens`, `POST /v1/edges/{id}/revoke` | list, join token, revoke |
@@ -43,6 +44,7 @@ mod auth;
 mod bundle;
 mod edges;
 mod health;
+mod report;
 mod tenants;
 
 /// Bytes of a body: a bundle's, and any other's.
@@ -97,6 +99,7 @@ enum Route<'a> {
     Metrics,
     Roots,
     Verb(&'a str),
+    Report(report::Kind),
     ListTenants,
     CreateTenant,
     ListAccessKeys,
@@ -128,6 +131,13 @@ impl<'a> Route<'a> {
             ["metrics"] if get => Ok(Self::Metrics),
             ["v1", "roots"] if get => Ok(Self::Roots),
             ["v1", "keys", verb] if post => Ok(Self::Verb(verb)),
+            ["v1", "reports", name] if let Some(kind) = report::Kind::parse(name) => {
+                if post {
+                    Ok(Self::Report(kind))
+                } else {
+                    wrong()
+                }
+            }
             ["v1", "tenants"] if get => Ok(Self::ListTenants),
             ["v1", "tenants"] if post => Ok(Self::CreateTenant),
             ["v1", "access-keys"] if get => Ok(Self::ListAccessKeys),
@@ -170,7 +180,7 @@ impl<'a> Route<'a> {
         match self {
             Self::PutBundle => MAX_BUNDLE_BODY,
             Self::Verb(_) | Self::CreateTenant | Self::CreateToken | Self::RevokeEdge(_) => MAX_BODY,
-            Self::CreateAccessKey | Self::ChangeAccessKey(..) => MAX_BODY,
+            Self::CreateAccessKey | Self::ChangeAccessKey(..) | Self::Report(_) => MAX_BODY,
             _ => 0,
         }
     }
@@ -191,6 +201,7 @@ impl Admin {
         let query = head.uri.query();
         match route {
             Route::Verb(verb) => self.verb(&decisions, verb, query, body).await,
+            Route::Report(kind) => self.report(&decisions, kind, query, body).await,
             Route::ListTenants => self.list_tenants(&decisions).await,
             Route::CreateTenant => self.create_tenant(&decisions, body).await,
             Route::ListAccessKeys => self.list_access_keys(&decisions, query).await,

@@ -54,6 +54,7 @@ mod context;
 mod json;
 mod known;
 mod operator;
+mod outline;
 mod parse;
 mod pattern;
 mod principal;
@@ -68,6 +69,8 @@ use std::fmt;
 
 pub use caller::{Caller, CallerFault};
 pub use context::{Context, Value};
+
+pub use outline::Outline;
 
 use context::Facts;
 use principal::Reach;

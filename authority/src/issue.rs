@@ -205,6 +205,7 @@ mod tests {
             tags: BTreeMap::new(),
             aliases: BTreeSet::new(),
             created_at: 0,
+            created_by: String::new(),
             next_version: 2,
             versions: Vec::new(),
             rotation: Rotation::default(),

@@ -3,13 +3,14 @@
 //! A verb finds its key ([`Keys::find`], which asks the gate), demands usage and state of it, ends a dry run, and does its
 //! work: in that order, whichever verb.
 //!
-//! What KMS has no words for is said with reserved tags when the key is made and never changes:
+//! What KMS has no words for is said with reserved tags when the key is made and, but for its owner, never changes:
 //!
 //! | tag | values | means |
 //! | --- | --- | --- |
 //! | `signet:family` | `raw` (default), `token`, `artifact` | what it signs, and nothing else (R38) |
 //! | `signet:delegation` | `none` (default), `own`, `shared` | how edges come by it |
 //! | `signet:custody` | `wrapped` (default), `token` | where its private half is used |
+//! | `signet:owner`, `signet:contact` | text | who answers for it, instead of who made it |
 //!
 //! The CA of a key with delegation `own` is a row of its own: no verb takes its name, and [`crate::delegate`] alone reads it.
 
@@ -35,6 +36,7 @@ pub use self::error::{KmsError, KmsErrorType};
 pub use self::lifecycle::{Imported, Imports, Manager, MultiRegion, Origin, Rotated, Rotation, RotationKind, State};
 pub(crate) use self::material::secret;
 pub use self::record::{AliasRecord, CaRecord, Custody, Delegation, Family, KeyRecord, row_name};
+pub use self::report::{MAX_DAYS, Page, People, Question};
 pub use self::verbs::VERBS;
 
 mod agree;
@@ -60,6 +62,8 @@ mod re_encrypt;
 mod record;
 mod reference;
 mod region;
+mod replica;
+mod report;
 mod rotate;
 mod rotation_status;
 mod shape;
@@ -181,6 +185,7 @@ impl Keys {
             }
             result = verbs::dispatch(self, &session, body).await;
         }
+        self.note_call(tenant, name, &result);
         if let Err(KmsError { fault: Some(fault), .. }) = &result {
             fault.log(verb);
         }

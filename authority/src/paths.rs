@@ -16,7 +16,8 @@ impl Scope {
     pub fn of(path: &str) -> Option<Self> {
         let (kind, rest) = path.split_once('/')?;
         match kind {
-            "tenants" | "keys" | "aliases" | "material" | "ca" | "grants" | "grant-counts" | "usage" | "imports" => {
+            "tenants" | "keys" | "aliases" | "material" | "ca" | "grants" | "grant-counts" | "usage" | "activity" | "imports"
+            | "replicas" => {
                 let tenant = rest.split('/').next().unwrap_or_default();
                 Tenant::parse(tenant).ok().map(Self::Tenant)
             }
@@ -52,6 +53,10 @@ pub const TOKENS: &str = "tokens/";
 pub const ACCESS_KEYS: &str = "access-keys/";
 /// The secret that session tokens are sealed under.
 pub const SESSIONS: &str = "system/sessions";
+/// What opens the replicas that other authorities seal for this one.
+pub const REPLICA_OPENING: &str = "system/replica-opening";
+/// What signs the replicas that this authority seals for others.
+pub const REPLICA_SIGNING: &str = "system/replica-signing";
 /// Which bundle is published.
 pub const BUNDLE: &str = "bundle/current";
 
@@ -106,9 +111,29 @@ pub fn import(tenant: &Tenant, row: &str) -> String {
     format!("imports/{tenant}/{row}")
 }
 
+/// What was last imported of a key whose primary is at another authority.
+pub fn replica(tenant: &Tenant, id: &str) -> String {
+    format!("replicas/{tenant}/{id}")
+}
+
 /// When a key was last used, by the name of its row.
 pub fn usage(tenant: &Tenant, row: &str) -> String {
     format!("usage/{tenant}/{row}")
+}
+
+/// The key whose use the row at `usage` is about.
+pub fn used_key(usage: &str) -> String {
+    format!("{KEYS}{}", usage.strip_prefix("usage/").unwrap_or(usage))
+}
+
+/// What a tenant's callers asked for, all days.
+pub fn activities(tenant: &Tenant) -> String {
+    format!("activity/{tenant}/")
+}
+
+/// What a tenant's callers asked for on one day, counted from 1970-01-01.
+pub fn activity(tenant: &Tenant, day: u64) -> String {
+    format!("activity/{tenant}/{day:06}")
 }
 
 /// The secret of one version of a logical key.
@@ -160,7 +185,9 @@ mod tests {
             grant(&tenant, "a", "b"),
             grant_count(&tenant, "a"),
             usage(&tenant, "a"),
+            activity(&tenant, 1),
             import(&tenant, "a"),
+            replica(&tenant, "a"),
             material(&tenant, "a", 1),
             ca(&tenant, "a"),
             super::tenant(&tenant),
@@ -176,9 +203,12 @@ mod tests {
             access_secret("AKIA"),
             SESSIONS.to_owned(),
             retirable("local", "00"),
+            REPLICA_OPENING.to_owned(),
+            REPLICA_SIGNING.to_owned(),
         ] {
             assert_eq!(Scope::of(&path), Some(Scope::System), "{path}");
         }
+        assert_eq!(used_key(&usage(&tenant, "a")), key(&tenant, "a"));
         for path in ["kek/system", "keys/x/y", "other/x", "keys"] {
             assert_eq!(Scope::of(path), None, "{path}");
         }

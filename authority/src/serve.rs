@@ -18,6 +18,7 @@ use crate::fault::Fault;
 use crate::grpc::{self, OwnCertificate};
 use crate::hsm::HsmError;
 use crate::init::{self, Initialised};
+use crate::keys::Keys;
 use crate::sealed::Vault;
 use crate::store::StoreError;
 
@@ -130,6 +131,7 @@ impl Authority {
         let stop = watch::channel(false).0;
         let (wired, commits) = Wired::join(&config, &parts, stop.subscribe()).await?;
         let (keys, world) = (wired.keys.clone(), wired.world.clone());
+        let used = keys.clone();
         let mut tasks = vec![
             tokio::spawn(world.clone().follow(commits, wired.on_bundle())),
             tokio::spawn(upkeep::keep(keys, world, wired.edges.clone(), wired.clock.clone())),
@@ -163,6 +165,7 @@ impl Authority {
             admin,
             grpc,
             tasks,
+            keys: used,
             parts,
         })
     }
@@ -240,6 +243,7 @@ pub struct Running {
     admin: JoinHandle<()>,
     grpc: JoinHandle<()>,
     tasks: Vec<JoinHandle<()>>,
+    keys: Arc<Keys>,
     parts: Parts,
 }
 
@@ -276,6 +280,7 @@ impl Running {
             task.abort();
             let _ = task.await;
         }
+        upkeep::write_uses(&self.keys).await;
         self.parts.close();
     }
 }

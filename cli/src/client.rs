@@ -16,6 +16,8 @@ use serde_json::Value;
 
 use crate::failure::{Context, Failure};
 
+pub mod key_api;
+
 /// What `signet dev` leaves in its data directory for its own commands.
 pub const INFO: &str = "dev/info.json";
 const TIMEOUT: Duration = Duration::from_secs(30);

@@ -17,6 +17,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use clap::Args;
 use serde_json::{Value, json};
 
+pub(crate) use self::kms::REGION;
 use self::pki::Pki;
 use self::roles::{Addresses, Roles};
 use crate::client::{INFO, runtime};

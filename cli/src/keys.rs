@@ -9,6 +9,10 @@ use crate::client::AdminArgs;
 use crate::failure::Failure;
 use crate::output;
 
+mod reencrypt;
+mod replica;
+mod rotations;
+
 /// Create, list, describe, stop and start keys.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
@@ -23,7 +27,15 @@ use crate::output;
   signet keys schedule-deletion alias/api --days 7
   signet keys cancel-deletion 86eb4486-2154-40e4-90c2-74c364d7a75e
   signet keys public-key alias/release > release.pub
-  signet keys sign alias/raw --message \"$(base64 -w0 message)\"")]
+  signet keys sign alias/raw --message \"$(base64 -w0 message)\"
+  signet keys owner alias/data --owner payments --contact payments@example.org
+  signet keys rotations alias/data --days 30
+  signet keys reencrypt blobs.txt --to alias/data --out moved.txt
+  signet keys reencrypt blobs.txt --to alias/data --out moved.txt --resume
+  signet keys reencrypt blobs.jsonl --to alias/data --dry-run --json
+  signet keys replica-identity > b.json                                      at the authority that imports, and at the other
+  signet keys export-replica alias/global --for b.json --out global.bundle
+  signet keys import-replica global.bundle --from a.json --region eu-west-1")]
 pub struct Keys {
     #[command(subcommand)]
     command: Command,
@@ -57,6 +69,17 @@ enum Command {
     PublicKey(Key),
     /// Sign a message with a key of family `raw`, at the authority.
     Sign(Sign),
+    /// A key's versions, and which share of the decryptions each still has.
+    Rotations(rotations::Rotations),
+    Reencrypt(reencrypt::Reencrypt),
+    /// Name a key's owner and how to reach them.
+    Owner(Owner),
+    /// Print who this authority is, for the operator of another that is to export keys to it or import its keys.
+    ReplicaIdentity,
+    /// Seal a multi-Region key with its material for another authority.
+    ExportReplica(replica::Export),
+    /// Take a multi-Region key of another authority into a region of this one, or its later rotations.
+    ImportReplica(replica::Import),
 }
 
 #[derive(Debug, Args)]
@@ -88,6 +111,12 @@ struct Create {
     /// For people.
     #[arg(long, default_value = "")]
     description: String,
+    /// Who answers for the key; without one it is who makes it.
+    #[arg(long)]
+    owner: Option<String>,
+    /// How to reach the owner: free text.
+    #[arg(long)]
+    contact: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -109,6 +138,26 @@ struct Sign {
     /// KMS signing algorithm.
     #[arg(long, default_value = "ECDSA_SHA_256")]
     algorithm: String,
+}
+
+#[derive(Debug, Args)]
+struct Owner {
+    #[command(flatten)]
+    key: Key,
+    /// Who answers for the key; without one it is who made it.
+    #[arg(long, required_unless_present = "contact")]
+    owner: Option<String>,
+    /// A mail address, a channel, a number: free text.
+    #[arg(long)]
+    contact: Option<String>,
+}
+
+/// Reserved tags, those that have a value.
+fn tags(pairs: &[(&str, Option<&String>)]) -> Value {
+    let pairs = pairs.iter().filter_map(|(name, value)| Some((name, (*value)?)));
+    pairs
+        .map(|(name, value)| json!({"TagKey": format!("signet:{name}"), "TagValue": value}))
+        .collect()
 }
 
 /// The specs that the authority makes keys of.
@@ -152,7 +201,29 @@ impl Keys {
                 });
                 output::json(&self.verb("Sign", body)?)
             }
+            Command::Rotations(rotations) => rotations.run(&self.admin, &self.tenant, self.json),
+            Command::Reencrypt(reencrypt) => reencrypt.run(&self.admin, self.json),
+            Command::Owner(owner) => self.owner(owner),
+            Command::ReplicaIdentity => replica::identity(&|verb, body| self.verb(verb, body)),
+            Command::ExportReplica(export) => export.run(&|verb, body| self.verb(verb, body), self.json),
+            Command::ImportReplica(import) => import.run(&|verb, body| self.verb(verb, body), self.json),
         }
+    }
+
+    fn owner(&self, owner: &Owner) -> Result<(), Failure> {
+        let tags = tags(&[("owner", owner.owner.as_ref()), ("contact", owner.contact.as_ref())]);
+        self.verb("TagResource", json!({"KeyId": owner.key.key, "Tags": tags}))?;
+        let described = self.verb("DescribeKey", json!({"KeyId": owner.key.key}))?;
+        if self.json {
+            return output::json(&described);
+        }
+        let signet = |name: &str| {
+            let text = described
+                .pointer(&format!("/KeyMetadata/Signet/{name}"))
+                .and_then(Value::as_str);
+            text.filter(|text| !text.is_empty()).unwrap_or("-").to_owned()
+        };
+        output::line(&format!("owner {}, contact {}", signet("Owner"), signet("Contact")))
     }
 
     fn verb(&self, verb: &str, body: Value) -> Result<Value, Failure> {
@@ -175,12 +246,13 @@ impl Keys {
             Some(usage) => usage,
             None => usage_of(&create.spec),
         };
-        let tags = [
-            ("family", &create.family),
-            ("delegation", &create.delegation),
-            ("custody", &create.custody),
-        ];
-        let tags = tags.map(|(name, value)| json!({"TagKey": format!("signet:{name}"), "TagValue": value}));
+        let tags = tags(&[
+            ("family", Some(&create.family)),
+            ("delegation", Some(&create.delegation)),
+            ("custody", Some(&create.custody)),
+            ("owner", create.owner.as_ref()),
+            ("contact", create.contact.as_ref()),
+        ]);
         let body = json!({"KeySpec": create.spec, "KeyUsage": usage, "Description": create.description, "Tags": tags});
         let answer = self.verb("CreateKey", body)?;
         let id = answer

@@ -16,6 +16,7 @@ mod load;
 mod mint;
 mod output;
 mod policy;
+mod report;
 mod sign;
 mod tenants;
 mod verify;
@@ -55,6 +56,7 @@ enum Command {
     Edges(edges::Edges),
     Bundle(bundle::Bundle),
     Policy(policy::Policy),
+    Report(report::Report),
     Audit(audit::Audit),
     Load(load::Load),
     Authority(authority::Authority),
@@ -78,6 +80,7 @@ fn main() -> ExitCode {
         Command::Edges(command) => command.run(),
         Command::Bundle(command) => command.run(),
         Command::Policy(command) => command.run(),
+        Command::Report(command) => command.run(),
         Command::Audit(command) => command.run(),
         Command::Load(command) => command.run(),
         Command::Authority(command) => command.run(),

@@ -28,6 +28,15 @@ pub fn record(line: &str) -> Result<bool, Failure> {
     }
 }
 
+/// Writes bytes of a stream as they are; false when the reader has gone.
+pub fn bytes(bytes: &[u8]) -> Result<bool, Failure> {
+    let mut out = io::stdout().lock();
+    match out.write_all(bytes).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        other => Ok(other.map(|()| true)?),
+    }
+}
+
 /// Tells the person something on standard error. Nobody may be listening: that is no failure.
 pub fn note(text: &str) {
     let _ = writeln!(io::stderr(), "signet: {text}");

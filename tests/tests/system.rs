@@ -31,6 +31,10 @@ mod paste;
 mod production;
 #[path = "system/refusals.rs"]
 mod refusals;
+#[path = "system/replicas.rs"]
+mod replicas;
+#[path = "system/reports.rs"]
+mod reports;
 #[path = "system/requirements.rs"]
 mod requirements;
 #[path = "system/secrets.rs"]

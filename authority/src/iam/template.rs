@@ -260,6 +260,11 @@ impl ResourcePattern {
         Ok(Self(whole))
     }
 
+    /// Whether it is `*`: this key, whichever it is.
+    pub(super) fn is_any(&self) -> bool {
+        matches!(self.0.parts.as_slice(), [Part::Token(Token::Any)])
+    }
+
     /// Whether the resource fits; none when a variable has no value.
     pub(super) fn fits(&self, resource: &str, facts: &Facts<'_>) -> Option<bool> {
         self.0.fits(resource, facts)

@@ -79,6 +79,7 @@ pub(super) async fn create_key(keys: &Keys, session: &Session<'_>, request: Crea
         tags,
         aliases: BTreeSet::new(),
         created_at: keys.clock.now(),
+        created_by: session.principal().to_owned(),
         next_version: 1,
         versions: Vec::new(),
         rotation: Rotation::default(),

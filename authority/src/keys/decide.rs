@@ -121,7 +121,7 @@ impl Keys {
     ) -> Result<(), KmsError> {
         grant::check_tokens(&facts.grant_tokens)?;
         let access = match session.gate.caller() {
-            Some(caller) => self.access(session, caller, key, alias, facts).await?,
+            Some(caller) => self.access(session.action, caller, key, alias, facts).await?,
             None => KeyAccess::OPERATOR,
         };
         Ok(session.gate.allow(&Asked {
@@ -131,15 +131,16 @@ impl Keys {
         })?)
     }
 
-    async fn access(
+    /// What the key's policy and grants say to a caller's request.
+    pub(super) async fn access(
         &self,
-        session: &Session<'_>,
+        action: AdminAction,
         caller: &Caller,
         key: &Held<KeyRecord>,
         alias: Option<&str>,
         facts: &Facts,
     ) -> Result<KeyAccess, KmsError> {
-        let operation = session.action.kms_name().unwrap_or(session.action.as_str());
+        let operation = action.kms_name().unwrap_or(action.as_str());
         let context = self.conditions(caller, &key.value, alias, facts);
         let request = iam::Request {
             action: &format!("kms:{operation}"),
@@ -153,7 +154,7 @@ impl Keys {
         let grant = match key_policy {
             KeyPolicyAnswer::Deny | KeyPolicyAnswer::Allow => facts.granted,
             // A grant is retired by what it says itself, not by what another one does.
-            _ if session.action == AdminAction::RetireGrant => facts.granted,
+            _ if action == AdminAction::RetireGrant => facts.granted,
             _ => facts.granted || self.is_granted(&key.value, caller, operation, facts).await?,
         };
         Ok(KeyAccess { key_policy, grant })

@@ -87,7 +87,7 @@ pub(super) async fn decrypt(keys: &Keys, session: &Session<'_>, request: Decrypt
     keys.demand_source(session, &key.value, &source)?;
     end_dry_run(request.dry_run)?;
     let opened = keys.open(&key, &source).await?;
-    keys.note_use(session, &key.value);
+    keys.note_opened(session, &key.value, opened.version);
     let mut answer = json!({
         "KeyId": keys.arn(&key.value),
         "Plaintext": input::base64(&opened.plaintext),
@@ -113,6 +113,8 @@ pub(super) struct Opened {
     pub(super) plaintext: Zeroizing<Vec<u8>>,
     /// Of a symmetric key: which of its materials opened it.
     pub(super) material_id: Option<String>,
+    /// The number of that material's version.
+    pub(super) version: Option<u32>,
 }
 
 /// An algorithm's name; without one, the symmetric one.
@@ -275,6 +277,7 @@ impl Keys {
             return Ok(Opened {
                 plaintext: material.decrypt(source.algorithm, ciphertext)?,
                 material_id: None,
+                version: None,
             });
         }
         let header = Header::parse(ciphertext)?;
@@ -285,6 +288,7 @@ impl Keys {
         Ok(Opened {
             plaintext: blob::open(&material, ciphertext, source.context)?,
             material_id: Some(version.kid.clone()),
+            version: Some(version.number),
         })
     }
 }

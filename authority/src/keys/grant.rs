@@ -4,7 +4,7 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-pub(super) use self::record::{Constraints, GrantRecord, Handed};
+pub(super) use self::record::{Constraints, GrantRecord, Handed, operations};
 use super::decide::Facts;
 use super::demand::end_dry_run;
 use super::page::{self, Paging};

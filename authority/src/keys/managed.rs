@@ -103,6 +103,7 @@ impl Keys {
             tags: BTreeMap::new(),
             aliases: BTreeSet::from([alias.to_owned()]),
             created_at: now,
+            created_by: format!("arn:aws:iam::{tenant}:root"),
             next_version: 1,
             versions: Vec::new(),
             rotation: Rotation {

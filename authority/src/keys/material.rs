@@ -128,6 +128,14 @@ fn material_id(key: &str, identity: &[u8]) -> String {
     hex(&sha256(&[ID_DOMAIN, key.as_bytes(), b"\0", identity].concat()))
 }
 
+/// What a version says of its material: `KeyMaterialId`, and the public half in base64 if there is one.
+pub(super) fn identify(key: &str, material: &Material) -> Result<(String, String), KmsError> {
+    Ok(match material.public_spki_der() {
+        Some(spki) => (material_id(key, spki), STANDARD.encode(spki)),
+        None => (material_id(key, material.export()?.expose()), String::new()),
+    })
+}
+
 /// The secret of a version with custody `wrapped`, as it was stored.
 pub(crate) async fn secret(vault: &Vault, key: &KeyRecord, version: &Version) -> Result<Secret, Fault> {
     let path = paths::material(&key.tenant, &key.id, version.number);

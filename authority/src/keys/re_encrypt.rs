@@ -76,7 +76,7 @@ pub(super) async fn re_encrypt(
     let opened = keys.open(&from, &source).await?;
     encrypt::check_plaintext(&to.value, algorithm, &opened.plaintext)?;
     let ciphertext = keys.seal(&to, algorithm, context, &opened.plaintext).await?;
-    keys.note_use(session, &from.value);
+    keys.note_opened(session, &from.value, opened.version);
     keys.note_use(session, &to.value);
 
     let mut answer = Map::new();

@@ -114,6 +114,9 @@ pub struct KeyRecord {
     pub aliases: BTreeSet<String>,
     /// Unix seconds.
     pub created_at: u64,
+    /// The ARN of who made it, or `operator`: its owner until one is named.
+    #[serde(default)]
+    pub created_by: String,
     /// The number that the next version gets.
     pub next_version: u32,
     /// In the order they were made. Of shared keys retired ones are gone; of raw ones the last is the current one.
@@ -198,6 +201,17 @@ impl KeyRecord {
             .iter()
             .filter(|(name, _)| !name.starts_with(super::tag::RESERVED));
         free.map(|(name, value)| (name.clone(), value.clone())).collect()
+    }
+
+    /// Who answers for it: as its tag says, or else who made it.
+    pub fn owner(&self) -> &str {
+        let named = self.tags.get(super::tag::OWNER).filter(|owner| !owner.is_empty());
+        named.unwrap_or(&self.created_by)
+    }
+
+    /// How to reach the owner, as its tag says; may be empty.
+    pub fn contact(&self) -> &str {
+        self.tags.get(super::tag::CONTACT).map_or("", String::as_str)
     }
 
     /// What policies see.

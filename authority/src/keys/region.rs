@@ -86,6 +86,7 @@ pub(super) async fn replicate_key(
         tags,
         aliases: std::collections::BTreeSet::new(),
         created_at: keys.clock.now(),
+        created_by: session.principal().to_owned(),
         state: State::Enabled,
         ..key.value.clone()
     };
@@ -143,7 +144,7 @@ pub(super) async fn update_primary_region(
 }
 
 /// Refuses keys that are in one region, and replicas.
-fn demand_primary(keys: &Keys, key: &KeyRecord) -> Result<(), KmsError> {
+pub(super) fn demand_primary(keys: &Keys, key: &KeyRecord) -> Result<(), KmsError> {
     let refuse = |why: &str| Err(KmsErrorType::UnsupportedOperation.because(format!("{} {why}", keys.arn(key))));
     match &key.multi_region {
         None => refuse("is not a multi-region key."),
@@ -152,7 +153,7 @@ fn demand_primary(keys: &Keys, key: &KeyRecord) -> Result<(), KmsError> {
     }
 }
 
-fn check_region(region: &str) -> Result<(), KmsError> {
+pub(super) fn check_region(region: &str) -> Result<(), KmsError> {
     let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
     if (1..=32).contains(&region.len()) && region.bytes().all(allowed) {
         return Ok(());

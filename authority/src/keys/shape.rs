@@ -69,6 +69,7 @@ impl Keys {
             .filter(|version| !version.kid.is_empty())
             .map(|version| {
                 json!({
+                    "Number": version.number,
                     "Kid": version.kid,
                     "State": version_state(version, now),
                     "PublishAt": version.publish_at,
@@ -84,6 +85,9 @@ impl Keys {
             "Delegation": key.delegation.as_str(),
             "Custody": key.custody.as_str(),
             "Aliases": key.aliases,
+            "Owner": key.owner(),
+            "Contact": key.contact(),
+            "CreatedBy": key.created_by,
             "Versions": versions,
             "StopsWhen": stops_when(key),
         })

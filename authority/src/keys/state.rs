@@ -205,7 +205,7 @@ impl Keys {
         Ok(true)
     }
 
-    /// What goes with a key. A replica's material is its primary's.
+    /// What goes with a key. A replica's material is its primary's, where that is here.
     async fn deleting(&self, mut change: Change, key: &KeyRecord) -> Result<Change, Fault> {
         change = change
             .delete(paths::ca(&key.tenant, &key.id))
@@ -214,7 +214,8 @@ impl Keys {
         for alias in &key.aliases {
             change = change.delete(paths::alias(&key.tenant, &key.region, alias));
         }
-        if key.multi_region.as_ref().is_some_and(|all| all.primary != key.region) {
+        let is_replica = key.multi_region.as_ref().is_some_and(|all| all.primary != key.region);
+        if is_replica && !self.is_imported_replica(&key.tenant, &key.id).await? {
             return self.leave_relatives(change, key).await;
         }
         for version in &key.versions {

@@ -14,8 +14,11 @@ use crate::names::shown;
 const MAX_TAGS: usize = 50;
 const MAX_NAME: usize = 128;
 const MAX_VALUE: usize = 256;
-/// Tags that say what a key is: set when it is made, never changed.
+/// Tags that say what a key is: set when it is made, never changed but for those of its owner.
 pub(super) const RESERVED: &str = "signet:";
+/// Who answers for the key, and how to reach them.
+pub(super) const OWNER: &str = "signet:owner";
+pub(super) const CONTACT: &str = "signet:contact";
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
@@ -49,7 +52,7 @@ pub(super) struct ListRequest {
 pub(super) async fn tag_resource(keys: &Keys, session: &Session<'_>, request: TagRequest) -> Result<Value, KmsError> {
     let tags = collect(request.tags)?;
     let facts = Facts::default().tagging(&tags);
-    let mut key = keys.find_by_id(session, &request.key_id, &facts).await?;
+    let mut key = keys.find_for_operator(session, &request.key_id, &facts).await?;
     keys.demand_not_pending(&key.value)?;
     refuse_reserved(tags.keys())?;
     key.value.tags.extend(tags);
@@ -64,7 +67,7 @@ pub(super) async fn untag_resource(
     request: UntagRequest,
 ) -> Result<Value, KmsError> {
     let facts = Facts::default().with_all("aws:TagKeys", request.tag_keys.iter().map(String::as_str));
-    let mut key = keys.find_by_id(session, &request.key_id, &facts).await?;
+    let mut key = keys.find_for_operator(session, &request.key_id, &facts).await?;
     keys.demand_not_pending(&key.value)?;
     refuse_reserved(request.tag_keys.iter())?;
     for name in &request.tag_keys {
@@ -135,7 +138,7 @@ fn check_count(tags: &BTreeMap<String, String>) -> Result<(), KmsError> {
 }
 
 pub(super) fn refuse_reserved<'a>(mut names: impl Iterator<Item = &'a String>) -> Result<(), KmsError> {
-    match names.find(|name| name.starts_with(RESERVED)) {
+    match names.find(|name| name.starts_with(RESERVED) && ![OWNER, CONTACT].contains(&name.as_str())) {
         Some(name) => {
             let message = format!(
                 "`{}` is reserved: it is chosen when the key is made and never changes",

@@ -19,7 +19,9 @@ mod life;
 mod managed;
 mod policy;
 mod regions;
+mod replica;
 mod states;
+mod usage;
 
 const DAY: u64 = 86_400;
 

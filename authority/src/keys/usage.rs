@@ -1,11 +1,15 @@
-//! `GetKeyLastUsage`: remembered in memory with each use, and written down now and then.
+//! Who used a key for what: counted in memory with each use, written down now and then, and what `GetKeyLastUsage` answers.
+//!
+//! A request costs no store write. What was not written when the process died is lost: at most the time between two
+//! writings. A process that stops in order writes everything down.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use self::activity::Unwritten;
+use self::tally::Use;
 use super::decide::Facts;
 use super::reference::KeyOnly;
 use super::{KeyRecord, Keys, KmsError, Session};
@@ -13,23 +17,37 @@ use crate::fault::Fault;
 use crate::paths;
 use crate::sealed::Change;
 
-/// Keys whose last use is written down in one change.
-const BATCH: usize = 256;
-/// Uses remembered between two writings; of more keys than that, the others' are not.
-const MAX_KEYS: usize = 65_536;
+pub(crate) use self::activity::Operations;
+pub(crate) use self::tally::Tally;
 
-/// The last use of a key.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct LastUse {
-    operation: String,
-    /// Unix seconds.
-    at: u64,
+mod activity;
+pub(crate) mod tally;
+
+/// Keys whose uses are written down in one change.
+const BATCH: usize = 256;
+/// Keys remembered between two writings; of more keys than that, the others' uses are not.
+const MAX_KEYS: usize = 65_536;
+/// Principals remembered between two writings, of all keys together; of more, the new ones are counted without a name.
+const MAX_HELD: usize = 262_144;
+/// Stands for principals that are not told apart.
+pub(crate) const OTHERS: &str = "(others)";
+
+/// Uses that are not written down yet.
+#[derive(Default)]
+pub(super) struct Uses {
+    held: Mutex<Held>,
+    /// Held while rows are written or read together with what is not in them yet, so that nothing is missed or counted twice.
+    rows: tokio::sync::Mutex<()>,
 }
 
-/// Uses that are not written down yet, by the path of their row. What was not written when the process died is lost: at
-/// most the time between two writings.
 #[derive(Default)]
-pub(super) struct Uses(Mutex<HashMap<String, LastUse>>);
+struct Held {
+    /// By the path of their row.
+    keys: HashMap<String, Tally>,
+    /// At least as many as `keys` knows of.
+    principals: usize,
+    activity: Unwritten,
+}
 
 pub(super) async fn get_key_last_usage(
     keys: &Keys,
@@ -38,21 +56,12 @@ pub(super) async fn get_key_last_usage(
 ) -> Result<Value, KmsError> {
     let facts = Facts::new(&request.grant_tokens);
     let key = keys.find_by_id(session, &request.key_id, &facts).await?.value;
-    let path = paths::usage(&key.tenant, &key.row());
-    let remembered = keys.uses.lock().get(&path).cloned();
-    let used = match remembered {
-        Some(used) => Some(used),
-        None => match keys.vault.get::<LastUse>(&path).await? {
-            Some(row) => Some(row.value),
-            None => None,
-        },
-    };
     let mut answer = json!({
         "KeyId": keys.arn(&key),
         "TrackingStartDate": key.created_at,
         "KeyCreationDate": key.created_at,
     });
-    if let (Some(used), Some(members)) = (used, answer.as_object_mut()) {
+    if let (Some(used), Some(members)) = (keys.use_of(&key).await?, answer.as_object_mut()) {
         let used = json!({ "Operation": used.operation, "Timestamp": used.at });
         members.insert("KeyLastUsage".to_owned(), used);
     }
@@ -60,57 +69,159 @@ pub(super) async fn get_key_last_usage(
 }
 
 impl Keys {
-    /// Remembers that the session's verb used a key.
+    /// Counts that the session's verb used a key.
     pub(super) fn note_use(&self, session: &Session<'_>, key: &KeyRecord) {
+        self.note(session, key, None);
+    }
+
+    /// Counts that the session's verb opened a ciphertext under one of the key's versions; none where it has but one.
+    pub(super) fn note_opened(&self, session: &Session<'_>, key: &KeyRecord, version: Option<u32>) {
+        self.note(session, key, version);
+    }
+
+    fn note(&self, session: &Session<'_>, key: &KeyRecord, opened: Option<u32>) {
         let path = paths::usage(&key.tenant, &key.row());
-        let mut uses = self.uses.lock();
-        if uses.len() < MAX_KEYS || uses.contains_key(&path) {
-            let operation = session.verb().to_owned();
-            let at = self.clock.now();
-            uses.insert(path, LastUse { operation, at });
+        let at = self.clock.now();
+        let mut held = self.uses.lock();
+        let known = held.keys.get(&path);
+        if known.is_none() && held.keys.len() >= MAX_KEYS {
+            return;
         }
+        let mut principal = Some(session.principal());
+        if known.is_none_or(|tally| !tally.principals.contains_key(session.principal())) {
+            if held.principals < MAX_HELD {
+                held.principals = held.principals.saturating_add(1);
+            } else {
+                principal = None;
+            }
+        }
+        held.keys.entry(path).or_default().count(&Use {
+            operation: session.verb(),
+            principal,
+            opened,
+            at,
+        });
+    }
+
+    /// What is known of a key's use, the last moment included; none where it was never used.
+    pub(super) async fn use_of(&self, key: &KeyRecord) -> Result<Option<Tally>, Fault> {
+        let path = paths::usage(&key.tenant, &key.row());
+        let _alone = self.uses.rows.lock().await;
+        let written = self.vault.get::<Tally>(&path).await?.map(|row| row.value);
+        let fresh = self.uses.lock().keys.get(&path).cloned();
+        Ok(match (written, fresh) {
+            (Some(mut all), Some(fresh)) => {
+                all.add(&fresh, self.clock.now());
+                Some(all)
+            }
+            (written, fresh) => written.or(fresh),
+        })
     }
 
     /// Writes down the uses since the last time.
     ///
     /// # Errors
-    /// [`Fault`] of the store; what was not written is tried again.
+    /// [`Fault`] of the store; what was not written is tried again. A commit that happened and was reported as failed is
+    /// counted twice.
     pub async fn write_uses(&self) -> Result<(), Fault> {
-        loop {
-            let batch: Vec<_> = {
-                let uses = self.uses.lock();
-                uses.iter()
-                    .take(BATCH)
-                    .map(|(path, used)| (path.clone(), used.clone()))
-                    .collect()
-            };
-            if batch.is_empty() {
-                return Ok(());
+        // As many as there are now: keys that are in use all the time must not keep this going for ever.
+        let batches = self.uses.lock().keys.len().div_ceil(BATCH);
+        for _ in 0..batches {
+            let _alone = self.uses.rows.lock().await;
+            let batch = self.uses.lock().take();
+            if let Err(fault) = self.vault.retry(|| self.write_batch(&batch)).await {
+                self.uses.lock().put_back(batch, self.clock.now());
+                return Err(fault);
             }
-            let mut change = Change::new();
-            for (path, used) in &batch {
-                let row = serde_json::to_vec(used)
-                    .map_err(|error| Fault::internal(format!("a last use cannot be written: {error}")))?;
-                change = change.overwrite_bytes(path.clone(), &row);
-            }
-            self.vault.commit(change).await?;
-            let mut uses = self.uses.lock();
-            for (path, written) in batch {
-                if uses.get(&path) == Some(&written) {
-                    uses.remove(&path);
+        }
+        self.write_activity().await
+    }
+
+    async fn write_batch(&self, batch: &[(String, Tally)]) -> Result<(), Fault> {
+        let mut change = Change::new();
+        for (path, fresh) in batch {
+            match self.vault.get::<Tally>(path).await {
+                Ok(Some(mut row)) => {
+                    row.value.add(fresh, self.clock.now());
+                    change = change.replace(path.clone(), &row.value, row.stamp);
                 }
+                Ok(None) => {
+                    // A key that was deleted in between gets no row.
+                    let key = paths::used_key(path);
+                    if let Some(row) = self.vault.get::<KeyRecord>(&key).await? {
+                        change = change.unchanged(key, row.stamp).create(path.clone(), fresh);
+                    }
+                }
+                // One row that does not open must not keep the others from being written.
+                Err(fault @ Fault::Corrupt { .. }) => fault.log("what is known of a key's use"),
+                Err(fault) => return Err(fault),
             }
+        }
+        self.vault.commit(change).await.map(drop)
+    }
+}
+
+impl Session<'_> {
+    /// Who calls, as uses and owners are told: a session by its role, of which there may be any number.
+    pub(super) fn principal(&self) -> &str {
+        match self.gate.caller() {
+            Some(caller) => caller.principal.role().unwrap_or(caller.principal.arn()),
+            None => "operator",
         }
     }
 }
 
 impl Uses {
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, LastUse>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Forgets a key that is gone.
     pub(super) fn forget(&self, path: &str) {
-        self.lock().remove(path);
+        self.lock().keys.remove(path);
+    }
+}
+
+impl Held {
+    /// Takes some keys' uses out.
+    fn take(&mut self) -> Vec<(String, Tally)> {
+        let paths: Vec<String> = self.keys.keys().take(BATCH).cloned().collect();
+        let taken = paths
+            .into_iter()
+            .filter_map(|path| self.keys.remove_entry(&path))
+            .collect();
+        if self.keys.is_empty() {
+            self.principals = 0;
+        }
+        taken
+    }
+
+    /// Puts them back, before what came since.
+    fn put_back(&mut self, batch: Vec<(String, Tally)>, now: u64) {
+        for (path, mut tally) in batch {
+            self.principals = self.principals.saturating_add(tally.principals.len());
+            if let Some(newer) = self.keys.get(&path) {
+                tally.add(newer, now);
+            }
+            self.keys.insert(path, tally);
+        }
+    }
+}
+
+#[cfg(test)]
+impl Keys {
+    /// What is not written down yet.
+    pub(super) fn uses_held(&self) -> Vec<(String, Tally)> {
+        let held = self.uses.lock();
+        held.keys
+            .iter()
+            .map(|(path, tally)| (path.clone(), tally.clone()))
+            .collect()
+    }
+
+    /// As if it had been counted just now.
+    pub(super) fn hold_uses(&self, uses: Vec<(String, Tally)>) {
+        let now = self.clock.now();
+        self.uses.lock().put_back(uses, now);
     }
 }

@@ -6,11 +6,11 @@ use serde_json::Value;
 use super::data_key::Plaintext::{Shown, Withheld};
 use super::{
     Keys, KmsError, KmsErrorType, Session, agree, alias, create, data_key, describe, encrypt, grant, import, mac,
-    parse, policy, re_encrypt, region, rotate, rotation_status, sign, state, store, tag, usage,
+    parse, policy, re_encrypt, region, replica, rotate, rotation_status, sign, state, store, tag, usage,
 };
 
 /// The verbs, as the route and the `X-Amz-Target` name them, and the Cedar action of each. `ReEncrypt` asks for
-/// [`AdminAction::ReEncryptTo`] as well; `MarkVersionCompromised` is not KMS's.
+/// [`AdminAction::ReEncryptTo`] as well; `MarkVersionCompromised` and those of [`replica`] are not KMS's.
 pub const VERBS: &[(&str, AdminAction)] = &[
     ("CreateKey", AdminAction::CreateKey),
     ("DescribeKey", AdminAction::DescribeKey),
@@ -68,6 +68,9 @@ pub const VERBS: &[(&str, AdminAction)] = &[
     ("DeleteImportedKeyMaterial", AdminAction::DeleteImportedKeyMaterial),
     ("ReplicateKey", AdminAction::ReplicateKey),
     ("UpdatePrimaryRegion", AdminAction::UpdatePrimaryRegion),
+    ("GetReplicaIdentity", AdminAction::ListKeys),
+    ("ExportReplica", AdminAction::ReplicateKey),
+    ("ImportReplica", AdminAction::ReplicateKey),
     ("GetKeyLastUsage", AdminAction::GetKeyLastUsage),
     ("ConnectCustomKeyStore", AdminAction::ConnectCustomKeyStore),
     ("CreateCustomKeyStore", AdminAction::CreateCustomKeyStore),
@@ -122,6 +125,9 @@ async fn beyond(keys: &Keys, on: &Session<'_>, body: &[u8]) -> Result<Value, Kms
         "DeleteImportedKeyMaterial" => import::delete_imported_key_material(keys, on, parse(body)?).await,
         "ReplicateKey" => region::replicate_key(keys, on, parse(body)?).await,
         "UpdatePrimaryRegion" => region::update_primary_region(keys, on, parse(body)?).await,
+        "GetReplicaIdentity" => replica::get_replica_identity(keys, on, parse(body)?).await,
+        "ExportReplica" => replica::export_replica(keys, on, parse(body)?).await,
+        "ImportReplica" => replica::import_replica(keys, on, parse(body)?).await,
         "GetKeyLastUsage" => usage::get_key_last_usage(keys, on, parse(body)?).await,
         _ => cryptographic(keys, on, body).await,
     }

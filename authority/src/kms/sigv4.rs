@@ -14,7 +14,6 @@ mod canonical;
 mod error;
 mod header;
 mod rules;
-#[cfg(test)]
 pub(crate) mod sign;
 #[cfg(test)]
 mod tests;
@@ -32,6 +31,7 @@ use zeroize::Zeroizing;
 use canonical::{Query, RequestHash};
 pub use error::{SigV4Error, SigV4ErrorKind};
 use header::{ALGORITHM, Authorization, TERMINATOR};
+pub use sign::Signer;
 use time::Stamp;
 
 const AMZ_DATE: &str = "x-amz-date";

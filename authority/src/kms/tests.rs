@@ -97,7 +97,7 @@ impl Site {
             service: sender.service,
             now: self.bench.now().checked_add_signed(sender.skew).unwrap(),
         };
-        signer.sign(&mut parts, body.as_bytes());
+        signer.sign(&mut parts, body.as_bytes()).unwrap();
         Request::from_parts(parts, bytes)
     }
 

@@ -14,7 +14,7 @@ use crate::world::World;
 const TICK: Duration = Duration::from_secs(1);
 /// Looks between two sweeps of tokens.
 const SWEEP_EVERY: u64 = 600;
-/// Looks between two writings of keys' last uses.
+/// Looks between two writings of keys' uses: what a process that is killed loses.
 const USES_EVERY: u64 = 60;
 
 /// Looks each second until the process ends. What fails is tried again at the next look.
@@ -27,13 +27,20 @@ pub(crate) async fn keep(keys: Arc<Keys>, world: Arc<World>, edges: Arc<Edges>, 
         {
             fault.log("forgetting old join tokens");
         }
-        if looks.is_multiple_of(USES_EVERY)
-            && let Err(fault) = keys.write_uses().await
-        {
-            fault.log("writing down when keys were used");
+        if looks.is_multiple_of(USES_EVERY) {
+            // In a task of its own: one that is cut off half way would lose what it was writing.
+            let keys = keys.clone();
+            let _ = tokio::spawn(async move { write_uses(&keys).await }).await;
         }
         looks = looks.wrapping_add(1);
         tokio::time::sleep(TICK).await;
+    }
+}
+
+/// Writes down who used keys for what.
+pub(crate) async fn write_uses(keys: &Keys) {
+    if let Err(fault) = keys.write_uses().await {
+        fault.log("writing down the uses of keys");
     }
 }
 

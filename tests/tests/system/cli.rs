@@ -6,7 +6,7 @@ use serde_json::Value;
 use system_tests::{Dev, Output, run, signet};
 use tempfile::TempDir;
 
-const COMMANDS: [&str; 15] = [
+const COMMANDS: [&str; 16] = [
     "dev",
     "mint",
     "sign",
@@ -18,6 +18,7 @@ const COMMANDS: [&str; 15] = [
     "edges",
     "bundle",
     "policy",
+    "report",
     "audit",
     "load",
     "authority",
@@ -71,7 +72,7 @@ fn failed(output: &Output, code: i32, words: &[&str]) {
 fn mistakes_are_answered_with_what_was_wrong() {
     let dev = Dev::start();
     let data = dev.data().display().to_string();
-    let cases: [(&[&str], &[&str]); 13] = [
+    let cases: [(&[&str], &[&str]); 18] = [
         (&["mint", "nothing", "-s", "alice"], &["404 unknown_profile"]),
         (
             &["mint", "api", "-s", "root"],
@@ -100,6 +101,23 @@ fn mistakes_are_answered_with_what_was_wrong() {
         (&["bundle", "apply", "no-such-dir"], &["no-such-dir"]),
         (&["jwks", "show", "nothing"], &["404 not_found"]),
         (&["audit", "tail", "--dir", "no-such-dir"], &["no-such-dir"]),
+        (&["report", "unused", "--days", "0"], &["`days`", "1 to 3650"]),
+        (
+            &["report", "access", "alias/nothing"],
+            &["NotFoundException", "alias/nothing"],
+        ),
+        (
+            &["report", "usage", "--tenant", "999999999999"],
+            &["404 not_found", "999999999999"],
+        ),
+        (
+            &["keys", "reencrypt", "/dev/null", "--to", "alias/nothing"],
+            &["NotFoundException", "alias/nothing"],
+        ),
+        (
+            &["keys", "reencrypt", "/dev/null", "--to", "alias/dev-api"],
+            &["ECC_NIST_P256", "symmetric"],
+        ),
     ];
     for (arguments, words) in cases {
         failed(&dev.cli(arguments), 1, words);
@@ -116,7 +134,7 @@ fn mistakes_are_answered_with_what_was_wrong() {
 
 #[test]
 fn wrong_usage_is_exit_code_2_and_needs_no_server() {
-    let cases: [(&[&str], &[&str]); 9] = [
+    let cases: [(&[&str], &[&str]); 13] = [
         (&[], &["Usage:"]),
         (&["mnit"], &["mint"]),
         (&["mint"], &["<PROFILE>"]),
@@ -126,6 +144,13 @@ fn wrong_usage_is_exit_code_2_and_needs_no_server() {
         (&["keys", "create", "--spec", "RSA_1024"], &["ECC_NIST_P256"]),
         (&["load", "--protocol", "h4"], &["h1, h2, h3"]),
         (&["keys", "schedule-deletion", "alias/x", "--days", "3"], &["7..=30"]),
+        (&["keys", "owner", "alias/x"], &["--owner"]),
+        (&["keys", "reencrypt", "list"], &["--to"]),
+        (
+            &["keys", "reencrypt", "list", "--to", "k", "--context", "x"],
+            &["KEY=VALUE"],
+        ),
+        (&["report", "usage", "--by", "colour"], &["tenant", "operation"]),
     ];
     for (arguments, words) in cases {
         failed(&run(Command::new(signet()).args(arguments)), 2, words);

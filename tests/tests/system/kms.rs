@@ -8,7 +8,7 @@ use system_tests::{Curl, Dev, Output, checkout, run, tool, within};
 use tempfile::TempDir;
 
 /// A client program of `.tools/clients`, in that environment.
-fn client(dev: &Dev, program: &str) -> Command {
+pub(crate) fn client(dev: &Dev, program: &str) -> Command {
     environment(dev, Command::new(tool("clients/bin").join(program)))
 }
 
@@ -31,7 +31,7 @@ fn environment(dev: &Dev, mut command: Command) -> Command {
     command
 }
 
-fn with_root(dev: &Dev, mut command: Command) -> Command {
+pub(crate) fn with_root(dev: &Dev, mut command: Command) -> Command {
     let credential = |name: &str| dev.text(&format!("/kms_credentials/{name}"));
     command
         .env("AWS_ACCESS_KEY_ID", credential("access_key_id"))
@@ -40,7 +40,7 @@ fn with_root(dev: &Dev, mut command: Command) -> Command {
 }
 
 /// A script of `tests/clients/`.
-fn script(mut program: Command, name: &str) -> Command {
+pub(crate) fn script(mut program: Command, name: &str) -> Command {
     program.arg(checkout().join("tests/clients").join(name));
     program
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::crypto::{KeySpec, KeyUsage};
-use crate::keys::tag::RESERVED;
+use crate::keys::tag::{CONTACT, OWNER, RESERVED};
 use crate::keys::{Custody, Delegation, Family, KmsError, KmsErrorType};
 use crate::names::shown;
 
@@ -16,7 +16,7 @@ pub(super) struct Choice {
 
 impl Choice {
     pub(super) fn read(tags: &BTreeMap<String, String>, spec: KeySpec, usage: KeyUsage) -> Result<Self, KmsError> {
-        let known = ["signet:family", "signet:delegation", "signet:custody"];
+        let known = ["signet:family", "signet:delegation", "signet:custody", OWNER, CONTACT];
         if let Some(name) = tags
             .keys()
             .find(|name| name.starts_with(RESERVED) && !known.contains(&name.as_str()))

@@ -1,4 +1,4 @@
-//! A signer, for tests: of this module and of the endpoint behind it.
+//! The other side of verifying: a request signed as an SDK does, for commands that call a key API.
 
 use aws_lc_rs::hmac;
 use http::HeaderValue;
@@ -10,25 +10,32 @@ use signing::encoding::hex;
 use super::canonical::{self, RequestHash};
 use super::header::{ALGORITHM, TERMINATOR};
 use super::time::iso_basic;
-use super::{AMZ_DATE, signing_key, string_to_sign};
+use super::{AMZ_DATE, SigV4Error, signing_key, string_to_sign};
 
-/// An access key with the scope and time that it signs for.
+/// An access key with the scope and time that it signs for. A session's token goes into the request's
+/// `X-Amz-Security-Token` before it is signed.
 #[derive(Clone, Copy)]
-pub(crate) struct Signer<'a> {
+pub struct Signer<'a> {
+    /// The access key's id.
     pub access_key_id: &'a str,
+    /// Its secret, borrowed: who holds it wipes it.
     pub secret: &'a str,
+    /// The region that the request is for.
     pub region: &'a str,
+    /// `kms` or `sts`.
     pub service: &'a str,
     /// Unix seconds.
     pub now: u64,
 }
 
 impl Signer<'_> {
-    /// Signs a request as an SDK does: sets `X-Amz-Date` and signs the host and every header but `user-agent`.
-    pub fn sign(&self, parts: &mut Parts, body: &[u8]) {
-        parts
-            .headers
-            .insert(AMZ_DATE, HeaderValue::try_from(iso_basic(self.now)).unwrap());
+    /// Signs a request: sets `X-Amz-Date` and `Authorization`, which covers the host and every header but `user-agent`.
+    ///
+    /// # Errors
+    /// `IncompleteSignature` for a query that cannot be signed, or an access key or a region that cannot stand in a header.
+    pub fn sign(&self, parts: &mut Parts, body: &[u8]) -> Result<(), SigV4Error> {
+        let date = HeaderValue::try_from(iso_basic(self.now)).map_err(|_| unfit("date"))?;
+        parts.headers.insert(AMZ_DATE, date);
         parts.headers.remove(AUTHORIZATION);
         let mut names: Vec<String> = parts.headers.keys().map(|name| name.as_str().to_owned()).collect();
         names.retain(|name| name != "user-agent");
@@ -36,14 +43,14 @@ impl Signer<'_> {
         names.sort_unstable();
         names.dedup();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        self.sign_only(parts, body, &names);
+        self.sign_only(parts, body, &names)
     }
 
     /// Signs the headers `names`, in the order given, whether or not that makes a request that verifies.
-    pub fn sign_only(&self, parts: &mut Parts, body: &[u8], names: &[&str]) {
-        let query = canonical::query(parts).unwrap();
+    pub(crate) fn sign_only(&self, parts: &mut Parts, body: &[u8], names: &[&str]) -> Result<(), SigV4Error> {
+        let query = canonical::query(parts)?;
         let date_time = iso_basic(self.now);
-        let date = &date_time[..8];
+        let date = date_time.split_once('T').map_or("", |(date, _)| date);
         let scope = format!("{date}/{}/{}/{TERMINATOR}", self.region, self.service);
         let request = RequestHash::new(parts, &query, names, &hex(&sha256(body)));
         let key = signing_key(self.secret.as_bytes(), date, self.region, self.service);
@@ -54,9 +61,13 @@ impl Signer<'_> {
             names.join(";"),
             hex(signature.as_ref())
         );
+        let field = HeaderValue::try_from(field).map_err(|_| unfit("access key or region"))?;
         parts.headers.remove(AUTHORIZATION);
-        parts
-            .headers
-            .insert(AUTHORIZATION, HeaderValue::try_from(field).unwrap());
+        parts.headers.insert(AUTHORIZATION, field);
+        Ok(())
     }
+}
+
+fn unfit(what: &str) -> SigV4Error {
+    SigV4Error::incomplete(format!("the {what} cannot stand in a header"))
 }

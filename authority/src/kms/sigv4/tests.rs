@@ -51,7 +51,7 @@ pub(super) fn unsigned() -> Parts {
 /// `Encrypt` of [`BODY`], signed as an SDK does.
 pub(super) fn signed() -> Parts {
     let mut parts = unsigned();
-    SIGNER.sign(&mut parts, BODY);
+    SIGNER.sign(&mut parts, BODY).unwrap();
     parts
 }
 
@@ -74,7 +74,7 @@ pub(super) fn verify(parts: &Parts, body: &[u8]) -> Result<Verified, SigV4Error>
 fn a_signed_request_names_its_signer_scope_and_time() {
     let mut parts = unsigned();
     set(&mut parts, "x-amz-security-token", "session");
-    SIGNER.sign(&mut parts, BODY);
+    SIGNER.sign(&mut parts, BODY).unwrap();
     let claim = Claim::read(&parts, NOW).unwrap();
     assert_eq!(
         (

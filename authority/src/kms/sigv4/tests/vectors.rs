@@ -128,7 +128,9 @@ fn the_signer_for_tests_makes_what_the_vectors_have() {
             ..SIGNER
         };
         let mut parts = vector.parts.clone();
-        signer.sign_only(&mut parts, &vector.body, &claim.authorization.signed);
+        signer
+            .sign_only(&mut parts, &vector.body, &claim.authorization.signed)
+            .unwrap();
         let field = |parts: &Parts| parts.headers[AUTHORIZATION].to_str().unwrap().to_owned();
         assert_eq!(field(&parts), field(&vector.parts), "{}", vector.name);
     }
