@@ -14,6 +14,7 @@ use super::decide::Facts;
 use super::input::{self, MAX_CIPHERTEXT, SecretText};
 use super::lifecycle::{Imported, Origin};
 use super::material;
+use super::protection;
 use super::state::{SECONDS_PER_DAY, saving};
 use super::{KeyRecord, Keys, KmsError, KmsErrorType, Session};
 use crate::crypto::{CryptoError, KeySpec, Material, WrappingAlgorithm, WrappingKeySpec, envelope};
@@ -59,6 +60,8 @@ pub(super) struct ImportRequest {
 pub(super) struct DeleteRequest {
     key_id: String,
     key_material_id: Option<String>,
+    #[serde(rename = "Override")]
+    override_reason: Option<String>,
 }
 
 /// What an import token says.
@@ -144,6 +147,7 @@ pub(super) async fn delete_imported_key_material(
     session: &Session<'_>,
     request: DeleteRequest,
 ) -> Result<Value, KmsError> {
+    let reason = protection::override_of(session, request.override_reason)?;
     let mut key = find(keys, session, &request.key_id, &Facts::default()).await?;
     let version = match &request.key_material_id {
         None => key.value.current(),
@@ -159,7 +163,11 @@ pub(super) async fn delete_imported_key_material(
             members.insert("KeyMaterialId".to_owned(), json!(version.kid));
         }
         if key.value.imports.present.contains_key(&version.number) {
-            let change = kept::remove(Change::new(), &mut key.value, version.number);
+            let reason = reason.as_deref();
+            keys.demand_deletable(session, &mut key.value, reason).await?;
+            let parameters = protection::overriding(reason).with("KeyMaterialId", version.kid.as_str());
+            let approved = keys.demand_approval(session, &key.value, parameters).await?;
+            let change = kept::remove(approved.spend(Change::new()), &mut key.value, version.number);
             keys.vault.commit(saving(change, &key)).await?;
         }
     }

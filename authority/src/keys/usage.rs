@@ -20,10 +20,10 @@ const MAX_KEYS: usize = 65_536;
 
 /// The last use of a key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct LastUse {
-    operation: String,
+pub(super) struct LastUse {
+    pub(super) operation: String,
     /// Unix seconds.
-    at: u64,
+    pub(super) at: u64,
 }
 
 /// Uses that are not written down yet, by the path of their row. What was not written when the process died is lost: at
@@ -38,15 +38,7 @@ pub(super) async fn get_key_last_usage(
 ) -> Result<Value, KmsError> {
     let facts = Facts::new(&request.grant_tokens);
     let key = keys.find_by_id(session, &request.key_id, &facts).await?.value;
-    let path = paths::usage(&key.tenant, &key.row());
-    let remembered = keys.uses.lock().get(&path).cloned();
-    let used = match remembered {
-        Some(used) => Some(used),
-        None => match keys.vault.get::<LastUse>(&path).await? {
-            Some(row) => Some(row.value),
-            None => None,
-        },
-    };
+    let used = keys.last_use(&key).await?;
     let mut answer = json!({
         "KeyId": keys.arn(&key),
         "TrackingStartDate": key.created_at,
@@ -60,6 +52,16 @@ pub(super) async fn get_key_last_usage(
 }
 
 impl Keys {
+    /// The last use of a key that is known.
+    pub(super) async fn last_use(&self, key: &KeyRecord) -> Result<Option<LastUse>, Fault> {
+        let path = paths::usage(&key.tenant, &key.row());
+        let remembered = self.uses.lock().get(&path).cloned();
+        if remembered.is_some() {
+            return Ok(remembered);
+        }
+        Ok(self.vault.get::<LastUse>(&path).await?.map(|row| row.value))
+    }
+
     /// Remembers that the session's verb used a key.
     pub(super) fn note_use(&self, session: &Session<'_>, key: &KeyRecord) {
         let path = paths::usage(&key.tenant, &key.row());
