@@ -278,7 +278,7 @@ impl Approvals {
         let attempt = || async {
             let held = self.held(domain).await?;
             let mut safeguards = held.as_ref().map(|held| held.value.clone()).unwrap_or_default();
-            change.apply(&mut safeguards)?;
+            change.apply(&mut safeguards, requester)?;
             let approved = self
                 .demand(&Wanted {
                     domain,
@@ -390,10 +390,13 @@ fn refusal(approval: &Approval, stands: &Standing) -> Fault {
     let (id, until) = (&approval.id, rfc3339(approval.expires_at));
     let message = match stands {
         Standing::Ended(_) => format!("the request `{id}` was rejected; it can be made again after {until}"),
-        Standing::Pending { given, needed } => format!(
-            "it needs {needed} approval(s) and has {given}: the request `{id}` waits until {until}; have it approved with \
-             `signet approvals approve {id}`, then send it again"
-        ),
+        Standing::Pending { given, needed } => {
+            let plural = if *needed == 1 { "" } else { "s" };
+            format!(
+                "it takes {needed} approval{plural} and has {given}: the request `{id}` waits until {until}; have it approved \
+                 with `signet approvals approve {id}`, then send it again"
+            )
+        }
         Standing::Approved { .. } => format!("the request `{id}` was just approved; send it again"),
     };
     Fault::Denied {

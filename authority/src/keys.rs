@@ -35,7 +35,7 @@ pub use self::decide::{Asked, Caller, Gate};
 pub use self::error::{KmsError, KmsErrorType};
 pub use self::lifecycle::{Imported, Imports, Manager, MultiRegion, Origin, Rotated, Rotation, RotationKind, State};
 pub(crate) use self::material::secret;
-pub use self::protection::{Note, Protection};
+pub use self::protection::{Note, OVERRIDE, Protection};
 pub use self::record::{AliasRecord, CaRecord, Custody, Delegation, Family, KeyRecord, row_name};
 pub use self::verbs::VERBS;
 

@@ -103,18 +103,19 @@ impl SafeguardChange {
         }
     }
 
-    /// Makes the change.
-    pub(super) fn apply(&self, safeguards: &mut Safeguards) -> Result<(), Fault> {
+    /// Makes the change. Whoever asked must be able to have the next one approved, or nobody could take it back.
+    pub(super) fn apply(&self, safeguards: &mut Safeguards, requester: &str) -> Result<(), Fault> {
         let conflict = |message: String| Err(Fault::state("conflict", message));
         match self {
             Self::Quorum { required, lifetime } => {
                 if !LIFETIME.contains(lifetime) {
                     return invalid("requests wait 1 second to 30 days".to_owned());
                 }
-                let have = safeguards.approvers.len();
+                let have = safeguards.others(requester);
                 if *required > have {
-                    let message =
-                        format!("{required} approvals need {required} approvers, there are {have}; add some first");
+                    let message = format!(
+                        "{required} approvals need {required} approvers beside `{requester}`, there are {have}; add some first"
+                    );
                     return conflict(message);
                 }
                 (safeguards.required, safeguards.lifetime) = (*required, *lifetime);
@@ -138,15 +139,13 @@ impl SafeguardChange {
             Self::RemoveApprover(name) => {
                 let before = safeguards.approvers.len();
                 safeguards.approvers.retain(|approver| approver.name != *name);
-                let left = safeguards.approvers.len();
-                if left == before {
+                if safeguards.approvers.len() == before {
                     return Err(Fault::not_found(format!("there is no approver `{}`", shown(name))));
                 }
-                if left < safeguards.required {
-                    let message = format!(
-                        "{} approvals need as many approvers; add one first",
-                        safeguards.required
-                    );
+                if safeguards.others(requester) < safeguards.required {
+                    let required = safeguards.required;
+                    let message =
+                        format!("{required} approvals need as many approvers beside `{requester}`; add one first");
                     return conflict(message);
                 }
             }

@@ -96,6 +96,13 @@ impl Default for Safeguards {
     }
 }
 
+impl Safeguards {
+    /// How many may approve what this requester asks for.
+    pub fn others(&self, requester: &str) -> usize {
+        self.approvers.iter().filter(|approver| !approver.is(requester)).count()
+    }
+}
+
 /// Somebody who may approve, known by a key of their own.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Approver {

@@ -263,6 +263,19 @@ async fn a_quorum_is_changed_by_itself_only() {
         lifetime: 60,
     };
     assert!(matches!(site.change(&three).await, Err(Fault::State { .. })));
+    // An operator who is an approver cannot lock the operators out of changing this.
+    let by_ada = site
+        .approvals()
+        .change(
+            &site.domain,
+            &SafeguardChange::Quorum {
+                required: 2,
+                lifetime: 60,
+            },
+            &format!("arn:aws:iam::{TENANT}:user/ada"),
+        )
+        .await;
+    assert!(matches!(by_ada, Err(Fault::State { .. })), "{by_ada:?}");
     let twice = site.change(&site.add(&site.people[0])).await;
     assert!(matches!(twice, Err(Fault::State { .. })), "{twice:?}");
     let renamed = Person {

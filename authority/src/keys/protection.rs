@@ -19,7 +19,7 @@ use crate::sealed::{Change, Held};
 /// Characters of a reason.
 const MAX_REASON: usize = 256;
 /// In records: an operator went past a safeguard.
-const OVERRIDE: &str = "signet:override";
+pub const OVERRIDE: &str = "signet:override";
 
 /// What was said about a key beside its state.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

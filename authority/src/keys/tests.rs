@@ -17,6 +17,7 @@ mod import;
 mod life;
 mod managed;
 mod policy;
+mod protection;
 mod states;
 
 const DAY: u64 = 86_400;
