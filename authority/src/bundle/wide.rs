@@ -74,7 +74,7 @@ impl Applicant<'_> {
                 Err(Fault::denied(REQUIRED, message))
             }
             (None, Some(reason)) => {
-                tracing::warn!(digest, ?rules, reason, "an operator trusts whole organisations");
+                tracing::info!(digest, ?rules, reason, "an operator trusts whole organisations");
                 Ok(Some(approved))
             }
             (Some(_), _) => Ok(Some(approved)),
