@@ -6,7 +6,7 @@ use serde_json::Value;
 use system_tests::{Dev, Output, run, signet};
 use tempfile::TempDir;
 
-const COMMANDS: [&str; 15] = [
+const COMMANDS: [&str; 16] = [
     "dev",
     "mint",
     "sign",
@@ -15,6 +15,7 @@ const COMMANDS: [&str; 15] = [
     "keys",
     "tenants",
     "access-keys",
+    "approvals",
     "edges",
     "bundle",
     "policy",
