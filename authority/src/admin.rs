@@ -162,14 +162,7 @@ impl<'a> Route<'a> {
             ["v1", "bundle"] if get => Ok(Self::GetBundle),
             ["v1", "bundle"] if put => Ok(Self::PutBundle),
             ["v1", "profiles"] if get => Ok(Self::ListProfiles),
-            ["v1", "approvals"] if get => Ok(Self::ListApprovals),
-            ["v1", "approvals", id] if get => Ok(Self::ShowApproval(id)),
-            ["v1", "approvals", id, "decisions"] if post => Ok(Self::DecideApproval(id)),
-            ["v1", "safeguards", domain] if get => Ok(Self::GetSafeguards(domain)),
-            ["v1", "safeguards", domain, "quorum"] if put => Ok(Self::SetQuorum(domain)),
-            ["v1", "safeguards", domain, "deletion-guard"] if put => Ok(Self::SetDeletionGuard(domain)),
-            ["v1", "safeguards", domain, "approvers", name] if put => Ok(Self::AddApprover(domain, name)),
-            ["v1", "safeguards", domain, "approvers", name] if delete => Ok(Self::RemoveApprover(domain, name)),
+            ["v1", "approvals" | "safeguards", ..] if let Some(route) = approvals::route(method, &parts) => Ok(route),
             ["livez" | "readyz" | "metrics"]
             | [
                 "v1",

@@ -6,7 +6,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http::{HeaderMap, Response, StatusCode};
+use http::{HeaderMap, Method, Response, StatusCode};
 use policies::engine::{AdminAction, AdminResource};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use super::answer::{self, Failure, rfc3339};
 use super::record::unrecorded;
-use super::{Admin, Decisions, parameter};
+use super::{Admin, Decisions, Route, parameter};
 use crate::approvals::{Approval, Domain, SafeguardChange, Safeguards};
 use crate::fault::Fault;
 use crate::keys::Gate;
@@ -26,6 +26,21 @@ use crate::names::shown;
 
 /// Bytes of a body of a decision.
 pub(super) const MAX_DECISION: usize = 4096;
+
+/// What a path below `/v1/approvals` or `/v1/safeguards` and a method mean.
+pub(super) fn route<'a>(method: &Method, parts: &[&'a str]) -> Option<Route<'a>> {
+    Some(match (method.as_str(), parts) {
+        ("GET", ["v1", "approvals"]) => Route::ListApprovals,
+        ("GET", ["v1", "approvals", id]) => Route::ShowApproval(id),
+        ("POST", ["v1", "approvals", id, "decisions"]) => Route::DecideApproval(id),
+        ("GET", ["v1", "safeguards", domain]) => Route::GetSafeguards(domain),
+        ("PUT", ["v1", "safeguards", domain, "quorum"]) => Route::SetQuorum(domain),
+        ("PUT", ["v1", "safeguards", domain, "deletion-guard"]) => Route::SetDeletionGuard(domain),
+        ("PUT", ["v1", "safeguards", domain, "approvers", name]) => Route::AddApprover(domain, name),
+        ("DELETE", ["v1", "safeguards", domain, "approvers", name]) => Route::RemoveApprover(domain, name),
+        _ => return None,
+    })
+}
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

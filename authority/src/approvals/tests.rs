@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 use signing::algorithm::Algorithm;
+use signing::approval::Decision;
 use signing::certificate::pem_encode;
 use signing::key::SigningKey;
 
@@ -305,25 +306,37 @@ async fn a_vanished_approver_counts_no_more() {
 #[tokio::test]
 async fn requests_are_sealed_and_bounded() {
     let site = Site::new(1).await;
-    let mut keys = Vec::new();
-    for _ in 0..=MAX_PENDING {
-        keys.push(site.bench.raw("HMAC_256", "GENERATE_VERIFY_MAC").await);
+    let ask = async |requester: &str, operation: &str| -> String {
+        let wanted = Wanted {
+            domain: &site.domain,
+            region: "local",
+            operation,
+            resource: "a canary resource",
+            parameters: Parameters::default(),
+            requester,
+            lifetime: None,
+        };
+        site.approvals().demand(&wanted).await.unwrap_err().to_string()
+    };
+    let flood = async || {
+        for requester in 0..4 {
+            for operation in 0..MAX_OF_ONE {
+                named(&ask(&format!("operator:{requester}"), &format!("Verb{operation}")).await);
+            }
+        }
+    };
+    for operation in 0..MAX_OF_ONE {
+        named(&ask("operator:0", &format!("Verb{operation}")).await);
     }
-    let (last, others) = keys.split_last().unwrap();
-    for key in others {
-        site.waits("root", "ScheduleKeyDeletion", json!({"KeyId": key})).await;
-    }
-    let full = site
-        .bench
-        .verb_as("root", "ScheduleKeyDeletion", json!({"KeyId": last}))
-        .await;
-    assert!(full.unwrap_err().message.contains("64 requests wait"));
+    let full = ask("operator:0", "OneMore").await;
+    assert!(full.contains("16 of them yours"), "{full}");
+    flood().await;
+    let full = ask("operator:9", "OneMore").await;
+    assert!(full.starts_with("64 requests wait"), "{full}");
     // The ended make room for those that come.
     for round in 0..3 {
         site.bench.pass(3600);
-        for key in others {
-            site.waits("root", "ScheduleKeyDeletion", json!({"KeyId": key})).await;
-        }
+        flood().await;
         assert!(
             site.approvals().list(&site.domain).await.unwrap().len() <= MAX_KEPT,
             "{round}"
@@ -332,7 +345,6 @@ async fn requests_are_sealed_and_bounded() {
     let rows = site.bench.parts.store.scan(paths::APPROVALS, None, 1000).await.unwrap();
     assert!(!rows.is_empty());
     for (path, row) in rows {
-        let clear = row.value.windows(19).any(|window| window == b"ScheduleKeyDeletion");
-        assert!(!clear, "{path}");
+        assert!(!row.value.windows(6).any(|window| window == b"canary"), "{path}");
     }
 }

@@ -17,6 +17,7 @@ use super::material;
 use super::protection;
 use super::state::{SECONDS_PER_DAY, saving};
 use super::{KeyRecord, Keys, KmsError, KmsErrorType, Session};
+use crate::approvals::{Approved, Parameters};
 use crate::crypto::{CryptoError, KeySpec, Material, WrappingAlgorithm, WrappingKeySpec, envelope};
 use crate::fault::Fault;
 use crate::paths;
@@ -137,7 +138,11 @@ pub(super) async fn import_key_material(
         valid_to,
         description: request.key_material_description,
     };
-    let change = kept::add(&mut key.value, version, imported, &material)?;
+    let approved = demand_lifetime(keys, session, &key.value, version.number, (&id, valid_to)).await?;
+    let mut change = kept::add(&mut key.value, version, imported, &material)?;
+    if let Some(approved) = approved {
+        change = approved.spend(change);
+    }
     keys.vault.commit(saving(change, &key)).await?;
     Ok(json!({ "KeyId": keys.arn(&key.value), "KeyMaterialId": id }))
 }
@@ -172,6 +177,28 @@ pub(super) async fn delete_imported_key_material(
         }
     }
     Ok(answer)
+}
+
+/// To bring what is there again, to end sooner, is to delete it later: that takes the quorum, as deleting it does.
+async fn demand_lifetime(
+    keys: &Keys,
+    session: &Session<'_>,
+    key: &KeyRecord,
+    version: u32,
+    (id, valid_to): (&str, Option<u64>),
+) -> Result<Option<Approved>, KmsError> {
+    let old = key.imports.present.get(&version).map(|present| present.valid_to);
+    let sooner = match (old, valid_to) {
+        (Some(old), Some(new)) => old.is_none_or(|old| new < old),
+        _ => false,
+    };
+    if !sooner {
+        return Ok(None);
+    }
+    let parameters = Parameters::default()
+        .with("KeyMaterialId", id)
+        .with("ValidTo", valid_to);
+    Ok(Some(keys.demand_approval(session, key, parameters).await?))
 }
 
 /// A key whose material is brought.

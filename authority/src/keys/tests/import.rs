@@ -15,18 +15,18 @@ fn wrap(parameters: &Value, material: &[u8]) -> String {
     STANDARD.encode(wrapped)
 }
 
-async fn external(bench: &Bench) -> String {
+pub(super) async fn external(bench: &Bench) -> String {
     let made = bench.verb("CreateKey", json!({"Origin": "EXTERNAL"})).await.unwrap();
     assert_eq!(made["KeyMetadata"]["KeyState"], "PendingImport");
     made["KeyMetadata"]["KeyId"].as_str().unwrap().to_owned()
 }
 
-async fn parameters(bench: &Bench, id: &str) -> Value {
+pub(super) async fn parameters(bench: &Bench, id: &str) -> Value {
     let request = json!({"KeyId": id, "WrappingAlgorithm": "RSAES_OAEP_SHA_256", "WrappingKeySpec": "RSA_2048"});
     bench.verb("GetParametersForImport", request).await.unwrap()
 }
 
-fn import(id: &str, parameters: &Value, material: &[u8]) -> Value {
+pub(super) fn import(id: &str, parameters: &Value, material: &[u8]) -> Value {
     json!({"KeyId": id, "ImportToken": parameters["ImportToken"], "EncryptedKeyMaterial": wrap(parameters, material),
         "ExpirationModel": "KEY_MATERIAL_DOES_NOT_EXPIRE"})
 }
@@ -371,41 +371,4 @@ async fn what_was_opened_is_kept_for_the_row_as_it_is() {
     let describe = json!({"KeyId": id, "Description": "changed"});
     bench.verb("UpdateKeyDescription", describe).await.unwrap();
     assert_eq!(refused(&bench, "Encrypt", encrypt).await, "KMSInternalException");
-}
-
-#[tokio::test]
-async fn held_material_outlives_its_time_unusable_and_a_compromise_its_return() {
-    let bench = Bench::new().await;
-    let id = external(&bench).await;
-    let given = parameters(&bench, &id).await;
-    let mut brought = import(&id, &given, &[7; 32]);
-    brought["ExpirationModel"] = json!("KEY_MATERIAL_EXPIRES");
-    brought["ValidTo"] = json!(bench.now() + 60);
-    bench.verb("ImportKeyMaterial", brought).await.unwrap();
-    bench
-        .verb("HoldKey", json!({"KeyId": id, "Reason": "case 17"}))
-        .await
-        .unwrap();
-    let delete = json!({"KeyId": id});
-    assert_eq!(
-        refused(&bench, "DeleteImportedKeyMaterial", delete.clone()).await,
-        "KMSInvalidStateException"
-    );
-    bench.pass(61);
-    bench.upkeep().await;
-    let there = async || bench.parts.store.scan("material/", None, 10).await.unwrap().len();
-    assert_eq!(there().await, 1);
-    let encrypt = json!({"KeyId": id, "Plaintext": "AAAA"});
-    assert_eq!(refused(&bench, "Encrypt", encrypt).await, "KMSInvalidStateException");
-    bench.verb("ReleaseKey", json!({"KeyId": id})).await.unwrap();
-    bench.settle().await;
-    bench.upkeep().await;
-    assert_eq!(there().await, 0);
-    bench.verb("MarkKeyCompromised", json!({"KeyId": id})).await.unwrap();
-    bench
-        .verb("ImportKeyMaterial", import(&id, &given, &[7; 32]))
-        .await
-        .unwrap();
-    let described = bench.verb("DescribeKey", json!({"KeyId": id})).await.unwrap();
-    assert_eq!(described["KeyMetadata"]["KeyState"], "Disabled");
 }

@@ -1,5 +1,6 @@
 //! Holds, the deletion guard and the mark of a compromise.
 
+use super::import::{external, import, parameters};
 use super::*;
 use crate::approvals::{Domain, SafeguardChange};
 
@@ -180,4 +181,80 @@ async fn a_compromised_shared_key_leaves_the_jwks_and_comes_back_with_fresh_vers
         .collect();
     assert!(old.iter().all(|(_, state)| state == "Compromised"), "{after:?}");
     assert!(after.len() > old.len(), "{after:?}");
+}
+
+#[tokio::test]
+async fn held_material_outlives_its_time_unusable_and_a_compromise_its_return() {
+    let bench = Bench::new().await;
+    let id = external(&bench).await;
+    let given = parameters(&bench, &id).await;
+    let mut brought = import(&id, &given, &[7; 32]);
+    brought["ExpirationModel"] = json!("KEY_MATERIAL_EXPIRES");
+    brought["ValidTo"] = json!(bench.now() + 60);
+    bench.verb("ImportKeyMaterial", brought).await.unwrap();
+    bench
+        .verb("HoldKey", json!({"KeyId": id, "Reason": "case 17"}))
+        .await
+        .unwrap();
+    let delete = json!({"KeyId": id});
+    assert_eq!(
+        refused(&bench, "DeleteImportedKeyMaterial", delete.clone()).await,
+        "KMSInvalidStateException"
+    );
+    bench.pass(61);
+    bench.upkeep().await;
+    let there = async || bench.parts.store.scan("material/", None, 10).await.unwrap().len();
+    assert_eq!(there().await, 1);
+    let encrypt = json!({"KeyId": id, "Plaintext": "AAAA"});
+    assert_eq!(refused(&bench, "Encrypt", encrypt).await, "KMSInvalidStateException");
+    bench.verb("ReleaseKey", json!({"KeyId": id})).await.unwrap();
+    bench.settle().await;
+    bench.upkeep().await;
+    assert_eq!(there().await, 0);
+    bench.verb("MarkKeyCompromised", json!({"KeyId": id})).await.unwrap();
+    bench
+        .verb("ImportKeyMaterial", import(&id, &given, &[7; 32]))
+        .await
+        .unwrap();
+    let described = bench.verb("DescribeKey", json!({"KeyId": id})).await.unwrap();
+    assert_eq!(described["KeyMetadata"]["KeyState"], "Disabled");
+}
+
+// R28: what time would delete sooner is deleted all the same.
+#[tokio::test]
+async fn material_is_not_made_to_expire_sooner_without_the_quorum() {
+    let bench = Bench::new().await;
+    let id = external(&bench).await;
+    let given = parameters(&bench, &id).await;
+    let until = |seconds: u64| {
+        let mut request = import(&id, &given, &[7; 32]);
+        request["ExpirationModel"] = json!("KEY_MATERIAL_EXPIRES");
+        request["ValidTo"] = json!(bench.now() + seconds);
+        request
+    };
+    bench.verb("ImportKeyMaterial", until(1000)).await.unwrap();
+    let key = signing::key::SigningKey::generate(signing::Algorithm::EdDsa).unwrap();
+    let pem = signing::certificate::pem_encode("PUBLIC KEY", key.public().unwrap().to_spki_der());
+    let quorum = SafeguardChange::Quorum {
+        required: 1,
+        lifetime: 60,
+    };
+    for change in [SafeguardChange::add("ada", &pem, Vec::new(), 0).unwrap(), quorum] {
+        let domain = Domain::Tenant(bench.tenant());
+        let approvals = bench.wired.keys.approvals();
+        approvals.change(&domain, &change, "operator:root").await.unwrap();
+    }
+    assert_eq!(
+        refused(&bench, "ImportKeyMaterial", until(999)).await,
+        "AccessDeniedException"
+    );
+    bench.verb("ImportKeyMaterial", until(1001)).await.unwrap();
+    bench
+        .verb("ImportKeyMaterial", import(&id, &given, &[7; 32]))
+        .await
+        .unwrap();
+    assert_eq!(
+        refused(&bench, "ImportKeyMaterial", until(1000)).await,
+        "AccessDeniedException"
+    );
 }

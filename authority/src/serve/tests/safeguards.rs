@@ -5,6 +5,7 @@ use super::*;
 #[tokio::test]
 async fn what_stops_a_key_happens_even_without_a_record_and_nothing_else_does() {
     let site = start().await;
+    site.post("/v1/tenants", json!({"id": TENANT})).await;
     let made = site.verb("CreateKey", json!({})).await;
     let key = json!({"KeyId": made["KeyMetadata"]["KeyId"]});
     let recorder = site.running.recorder.clone();
