@@ -19,18 +19,18 @@ use crate::output;
 /// Approve what takes several people, and say who they are.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  signet approvals keygen --out ada.key                    an approver's own key; ada.key.pub is for the operator
+  signet approvals keygen --out ada.key
   signet approvals approvers add ada --public-key ada.key.pub --principal arn:aws:iam::000000000001:user/ada
   signet approvals approvers add bob --public-key bob.key.pub --no-principal
   signet approvals approvers list
   signet approvals approvers remove bob
-  signet approvals quorum --require 2 --lifetime 24h       from here on, destroying takes two; changing this too
-  signet approvals quorum                                  what is set
+  signet approvals quorum --require 2 --lifetime 24h
+  signet approvals quorum
   signet approvals list
-  signet approvals show apr-000000000001-5f0c…             no admin token needed, nor for the next two
+  signet approvals show apr-000000000001-5f0c…
   signet approvals approve apr-000000000001-5f0c… --key ada.key
   signet approvals reject apr-000000000001-5f0c… --key ada.key
-  signet approvals quorum --tenant authority --require 2   for what concerns the whole service")]
+  signet approvals quorum --tenant authority --require 2")]
 pub struct Approvals {
     #[command(subcommand)]
     command: Command,
@@ -48,7 +48,7 @@ pub struct Approvals {
 enum Command {
     /// Requests, those that ended included, the oldest first.
     List,
-    /// One request, whole.
+    /// One request, whole. Needs no admin token, nor do `approve` and `reject`.
     Show(Id),
     /// Show a request and sign that it may be done; whoever asked then sends it again.
     Approve(Decide),

@@ -21,11 +21,11 @@ use crate::output;
   signet keys describe alias/api
   signet keys disable alias/api
   signet keys enable alias/api
-  signet keys compromised alias/api --reason \"laptop stolen\"       disabled; to enable it again takes the quorum
-  signet keys enable alias/api --override \"false alarm\"            without a quorum: on record, with the reason
-  signet keys hold alias/data --reason \"case 17\"                  nothing of it is deleted until
+  signet keys compromised alias/api --reason \"laptop stolen\"
+  signet keys enable alias/api --override \"false alarm\"
+  signet keys hold alias/data --reason \"case 17\"
   signet keys unhold alias/data
-  signet keys deletion-guard --days 30       keys used within 30 days are not deleted without --override
+  signet keys deletion-guard --days 30
   signet keys schedule-deletion alias/api --days 7
   signet keys schedule-deletion alias/api --override \"replaced by alias/api2\"
   signet keys cancel-deletion 86eb4486-2154-40e4-90c2-74c364d7a75e
