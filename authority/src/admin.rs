@@ -8,6 +8,8 @@
 //! | `GET`, `POST /v1/access-keys`, `POST /v1/access-keys/{id}/{change}`, `DELETE /v1/access-keys/{id}` | [`access_keys`] |
 //! | `GET /v1/edges`, `POST /v1/edges/tokens`, `POST /v1/edges/{id}/revoke` | list, join token, revoke |
 //! | `GET`, `PUT /v1/bundle` (`?dry_run=true`), `GET /v1/profiles` | the bundle in force, a new one, what it offers |
+//! | `GET /v1/approvals`, `GET /v1/approvals/{id}`, `POST /v1/approvals/{id}/decisions` | [`approvals`]; the latter two without a token |
+//! | `GET /v1/safeguards/{tenant}`, `PUT …/quorum`, `PUT …/deletion-guard`, `PUT`, `DELETE …/approvers/{name}` | who approves |
 //! | `GET /v1/roots`, `/livez`, `/readyz`, `/metrics` | without a token: none of it is secret |
 //!
 //! The token is verified before a body is read; what it may is Cedar's decision, on each request.
@@ -20,6 +22,7 @@ use node::listen::{Handler, Peer};
 use node::problem::Problem;
 use node::telemetry::Metrics;
 use prometheus_client::metrics::gauge::Gauge;
+use uuid::Uuid;
 
 use self::answer::Failure;
 use self::auth::Decisions;
@@ -29,6 +32,7 @@ use crate::edges::Edges;
 use crate::fault::Fault;
 use crate::issue::Issuer;
 use crate::keys::Keys;
+use crate::kms::Recorder;
 use crate::kms::access_key::AccessKeys;
 use crate::names::{Tenant, shown};
 use crate::sealed::Vault;
@@ -36,15 +40,18 @@ use crate::tenants::Tenants;
 use crate::watch::Watches;
 use crate::world::World;
 
+pub(crate) use self::approvals::about;
 pub use self::auth::{AdminToken, Operator};
 
 mod access_keys;
 mod answer;
+mod approvals;
 mod auth;
 mod bundle;
 mod edges;
 mod health;
 mod report;
+mod record;
 mod tenants;
 
 /// Bytes of a body: a bundle's, and any other's.
@@ -89,6 +96,7 @@ pub struct Admin {
     pub(crate) watches: Arc<Watches>,
     pub(crate) world: Arc<World>,
     pub(crate) clock: Clock,
+    pub(crate) recorder: Arc<Recorder>,
     pub(crate) gauges: Gauges,
 }
 
@@ -112,6 +120,14 @@ enum Route<'a> {
     GetBundle,
     PutBundle,
     ListProfiles,
+    ListApprovals,
+    ShowApproval(&'a str),
+    DecideApproval(&'a str),
+    GetSafeguards(&'a str),
+    SetQuorum(&'a str),
+    SetDeletionGuard(&'a str),
+    AddApprover(&'a str, &'a str),
+    RemoveApprover(&'a str, &'a str),
 }
 
 impl<'a> Route<'a> {
@@ -156,12 +172,16 @@ impl<'a> Route<'a> {
             ["v1", "bundle"] if get => Ok(Self::GetBundle),
             ["v1", "bundle"] if put => Ok(Self::PutBundle),
             ["v1", "profiles"] if get => Ok(Self::ListProfiles),
+            ["v1", "approvals" | "safeguards", ..] if let Some(route) = approvals::route(method, &parts) => Ok(route),
             ["livez" | "readyz" | "metrics"]
             | [
                 "v1",
-                "roots" | "tenants" | "access-keys" | "edges" | "bundle" | "profiles",
+                "roots" | "tenants" | "access-keys" | "edges" | "bundle" | "profiles" | "approvals",
             ]
-            | ["v1", "keys" | "access-keys", _]
+            | ["v1", "keys" | "access-keys" | "approvals" | "safeguards", _]
+            | ["v1", "approvals", _, "decisions"]
+            | ["v1", "safeguards", _, "quorum" | "deletion-guard"]
+            | ["v1", "safeguards", _, "approvers", _]
             | ["v1", "edges", "tokens"]
             | ["v1", "edges", _, "revoke"] => wrong(),
             _ => Err(Problem::new(
@@ -172,7 +192,8 @@ impl<'a> Route<'a> {
     }
 
     fn is_open(&self) -> bool {
-        matches!(self, Self::Live | Self::Ready | Self::Metrics | Self::Roots)
+        let service = matches!(self, Self::Live | Self::Ready | Self::Metrics | Self::Roots);
+        service || matches!(self, Self::ShowApproval(_) | Self::DecideApproval(_))
     }
 
     /// The most bytes its body may have.
@@ -181,43 +202,75 @@ impl<'a> Route<'a> {
             Self::PutBundle => MAX_BUNDLE_BODY,
             Self::Verb(_) | Self::CreateTenant | Self::CreateToken | Self::RevokeEdge(_) => MAX_BODY,
             Self::CreateAccessKey | Self::ChangeAccessKey(..) | Self::Report(_) => MAX_BODY,
+            Self::SetQuorum(_) | Self::SetDeletionGuard(_) | Self::AddApprover(..) => MAX_BODY,
+            Self::DecideApproval(_) => approvals::MAX_DECISION,
             _ => 0,
         }
     }
 }
 
 impl Admin {
-    async fn answer(&self, head: &request::Parts, body: &[u8]) -> Result<Response<Bytes>, Failure> {
+    async fn answer(&self, head: &request::Parts, body: &[u8], id: Uuid) -> Result<Response<Bytes>, Failure> {
         let route = Route::find(&head.method, head.uri.path())?;
         match route {
             Route::Live => return self.live(),
             Route::Ready => return self.ready().await,
             Route::Metrics => return self.metrics(),
             Route::Roots => return self.roots(),
+            Route::ShowApproval(id) => return self.show_approval(id).await,
+            Route::DecideApproval(approval) => {
+                return self.decide_approval(approval, body, (&head.headers, id)).await;
+            }
             _ => {}
         }
         let operator = self.token.verify(&head.headers)?;
         let decisions = Decisions::new(operator, &self.bundles, &self.clock);
         let query = head.uri.query();
+        let Some(operation) = route.operation(query) else {
+            return self.perform(route, &decisions, query, body).await;
+        };
+        self.recordable(&operation)?;
+        let result = self.perform(route, &decisions, query, body).await;
+        self.recorded(&operation, &decisions, (&head.headers, id), result)
+    }
+
+    async fn perform(
+        &self,
+        route: Route<'_>,
+        decisions: &Decisions,
+        query: Option<&str>,
+        body: &[u8],
+    ) -> Result<Response<Bytes>, Failure> {
         match route {
-            Route::Verb(verb) => self.verb(&decisions, verb, query, body).await,
-            Route::Report(kind) => self.report(&decisions, kind, query, body).await,
-            Route::ListTenants => self.list_tenants(&decisions).await,
-            Route::CreateTenant => self.create_tenant(&decisions, body).await,
-            Route::ListAccessKeys => self.list_access_keys(&decisions, query).await,
-            Route::CreateAccessKey => self.create_access_key(&decisions, body).await,
-            Route::ChangeAccessKey(id, change) => self.change_access_key(&decisions, id, change, body).await,
-            Route::DeleteAccessKey(id) => self.delete_access_key(&decisions, id).await,
-            Route::ListEdges => self.list_edges(&decisions).await,
-            Route::CreateToken => self.create_token(&decisions, body).await,
-            Route::RevokeEdge(id) => self.revoke_edge(&decisions, id, body).await,
-            Route::GetBundle => self.get_bundle(&decisions).await,
+            Route::Verb(verb) => self.verb(decisions, verb, query, body).await,
+            Route::Report(kind) => self.report(decisions, kind, query, body).await,
+            Route::ListTenants => self.list_tenants(decisions).await,
+            Route::CreateTenant => self.create_tenant(decisions, body).await,
+            Route::ListAccessKeys => self.list_access_keys(decisions, query).await,
+            Route::CreateAccessKey => self.create_access_key(decisions, body).await,
+            Route::ChangeAccessKey(id, change) => self.change_access_key(decisions, id, change, body).await,
+            Route::DeleteAccessKey(id) => self.delete_access_key(decisions, id).await,
+            Route::ListEdges => self.list_edges(decisions).await,
+            Route::CreateToken => self.create_token(decisions, body).await,
+            Route::RevokeEdge(id) => self.revoke_edge(decisions, id, body).await,
+            Route::GetBundle => self.get_bundle(decisions).await,
             Route::PutBundle => {
                 let dry_run = parameter(query, "dry_run", &["true", "false"])?.as_deref() == Some("true");
-                self.put_bundle(&decisions, body, dry_run).await
+                self.put_bundle(decisions, body, dry_run).await
             }
-            Route::ListProfiles => self.list_profiles(&decisions).await,
-            Route::Live | Route::Ready | Route::Metrics | Route::Roots => Err(Problem::internal("routed twice").into()),
+            Route::ListProfiles => self.list_profiles(decisions).await,
+            Route::ListApprovals => self.list_approvals(decisions, query).await,
+            Route::GetSafeguards(domain) => self.get_safeguards(decisions, domain).await,
+            Route::SetQuorum(domain) => self.set_quorum(decisions, domain, body).await,
+            Route::SetDeletionGuard(domain) => self.set_deletion_guard(decisions, domain, body).await,
+            Route::AddApprover(domain, name) => self.add_approver(decisions, (domain, name), body).await,
+            Route::RemoveApprover(domain, name) => self.remove_approver(decisions, domain, name).await,
+            Route::Live
+            | Route::Ready
+            | Route::Metrics
+            | Route::Roots
+            | Route::ShowApproval(_)
+            | Route::DecideApproval(_) => Err(Problem::internal("routed twice").into()),
         }
     }
 
@@ -236,7 +289,7 @@ impl Admin {
 
 impl Handler for Admin {
     fn admit(&self, head: &request::Parts, _peer: &Peer) -> Result<usize, Response<Bytes>> {
-        let refuse = |problem: Problem| problem.into_response(&request_id());
+        let refuse = |problem: Problem| problem.into_response(&Uuid::new_v4().to_string());
         let route = Route::find(&head.method, head.uri.path()).map_err(refuse)?;
         if !route.is_open() {
             self.token
@@ -248,19 +301,15 @@ impl Handler for Admin {
 
     async fn handle(&self, request: Request<Bytes>, peer: &Peer) -> Response<Bytes> {
         let (head, body) = request.into_parts();
-        let id = request_id();
-        let response = match self.answer(&head, &body).await {
+        let id = Uuid::new_v4();
+        let response = match self.answer(&head, &body, id).await {
             Ok(response) => response,
-            Err(failure) => failure.into_response(&id),
+            Err(failure) => failure.into_response(&id.to_string()),
         };
-        tracing::info!(request_id = id, method = %head.method, path = head.uri.path(), status = response.status().as_u16(),
+        tracing::info!(request_id = %id, method = %head.method, path = head.uri.path(), status = response.status().as_u16(),
             peer = %peer.address, "admin request");
         response
     }
-}
-
-fn request_id() -> String {
-    uuid::Uuid::new_v4().to_string()
 }
 
 /// The tenant that a request names in its query.

@@ -10,6 +10,7 @@ use policies::{Bundle, Engine};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 
+use crate::approvals::Approved;
 use crate::clock::Clock;
 use crate::fault::Fault;
 use crate::keys::KeySettings;
@@ -19,10 +20,12 @@ use crate::sealed::{Change, Vault};
 pub use self::check::{Finding, Invalid};
 pub use self::diff::{FileChange, FileChangeKind};
 pub(crate) use self::trust::oidc_rule;
+pub use self::wide::Applicant;
 
 mod check;
 mod diff;
 mod trust;
+mod wide;
 
 /// Most files in a bundle, most bytes in one, most bytes in all: what a transaction and an edge's message hold.
 const MAX_FILES: usize = 400;
@@ -73,6 +76,10 @@ pub struct Outcome {
     pub changes: Vec<FileChange>,
     /// What is odd, but no fault.
     pub warnings: Vec<Finding>,
+    /// New rules that trust a whole organisation, which takes approval (R7).
+    pub wide_trust: Vec<String>,
+    /// What allowed them, for the record: `approval:ID` or `signet:override`.
+    pub approved_by: Option<String>,
 }
 
 /// The bundle, and the way to a new one.
@@ -146,10 +153,14 @@ impl Bundles {
 
     /// Validates `files` and, unless it is a dry run, publishes them: durable when answered, and on its way to every edge.
     /// The inner error lists every fault found; then nothing has changed.
+    ///
+    /// # Errors
+    /// [`Fault::Denied`] where it trusts a whole organisation and that was not approved (R7).
     pub async fn apply(
         &self,
         mut files: Vec<(String, Vec<u8>)>,
         dry_run: bool,
+        applicant: &Applicant<'_>,
     ) -> Result<Result<Outcome, Invalid>, Fault> {
         files.sort();
         if let Some(invalid) = check::bounds(&files) {
@@ -179,6 +190,8 @@ impl Bundles {
             revision: None,
             changes,
             warnings,
+            wide_trust: wide::rules(&before.bundle, &bundle),
+            approved_by: None,
         };
         if dry_run
             || before
@@ -188,7 +201,8 @@ impl Bundles {
         {
             return Ok(Ok(outcome));
         }
-        let revision = self.publish(&digest, &files).await?;
+        let approved = applicant.demand(&digest, &outcome.wide_trust).await?;
+        let revision = self.publish(&digest, &files, approved.as_ref()).await?;
         let published = Some(Published {
             digest: digest.clone(),
             files,
@@ -200,6 +214,10 @@ impl Bundles {
         }));
         tracing::info!(digest, revision, "bundle published");
         outcome.applied = true;
+        outcome.approved_by = approved.map(|approved| match approved.id() {
+            Some(id) => format!("approval:{id}"),
+            None => crate::keys::OVERRIDE.to_owned(),
+        });
         outcome.revision = Some(revision);
         Ok(Ok(outcome))
     }
@@ -211,7 +229,12 @@ impl Bundles {
     }
 
     /// Stores the files and makes them current, in one transaction that deletes the files of the one before.
-    async fn publish(&self, digest: &str, files: &[(String, Vec<u8>)]) -> Result<u64, Fault> {
+    async fn publish(
+        &self,
+        digest: &str,
+        files: &[(String, Vec<u8>)],
+        approved: Option<&Approved>,
+    ) -> Result<u64, Fault> {
         let attempt = || async {
             let before = self.vault.get::<Current>(paths::BUNDLE).await?;
             let paths = files.iter().map(|(path, _)| path.clone()).collect();
@@ -220,7 +243,11 @@ impl Bundles {
                 paths,
                 published_at: self.clock.now(),
             };
-            let mut change = Change::new().set(paths::BUNDLE, &current, before.as_ref().map(|before| before.stamp));
+            let change = match approved {
+                Some(approved) => approved.spend(Change::new()),
+                None => Change::new(),
+            };
+            let mut change = change.set(paths::BUNDLE, &current, before.as_ref().map(|before| before.stamp));
             for (index, (_, content)) in files.iter().enumerate() {
                 change = change.overwrite_bytes(paths::bundle_file(digest, index), content);
             }

@@ -81,6 +81,11 @@ use crate::names::{Tenant, shown};
 /// Bytes of a policy document (KMS's bound). It bounds statements, conditions and patterns as well.
 pub const MAX_BYTES: usize = 32_768;
 
+/// Whether this is the ARN of one principal: an account's root, a user, a role, a session or a federated user.
+pub fn is_principal(arn: &str) -> bool {
+    caller::Parts::of(arn).is_some()
+}
+
 /// A key policy that was understood in full.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Document {

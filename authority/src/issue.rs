@@ -183,7 +183,7 @@ mod tests {
     use crate::crypto::{KeySpec, KeyUsage};
     use crate::hsm::Verified;
     use crate::hsm::testing::softhsm;
-    use crate::keys::{Custody, Delegation, Imports, Manager, Origin, Rotation, State};
+    use crate::keys::{Custody, Delegation, Imports, Manager, Origin, Protection, Rotation, State};
     use crate::names::Tenant;
 
     fn key() -> KeyRecord {
@@ -210,6 +210,7 @@ mod tests {
             versions: Vec::new(),
             rotation: Rotation::default(),
             imports: Imports::default(),
+            protection: Protection::default(),
         }
     }
 

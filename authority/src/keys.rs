@@ -23,6 +23,7 @@ use policies::engine::AdminAction;
 
 use self::cache::Cache;
 use self::usage::Uses;
+use crate::approvals::Approvals;
 use crate::clock::Clock;
 use crate::crypto::{Material, PublicKey};
 use crate::iam::Document;
@@ -35,6 +36,7 @@ pub use self::decide::{Asked, Caller, Gate};
 pub use self::error::{KmsError, KmsErrorType};
 pub use self::lifecycle::{Imported, Imports, Manager, MultiRegion, Origin, Rotated, Rotation, RotationKind, State};
 pub(crate) use self::material::secret;
+pub use self::protection::{Note, OVERRIDE, Protection};
 pub use self::record::{AliasRecord, CaRecord, Custody, Delegation, Family, KeyRecord, row_name};
 pub use self::report::{MAX_DAYS, Page, People, Question};
 pub use self::verbs::VERBS;
@@ -58,6 +60,7 @@ mod managed;
 mod material;
 mod page;
 mod policy;
+mod protection;
 mod re_encrypt;
 mod record;
 mod reference;
@@ -121,6 +124,7 @@ pub struct Keys {
     region: String,
     cached: Arc<Cached>,
     uses: Arc<Uses>,
+    approvals: Arc<Approvals>,
 }
 
 /// What is kept while rows stay as they are.
@@ -138,6 +142,7 @@ impl Keys {
             publics: Cache::new(cache::CAPACITY, cache::MAX_BYTES),
             policies: Cache::new(cache::CAPACITY, cache::MAX_BYTES),
         };
+        let approvals = Approvals::new(vault.clone(), clock.clone(), issuer.trust_domain());
         Self {
             vault,
             issuer,
@@ -146,6 +151,7 @@ impl Keys {
             settings,
             cached: Arc::new(cached),
             uses: Arc::default(),
+            approvals: Arc::new(approvals),
         }
     }
 
@@ -160,7 +166,13 @@ impl Keys {
             region: region.to_owned(),
             cached: self.cached.clone(),
             uses: self.uses.clone(),
+            approvals: self.approvals.clone(),
         }
+    }
+
+    /// The approvals that its verbs demand.
+    pub fn approvals(&self) -> &Arc<Approvals> {
+        &self.approvals
     }
 
     /// Runs one verb in a tenant. `body` is the request as KMS clients write it; unknown members are refused.

@@ -30,7 +30,6 @@ mod xml;
 mod tests;
 
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -38,17 +37,18 @@ use http::header::{CONTENT_TYPE, HeaderName, USER_AGENT};
 use http::{HeaderMap, Method, Request, Response, request};
 use node::listen::{Handler, Peer};
 use node::problem::Problem;
-use node::telemetry::Metrics;
 use serde_json::Value;
 use uuid::Uuid;
 
 use self::access_key::AccessKeys;
 use self::gate::AccountGate;
+pub(crate) use self::gate::Decided;
 use self::model::Operation;
 use self::principal::Authenticator;
 pub use self::principal::Principal;
 use self::quota::{Admitted, Quotas, THROTTLING};
-use self::record::{Entry, Recorded, Recorder};
+use self::record::Recorded;
+pub(crate) use self::record::{Entry, Recorder};
 use self::refusal::{AuthFailure, Refusal};
 use self::roles::TrustedRoles;
 use self::session::Sessions;
@@ -81,19 +81,18 @@ struct Endpoint {
     sessions: Arc<Sessions>,
     roles: TrustedRoles,
     quotas: Quotas,
-    recorder: Recorder,
+    recorder: Arc<Recorder>,
     clock: Clock,
 }
 
 /// What the endpoint is made of.
-pub(crate) struct Parts<'a> {
+pub(crate) struct Parts {
     pub(crate) vault: Arc<Vault>,
     pub(crate) keys: Arc<Keys>,
     pub(crate) bundles: Arc<Bundles>,
     pub(crate) access_keys: Arc<AccessKeys>,
     pub(crate) clock: Clock,
-    /// Where its counters are shown.
-    pub(crate) metrics: &'a Metrics,
+    pub(crate) recorder: Arc<Recorder>,
 }
 
 /// One request.
@@ -107,9 +106,8 @@ struct Call {
 }
 
 impl Kms {
-    /// Opens the audit spool in `audit`. Blocks on the disk.
-    pub(crate) fn open(config: &KmsConfig, audit: &Path, parts: Parts<'_>) -> Result<Self, audit::spool::OpenError> {
-        let recorder = Recorder::open(audit, config.audit.settings(), parts.clock.clone(), parts.metrics)?;
+    /// As configured, on its parts.
+    pub(crate) fn new(config: &KmsConfig, parts: Parts) -> Self {
         let sessions = Arc::new(Sessions::new(parts.vault));
         let authenticator = Authenticator::new(
             parts.access_keys,
@@ -117,16 +115,16 @@ impl Kms {
             parts.bundles.clone(),
             config.regions.clone(),
         );
-        Ok(Self(Arc::new(Endpoint {
+        Self(Arc::new(Endpoint {
             keys: parts.keys,
             bundles: parts.bundles,
             authenticator,
             sessions,
             roles: TrustedRoles::default(),
             quotas: Quotas::new(&config.quota),
-            recorder,
+            recorder: parts.recorder,
             clock: parts.clock,
-        })))
+        }))
     }
 
     /// What time makes due, each second.
@@ -134,9 +132,10 @@ impl Kms {
         self.0.quotas.sweep();
     }
 
-    /// Closes the audit spool: from now on every operation is refused. Blocks on the disk.
-    pub(crate) fn close(&self) {
-        self.0.recorder.close();
+    /// What it records with.
+    #[cfg(test)]
+    pub(crate) fn recorder(&self) -> &Arc<Recorder> {
+        &self.0.recorder
     }
 }
 

@@ -13,6 +13,7 @@
 )]
 
 pub mod admin;
+pub mod approvals;
 pub mod bundle;
 pub mod clock;
 pub mod config;

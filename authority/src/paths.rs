@@ -1,5 +1,6 @@
 //! Where each kind of row lives in the store, and under whose key it is sealed. Every path of the authority is made here.
 
+use crate::approvals::{Approval, Domain};
 use crate::names::{EdgeId, Tenant};
 
 /// Whose key-encryption key seals a row.
@@ -21,6 +22,10 @@ impl Scope {
                 let tenant = rest.split('/').next().unwrap_or_default();
                 Tenant::parse(tenant).ok().map(Self::Tenant)
             }
+            "safeguards" | "approvals" => match Domain::parse(rest.split('/').next().unwrap_or_default()).ok()? {
+                Domain::Tenant(tenant) => Some(Self::Tenant(tenant)),
+                Domain::Authority => Some(Self::System),
+            },
             "system" | "edges" | "tokens" | "bundle" | "access-keys" | "access-secrets" | "retirable" => {
                 Some(Self::System)
             }
@@ -51,6 +56,8 @@ pub const EDGES: &str = "edges/";
 pub const TOKENS: &str = "tokens/";
 /// All access keys.
 pub const ACCESS_KEYS: &str = "access-keys/";
+/// All requests for approval, of all domains.
+pub const APPROVALS: &str = "approvals/";
 /// The secret that session tokens are sealed under.
 pub const SESSIONS: &str = "system/sessions";
 /// What opens the replicas that other authorities seal for this one.
@@ -166,6 +173,26 @@ pub fn access_secret(id: &str) -> String {
     format!("access-secrets/{id}")
 }
 
+/// A domain's quorum, approvers and deletion guard.
+pub fn safeguards(domain: &Domain) -> String {
+    format!("safeguards/{domain}")
+}
+
+/// A domain's requests for approval.
+pub fn approvals(domain: &Domain) -> String {
+    format!("{APPROVALS}{domain}/")
+}
+
+/// A request for approval.
+pub fn approval(approval: &Approval) -> String {
+    approval_by_id(&approval.domain, &approval.id)
+}
+
+/// A request for approval, by its id and the domain that this says.
+pub fn approval_by_id(domain: &Domain, id: &str) -> String {
+    format!("{APPROVALS}{domain}/{id}")
+}
+
 /// One file of a bundle, by the bundle's digest and the file's place in its sorted list.
 pub fn bundle_file(digest: &str, index: usize) -> String {
     format!("bundle/{digest}/{index:04}")
@@ -191,6 +218,8 @@ mod tests {
             material(&tenant, "a", 1),
             ca(&tenant, "a"),
             super::tenant(&tenant),
+            safeguards(&Domain::Tenant(tenant.clone())),
+            approval_by_id(&Domain::Tenant(tenant.clone()), "apr-x"),
         ] {
             assert_eq!(Scope::of(&path), theirs, "{path}");
         }
@@ -205,6 +234,8 @@ mod tests {
             retirable("local", "00"),
             REPLICA_OPENING.to_owned(),
             REPLICA_SIGNING.to_owned(),
+            safeguards(&Domain::Authority),
+            approval_by_id(&Domain::Authority, "apr-x"),
         ] {
             assert_eq!(Scope::of(&path), Some(Scope::System), "{path}");
         }

@@ -19,6 +19,7 @@ use crate::grpc::{self, OwnCertificate};
 use crate::hsm::HsmError;
 use crate::init::{self, Initialised};
 use crate::keys::Keys;
+use crate::kms::Recorder;
 use crate::sealed::Vault;
 use crate::store::StoreError;
 
@@ -31,6 +32,8 @@ mod parts;
 pub(crate) mod upkeep;
 mod wired;
 
+/// The audit spool's directory in the data directory.
+const AUDIT: &str = "audit";
 /// How often the admin certificate's files are looked at.
 const CERTIFICATE_CHECK: Duration = Duration::from_secs(5);
 /// How long unfinished calls of edges get when the authority stops.
@@ -72,7 +75,7 @@ pub enum StartError {
         /// What the operating system says.
         error: io::Error,
     },
-    /// The audit spool of the key API.
+    /// The audit spool.
     #[error(transparent)]
     Audit(#[from] audit::spool::OpenError),
     /// The plugin host.
@@ -130,11 +133,20 @@ impl Authority {
             .map_err(|(field, message)| StartError::Config { field, message })?;
         let stop = watch::channel(false).0;
         let (wired, commits) = Wired::join(&config, &parts, stop.subscribe()).await?;
+        let gauges = Gauges::new();
+        let audit = config.kms.as_ref().map(|kms| kms.audit).unwrap_or_default();
+        let recorder = wired.recorder(audit, &config.data_dir.join(AUDIT), &gauges.metrics)?;
         let (keys, world) = (wired.keys.clone(), wired.world.clone());
         let used = keys.clone();
         let mut tasks = vec![
             tokio::spawn(world.clone().follow(commits, wired.on_bundle())),
-            tokio::spawn(upkeep::keep(keys, world, wired.edges.clone(), wired.clock.clone())),
+            tokio::spawn(upkeep::keep(
+                keys,
+                world,
+                wired.edges.clone(),
+                wired.clock.clone(),
+                recorder.clone(),
+            )),
         ];
         let (names, lifetime) = (&config.grpc.names, config.grpc.certificate_lifetime.get());
         let own = OwnCertificate::issue(wired.issuer.clone(), wired.clock.clone(), names, lifetime).await?;
@@ -142,24 +154,22 @@ impl Authority {
         let (grpc_addr, grpc) = serve_edges(&wired, &config, &own, &stop)?;
         let shutdown = Shutdown::new();
         let certificate = server_certificate(&config, &own, &shutdown, &mut tasks)?;
-        let gauges = Gauges::new();
         let kms = match &config.kms {
-            Some(kms) => Some(KeyApi::start(
-                &wired,
-                kms,
-                &config.data_dir,
-                &certificate,
-                &gauges,
-                &shutdown,
-            )?),
+            Some(kms) => Some(KeyApi::start(&wired, kms, recorder.clone(), &certificate, &shutdown)?),
             None => None,
         };
-        let (admin_addr, admin) = serve_operators(wired.into_admin(gauges), &config, certificate, &shutdown)?;
+        let (admin_addr, admin) = serve_operators(
+            wired.into_admin(gauges, recorder.clone()),
+            &config,
+            certificate,
+            &shutdown,
+        )?;
         tracing::info!(%admin_addr, %grpc_addr, kms = ?kms, hsm = parts.hsm.info().kind, "authority started");
         Ok(Running {
             admin_addr,
             grpc_addr,
             kms,
+            recorder,
             shutdown,
             stop,
             admin,
@@ -238,6 +248,7 @@ pub struct Running {
     admin_addr: SocketAddr,
     grpc_addr: SocketAddr,
     kms: Option<KeyApi>,
+    recorder: Arc<Recorder>,
     shutdown: Shutdown,
     stop: watch::Sender<bool>,
     admin: JoinHandle<()>,
@@ -281,6 +292,8 @@ impl Running {
             let _ = task.await;
         }
         upkeep::write_uses(&self.keys).await;
+        let recorder = self.recorder;
+        let _ = tokio::task::spawn_blocking(move || recorder.close()).await;
         self.parts.close();
     }
 }

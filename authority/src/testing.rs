@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::bundle::InForce;
+use crate::bundle::{Applicant, InForce, Invalid, Outcome};
 use crate::clock::{Clock, held_at};
 use crate::config::Config;
 use crate::delegate::Delegations;
@@ -295,8 +295,18 @@ impl Bench {
 
     /// Applies the test bundle, with `policy` as its only policy.
     pub(crate) async fn apply(&self, policy: &str) {
-        self.wired.bundles.apply(bundle(policy), false).await.unwrap().unwrap();
+        self.publish(bundle(policy), false).await.unwrap();
         self.settle().await;
+    }
+
+    /// Applies a bundle as an operator who says why it may trust anybody.
+    pub(crate) async fn publish(&self, files: Vec<(String, Vec<u8>)>, dry_run: bool) -> Result<Outcome, Invalid> {
+        let applicant = Applicant {
+            approvals: self.wired.keys.approvals(),
+            requester: "operator:test",
+            reason: Some("a test"),
+        };
+        self.wired.bundles.apply(files, dry_run, &applicant).await.unwrap()
     }
 
     pub(crate) async fn delegate(

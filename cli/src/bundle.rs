@@ -36,6 +36,9 @@ enum Command {
         /// Only show what would change.
         #[arg(long)]
         diff: bool,
+        /// Why it may trust a whole organisation, where no quorum of the authority would say so.
+        #[arg(long = "override", value_name = "REASON")]
+        reason: Option<String>,
     },
     /// The bundle in force: its digest and files.
     Show,
@@ -45,9 +48,9 @@ impl Bundle {
     /// Runs the command.
     pub fn run(self) -> Result<(), Failure> {
         match &self.command {
-            Command::Apply { dir, diff } => {
+            Command::Apply { dir, diff, reason } => {
                 let files = policies::bundle::dir::read(dir)?;
-                let answer = put(&self.admin, &files, *diff)?;
+                let answer = put(&self.admin, &files, *diff, reason.as_deref())?;
                 if self.json {
                     output::json(&answer)
                 } else {
@@ -67,7 +70,7 @@ impl Bundle {
 }
 
 /// Sends a bundle's files; answers what changed.
-pub fn put(admin: &AdminArgs, files: &[(String, Vec<u8>)], dry_run: bool) -> Result<Value, Failure> {
+fn put(admin: &AdminArgs, files: &[(String, Vec<u8>)], dry_run: bool, reason: Option<&str>) -> Result<Value, Failure> {
     admin.call(
         "PUT",
         if dry_run {
@@ -75,16 +78,20 @@ pub fn put(admin: &AdminArgs, files: &[(String, Vec<u8>)], dry_run: bool) -> Res
         } else {
             "/v1/bundle"
         },
-        Some(&body(files)),
+        Some(&body(files, reason)),
     )
 }
 
-/// The body of a `PUT /v1/bundle`.
-pub fn body(files: &[(String, Vec<u8>)]) -> Value {
+/// The body of a `PUT /v1/bundle`; `reason` says why it may trust a whole organisation.
+pub fn body(files: &[(String, Vec<u8>)], reason: Option<&str>) -> Value {
     let files = files
         .iter()
         .map(|(path, content)| json!({"path": path, "content_base64": BASE64_STANDARD.encode(content)}));
-    json!({"files": files.collect::<Vec<_>>()})
+    let files: Vec<_> = files.collect();
+    match reason {
+        Some(reason) => json!({"files": files, "override": reason}),
+        None => json!({"files": files}),
+    }
 }
 
 fn changes(answer: &Value, dry_run: bool) -> String {
@@ -99,6 +106,12 @@ fn changes(answer: &Value, dry_run: bool) -> String {
         {
             text.push_str(&format!("{sign} {path}\n"));
         }
+    }
+    for rule in answer.get("wide_trust").and_then(Value::as_array).into_iter().flatten() {
+        text.push_str(&format!(
+            "! trusts a whole organisation: {}\n",
+            rule.as_str().unwrap_or_default()
+        ));
     }
     let digest = answer.get("digest").and_then(Value::as_str).unwrap_or_default();
     match (text.is_empty(), dry_run) {

@@ -93,6 +93,22 @@ impl AdminArgs {
         })
     }
 
+    /// Where the admin API is, for what needs no admin token.
+    pub fn anonymous(&self) -> Result<Target, Failure> {
+        let target = match &self.authority {
+            Some(url) => Target {
+                url: url.clone(),
+                token: String::new(),
+                ca_file: self.ca_file.clone(),
+            },
+            None => self.target()?,
+        };
+        Ok(Target {
+            token: String::new(),
+            ..target
+        })
+    }
+
     /// One call of the admin API; the answer's JSON, or its error as a failure.
     pub fn call(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Value, Failure> {
         self.target()?.call(method, path, body)
@@ -247,7 +263,7 @@ pub fn describe(status: u16, answer: &Value) -> String {
     for name in ["policies", "rule", "rule_code", "request_id"] {
         match answer.get(name) {
             Some(Value::String(value)) => text.push_str(&format!("; {name} {value}")),
-            Some(Value::Array(values)) => {
+            Some(Value::Array(values)) if !values.is_empty() => {
                 let values: Vec<_> = values.iter().filter_map(Value::as_str).collect();
                 text.push_str(&format!("; {name} {}", values.join(", ")));
             }

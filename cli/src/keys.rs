@@ -5,6 +5,7 @@ use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 
+use crate::approvals::segment;
 use crate::client::AdminArgs;
 use crate::failure::Failure;
 use crate::output;
@@ -24,7 +25,13 @@ mod rotations;
   signet keys describe alias/api
   signet keys disable alias/api
   signet keys enable alias/api
+  signet keys compromised alias/api --reason \"laptop stolen\"
+  signet keys enable alias/api --override \"false alarm\"
+  signet keys hold alias/data --reason \"case 17\"
+  signet keys unhold alias/data
+  signet keys deletion-guard --days 30
   signet keys schedule-deletion alias/api --days 7
+  signet keys schedule-deletion alias/api --override \"replaced by alias/api2\"
   signet keys cancel-deletion 86eb4486-2154-40e4-90c2-74c364d7a75e
   signet keys public-key alias/release > release.pub
   signet keys sign alias/raw --message \"$(base64 -w0 message)\"
@@ -58,9 +65,21 @@ enum Command {
     /// Everything about a key but its material.
     Describe(Key),
     /// Let a key sign again.
-    Enable(Key),
+    Enable(Enable),
     /// Stop a key: every connected edge refuses it within a second.
     Disable(Key),
+    /// Mark a key as compromised and disable it, in all its regions. Never waits for approval.
+    Compromised(Compromised),
+    /// Put a key under legal hold: nothing of it is deleted.
+    Hold(Hold),
+    /// Lift a legal hold.
+    Unhold(Key),
+    /// Show or set within how many days of its last use a key is not deleted, for the whole tenant.
+    DeletionGuard {
+        /// 0 to 3650; 0: no guard.
+        #[arg(long)]
+        days: Option<u32>,
+    },
     /// Delete a key after a waiting time, in which it is stopped.
     ScheduleDeletion(ScheduleDeletion),
     /// Take a scheduled deletion back; the key stays disabled.
@@ -120,12 +139,42 @@ struct Create {
 }
 
 #[derive(Debug, Args)]
+struct Enable {
+    #[command(flatten)]
+    key: Key,
+    /// Why a key that is marked as compromised may be used again, where there is no quorum.
+    #[arg(long = "override", value_name = "REASON")]
+    reason: Option<String>,
+}
+
+#[derive(Debug, Args)]
+struct Compromised {
+    #[command(flatten)]
+    key: Key,
+    /// What happened, in 1 to 256 characters.
+    #[arg(long)]
+    reason: Option<String>,
+}
+
+#[derive(Debug, Args)]
+struct Hold {
+    #[command(flatten)]
+    key: Key,
+    /// Why, in 1 to 256 characters; whoever tries to delete the key is told.
+    #[arg(long)]
+    reason: String,
+}
+
+#[derive(Debug, Args)]
 struct ScheduleDeletion {
     #[command(flatten)]
     key: Key,
     /// Waiting time in days, 7 to 30.
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u8).range(7..=30))]
     days: u8,
+    /// Why a key that was lately used is deleted all the same.
+    #[arg(long = "override", value_name = "REASON")]
+    reason: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -183,12 +232,27 @@ impl Keys {
             Command::Create(create) => self.create(create),
             Command::List => self.list(),
             Command::Describe(key) => output::json(&self.verb("DescribeKey", json!({"KeyId": key.key}))?),
-            Command::Enable(key) => self.change("EnableKey", json!({"KeyId": key.key}), "enabled"),
+            Command::Enable(enable) => {
+                let body = json!({"KeyId": enable.key.key});
+                self.change("EnableKey", overriding(body, enable.reason.as_deref()), "enabled")
+            }
             Command::Disable(key) => self.change("DisableKey", json!({"KeyId": key.key}), "disabled"),
             Command::ScheduleDeletion(deletion) => {
                 let body = json!({"KeyId": deletion.key.key, "PendingWindowInDays": deletion.days});
+                let body = overriding(body, deletion.reason.as_deref());
                 self.change("ScheduleKeyDeletion", body, "pending deletion")
             }
+            Command::Compromised(compromised) => {
+                let reason = compromised.reason.as_deref().unwrap_or_default();
+                let body = json!({"KeyId": compromised.key.key, "Reason": reason});
+                self.change("MarkKeyCompromised", body, "marked as compromised, and disabled")
+            }
+            Command::Hold(hold) => {
+                let body = json!({"KeyId": hold.key.key, "Reason": hold.reason});
+                self.change("HoldKey", body, "under legal hold")
+            }
+            Command::Unhold(key) => self.change("ReleaseKey", json!({"KeyId": key.key}), "under no legal hold"),
+            Command::DeletionGuard { days } => self.deletion_guard(*days),
             Command::CancelDeletion(key) => self.change(
                 "CancelKeyDeletion",
                 json!({"KeyId": key.key}),
@@ -224,6 +288,26 @@ impl Keys {
             text.filter(|text| !text.is_empty()).unwrap_or("-").to_owned()
         };
         output::line(&format!("owner {}, contact {}", signet("Owner"), signet("Contact")))
+    }
+
+    fn deletion_guard(&self, days: Option<u32>) -> Result<(), Failure> {
+        let path = format!("/v1/safeguards/{}", segment(&self.tenant)?);
+        let answer = match days {
+            None => self.admin.call("GET", &path, None)?,
+            Some(days) => {
+                let path = format!("{path}/deletion-guard");
+                self.admin.call("PUT", &path, Some(&json!({"days": days})))?
+            }
+        };
+        if self.json {
+            return output::json(&answer);
+        }
+        match answer.get("deletion_guard_days").and_then(Value::as_u64) {
+            None | Some(0) => output::line("no guard: keys are deleted whenever they were used last"),
+            Some(days) => output::line(&format!(
+                "keys used within {days} days are not deleted without --override"
+            )),
+        }
     }
 
     fn verb(&self, verb: &str, body: Value) -> Result<Value, Failure> {
@@ -336,6 +420,14 @@ impl Keys {
         let der = base64::prelude::BASE64_STANDARD.decode(der)?;
         output::text(&signing::certificate::pem_encode("PUBLIC KEY", &der))
     }
+}
+
+/// With the reason to go past a safeguard, where there is one.
+fn overriding(mut body: Value, reason: Option<&str>) -> Value {
+    if let (Some(members), Some(reason)) = (body.as_object_mut(), reason) {
+        members.insert("Override".to_owned(), json!(reason));
+    }
+    body
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! The `signet` binary: one file a subcommand.
 
 mod access_keys;
+mod approvals;
 mod audit;
 mod authority;
 mod bundle;
@@ -53,6 +54,7 @@ enum Command {
     Keys(keys::Keys),
     Tenants(tenants::Tenants),
     AccessKeys(access_keys::AccessKeys),
+    Approvals(approvals::Approvals),
     Edges(edges::Edges),
     Bundle(bundle::Bundle),
     Policy(policy::Policy),
@@ -77,6 +79,7 @@ fn main() -> ExitCode {
         Command::Keys(command) => command.run(),
         Command::Tenants(command) => command.run(),
         Command::AccessKeys(command) => command.run(),
+        Command::Approvals(command) => command.run(),
         Command::Edges(command) => command.run(),
         Command::Bundle(command) => command.run(),
         Command::Policy(command) => command.run(),

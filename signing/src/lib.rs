@@ -25,6 +25,7 @@
 )]
 
 pub mod algorithm;
+pub mod approval;
 pub mod certificate;
 pub mod claims;
 pub mod csr;

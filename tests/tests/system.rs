@@ -7,6 +7,8 @@
     clippy::arithmetic_side_effects
 )]
 
+#[path = "system/approvals.rs"]
+mod approvals;
 #[path = "system/architecture.rs"]
 mod architecture;
 #[path = "system/batches.rs"]

@@ -12,12 +12,17 @@ use serde_json::{Value, json};
 
 use super::answer::{self, Failure};
 use super::{Admin, Decisions};
-use crate::bundle::{FileChangeKind, InForce, Outcome};
+use crate::bundle::{Applicant, FileChangeKind, InForce, Outcome};
+use crate::fault::Fault;
+use crate::keys::Gate;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct PutRequest {
     files: Vec<PutFile>,
+    /// Why it may trust a whole organisation.
+    #[serde(rename = "override")]
+    override_reason: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -50,6 +55,10 @@ impl Admin {
     ) -> Result<Response<Bytes>, Failure> {
         decisions.allow(AdminAction::ApplyBundle, AdminResource::Authority)?;
         let request: PutRequest = answer::parse(body)?;
+        let reason = request.override_reason;
+        if reason.as_ref().is_some_and(|reason| !is_reason(reason)) {
+            return Err(Problem::new("bad_request", "`override` says why, in 1 to 256 characters").into());
+        }
         let mut files = Vec::with_capacity(request.files.len());
         for (index, file) in request.files.into_iter().enumerate() {
             let content = STANDARD
@@ -57,7 +66,17 @@ impl Admin {
                 .map_err(|_| Problem::new("bad_request", format!("`files[{index}].content_base64`: not base64")))?;
             files.push((file.path, content));
         }
-        let outcome = self.bundles.apply(files, dry_run).await??;
+        let applicant = Applicant {
+            approvals: self.keys.approvals(),
+            requester: &decisions.requester(),
+            reason: reason.as_deref(),
+        };
+        let applied = self.bundles.apply(files, dry_run, &applicant).await;
+        if let Err(Fault::Denied { policies, .. }) = &applied {
+            policies.iter().for_each(|policy| decisions.note(policy));
+        }
+        let outcome = applied??;
+        outcome.approved_by.iter().for_each(|what| decisions.note(what));
         answer::json(StatusCode::OK, &shape(&outcome)?)
     }
 
@@ -72,6 +91,10 @@ impl Admin {
             .collect();
         answer::json(StatusCode::OK, &json!({ "profiles": profiles }))
     }
+}
+
+fn is_reason(text: &str) -> bool {
+    !text.trim().is_empty() && text.chars().count() <= 256 && !text.contains(char::is_control)
 }
 
 /// The outcome, with the changed paths by kind as well.

@@ -2,7 +2,7 @@ use super::*;
 use crate::testing::{Bench, DELEGATE, bundle};
 
 async fn apply(bench: &Bench, files: Vec<(String, Vec<u8>)>) -> Result<Outcome, Invalid> {
-    bench.wired.bundles.apply(files, false).await.unwrap()
+    bench.publish(files, false).await
 }
 
 fn with(path: &str, content: &[u8]) -> Vec<(String, Vec<u8>)> {
@@ -89,7 +89,7 @@ async fn a_dry_run_tells_and_changes_nothing() {
         "policies/test.cedar",
         b"permit (principal is Edge, action == Action::\"Delegate\", resource is Key);\n",
     );
-    let outcome = bench.wired.bundles.apply(changed, true).await.unwrap().unwrap();
+    let outcome = bench.publish(changed, true).await.unwrap();
     assert!(!outcome.applied);
     assert_eq!(outcome.changes.len(), 1);
     assert!(

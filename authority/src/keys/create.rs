@@ -9,6 +9,7 @@ use self::choice::Choice;
 use super::lifecycle::{Imports, Manager, MultiRegion, Origin, Rotation};
 use super::material;
 use super::policy;
+use super::protection::Protection;
 use super::tag::{self, Tag};
 use super::{Delegation, Family, KeyRecord, Keys, KmsError, KmsErrorType, Session, State, input};
 use crate::crypto::blob::KeyId;
@@ -84,6 +85,7 @@ pub(super) async fn create_key(keys: &Keys, session: &Session<'_>, request: Crea
         versions: Vec::new(),
         rotation: Rotation::default(),
         imports: Imports::default(),
+        protection: Protection::default(),
     };
     let bypass = request.bypass_policy_lockout_safety_check;
     key.policy = policy::for_new(keys, session, &key, request.policy, bypass)?;

@@ -37,6 +37,17 @@ pub trait Gate: Send + Sync {
     /// Who asks, for the key policies' sake; none for an operator, of whom they say nothing.
     fn caller(&self) -> Option<&Caller>;
 
+    /// Who asks, as approvals name it: a principal's ARN, or `operator:ID`.
+    fn requester(&self) -> String {
+        match self.caller() {
+            Some(caller) => caller.principal.arn().to_owned(),
+            None => "operator:root".to_owned(),
+        }
+    }
+
+    /// Takes down for the record what decided beside policies: `approval:ID`, `signet:override`.
+    fn note(&self, _what: &str) {}
+
     /// `Denied` when no policy permits what is asked.
     ///
     /// # Errors

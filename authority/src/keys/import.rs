@@ -14,8 +14,10 @@ use super::decide::Facts;
 use super::input::{self, MAX_CIPHERTEXT, SecretText};
 use super::lifecycle::{Imported, Origin};
 use super::material;
+use super::protection;
 use super::state::{SECONDS_PER_DAY, saving};
 use super::{KeyRecord, Keys, KmsError, KmsErrorType, Session};
+use crate::approvals::{Approved, Parameters};
 use crate::crypto::{CryptoError, KeySpec, Material, WrappingAlgorithm, WrappingKeySpec, envelope};
 use crate::fault::Fault;
 use crate::paths;
@@ -59,6 +61,8 @@ pub(super) struct ImportRequest {
 pub(super) struct DeleteRequest {
     key_id: String,
     key_material_id: Option<String>,
+    #[serde(rename = "Override")]
+    override_reason: Option<String>,
 }
 
 /// What an import token says.
@@ -134,7 +138,11 @@ pub(super) async fn import_key_material(
         valid_to,
         description: request.key_material_description,
     };
-    let change = kept::add(&mut key.value, version, imported, &material)?;
+    let approved = demand_lifetime(keys, session, &key.value, version.number, (&id, valid_to)).await?;
+    let mut change = kept::add(&mut key.value, version, imported, &material)?;
+    if let Some(approved) = approved {
+        change = approved.spend(change);
+    }
     keys.vault.commit(saving(change, &key)).await?;
     Ok(json!({ "KeyId": keys.arn(&key.value), "KeyMaterialId": id }))
 }
@@ -144,6 +152,7 @@ pub(super) async fn delete_imported_key_material(
     session: &Session<'_>,
     request: DeleteRequest,
 ) -> Result<Value, KmsError> {
+    let reason = protection::override_of(session, request.override_reason)?;
     let mut key = find(keys, session, &request.key_id, &Facts::default()).await?;
     let version = match &request.key_material_id {
         None => key.value.current(),
@@ -159,11 +168,37 @@ pub(super) async fn delete_imported_key_material(
             members.insert("KeyMaterialId".to_owned(), json!(version.kid));
         }
         if key.value.imports.present.contains_key(&version.number) {
-            let change = kept::remove(Change::new(), &mut key.value, version.number);
+            let reason = reason.as_deref();
+            keys.demand_deletable(session, &mut key.value, reason).await?;
+            let parameters = protection::overriding(reason).with("KeyMaterialId", version.kid.as_str());
+            let approved = keys.demand_approval(session, &key.value, parameters).await?;
+            let change = kept::remove(approved.spend(Change::new()), &mut key.value, version.number);
             keys.vault.commit(saving(change, &key)).await?;
         }
     }
     Ok(answer)
+}
+
+/// To bring what is there again, to end sooner, is to delete it later: that takes the quorum, as deleting it does.
+async fn demand_lifetime(
+    keys: &Keys,
+    session: &Session<'_>,
+    key: &KeyRecord,
+    version: u32,
+    (id, valid_to): (&str, Option<u64>),
+) -> Result<Option<Approved>, KmsError> {
+    let old = key.imports.present.get(&version).map(|present| present.valid_to);
+    let sooner = match (old, valid_to) {
+        (Some(old), Some(new)) => old.is_none_or(|old| new < old),
+        _ => false,
+    };
+    if !sooner {
+        return Ok(None);
+    }
+    let parameters = Parameters::default()
+        .with("KeyMaterialId", id)
+        .with("ValidTo", valid_to);
+    Ok(Some(keys.demand_approval(session, key, parameters).await?))
 }
 
 /// A key whose material is brought.

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::lifecycle::{Imports, Manager, Origin, Rotation};
+use super::protection::Protection;
 use super::rotate::next_rotation;
 use super::{AliasRecord, Custody, Delegation, Family, KeyRecord, Keys, KmsError, State, material};
 use crate::crypto::{KeySpec, KeyUsage};
@@ -112,6 +113,7 @@ impl Keys {
                 ..rotation
             },
             imports: Imports::default(),
+            protection: Protection::default(),
         }
     }
 }

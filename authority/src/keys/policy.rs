@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::decide::Facts;
 use super::page::Paging;
 use super::{KeyRecord, Keys, KmsError, KmsErrorType, Session};
+use crate::approvals::Parameters;
 use crate::fault::Fault;
 use crate::iam::Document;
 use crate::names::shown;
@@ -56,8 +57,12 @@ pub(super) async fn put_key_policy(keys: &Keys, session: &Session<'_>, request: 
     let mut key = keys.find_by_id(session, &request.key_id, &facts).await?;
     check_name(request.policy_name.as_deref())?;
     check(keys, session, &key.value, &request.policy, bypass)?;
+    let parameters = Parameters::default()
+        .with("BypassPolicyLockoutSafetyCheck", bypass)
+        .with("Policy", request.policy.as_str());
+    let approved = keys.demand_approval(session, &key.value, parameters).await?;
     key.value.policy = request.policy;
-    keys.save(&key).await?;
+    keys.save_approved(&approved, &key).await?;
     Ok(json!({}))
 }
 

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use signing::algorithm::Algorithm;
 
 use super::lifecycle::{Imports, Manager, MultiRegion, Origin, Rotation, State};
+use super::protection::Protection;
 use crate::crypto::{KeySpec, KeyUsage};
 use crate::hsm::WrappedKey;
 use crate::names::Tenant;
@@ -125,6 +126,9 @@ pub struct KeyRecord {
     pub rotation: Rotation,
     /// What of its material was imported, where the origin is external.
     pub imports: Imports,
+    /// Holds and marks.
+    #[serde(default)]
+    pub protection: Protection,
 }
 
 impl KeyRecord {
@@ -161,12 +165,15 @@ impl KeyRecord {
             .rfind(|version| self.imports.pending != Some(version.number))
     }
 
-    /// When time next makes something due that only its own row says: deletion, rotation, expiry. Unix seconds.
+    /// When time next makes something due that only its own row says: deletion, rotation, expiry. Unix seconds. Of a held
+    /// key nothing is deleted.
     pub fn due_at(&self) -> Option<u64> {
+        let is_held = self.protection.hold.is_some();
         if let State::PendingDeletion { at, .. } = self.state {
-            return Some(at);
+            return (!is_held).then_some(at);
         }
-        let expires = self.imports.present.values().filter_map(|imported| imported.valid_to);
+        let present = self.imports.present.values().filter(|_| !is_held);
+        let expires = present.filter_map(|imported| imported.valid_to);
         let rotates = self.rotates_here().then_some(self.rotation.next_at);
         expires.chain(rotates).min()
     }

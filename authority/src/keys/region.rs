@@ -194,7 +194,7 @@ impl Keys {
     }
 
     /// The same key in other regions.
-    async fn relatives(&self, key: &KeyRecord) -> Result<Vec<Held<KeyRecord>>, Fault> {
+    pub(super) async fn relatives(&self, key: &KeyRecord) -> Result<Vec<Held<KeyRecord>>, Fault> {
         let Some(all) = &key.multi_region else {
             return Ok(Vec::new());
         };

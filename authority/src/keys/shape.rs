@@ -79,7 +79,7 @@ impl Keys {
                 })
             })
             .collect();
-        json!({
+        let mut extras = json!({
             "Algorithm": key.algorithm(),
             "Family": key.family.as_str(),
             "Delegation": key.delegation.as_str(),
@@ -90,7 +90,19 @@ impl Keys {
             "CreatedBy": key.created_by,
             "Versions": versions,
             "StopsWhen": stops_when(key),
-        })
+        });
+        let noted = [
+            ("LegalHold", &key.protection.hold),
+            ("Compromised", &key.protection.compromised),
+            ("Override", &key.protection.overridden),
+        ];
+        for (name, note) in noted {
+            if let (Some(note), Some(members)) = (note, extras.as_object_mut()) {
+                let shape = json!({ "Reason": note.reason, "By": note.by, "At": note.at });
+                members.insert(name.to_owned(), shape);
+            }
+        }
+        extras
     }
 }
 

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::decide::Facts;
 use super::grant::GrantRecord;
+use super::protection;
 use super::reference::KeyOnly;
 use super::{KeyRecord, Keys, KmsError, KmsErrorType, Session, State};
 use crate::fault::Fault;
@@ -26,6 +27,16 @@ const GRANTS_AT_ONCE: usize = 400;
 pub(super) struct ScheduleRequest {
     key_id: String,
     pending_window_in_days: Option<u32>,
+    #[serde(rename = "Override")]
+    override_reason: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+pub(super) struct EnableRequest {
+    key_id: String,
+    #[serde(rename = "Override")]
+    override_reason: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -35,19 +46,27 @@ pub(super) struct DescriptionRequest {
     description: String,
 }
 
-pub(super) async fn enable_key(keys: &Keys, session: &Session<'_>, request: KeyOnly) -> Result<Value, KmsError> {
-    switch(keys, session, &request.key_id, State::Enabled).await
-}
-
-pub(super) async fn disable_key(keys: &Keys, session: &Session<'_>, request: KeyOnly) -> Result<Value, KmsError> {
-    switch(keys, session, &request.key_id, State::Disabled).await
-}
-
-async fn switch(keys: &Keys, session: &Session<'_>, reference: &str, state: State) -> Result<Value, KmsError> {
-    let mut key = keys.find_by_id_or_operators_alias(session, reference).await?;
+pub(super) async fn enable_key(keys: &Keys, session: &Session<'_>, request: EnableRequest) -> Result<Value, KmsError> {
+    let reason = protection::override_of(session, request.override_reason)?;
+    let mut key = keys.find_by_id_or_operators_alias(session, &request.key_id).await?;
     keys.demand_material(&key.value)?;
-    if key.value.state != state {
-        key.value.state = state;
+    if key.value.state != State::Enabled {
+        let approved = keys.demand_enabling(session, &mut key.value, reason.as_deref()).await?;
+        key.value.state = State::Enabled;
+        match approved {
+            Some(approved) => keys.save_approved(&approved, &key).await?,
+            None => keys.save(&key).await?,
+        }
+    }
+    Ok(json!({}))
+}
+
+/// Stopping a key waits for nobody.
+pub(super) async fn disable_key(keys: &Keys, session: &Session<'_>, request: KeyOnly) -> Result<Value, KmsError> {
+    let mut key = keys.find_by_id_or_operators_alias(session, &request.key_id).await?;
+    keys.demand_material(&key.value)?;
+    if key.value.state != State::Disabled {
+        key.value.state = State::Disabled;
         keys.save(&key).await?;
     }
     Ok(json!({}))
@@ -63,9 +82,14 @@ pub(super) async fn schedule_key_deletion(
         let message = format!("`PendingWindowInDays` is 7 to 30, not {window_days}");
         return Err(KmsErrorType::Validation.because(message));
     }
+    let reason = protection::override_of(session, request.override_reason)?;
+    let reason = reason.as_deref();
     let facts = Facts::default().with("kms:ScheduleKeyDeletionPendingWindowInDays", i64::from(window_days));
     let mut key = keys.find_for_operator(session, &request.key_id, &facts).await?;
     keys.demand_not_pending(&key.value)?;
+    keys.demand_deletable(session, &mut key.value, reason).await?;
+    let parameters = protection::overriding(reason).with("PendingWindowInDays", window_days);
+    let approved = keys.demand_approval(session, &key.value, parameters).await?;
     let regions = key.value.multi_region.as_ref();
     let waits = regions.is_some_and(|all| all.primary == key.value.region && !all.replicas.is_empty());
     let mut answer = json!({
@@ -81,7 +105,7 @@ pub(super) async fn schedule_key_deletion(
         }
         State::PendingDeletion { at, window_days }
     };
-    keys.save(&key).await?;
+    keys.save_approved(&approved, &key).await?;
     if let Some(members) = answer.as_object_mut() {
         members.insert("KeyState".to_owned(), json!(key.value.state.as_str()));
     }
@@ -179,10 +203,11 @@ impl Keys {
         done.map_err(|error| error.fault.unwrap_or_else(|| Fault::internal(error.message)))
     }
 
-    /// Deletes a key whose window is over, with its material, CA, aliases and grants, all at once.
+    /// Deletes a key whose window is over and that nothing holds, with its material, CA, aliases and grants, all at once.
     async fn delete_if_due(&self, key: Held<KeyRecord>) -> Result<bool, Fault> {
+        let is_held = key.value.protection.hold.is_some();
         match key.value.state {
-            State::PendingDeletion { at, .. } if at <= self.clock.now() => {}
+            State::PendingDeletion { at, .. } if at <= self.clock.now() && !is_held => {}
             _ => return Ok(false),
         }
         let (tenant, row) = (key.value.tenant.clone(), key.value.row());

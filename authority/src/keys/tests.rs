@@ -20,6 +20,7 @@ mod managed;
 mod policy;
 mod regions;
 mod replica;
+mod protection;
 mod states;
 mod usage;
 

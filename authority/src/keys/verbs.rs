@@ -6,11 +6,13 @@ use serde_json::Value;
 use super::data_key::Plaintext::{Shown, Withheld};
 use super::{
     Keys, KmsError, KmsErrorType, Session, agree, alias, create, data_key, describe, encrypt, grant, import, mac,
-    parse, policy, re_encrypt, region, replica, rotate, rotation_status, sign, state, store, tag, usage,
+    parse, policy, protection, re_encrypt, region, replica, rotate, rotation_status, sign, state, store, tag, usage,
 };
 
 /// The verbs, as the route and the `X-Amz-Target` name them, and the Cedar action of each. `ReEncrypt` asks for
-/// [`AdminAction::ReEncryptTo`] as well; `MarkVersionCompromised` and those of [`replica`] are not KMS's.
+/// [`AdminAction::ReEncryptTo`] as well; `MarkVersionCompromised`, `MarkKeyCompromised`, `HoldKey`, `ReleaseKey` and those of
+/// [`replica`] are not KMS's: who may stop a key may mark it, who may take its deletion back may hold it, and who may delete it
+/// may release it.
 pub const VERBS: &[(&str, AdminAction)] = &[
     ("CreateKey", AdminAction::CreateKey),
     ("DescribeKey", AdminAction::DescribeKey),
@@ -37,6 +39,9 @@ pub const VERBS: &[(&str, AdminAction)] = &[
     ("ListKeyRotations", AdminAction::ListKeyRotations),
     ("RotateKeyOnDemand", AdminAction::RotateKeyOnDemand),
     ("MarkVersionCompromised", AdminAction::DisableKey),
+    ("MarkKeyCompromised", AdminAction::DisableKey),
+    ("HoldKey", AdminAction::CancelKeyDeletion),
+    ("ReleaseKey", AdminAction::ScheduleKeyDeletion),
     ("CreateGrant", AdminAction::CreateGrant),
     ("ListGrants", AdminAction::ListGrants),
     ("ListRetirableGrants", AdminAction::ListRetirableGrants),
@@ -101,6 +106,9 @@ pub(super) async fn dispatch(keys: &Keys, on: &Session<'_>, body: &[u8]) -> Resu
         "ListResourceTags" => tag::list_resource_tags(keys, on, parse(body)?).await,
         "RotateKeyOnDemand" => rotate::rotate_key_on_demand(keys, on, parse(body)?).await,
         "MarkVersionCompromised" => rotate::mark_version_compromised(keys, on, parse(body)?).await,
+        "MarkKeyCompromised" => protection::mark_key_compromised(keys, on, parse(body)?).await,
+        "HoldKey" => protection::hold_key(keys, on, parse(body)?).await,
+        "ReleaseKey" => protection::release_key(keys, on, parse(body)?).await,
         _ => beyond(keys, on, body).await,
     }
 }

@@ -25,11 +25,27 @@ pub(super) struct AccountGate<'a> {
 
 /// What the decisions were about, for the record.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Decided {
+pub(crate) struct Decided {
     /// The first key asked about.
-    pub(super) key: Option<String>,
-    /// The policies that decided.
-    pub(super) policies: BTreeSet<String>,
+    pub(crate) key: Option<String>,
+    /// The first tenant that it or anything else asked about is of.
+    pub(crate) tenant: Option<String>,
+    /// The policies that decided, and what else did: `approval:ID`, `signet:override`.
+    pub(crate) policies: BTreeSet<String>,
+}
+
+impl Decided {
+    /// Adds one decision.
+    pub(crate) fn note<'p>(&mut self, resource: AdminResource<'_>, policies: impl Iterator<Item = &'p Arc<str>>) {
+        let (key, tenant) = match resource {
+            AdminResource::Key(key) => (Some(key.id()), Some(key.tenant())),
+            AdminResource::Tenant(tenant) => (None, Some(tenant)),
+            _ => (None, None),
+        };
+        self.key = self.key.take().or(key.map(str::to_owned));
+        self.tenant = self.tenant.take().or(tenant.map(str::to_owned));
+        self.policies.extend(policies.map(ToString::to_string));
+    }
 }
 
 impl<'a> AccountGate<'a> {
@@ -49,12 +65,9 @@ impl<'a> AccountGate<'a> {
         self.decided.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn note<'p>(&self, resource: AdminResource<'_>, policies: impl Iterator<Item = &'p Arc<str>>) {
+    fn decide<'p>(&self, resource: AdminResource<'_>, policies: impl Iterator<Item = &'p Arc<str>>) {
         let mut decided = self.decided.lock().unwrap_or_else(PoisonError::into_inner);
-        if let (AdminResource::Key(key), None) = (resource, &decided.key) {
-            decided.key = Some(key.id().to_owned());
-        }
-        decided.policies.extend(policies.map(ToString::to_string));
+        decided.note(resource, policies);
     }
 
     /// In the service's words; the names of policies and a forbid's reason are for callers to see.
@@ -86,6 +99,11 @@ impl Gate for AccountGate<'_> {
         Some(&self.caller)
     }
 
+    fn note(&self, what: &str) {
+        let mut decided = self.decided.lock().unwrap_or_else(PoisonError::into_inner);
+        decided.policies.insert(what.to_owned());
+    }
+
     fn allow(&self, asked: &Asked<'_>) -> Result<(), Fault> {
         let Asked {
             action,
@@ -95,11 +113,11 @@ impl Gate for AccountGate<'_> {
         let engine = &self.in_force.engine;
         match engine.authorize_keys(&self.principal.facts(), action, resource, access, self.now) {
             Ok(allowed) => {
-                self.note(resource, allowed.policies().iter());
+                self.decide(resource, allowed.policies().iter());
                 Ok(())
             }
             Err(denial) => {
-                self.note(resource, denial.policies.iter());
+                self.decide(resource, denial.policies.iter());
                 let (principal, detail) = (self.principal.arn(), &denial.detail);
                 tracing::warn!(
                     principal,

@@ -181,9 +181,10 @@ mod tests {
     fn the_model_compiled_in_parses_and_is_whole() {
         let model = parse(include_str!("model.json")).unwrap();
         assert_eq!(model.len(), 56);
+        let ours = ["MarkVersionCompromised", "MarkKeyCompromised", "HoldKey", "ReleaseKey"];
         for (verb, _) in VERBS {
             assert_eq!(
-                *verb == "MarkVersionCompromised",
+                ours.contains(verb),
                 !model.contains_key(*verb),
                 "{verb}: only what KMS has no words for is missing from the model"
             );

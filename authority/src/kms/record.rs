@@ -1,4 +1,5 @@
-//! The record of each operation: what was done or refused, by whom, with which key. No answer leaves without one.
+//! The record of each operation of the key API, and of what operators and approvers decide: what was done or refused, by
+//! whom, with which key. No answer of the key API leaves without one.
 
 use std::path::Path;
 
@@ -18,7 +19,7 @@ use crate::clock::Clock;
 const NAME: &str = "authority";
 
 /// Records operations and counts them.
-pub(super) struct Recorder {
+pub(crate) struct Recorder {
     spool: Spool,
     clock: Clock,
     requests: Family<Label, Counter>,
@@ -26,27 +27,27 @@ pub(super) struct Recorder {
 }
 
 /// One operation, to be recorded.
-pub(super) struct Entry<'a> {
-    /// `kms:Sign`, `sts:GetCallerIdentity`
-    pub(super) operation: &'a str,
-    /// The principal's ARN, or `oidc:ISSUER#SUBJECT` of who wanted to become one.
-    pub(super) caller: &'a str,
-    pub(super) account: &'a str,
-    pub(super) decided: Decided,
+pub(crate) struct Entry<'a> {
+    /// `kms:Sign`, `sts:GetCallerIdentity`, `admin:SetQuorum`, `approvals:Approve`
+    pub(crate) operation: &'a str,
+    /// The principal's ARN, `oidc:ISSUER#SUBJECT` of who wanted to become one, `operator:ID` or `approver:NAME`.
+    pub(crate) caller: &'a str,
+    pub(crate) account: &'a str,
+    pub(crate) decided: Decided,
     /// The code of a refusal.
-    pub(super) refused: Option<&'a str>,
-    pub(super) request_id: Uuid,
-    pub(super) headers: &'a HeaderMap,
+    pub(crate) refused: Option<&'a str>,
+    pub(crate) request_id: Uuid,
+    pub(crate) headers: &'a HeaderMap,
 }
 
 /// Proof that an operation is on record, with its sequence number inside a durable reservation. Only [`Recorder::record`]
 /// makes one.
 #[derive(Debug)]
-pub(super) struct Recorded(());
+pub(crate) struct Recorded(());
 
 impl Recorder {
     /// Opens the spool in `directory`, which one process has at a time. Blocks on the disk.
-    pub(super) fn open(
+    pub(crate) fn open(
         directory: &Path,
         settings: Settings,
         clock: Clock,
@@ -66,21 +67,24 @@ impl Recorder {
         Ok(Self {
             spool,
             clock,
-            requests: metrics.counters("kms_requests", "Operations of the key API, by operation"),
-            refusals: metrics.counters("kms_refusals", "Refused operations of the key API, by code"),
+            requests: metrics.counters(
+                "kms_requests",
+                "Operations of the key API and changes by operators, by operation",
+            ),
+            refusals: metrics.counters("kms_refusals", "Refused ones of these, by code"),
         })
     }
 
     /// Refuses an operation, before it has any effect, that could not be recorded now.
-    pub(super) fn ready(&self) -> Result<(), Refusal> {
+    pub(crate) fn ready(&self) -> Result<(), SpoolError> {
         match self.spool.status().refusing {
-            Some(error) => Err(unrecorded(&error)),
+            Some(error) => Err(error),
             None => Ok(()),
         }
     }
 
     /// Records an operation.
-    pub(super) fn record(&self, entry: Entry<'_>) -> Result<Recorded, Refusal> {
+    pub(crate) fn record(&self, entry: Entry<'_>) -> Result<Recorded, SpoolError> {
         self.count(entry.operation, entry.refused);
         let policies: Vec<String> = entry.decided.policies.into_iter().collect();
         let trace = entry.headers.get("traceparent").and_then(|value| value.to_str().ok());
@@ -101,13 +105,10 @@ impl Recorder {
             trace_id: trace.and_then(TraceId::from_traceparent),
             time_ms: self.clock.now_ms(),
         };
-        match self.spool.append(&draft) {
-            Ok(_) => Ok(Recorded(())),
-            Err(error) => Err(unrecorded(&error)),
-        }
+        self.spool.append(&draft).map(|_| Recorded(()))
     }
 
-    pub(super) fn count(&self, operation: &str, refused: Option<&str>) {
+    pub(crate) fn count(&self, operation: &str, refused: Option<&str>) {
         let label = |name, value: &str| Label {
             name,
             value: value.to_owned(),
@@ -119,14 +120,16 @@ impl Recorder {
     }
 
     /// Writes what is waiting and lets go of the directory. Blocks on the disk.
-    pub(super) fn close(&self) {
+    pub(crate) fn close(&self) {
         self.spool.close();
     }
 }
 
-fn unrecorded(error: &SpoolError) -> Refusal {
-    Refusal {
-        message: "the audit record could not be written; try again".into(),
-        ..Refusal::internal(error.to_string())
+impl From<SpoolError> for Refusal {
+    fn from(error: SpoolError) -> Self {
+        Self {
+            message: "the audit record could not be written; try again".into(),
+            ..Self::internal(error.to_string())
+        }
     }
 }

@@ -48,10 +48,11 @@ impl Site {
     async fn with(config: KmsConfig) -> Self {
         let bench = Bench::new().await;
         let metrics = Metrics::new("test");
-        let kms = bench
+        let recorder = bench
             .wired
-            .key_api(&config, &bench.path().join("audit"), &metrics)
+            .recorder(config.audit, &bench.path().join("audit"), &metrics)
             .unwrap();
+        let kms = bench.wired.key_api(&config, recorder);
         let root = bench.wired.access_keys.create(&bench.tenant(), None, "").await.unwrap();
         Self {
             bench,
@@ -141,6 +142,11 @@ impl Site {
         (status, answer["__type"].as_str().unwrap().to_owned())
     }
 
+    async fn close(&self) {
+        let recorder = self.kms.recorder().clone();
+        tokio::task::spawn_blocking(move || recorder.close()).await.unwrap();
+    }
+
     async fn new_key(&self) -> String {
         let made = self
             .good(
@@ -153,8 +159,7 @@ impl Site {
 
     /// What is on record, once everything is written; nothing can be recorded after.
     async fn records(&self) -> Vec<Value> {
-        let kms = self.kms.clone();
-        tokio::task::spawn_blocking(move || kms.close()).await.unwrap();
+        self.close().await;
         let mut tail = audit::read::tail(&self.bench.path().join("audit"), false).unwrap();
         let mut records = Vec::new();
         while let Some(record) = tail.poll() {

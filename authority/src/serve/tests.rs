@@ -29,6 +29,8 @@ use super::*;
 use crate::clock::Clock;
 use crate::testing::{self, DELEGATE, INCARNATION, TENANT, shared};
 
+mod safeguards;
+
 struct Site {
     running: Running,
     admin_token: String,

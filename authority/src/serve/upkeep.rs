@@ -1,24 +1,30 @@
-//! What time makes due: versions to rotate, keys to delete, material to expire, old tokens to forget.
+//! What time makes due: versions to rotate, keys to delete, material to expire, requests that nobody approved, old tokens
+//! to forget.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use node::contract::{Delegation, Key};
 
+use crate::admin::about;
+use crate::approvals::{Approval, Approvals};
 use crate::clock::Clock;
 use crate::edges::Edges;
 use crate::keys::Keys;
+use crate::kms::{Entry, Recorder};
 use crate::world::World;
 
 /// Between two looks.
 const TICK: Duration = Duration::from_secs(1);
 /// Looks between two sweeps of tokens.
 const SWEEP_EVERY: u64 = 600;
+/// Looks between two for requests that nobody approved in time. They count as over at once, looked at or not.
+const EXPIRE_EVERY: u64 = 10;
 /// Looks between two writings of keys' uses: what a process that is killed loses.
 const USES_EVERY: u64 = 60;
 
 /// Looks each second until the process ends. What fails is tried again at the next look.
-pub(crate) async fn keep(keys: Arc<Keys>, world: Arc<World>, edges: Arc<Edges>, clock: Clock) {
+pub(crate) async fn keep(keys: Arc<Keys>, world: Arc<World>, edges: Arc<Edges>, clock: Clock, recorder: Arc<Recorder>) {
     let mut looks: u64 = 0;
     loop {
         look(&keys, &world, &clock).await;
@@ -31,6 +37,9 @@ pub(crate) async fn keep(keys: Arc<Keys>, world: Arc<World>, edges: Arc<Edges>, 
             // In a task of its own: one that is cut off half way would lose what it was writing.
             let keys = keys.clone();
             let _ = tokio::spawn(async move { write_uses(&keys).await }).await;
+        }
+        if looks.is_multiple_of(EXPIRE_EVERY) {
+            expire(keys.approvals(), &recorder).await;
         }
         looks = looks.wrapping_add(1);
         tokio::time::sleep(TICK).await;
@@ -51,6 +60,29 @@ pub(crate) async fn look(keys: &Keys, world: &World, clock: &Clock) {
         if let Err(fault) = keys.upkeep(&tenant, &row).await {
             fault.log("upkeep of a key");
         }
+    }
+}
+
+/// Ends requests that nobody approved in time, and puts that on record.
+async fn expire(approvals: &Approvals, recorder: &Recorder) {
+    match approvals.expire().await {
+        Ok(ended) => ended.iter().for_each(|approval| record_expiry(recorder, approval)),
+        Err(fault) => fault.log("ending requests for approval"),
+    }
+}
+
+fn record_expiry(recorder: &Recorder, approval: &Approval) {
+    let recorded = recorder.record(Entry {
+        operation: "approvals:Expire",
+        caller: "signet",
+        account: approval.domain.as_str(),
+        decided: about(approval),
+        refused: None,
+        request_id: uuid::Uuid::new_v4(),
+        headers: &http::HeaderMap::new(),
+    });
+    if let Err(error) = recorded {
+        tracing::error!(id = approval.id, %error, "a request's end is not on record");
     }
 }
 

@@ -10,15 +10,15 @@ use super::{Parts, StartError};
 use crate::admin::{Admin, AdminToken, Gauges};
 use crate::bundle::Bundles;
 use crate::clock::Clock;
-use crate::config::{Config, KmsConfig};
+use crate::config::{Config, KmsAudit, KmsConfig};
 use crate::delegate::Delegations;
 use crate::edges::Edges;
 use crate::enroll::Enrollment;
 use crate::init;
 use crate::issue::Issuer;
 use crate::keys::{KeySettings, Keys};
-use crate::kms::Kms;
 use crate::kms::access_key::AccessKeys;
+use crate::kms::{Kms, Recorder};
 use crate::sealed::{Committed, Vault};
 use crate::tenants::Tenants;
 use crate::watch::Watches;
@@ -120,21 +120,32 @@ impl Wired {
         )
     }
 
-    /// The key API, whose counters `metrics` shows. Opens its audit spool: blocks on the disk.
-    pub(crate) fn key_api(&self, config: &KmsConfig, audit: &Path, metrics: &Metrics) -> Result<Kms, StartError> {
-        super::make_private_dir(audit)?;
+    /// Opens the audit spool in `directory`; `metrics` shows its counters. Blocks on the disk.
+    pub(crate) fn recorder(
+        &self,
+        config: KmsAudit,
+        directory: &Path,
+        metrics: &Metrics,
+    ) -> Result<Arc<Recorder>, StartError> {
+        super::make_private_dir(directory)?;
+        let recorder = Recorder::open(directory, config.settings(), self.clock.clone(), metrics)?;
+        Ok(Arc::new(recorder))
+    }
+
+    /// The key API.
+    pub(crate) fn key_api(&self, config: &KmsConfig, recorder: Arc<Recorder>) -> Kms {
         let parts = crate::kms::Parts {
             vault: self.vault.clone(),
             keys: self.keys.clone(),
             bundles: self.bundles.clone(),
             access_keys: self.access_keys.clone(),
             clock: self.clock.clone(),
-            metrics,
+            recorder,
         };
-        Ok(Kms::open(config, audit, parts)?)
+        Kms::new(config, parts)
     }
 
-    pub(crate) fn into_admin(self, gauges: Gauges) -> Admin {
+    pub(crate) fn into_admin(self, gauges: Gauges, recorder: Arc<Recorder>) -> Admin {
         Admin {
             token: self.token,
             tenants: Tenants::new(self.vault.clone(), self.clock.clone()),
@@ -147,6 +158,7 @@ impl Wired {
             watches: self.watches,
             world: self.world,
             clock: self.clock,
+            recorder,
             gauges,
         }
     }

@@ -18,6 +18,8 @@ use super::{bundle, files, now};
 use crate::client::Target;
 use crate::failure::{Context, Failure};
 
+/// Why the bundle may admit all subjects of its issuer: `signet dev` is that issuer.
+const WHY_WIDE: &str = "the issuer is this very `signet dev`";
 /// The tenant of the development bundle.
 pub const TENANT: &str = "000000000001";
 const EDGE: &str = "edge-dev";
@@ -306,7 +308,13 @@ async fn furnish(data: &Path, pki: &Pki, admin: &Target) -> Result<(), Failure> 
             .is_empty()
     {
         let files = policies::bundle::dir::read(&dir)?;
-        call(admin, "PUT", "/v1/bundle", Some(&crate::bundle::body(&files))).await?;
+        call(
+            admin,
+            "PUT",
+            "/v1/bundle",
+            Some(&crate::bundle::body(&files, Some(WHY_WIDE))),
+        )
+        .await?;
     }
     Ok(())
 }

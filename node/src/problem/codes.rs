@@ -30,7 +30,7 @@ const fn entry(status: StatusCode, code: &'static str, title: &'static str) -> E
 /// A failure of ours, for which no better code exists.
 pub const INTERNAL: Entry = entry(StatusCode::INTERNAL_SERVER_ERROR, "internal", "Internal failure");
 
-static TABLE: [Entry; 53] = [
+static TABLE: [Entry; 54] = [
     entry(StatusCode::BAD_REQUEST, "bad_request", "Malformed request"),
     entry(StatusCode::BAD_REQUEST, "malformed_json", "The body is not JSON"),
     entry(StatusCode::UNAUTHORIZED, "missing_credentials", "No credentials"),
@@ -56,6 +56,7 @@ static TABLE: [Entry; 53] = [
     entry(StatusCode::FORBIDDEN, "policy_error", "A policy could not be evaluated"),
     entry(StatusCode::FORBIDDEN, "rule_refused", "A rule refuses this"),
     entry(StatusCode::FORBIDDEN, "forbidden", "Not allowed"),
+    entry(StatusCode::FORBIDDEN, "approval_required", "Needs approval"),
     entry(StatusCode::NOT_FOUND, "not_found", "Not found"),
     entry(StatusCode::NOT_FOUND, "unknown_profile", "Unknown profile"),
     entry(StatusCode::NOT_FOUND, "unknown_delegation", "Unknown delegation"),

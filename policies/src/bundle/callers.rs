@@ -81,6 +81,17 @@ impl SubjectPin {
         }
     }
 
+    /// Whether it admits a whole organisation or more: of `ORG/REPOSITORY…`, or of `https://HOST/ORG/REPOSITORY…`, it fixes
+    /// no repository. Subjects in other forms count as wide when they are prefixes.
+    pub fn is_wide(&self) -> bool {
+        let Self::Prefix(prefix) = self else { return false };
+        let (path, least) = match prefix.split_once("://") {
+            Some((_, path)) => (path, 3),
+            None => (prefix.as_str(), 2),
+        };
+        path.split('/').filter(|part| !part.is_empty()).count() < least
+    }
+
     fn parse(text: &str) -> Option<Self> {
         match text.strip_suffix('*') {
             Some(prefix) if prefix.trim_matches('/').is_empty() || prefix.contains('*') => None,
@@ -312,6 +323,30 @@ fn is_certificate(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    // R7
+    #[test]
+    fn a_prefix_without_a_repository_is_wide() {
+        let is_wide = |text: &str| SubjectPin::parse(text).unwrap().is_wide();
+        for wide in [
+            "repo:acme/*",
+            "repo:ac*",
+            "dev:*",
+            "https://ci.example/acme/*",
+            "https://ci.example/*",
+        ] {
+            assert!(is_wide(wide), "{wide}");
+        }
+        for pinned in [
+            "repo:acme/web:*",
+            "repo:acme/web/*",
+            "repo:acme/web",
+            "dev:alice",
+            "https://ci.example/acme/web/*",
+        ] {
+            assert!(!is_wide(pinned), "{pinned}");
+        }
+    }
 
     // R7
     #[test]

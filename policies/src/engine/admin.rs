@@ -170,6 +170,10 @@ actions! {
         UpdateAccessKey,
         /// On a tenant.
         DeleteAccessKey,
+        /// Quorum, approvers and what waits for them; on a tenant, or on the authority for root operations.
+        ReadSafeguards,
+        /// On a tenant, or on the authority for root operations.
+        UpdateSafeguards,
         /// On the authority.
         CreateJoinToken,
         /// On the authority.

@@ -15,6 +15,7 @@ const COMMANDS: [&str; 16] = [
     "keys",
     "tenants",
     "access-keys",
+    "approvals",
     "edges",
     "bundle",
     "policy",

@@ -86,7 +86,11 @@ pub(super) fn add(
     }
     key.imports.present.insert(number, imported);
     if key.state == State::PendingImport && !key.lacks_material() {
-        key.state = State::Enabled;
+        // Bringing material back does not enable what only the quorum may.
+        key.state = match key.protection.compromised {
+            None => State::Enabled,
+            Some(_) => State::Disabled,
+        };
     }
     Ok(change)
 }
@@ -122,7 +126,8 @@ impl Keys {
     /// Deletes imported material whose time is over. False when there is none.
     pub(in crate::keys) async fn expire_if_due(&self, key: &Held<KeyRecord>) -> Result<bool, KmsError> {
         let expired: Vec<u32> = self.expired(&key.value).collect();
-        if expired.is_empty() {
+        // Held material stays, unusable as [`Keys::is_expired`] says.
+        if expired.is_empty() || key.value.protection.hold.is_some() {
             return Ok(false);
         }
         let mut key = key.clone();

@@ -15,18 +15,18 @@ fn wrap(parameters: &Value, material: &[u8]) -> String {
     STANDARD.encode(wrapped)
 }
 
-async fn external(bench: &Bench) -> String {
+pub(super) async fn external(bench: &Bench) -> String {
     let made = bench.verb("CreateKey", json!({"Origin": "EXTERNAL"})).await.unwrap();
     assert_eq!(made["KeyMetadata"]["KeyState"], "PendingImport");
     made["KeyMetadata"]["KeyId"].as_str().unwrap().to_owned()
 }
 
-async fn parameters(bench: &Bench, id: &str) -> Value {
+pub(super) async fn parameters(bench: &Bench, id: &str) -> Value {
     let request = json!({"KeyId": id, "WrappingAlgorithm": "RSAES_OAEP_SHA_256", "WrappingKeySpec": "RSA_2048"});
     bench.verb("GetParametersForImport", request).await.unwrap()
 }
 
-fn import(id: &str, parameters: &Value, material: &[u8]) -> Value {
+pub(super) fn import(id: &str, parameters: &Value, material: &[u8]) -> Value {
     json!({"KeyId": id, "ImportToken": parameters["ImportToken"], "EncryptedKeyMaterial": wrap(parameters, material),
         "ExpirationModel": "KEY_MATERIAL_DOES_NOT_EXPIRE"})
 }

@@ -17,13 +17,7 @@ async fn issue(site: &Site, user: &str, role: &str) -> Issued {
 #[tokio::test]
 async fn a_user_may_what_the_accounts_policies_say_and_an_admin_everything_in_the_account() {
     let site = Site::new().await;
-    site.bench
-        .wired
-        .bundles
-        .apply(testing::bundle(CI), false)
-        .await
-        .unwrap()
-        .unwrap();
+    site.bench.publish(testing::bundle(CI), false).await.unwrap();
     let id = site.new_key().await;
     let ci = issue(&site, "ci", "").await;
     let admin = issue(&site, "ada", "admin").await;

@@ -34,7 +34,7 @@ async fn apply(site: &Site, key: &SigningKey, subject: &str) {
     files[0].1.extend_from_slice(role.as_bytes());
     let jwks = format!("{{\"keys\":[{}]}}", Jwk::from_public(key.public().unwrap()).to_json());
     files.push(("trust/ci.json".to_owned(), jwks.into_bytes()));
-    site.bench.wired.bundles.apply(files, false).await.unwrap().unwrap();
+    site.bench.publish(files, false).await.unwrap();
 }
 
 fn token(site: &Site, key: &SigningKey, change: impl FnOnce(&mut Claims)) -> String {
@@ -200,13 +200,7 @@ async fn a_session_ends_with_its_role_and_with_the_trust_in_its_subject() {
     assert_eq!(code().await, "UnrecognizedClientException");
     apply(&site, &key, SUBJECT).await;
     assert_eq!(code().await, Value::Null);
-    site.bench
-        .wired
-        .bundles
-        .apply(testing::bundle(POLICY), false)
-        .await
-        .unwrap()
-        .unwrap();
+    site.bench.publish(testing::bundle(POLICY), false).await.unwrap();
     assert_eq!(code().await, "UnrecognizedClientException");
 }
 
