@@ -6,10 +6,12 @@
 //! | `GET`, `POST /v1/tenants` | list, create |
 //! | `GET`, `POST /v1/access-keys`, `POST /v1/access-keys/{id}/{change}`, `DELETE /v1/access-keys/{id}` | [`access_keys`] |
 //! | `GET /v1/edges`, `POST /v1/edges/tokens`, `POST /v1/edges/{id}/revoke` | list, join token, revoke |
+//! | `POST /v1/backups`, `POST /v1/backups/{id}/next`, `GET`, `PUT /v1/backup-key`, `GET /v1/seal` | [`backups`] |
 //! | `GET`, `PUT /v1/bundle` (`?dry_run=true`), `GET /v1/profiles` | the bundle in force, a new one, what it offers |
 //! | `GET /v1/roots`, `/livez`, `/readyz`, `/metrics` | without a token: none of it is secret |
 //!
-//! The token is verified before a body is read; what it may is Cedar's decision, on each request.
+//! The token is verified before a body is read; what it may is Cedar's decision, on each request. What changes something is put
+//! on record ([`record`]) before it is answered. A sealed authority answers what tells about it, and takes a bundle.
 
 use std::sync::Arc;
 
@@ -19,17 +21,22 @@ use node::listen::{Handler, Peer};
 use node::problem::Problem;
 use node::telemetry::Metrics;
 use prometheus_client::metrics::gauge::Gauge;
+use uuid::Uuid;
 
 use self::answer::Failure;
 use self::auth::Decisions;
+use self::record::Operation;
+use crate::backup::service::Backups;
 use crate::bundle::Bundles;
 use crate::clock::Clock;
 use crate::edges::Edges;
 use crate::fault::Fault;
 use crate::issue::Issuer;
 use crate::keys::Keys;
+use crate::kms::Recorder;
 use crate::kms::access_key::AccessKeys;
 use crate::names::{Tenant, shown};
+use crate::seal::Seal;
 use crate::sealed::Vault;
 use crate::tenants::Tenants;
 use crate::watch::Watches;
@@ -40,9 +47,11 @@ pub use self::auth::{AdminToken, Operator};
 mod access_keys;
 mod answer;
 mod auth;
+mod backups;
 mod bundle;
 mod edges;
 mod health;
+mod record;
 mod tenants;
 
 /// Bytes of a body: a bundle's, and any other's.
@@ -56,6 +65,7 @@ pub(crate) struct Gauges {
     keys: Gauge,
     revision: Gauge,
     rolled_back_by: Gauge,
+    sealed: Gauge,
 }
 
 impl Gauges {
@@ -69,6 +79,7 @@ impl Gauges {
                 "store_rolled_back_by",
                 "Revisions an edge was ahead of this store; above 0 the store was put back",
             ),
+            sealed: metrics.gauge("sealed", "1 while the authority is sealed and uses no key"),
             metrics,
         }
     }
@@ -86,6 +97,9 @@ pub struct Admin {
     pub(crate) issuer: Arc<Issuer>,
     pub(crate) watches: Arc<Watches>,
     pub(crate) world: Arc<World>,
+    pub(crate) backups: Backups,
+    pub(crate) recorder: Arc<Recorder>,
+    pub(crate) seal: Arc<Seal>,
     pub(crate) clock: Clock,
     pub(crate) gauges: Gauges,
 }
@@ -109,6 +123,11 @@ enum Route<'a> {
     GetBundle,
     PutBundle,
     ListProfiles,
+    BeginBackup,
+    NextOfBackup(&'a str),
+    GetBackupKey,
+    PutBackupKey,
+    Seal,
 }
 
 impl<'a> Route<'a> {
@@ -146,11 +165,18 @@ impl<'a> Route<'a> {
             ["v1", "bundle"] if get => Ok(Self::GetBundle),
             ["v1", "bundle"] if put => Ok(Self::PutBundle),
             ["v1", "profiles"] if get => Ok(Self::ListProfiles),
+            ["v1", "backups"] if post => Ok(Self::BeginBackup),
+            ["v1", "backups", id, "next"] if post => Ok(Self::NextOfBackup(id)),
+            ["v1", "backup-key"] if get => Ok(Self::GetBackupKey),
+            ["v1", "backup-key"] if put => Ok(Self::PutBackupKey),
+            ["v1", "seal"] if get => Ok(Self::Seal),
             ["livez" | "readyz" | "metrics"]
             | [
                 "v1",
-                "roots" | "tenants" | "access-keys" | "edges" | "bundle" | "profiles",
+                "roots" | "tenants" | "access-keys" | "edges" | "bundle" | "profiles" | "backups" | "backup-key"
+                | "seal",
             ]
+            | ["v1", "backups", _, "next"]
             | ["v1", "keys" | "access-keys", _]
             | ["v1", "edges", "tokens"]
             | ["v1", "edges", _, "revoke"] => wrong(),
@@ -159,6 +185,15 @@ impl<'a> Route<'a> {
                 format!("there is nothing at `{}`", shown(path)),
             )),
         }
+    }
+
+    /// Whether a sealed authority answers it: what tells about it, and a bundle, which may have to be applied again.
+    fn is_served_sealed(&self) -> bool {
+        self.is_open()
+            || matches!(
+                self,
+                Self::Seal | Self::GetBundle | Self::PutBundle | Self::GetBackupKey
+            )
     }
 
     fn is_open(&self) -> bool {
@@ -170,14 +205,14 @@ impl<'a> Route<'a> {
         match self {
             Self::PutBundle => MAX_BUNDLE_BODY,
             Self::Verb(_) | Self::CreateTenant | Self::CreateToken | Self::RevokeEdge(_) => MAX_BODY,
-            Self::CreateAccessKey | Self::ChangeAccessKey(..) => MAX_BODY,
+            Self::CreateAccessKey | Self::ChangeAccessKey(..) | Self::PutBackupKey => MAX_BODY,
             _ => 0,
         }
     }
 }
 
 impl Admin {
-    async fn answer(&self, head: &request::Parts, body: &[u8]) -> Result<Response<Bytes>, Failure> {
+    async fn answer(&self, head: &request::Parts, body: &[u8], id: Uuid) -> Result<Response<Bytes>, Failure> {
         let route = Route::find(&head.method, head.uri.path())?;
         match route {
             Route::Live => return self.live(),
@@ -189,23 +224,49 @@ impl Admin {
         let operator = self.token.verify(&head.headers)?;
         let decisions = Decisions::new(operator, &self.bundles, &self.clock);
         let query = head.uri.query();
+        let dry_run = query.is_some_and(|query| query.contains("dry_run=true"));
+        let tenant = tenant(query).ok().map(|tenant| tenant.to_string());
+        let operation = Operation::of(&route, tenant, body, dry_run);
+        self.demand_record(operation.as_ref())?;
+        let result = match self.seal.reason() {
+            Some(reason) if !route.is_served_sealed() => Err(Problem::new("sealed", reason.to_string()).into()),
+            _ => self.perform(route, &decisions, query, body).await,
+        };
+        if let Some(operation) = &operation {
+            self.record(operation, &decisions, &head.headers, id, &result).await?;
+        }
+        result
+    }
+
+    async fn perform(
+        &self,
+        route: Route<'_>,
+        decisions: &Decisions,
+        query: Option<&str>,
+        body: &[u8],
+    ) -> Result<Response<Bytes>, Failure> {
         match route {
-            Route::Verb(verb) => self.verb(&decisions, verb, query, body).await,
-            Route::ListTenants => self.list_tenants(&decisions).await,
-            Route::CreateTenant => self.create_tenant(&decisions, body).await,
-            Route::ListAccessKeys => self.list_access_keys(&decisions, query).await,
-            Route::CreateAccessKey => self.create_access_key(&decisions, body).await,
-            Route::ChangeAccessKey(id, change) => self.change_access_key(&decisions, id, change, body).await,
-            Route::DeleteAccessKey(id) => self.delete_access_key(&decisions, id).await,
-            Route::ListEdges => self.list_edges(&decisions).await,
-            Route::CreateToken => self.create_token(&decisions, body).await,
-            Route::RevokeEdge(id) => self.revoke_edge(&decisions, id, body).await,
-            Route::GetBundle => self.get_bundle(&decisions).await,
+            Route::Verb(verb) => self.verb(decisions, verb, query, body).await,
+            Route::ListTenants => self.list_tenants(decisions).await,
+            Route::CreateTenant => self.create_tenant(decisions, body).await,
+            Route::ListAccessKeys => self.list_access_keys(decisions, query).await,
+            Route::CreateAccessKey => self.create_access_key(decisions, body).await,
+            Route::ChangeAccessKey(id, change) => self.change_access_key(decisions, id, change, body).await,
+            Route::DeleteAccessKey(id) => self.delete_access_key(decisions, id).await,
+            Route::ListEdges => self.list_edges(decisions).await,
+            Route::CreateToken => self.create_token(decisions, body).await,
+            Route::RevokeEdge(id) => self.revoke_edge(decisions, id, body).await,
+            Route::GetBundle => self.get_bundle(decisions).await,
             Route::PutBundle => {
                 let dry_run = parameter(query, "dry_run", &["true", "false"])?.as_deref() == Some("true");
-                self.put_bundle(&decisions, body, dry_run).await
+                self.put_bundle(decisions, body, dry_run).await
             }
-            Route::ListProfiles => self.list_profiles(&decisions).await,
+            Route::ListProfiles => self.list_profiles(decisions).await,
+            Route::BeginBackup => self.begin_backup(decisions).await,
+            Route::NextOfBackup(id) => self.next_of_backup(decisions, id).await,
+            Route::GetBackupKey => self.get_backup_key(decisions).await,
+            Route::PutBackupKey => self.put_backup_key(decisions, body).await,
+            Route::Seal => self.seal(decisions).await,
             Route::Live | Route::Ready | Route::Metrics | Route::Roots => Err(Problem::internal("routed twice").into()),
         }
     }
@@ -237,11 +298,12 @@ impl Handler for Admin {
 
     async fn handle(&self, request: Request<Bytes>, peer: &Peer) -> Response<Bytes> {
         let (head, body) = request.into_parts();
-        let id = request_id();
-        let response = match self.answer(&head, &body).await {
+        let id = Uuid::new_v4();
+        let response = match self.answer(&head, &body, id).await {
             Ok(response) => response,
-            Err(failure) => failure.into_response(&id),
+            Err(failure) => failure.into_response(&id.to_string()),
         };
+        let id = id.to_string();
         tracing::info!(request_id = id, method = %head.method, path = head.uri.path(), status = response.status().as_u16(),
             peer = %peer.address, "admin request");
         response
@@ -249,7 +311,7 @@ impl Handler for Admin {
 }
 
 fn request_id() -> String {
-    uuid::Uuid::new_v4().to_string()
+    Uuid::new_v4().to_string()
 }
 
 /// The tenant that a request names in its query.

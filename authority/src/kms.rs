@@ -30,24 +30,23 @@ mod xml;
 mod tests;
 
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderName, USER_AGENT};
 use http::{HeaderMap, Method, Request, Response, request};
 use node::listen::{Handler, Peer};
-use node::telemetry::Metrics;
 use serde_json::Value;
 use uuid::Uuid;
 
 use self::access_key::AccessKeys;
 use self::gate::AccountGate;
+pub(crate) use self::gate::Decided;
 use self::model::Operation;
 use self::principal::Authenticator;
 pub use self::principal::Principal;
 use self::quota::{Admitted, Quotas, THROTTLING};
-use self::record::{Entry, Recorded, Recorder};
+pub(crate) use self::record::{Entry, NAME as RECORDER, Recorded, Recorder};
 use self::refusal::{AuthFailure, Refusal};
 use self::roles::TrustedRoles;
 use self::session::Sessions;
@@ -56,6 +55,7 @@ use crate::clock::Clock;
 use crate::config::KmsConfig;
 use crate::iam;
 use crate::keys::{Keys, VERBS};
+use crate::seal::Seal;
 use crate::sealed::Vault;
 
 /// Bytes of a body: a key policy and what is around it fits four times.
@@ -80,19 +80,20 @@ struct Endpoint {
     sessions: Arc<Sessions>,
     roles: TrustedRoles,
     quotas: Quotas,
-    recorder: Recorder,
+    recorder: Arc<Recorder>,
+    seal: Arc<Seal>,
     clock: Clock,
 }
 
 /// What the endpoint is made of.
-pub(crate) struct Parts<'a> {
+pub(crate) struct Parts {
     pub(crate) vault: Arc<Vault>,
     pub(crate) keys: Arc<Keys>,
     pub(crate) bundles: Arc<Bundles>,
     pub(crate) access_keys: Arc<AccessKeys>,
+    pub(crate) recorder: Arc<Recorder>,
+    pub(crate) seal: Arc<Seal>,
     pub(crate) clock: Clock,
-    /// Where its counters are shown.
-    pub(crate) metrics: &'a Metrics,
 }
 
 /// One request.
@@ -106,9 +107,8 @@ struct Call {
 }
 
 impl Kms {
-    /// Opens the audit spool in `audit`. Blocks on the disk.
-    pub(crate) fn open(config: &KmsConfig, audit: &Path, parts: Parts<'_>) -> Result<Self, audit::spool::OpenError> {
-        let recorder = Recorder::open(audit, config.audit.settings(), parts.clock.clone(), parts.metrics)?;
+    /// Over its parts.
+    pub(crate) fn new(config: &KmsConfig, parts: Parts) -> Self {
         let sessions = Arc::new(Sessions::new(parts.vault));
         let authenticator = Authenticator::new(
             parts.access_keys,
@@ -116,26 +116,22 @@ impl Kms {
             parts.bundles.clone(),
             config.regions.clone(),
         );
-        Ok(Self(Arc::new(Endpoint {
+        Self(Arc::new(Endpoint {
             keys: parts.keys,
             bundles: parts.bundles,
             authenticator,
             sessions,
             roles: TrustedRoles::default(),
             quotas: Quotas::new(&config.quota),
-            recorder,
+            recorder: parts.recorder,
+            seal: parts.seal,
             clock: parts.clock,
-        })))
+        }))
     }
 
     /// What time makes due, each second.
     pub(crate) fn sweep(&self) {
         self.0.quotas.sweep();
-    }
-
-    /// Closes the audit spool: from now on every operation is refused. Blocks on the disk.
-    pub(crate) fn close(&self) {
-        self.0.recorder.close();
     }
 }
 
@@ -208,15 +204,17 @@ impl Endpoint {
             self.recorder.count(&format!("kms:{name}"), Some(refusal.code));
             return result;
         }
-        let recorded = self.recorder.record(Entry {
+        let entry = Entry {
             operation: &format!("kms:{name}"),
             caller: &principal.arn(),
             account: principal.account().as_str(),
             decided: gate.decided(),
+            digest: None,
             refused: result.as_ref().err().map(|refusal| refusal.code),
             request_id: call.id,
             headers: &call.head.headers,
-        })?;
+        };
+        let recorded = self.recorder.record_stop(entry).await?;
         tracing::info!(request_id = %call.id, operation = name, principal = principal.arn(), region = principal.region(),
             refused = result.as_ref().err().map(|refusal| refusal.code), peer = %call.address, "key request");
         respond(result, recorded)
@@ -230,6 +228,7 @@ impl Endpoint {
         body: &[u8],
     ) -> Result<Value, Refusal> {
         let admitted = self.quotas.admit(principal.account(), operation.name())?;
+        self.seal.demand_open()?;
         let input = operation.read(body)?;
         self.recorder.ready()?;
         self.execute(principal, gate, operation, &input, admitted).await

@@ -22,6 +22,14 @@ pub(super) enum Failure {
 }
 
 impl Failure {
+    /// Its stable code, for the record.
+    pub(super) fn code(&self) -> &'static str {
+        match self {
+            Self::Problem(problem) => problem.code(),
+            Self::Kms(error) => error.kind.as_str(),
+        }
+    }
+
     /// The answer.
     pub(super) fn into_response(self, request_id: &str) -> Response<Bytes> {
         match self {

@@ -1,6 +1,6 @@
 //! Who operates: the admin token makes an [`Operator`], and nothing else does (R9); Cedar decides what it may.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use http::HeaderMap;
 use node::identity::bearer_token;
@@ -13,6 +13,7 @@ use crate::bundle::{Bundles, InForce};
 use crate::clock::Clock;
 use crate::fault::Fault;
 use crate::keys::{Asked, Caller, Gate};
+use crate::kms::Decided;
 
 /// An operator who has shown the admin token with this request. Made by [`AdminToken::verify`] only.
 #[derive(Clone, Debug)]
@@ -62,6 +63,7 @@ pub struct Decisions {
     operator: Operator,
     in_force: Arc<InForce>,
     now: u64,
+    decided: Mutex<Decided>,
 }
 
 impl Decisions {
@@ -71,11 +73,25 @@ impl Decisions {
             operator,
             in_force: bundles.in_force(),
             now: clock.now(),
+            decided: Mutex::default(),
         }
     }
 }
 
 impl Decisions {
+    /// What was decided so far, for the record.
+    pub(super) fn decided(&self) -> Decided {
+        self.decided.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn note<'p>(&self, resource: AdminResource<'_>, policies: impl Iterator<Item = &'p Arc<str>>) {
+        let mut decided = self.decided.lock().unwrap_or_else(PoisonError::into_inner);
+        if let (AdminResource::Key(key), None) = (resource, &decided.key) {
+            decided.key = Some(key.id().to_owned());
+        }
+        decided.policies.extend(policies.map(ToString::to_string));
+    }
+
     /// Asks whether the operator may.
     ///
     /// # Errors
@@ -86,8 +102,12 @@ impl Decisions {
             .engine
             .authorize_admin(&self.operator.0, action, resource, self.now)
         {
-            Ok(_) => Ok(()),
+            Ok(allowed) => {
+                self.note(resource, allowed.policies().iter());
+                Ok(())
+            }
             Err(denial) => {
+                self.note(resource, denial.policies.iter());
                 tracing::warn!(
                     operator = self.operator.0.id,
                     action = action.as_str(),

@@ -21,11 +21,11 @@ pub(super) struct AccountGate<'a> {
 
 /// What the decisions were about, for the record.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Decided {
+pub(crate) struct Decided {
     /// The first key asked about.
-    pub(super) key: Option<String>,
+    pub(crate) key: Option<String>,
     /// The policies that decided.
-    pub(super) policies: BTreeSet<String>,
+    pub(crate) policies: BTreeSet<String>,
 }
 
 impl<'a> AccountGate<'a> {

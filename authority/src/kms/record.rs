@@ -1,6 +1,7 @@
 //! The record of each operation: what was done or refused, by whom, with which key. No answer leaves without one.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use audit::record::{Draft, Outcome, TraceId};
 use audit::spool::{OpenError, Settings, Spool, SpoolError};
@@ -12,41 +13,46 @@ use uuid::Uuid;
 
 use super::gate::Decided;
 use super::refusal::Refusal;
+use crate::backup::format::AuditPosition;
 use crate::clock::Clock;
+use crate::stops;
 
 /// The spool's name in its records, where an edge has its id.
-const NAME: &str = "authority";
+pub(crate) const NAME: &str = "authority";
 
 /// Records operations and counts them.
-pub(super) struct Recorder {
-    spool: Spool,
+pub(crate) struct Recorder {
+    spool: Arc<Spool>,
+    incarnation: String,
     clock: Clock,
     requests: Family<Label, Counter>,
     refusals: Family<Label, Counter>,
 }
 
 /// One operation, to be recorded.
-pub(super) struct Entry<'a> {
-    /// `kms:Sign`, `sts:GetCallerIdentity`
-    pub(super) operation: &'a str,
-    /// The principal's ARN, or `oidc:ISSUER#SUBJECT` of who wanted to become one.
-    pub(super) caller: &'a str,
-    pub(super) account: &'a str,
-    pub(super) decided: Decided,
+pub(crate) struct Entry<'a> {
+    /// `kms:Sign`, `sts:GetCallerIdentity`, `admin:RevokeEdge`
+    pub(crate) operation: &'a str,
+    /// The principal's ARN, `oidc:ISSUER#SUBJECT` of who wanted to become one, or `operator:root`.
+    pub(crate) caller: &'a str,
+    pub(crate) account: &'a str,
+    pub(crate) decided: Decided,
+    /// SHA-256 of what was put in force, where that is one thing: a bundle.
+    pub(crate) digest: Option<[u8; 32]>,
     /// The code of a refusal.
-    pub(super) refused: Option<&'a str>,
-    pub(super) request_id: Uuid,
-    pub(super) headers: &'a HeaderMap,
+    pub(crate) refused: Option<&'a str>,
+    pub(crate) request_id: Uuid,
+    pub(crate) headers: &'a HeaderMap,
 }
 
 /// Proof that an operation is on record, with its sequence number inside a durable reservation. Only [`Recorder::record`]
 /// makes one.
 #[derive(Debug)]
-pub(super) struct Recorded(());
+pub(crate) struct Recorded(());
 
 impl Recorder {
     /// Opens the spool in `directory`, which one process has at a time. Blocks on the disk.
-    pub(super) fn open(
+    pub(crate) fn open(
         directory: &Path,
         settings: Settings,
         clock: Clock,
@@ -64,7 +70,8 @@ impl Recorder {
             );
         }
         Ok(Self {
-            spool,
+            spool: Arc::new(spool),
+            incarnation,
             clock,
             requests: metrics.counters("kms_requests", "Operations of the key API, by operation"),
             refusals: metrics.counters("kms_refusals", "Refused operations of the key API, by code"),
@@ -72,15 +79,40 @@ impl Recorder {
     }
 
     /// Refuses an operation, before it has any effect, that could not be recorded now.
-    pub(super) fn ready(&self) -> Result<(), Refusal> {
+    pub(crate) fn ready(&self) -> Result<(), Refusal> {
         match self.spool.status().refusing {
             Some(error) => Err(unrecorded(&error)),
             None => Ok(()),
         }
     }
 
+    /// Records an operation, and answers when the record is durable where a restore would have to replay it: a stop that was
+    /// answered is never lost.
+    pub(crate) async fn record_stop(&self, entry: Entry<'_>) -> Result<Recorded, Refusal> {
+        let replayed = entry.refused.is_none() && stops::is_replayed(entry.operation);
+        let recorded = self.record(entry)?;
+        if replayed {
+            let spool = self.spool.clone();
+            let flushed = tokio::task::spawn_blocking(move || spool.flush()).await;
+            match flushed {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => return Err(unrecorded(&error)),
+                Err(error) => return Err(Refusal::internal(error.to_string())),
+            }
+        }
+        Ok(recorded)
+    }
+
+    /// Where the record is: everything up to here is durable.
+    pub(crate) fn position(&self) -> AuditPosition {
+        AuditPosition {
+            incarnation: self.incarnation.clone(),
+            sequence: self.spool.status().durable,
+        }
+    }
+
     /// Records an operation.
-    pub(super) fn record(&self, entry: Entry<'_>) -> Result<Recorded, Refusal> {
+    pub(crate) fn record(&self, entry: Entry<'_>) -> Result<Recorded, Refusal> {
         self.count(entry.operation, entry.refused);
         let policies: Vec<String> = entry.decided.policies.into_iter().collect();
         let trace = entry.headers.get("traceparent").and_then(|value| value.to_str().ok());
@@ -94,7 +126,7 @@ impl Recorder {
             profile: Some(entry.operation.into()),
             key: entry.decided.key.map(Into::into),
             kid: None,
-            digest: None,
+            digest: entry.digest,
             policies: policies.into(),
             plugins: Vec::new(),
             request_id: entry.request_id,
@@ -107,7 +139,7 @@ impl Recorder {
         }
     }
 
-    pub(super) fn count(&self, operation: &str, refused: Option<&str>) {
+    pub(crate) fn count(&self, operation: &str, refused: Option<&str>) {
         let label = |name, value: &str| Label {
             name,
             value: value.to_owned(),
@@ -119,7 +151,7 @@ impl Recorder {
     }
 
     /// Writes what is waiting and lets go of the directory. Blocks on the disk.
-    pub(super) fn close(&self) {
+    pub(crate) fn close(&self) {
         self.spool.close();
     }
 }

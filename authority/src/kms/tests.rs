@@ -13,9 +13,9 @@ use node::listen::{Handler, Peer, Protocol};
 use node::telemetry::Metrics;
 use serde_json::{Value, json};
 
-use super::Kms;
 use super::access_key::Issued;
 use super::sigv4::sign::Signer;
+use super::{Kms, Recorder};
 use crate::config::KmsConfig;
 use crate::testing::Bench;
 
@@ -25,6 +25,7 @@ const REGION: &str = "eu-central-1";
 struct Site {
     bench: Bench,
     kms: Kms,
+    recorder: Arc<Recorder>,
     root: Issued,
     metrics: Metrics,
 }
@@ -48,14 +49,15 @@ impl Site {
     async fn with(config: KmsConfig) -> Self {
         let bench = Bench::new().await;
         let metrics = Metrics::new("test");
-        let kms = bench
-            .wired
-            .key_api(&config, &bench.path().join("audit"), &metrics)
-            .unwrap();
+        let mut whole = crate::testing::config(bench.dir());
+        whole.kms = Some(config.clone());
+        let recorder = bench.wired.recorder(&whole, &metrics).unwrap();
+        let kms = bench.wired.key_api(&config, recorder.clone());
         let root = bench.wired.access_keys.create(&bench.tenant(), None, "").await.unwrap();
         Self {
             bench,
             kms,
+            recorder,
             root,
             metrics,
         }
@@ -153,8 +155,8 @@ impl Site {
 
     /// What is on record, once everything is written; nothing can be recorded after.
     async fn records(&self) -> Vec<Value> {
-        let kms = self.kms.clone();
-        tokio::task::spawn_blocking(move || kms.close()).await.unwrap();
+        let recorder = self.recorder.clone();
+        tokio::task::spawn_blocking(move || recorder.close()).await.unwrap();
         let mut tail = audit::read::tail(&self.bench.path().join("audit"), false).unwrap();
         let mut records = Vec::new();
         while let Some(record) = tail.poll() {

@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,19 +10,15 @@ use node::tls::{self, ClientAuth, ReloadingCertificate};
 use tokio::task::JoinHandle;
 
 use super::{DRAIN, StartError, Wired, bind};
-use crate::admin::Gauges;
 use crate::config::KmsConfig;
-use crate::kms::{Kms, MAX_BODY};
+use crate::kms::{MAX_BODY, Recorder};
 
-/// The audit spool's directory in the data directory.
-const AUDIT: &str = "audit";
 const SWEEP: Duration = Duration::from_secs(1);
 
 /// The key API, served.
 pub struct KeyApi {
     address: SocketAddr,
     plain_address: Option<SocketAddr>,
-    kms: Kms,
     listeners: Vec<JoinHandle<()>>,
     sweeper: JoinHandle<()>,
 }
@@ -32,16 +27,15 @@ impl KeyApi {
     pub(super) fn start(
         wired: &Wired,
         config: &KmsConfig,
-        data_dir: &Path,
         certificate: &Arc<ReloadingCertificate>,
-        gauges: &Gauges,
+        recorder: &Arc<Recorder>,
         shutdown: &Shutdown,
     ) -> Result<Self, StartError> {
         let tls = tls::server_config(certificate.clone(), ClientAuth::None, tls::ALPN_HTTP)?;
         // Both sockets before anything is served, so that a taken port leaves nothing half started.
         let (listener, address) = bind(config.address)?;
         let plain = config.plain_address.map(bind).transpose()?;
-        let kms = wired.key_api(config, &data_dir.join(AUDIT), &gauges.metrics)?;
+        let kms = wired.key_api(config, recorder.clone());
         let limits = Limits {
             body_bytes: node::config::ByteSize::new(u64::try_from(MAX_BODY).unwrap_or(u64::MAX)),
             drain: node::config::Duration::from_secs(DRAIN.as_secs()),
@@ -67,7 +61,6 @@ impl KeyApi {
         Ok(Self {
             address,
             plain_address,
-            kms,
             listeners,
             sweeper,
         })
@@ -83,15 +76,13 @@ impl KeyApi {
         self.plain_address
     }
 
-    /// Waits for the listeners, which were told to drain, and closes the audit spool.
+    /// Waits for the listeners, which were told to drain.
     pub(super) async fn stop(self) {
         for listener in self.listeners {
             let _ = listener.await;
         }
         self.sweeper.abort();
         let _ = self.sweeper.await;
-        let kms = self.kms;
-        let _ = tokio::task::spawn_blocking(move || kms.close()).await;
     }
 }
 

@@ -8,6 +8,7 @@ use node::contract::{Delegation, Key};
 use crate::clock::Clock;
 use crate::edges::Edges;
 use crate::keys::Keys;
+use crate::seal::Seal;
 use crate::world::World;
 
 /// Between two looks.
@@ -17,10 +18,14 @@ const SWEEP_EVERY: u64 = 600;
 /// Looks between two writings of keys' last uses.
 const USES_EVERY: u64 = 60;
 
-/// Looks each second until the process ends. What fails is tried again at the next look.
-pub(crate) async fn keep(keys: Arc<Keys>, world: Arc<World>, edges: Arc<Edges>, clock: Clock) {
+/// Looks each second until the process ends. What fails is tried again at the next look. A sealed authority changes nothing.
+pub(crate) async fn keep(keys: Arc<Keys>, world: Arc<World>, edges: Arc<Edges>, seal: Arc<Seal>, clock: Clock) {
     let mut looks: u64 = 0;
     loop {
+        if seal.is_closed() {
+            tokio::time::sleep(TICK).await;
+            continue;
+        }
         look(&keys, &world, &clock).await;
         if looks.is_multiple_of(SWEEP_EVERY)
             && let Err(fault) = edges.sweep_tokens().await

@@ -30,7 +30,7 @@ const fn entry(status: StatusCode, code: &'static str, title: &'static str) -> E
 /// A failure of ours, for which no better code exists.
 pub const INTERNAL: Entry = entry(StatusCode::INTERNAL_SERVER_ERROR, "internal", "Internal failure");
 
-static TABLE: [Entry; 53] = [
+static TABLE: [Entry; 54] = [
     entry(StatusCode::BAD_REQUEST, "bad_request", "Malformed request"),
     entry(StatusCode::BAD_REQUEST, "malformed_json", "The body is not JSON"),
     entry(StatusCode::UNAUTHORIZED, "missing_credentials", "No credentials"),
@@ -144,6 +144,7 @@ static TABLE: [Entry; 53] = [
         "unavailable",
         "Temporarily unavailable",
     ),
+    entry(StatusCode::SERVICE_UNAVAILABLE, "sealed", "The authority is sealed"),
 ];
 
 #[cfg(test)]
