@@ -18,7 +18,7 @@ use crate::backup::{Keys, Share, origin};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::fault::Fault;
-use crate::hsm::{Hsm, HsmErrorKind};
+use crate::hsm::{Hsm, HsmErrorKind, RootRole};
 use crate::init;
 use crate::paths;
 use crate::seal::{Reason, next_life};
@@ -144,13 +144,9 @@ async fn demand_empty(config: &Config) -> Result<(), StartError> {
 
 /// The backup's keys, by the HSM if it is the one, else by the shares; and whether it is the one.
 async fn unlock(header: &Header, hsm: &dyn Hsm, shares: &[Share]) -> Result<(Keys, bool), Fault> {
-    let here = match origin(hsm).await {
-        Ok(here) => Some(here),
-        Err(fault) if is_new(hsm).await? => {
-            fault.log("restore");
-            None
-        }
-        Err(fault) => return Err(fault),
+    let here = match is_new(hsm).await? {
+        true => None,
+        false => Some(origin(hsm).await?),
     };
     let roots = |origin: &crate::backup::format::Origin| (origin.node_root.clone(), origin.delegation_root.clone());
     if here.as_ref().map(roots) == Some(roots(&header.hsm)) {
@@ -176,13 +172,16 @@ async fn unlock(header: &Header, hsm: &dyn Hsm, shares: &[Share]) -> Result<(Key
     Ok((Keys::by_shares(header, &key.combine(shares)?)?, false))
 }
 
-/// Whether the HSM has no root yet.
+/// Whether the HSM lacks a root: nobody's yet, or one that an interrupted restore began with.
 async fn is_new(hsm: &dyn Hsm) -> Result<bool, Fault> {
-    match hsm.root(crate::hsm::RootRole::Nodes).await {
-        Err(error) if error.kind == HsmErrorKind::NotFound => Ok(true),
-        Ok(_) => Ok(false),
-        Err(error) => Err(error.into()),
+    for role in RootRole::ALL {
+        match hsm.root(role).await {
+            Err(error) if error.kind == HsmErrorKind::NotFound => return Ok(true),
+            Ok(_) => {}
+            Err(error) => return Err(error.into()),
+        }
     }
+    Ok(false)
 }
 
 /// Puts every row where it was, the key-encryption keys under the HSM that is here.
