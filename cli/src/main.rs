@@ -3,6 +3,7 @@
 mod access_keys;
 mod audit;
 mod authority;
+mod backup;
 mod bundle;
 mod client;
 mod dev;
@@ -16,6 +17,8 @@ mod load;
 mod mint;
 mod output;
 mod policy;
+mod progress;
+mod restore;
 mod sign;
 mod tenants;
 mod verify;
@@ -57,6 +60,8 @@ enum Command {
     Policy(policy::Policy),
     Audit(audit::Audit),
     Load(load::Load),
+    Backup(backup::Backup),
+    Restore(restore::Restore),
     Authority(authority::Authority),
     Edge(edge::Edge),
     #[command(hide = true)]
@@ -80,6 +85,8 @@ fn main() -> ExitCode {
         Command::Policy(command) => command.run(),
         Command::Audit(command) => command.run(),
         Command::Load(command) => command.run(),
+        Command::Backup(command) => command.run(),
+        Command::Restore(command) => command.run(),
         Command::Authority(command) => command.run(),
         Command::Edge(command) => command.run(),
         Command::HsmWorker(command) => command.run(),
