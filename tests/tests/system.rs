@@ -9,6 +9,8 @@
 
 #[path = "system/architecture.rs"]
 mod architecture;
+#[path = "system/backup.rs"]
+mod backup;
 #[path = "system/batches.rs"]
 mod batches;
 #[path = "system/callers.rs"]
