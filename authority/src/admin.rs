@@ -7,12 +7,14 @@
 //! | `GET`, `POST /v1/tenants` | list, create |
 //! | `GET`, `POST /v1/access-keys`, `POST /v1/access-keys/{id}/{change}`, `DELETE /v1/access-keys/{id}` | [`access_keys`] |
 //! | `GET /v1/edges`, `POST /v1/edges/tokens`, `POST /v1/edges/{id}/revoke` | list, join token, revoke |
+//! | `POST /v1/backups`, `POST /v1/backups/{id}/next`, `GET`, `PUT /v1/backup-key`, `GET /v1/seal` | [`backups`] |
 //! | `GET`, `PUT /v1/bundle` (`?dry_run=true`), `GET /v1/profiles` | the bundle in force, a new one, what it offers |
 //! | `GET /v1/approvals`, `GET /v1/approvals/{id}`, `POST /v1/approvals/{id}/decisions` | [`approvals`]; the latter two without a token |
 //! | `GET /v1/safeguards/{tenant}`, `PUT …/quorum`, `PUT …/deletion-guard`, `PUT`, `DELETE …/approvers/{name}` | who approves |
 //! | `GET /v1/roots`, `/livez`, `/readyz`, `/metrics` | without a token: none of it is secret |
 //!
-//! The token is verified before a body is read; what it may is Cedar's decision, on each request.
+//! The token is verified before a body is read; what it may is Cedar's decision, on each request. What changes something is put
+//! on record ([`record`]) before it is answered. A sealed authority answers what tells about it, and takes a bundle.
 
 use std::sync::Arc;
 
@@ -26,6 +28,8 @@ use uuid::Uuid;
 
 use self::answer::Failure;
 use self::auth::Decisions;
+use self::record::Operation;
+use crate::backup::service::Backups;
 use crate::bundle::Bundles;
 use crate::clock::Clock;
 use crate::edges::Edges;
@@ -35,6 +39,7 @@ use crate::keys::Keys;
 use crate::kms::Recorder;
 use crate::kms::access_key::AccessKeys;
 use crate::names::{Tenant, shown};
+use crate::seal::Seal;
 use crate::sealed::Vault;
 use crate::tenants::Tenants;
 use crate::watch::Watches;
@@ -47,6 +52,7 @@ mod access_keys;
 mod answer;
 mod approvals;
 mod auth;
+mod backups;
 mod bundle;
 mod edges;
 mod health;
@@ -65,6 +71,7 @@ pub(crate) struct Gauges {
     keys: Gauge,
     revision: Gauge,
     rolled_back_by: Gauge,
+    sealed: Gauge,
 }
 
 impl Gauges {
@@ -78,6 +85,7 @@ impl Gauges {
                 "store_rolled_back_by",
                 "Revisions an edge was ahead of this store; above 0 the store was put back",
             ),
+            sealed: metrics.gauge("sealed", "1 while the authority is sealed and uses no key"),
             metrics,
         }
     }
@@ -95,6 +103,9 @@ pub struct Admin {
     pub(crate) issuer: Arc<Issuer>,
     pub(crate) watches: Arc<Watches>,
     pub(crate) world: Arc<World>,
+    pub(crate) backups: Backups,
+    pub(crate) recorder: Arc<Recorder>,
+    pub(crate) seal: Arc<Seal>,
     pub(crate) clock: Clock,
     pub(crate) recorder: Arc<Recorder>,
     pub(crate) gauges: Gauges,
@@ -128,6 +139,11 @@ enum Route<'a> {
     SetDeletionGuard(&'a str),
     AddApprover(&'a str, &'a str),
     RemoveApprover(&'a str, &'a str),
+    BeginBackup,
+    NextOfBackup(&'a str),
+    GetBackupKey,
+    PutBackupKey,
+    Seal,
 }
 
 impl<'a> Route<'a> {
@@ -173,11 +189,18 @@ impl<'a> Route<'a> {
             ["v1", "bundle"] if put => Ok(Self::PutBundle),
             ["v1", "profiles"] if get => Ok(Self::ListProfiles),
             ["v1", "approvals" | "safeguards", ..] if let Some(route) = approvals::route(method, &parts) => Ok(route),
+            ["v1", "backups"] if post => Ok(Self::BeginBackup),
+            ["v1", "backups", id, "next"] if post => Ok(Self::NextOfBackup(id)),
+            ["v1", "backup-key"] if get => Ok(Self::GetBackupKey),
+            ["v1", "backup-key"] if put => Ok(Self::PutBackupKey),
+            ["v1", "seal"] if get => Ok(Self::Seal),
             ["livez" | "readyz" | "metrics"]
             | [
                 "v1",
-                "roots" | "tenants" | "access-keys" | "edges" | "bundle" | "profiles" | "approvals",
+                "roots" | "tenants" | "access-keys" | "edges" | "bundle" | "profiles" | "approvals" | "backups"
+                | "backup-key" | "seal",
             ]
+            | ["v1", "backups", _, "next"]
             | ["v1", "keys" | "access-keys" | "approvals" | "safeguards", _]
             | ["v1", "approvals", _, "decisions"]
             | ["v1", "safeguards", _, "quorum" | "deletion-guard"]
@@ -191,6 +214,15 @@ impl<'a> Route<'a> {
         }
     }
 
+    /// Whether a sealed authority answers it: what tells about it, and a bundle, which may have to be applied again.
+    fn is_served_sealed(&self) -> bool {
+        self.is_open()
+            || matches!(
+                self,
+                Self::Seal | Self::GetBundle | Self::PutBundle | Self::GetBackupKey
+            )
+    }
+
     fn is_open(&self) -> bool {
         let service = matches!(self, Self::Live | Self::Ready | Self::Metrics | Self::Roots);
         service || matches!(self, Self::ShowApproval(_) | Self::DecideApproval(_))
@@ -201,7 +233,7 @@ impl<'a> Route<'a> {
         match self {
             Self::PutBundle => MAX_BUNDLE_BODY,
             Self::Verb(_) | Self::CreateTenant | Self::CreateToken | Self::RevokeEdge(_) => MAX_BODY,
-            Self::CreateAccessKey | Self::ChangeAccessKey(..) | Self::Report(_) => MAX_BODY,
+            Self::CreateAccessKey | Self::ChangeAccessKey(..) | Self::Report(_) | Self::PutBackupKey => MAX_BODY,
             Self::SetQuorum(_) | Self::SetDeletionGuard(_) | Self::AddApprover(..) => MAX_BODY,
             Self::DecideApproval(_) => approvals::MAX_DECISION,
             _ => 0,
@@ -226,12 +258,18 @@ impl Admin {
         let operator = self.token.verify(&head.headers)?;
         let decisions = Decisions::new(operator, &self.bundles, &self.clock);
         let query = head.uri.query();
-        let Some(operation) = route.operation(query) else {
-            return self.perform(route, &decisions, query, body).await;
+        let dry_run = query.is_some_and(|query| query.contains("dry_run=true"));
+        let tenant = tenant(query).ok().map(|tenant| tenant.to_string());
+        let operation = Operation::of(&route, tenant, body, dry_run);
+        self.demand_record(operation.as_ref())?;
+        let result = match self.seal.reason() {
+            Some(reason) if !route.is_served_sealed() => Err(Problem::new("sealed", reason.to_string()).into()),
+            _ => self.perform(route, &decisions, query, body).await,
         };
-        self.recordable(&operation)?;
-        let result = self.perform(route, &decisions, query, body).await;
-        self.recorded(&operation, &decisions, (&head.headers, id), result)
+        match &operation {
+            Some(operation) => self.recorded(operation, &decisions, (&head.headers, id), result).await,
+            None => result,
+        }
     }
 
     async fn perform(
@@ -265,6 +303,11 @@ impl Admin {
             Route::SetDeletionGuard(domain) => self.set_deletion_guard(decisions, domain, body).await,
             Route::AddApprover(domain, name) => self.add_approver(decisions, (domain, name), body).await,
             Route::RemoveApprover(domain, name) => self.remove_approver(decisions, domain, name).await,
+            Route::BeginBackup => self.begin_backup(decisions).await,
+            Route::NextOfBackup(id) => self.next_of_backup(decisions, id).await,
+            Route::GetBackupKey => self.get_backup_key(decisions).await,
+            Route::PutBackupKey => self.put_backup_key(decisions, body).await,
+            Route::Seal => self.seal(decisions).await,
             Route::Live
             | Route::Ready
             | Route::Metrics

@@ -63,6 +63,9 @@ pub enum Fault {
         /// For the log.
         detail: String,
     },
+    /// This authority is sealed ([`crate::seal`]): it uses and hands out no key.
+    #[error("this authority is sealed after its store was restored or put back; its operator has to unseal it")]
+    Sealed,
     /// Stored or sealed bytes are not what was written: a bug, a bad disk or an attack (R29).
     #[error("stored state cannot be trusted; see the authority's log")]
     Corrupt {
@@ -122,6 +125,14 @@ impl Fault {
         Self::Internal { detail: detail.into() }
     }
 
+    /// Its stable code.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Invalid { code, .. } | Self::Denied { code, .. } | Self::State { code, .. } => code,
+            _ => self.problem().code(),
+        }
+    }
+
     /// The problem document an operator gets.
     pub fn problem(&self) -> Problem {
         let known = |code: &'static str, otherwise: &'static str| {
@@ -141,6 +152,7 @@ impl Fault {
             Self::State { code, .. } => Problem::new(known(code, "conflict"), self.to_string()),
             Self::Raced { .. } => Problem::new("conflict", self.to_string()),
             Self::Unavailable { .. } => Problem::new("unavailable", self.to_string()),
+            Self::Sealed => Problem::new("sealed", self.to_string()),
             Self::Corrupt { .. } | Self::Internal { .. } => {
                 return Problem::internal(self.detail().unwrap_or_default());
             }
@@ -219,7 +231,7 @@ impl From<Fault> for tonic::Status {
             Fault::NotFound { .. } => Code::NotFound,
             Fault::State { .. } => Code::FailedPrecondition,
             Fault::Raced { .. } => Code::Aborted,
-            Fault::Unavailable { .. } => Code::Unavailable,
+            Fault::Unavailable { .. } | Fault::Sealed => Code::Unavailable,
             Fault::Corrupt { .. } | Fault::Internal { .. } => Code::Internal,
         };
         tonic::Status::new(code, fault.to_string())

@@ -12,6 +12,7 @@ use crate::delegate::Delegations;
 use crate::edges::{Edges, KnownEdge};
 use crate::enroll::Enrollment;
 use crate::fault::Fault;
+use crate::seal::Seal;
 use crate::watch::{EventStream, Watches};
 
 pub use self::accept::{Incoming, PeerCertificates, accept};
@@ -39,17 +40,25 @@ pub struct Service {
     enrollment: Enrollment,
     delegations: Delegations,
     watches: Arc<Watches>,
+    seal: Arc<Seal>,
     in_flight: Semaphore,
 }
 
 impl Service {
     /// Over the parts.
-    pub fn new(edges: Arc<Edges>, enrollment: Enrollment, delegations: Delegations, watches: Arc<Watches>) -> Self {
+    pub fn new(
+        edges: Arc<Edges>,
+        enrollment: Enrollment,
+        delegations: Delegations,
+        watches: Arc<Watches>,
+        seal: Arc<Seal>,
+    ) -> Self {
         Self {
             edges,
             enrollment,
             delegations,
             watches,
+            seal,
             in_flight: Semaphore::new(IN_FLIGHT),
         }
     }
@@ -66,6 +75,7 @@ impl Service {
     }
 
     fn enter(&self) -> Result<SemaphorePermit<'_>, Status> {
+        self.seal.demand_open()?;
         self.in_flight
             .try_acquire()
             .map_err(|_| Status::resource_exhausted("too many calls at once; try again"))
@@ -108,6 +118,7 @@ impl Authority for Service {
     }
 
     async fn watch(&self, request: Request<WatchRequest>) -> Result<Response<EventStream>, Status> {
+        self.seal.demand_open()?;
         bounded(async {
             let edge = self.authenticate(&request).await?;
             self.watches.open(edge, request.into_inner()).await

@@ -10,7 +10,7 @@ use signing::encoding::{base64url, hex};
 
 use crate::clock::Clock;
 use crate::fault::Fault;
-use crate::hsm::RootRole;
+use crate::hsm::{Hsm, RootRole};
 use crate::issue::{Roots, make_roots};
 use crate::paths::{self, Scope};
 use crate::sealed::{Change, Vault};
@@ -18,7 +18,7 @@ use crate::sealed::{Change, Vault};
 /// What the admin token begins with, so that secret scanners know it.
 const TOKEN_PREFIX: &str = "signet-admin-";
 
-/// What an authority is: never changed once made.
+/// What an authority is: never changed once made, but for a restore into another HSM.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Identity {
     trust_domain: String,
@@ -87,6 +87,25 @@ pub async fn initialise(vault: &Arc<Vault>, trust_domain: &str, clock: &Clock) -
         node_root_pem: roots.nodes.to_pem(),
         delegation_root_pem: roots.delegations.to_pem(),
     })
+}
+
+/// Makes what the HSM has to hold, where it does not yet.
+pub(crate) async fn prepare_hsm(hsm: &dyn Hsm) -> Result<(), Fault> {
+    for role in RootRole::ALL {
+        hsm.ensure_root(role).await?;
+    }
+    Ok(())
+}
+
+/// Puts certificates of the HSM's own roots in the place of another HSM's: for a restore.
+pub(crate) async fn replace_roots(vault: &Vault, trust_domain: &str, clock: &Clock) -> Result<(), Fault> {
+    let held = vault.get::<Identity>(paths::AUTHORITY).await?;
+    let mut held = held.ok_or_else(|| Fault::internal("the authority's row is not in the backup"))?;
+    let roots = make_roots(vault.hsm().as_ref(), trust_domain, clock.now()).await?;
+    held.value.node_root = roots.nodes.der().to_vec();
+    held.value.delegation_root = roots.delegations.der().to_vec();
+    let change = Change::new().replace(paths::AUTHORITY, &held.value, held.stamp);
+    vault.commit(change).await.map(drop)
 }
 
 /// Replaces the administrator's token: for one that was lost or leaked. The old one ends at once.

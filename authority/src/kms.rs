@@ -47,8 +47,7 @@ use self::model::Operation;
 use self::principal::Authenticator;
 pub use self::principal::Principal;
 use self::quota::{Admitted, Quotas, THROTTLING};
-use self::record::Recorded;
-pub(crate) use self::record::{Entry, Recorder};
+pub(crate) use self::record::{Entry, NAME as RECORDER, Recorded, Recorder};
 use self::refusal::{AuthFailure, Refusal};
 use self::roles::TrustedRoles;
 use self::session::Sessions;
@@ -57,6 +56,7 @@ use crate::clock::Clock;
 use crate::config::KmsConfig;
 use crate::iam;
 use crate::keys::{Keys, VERBS};
+use crate::seal::Seal;
 use crate::sealed::Vault;
 
 /// Bytes of a body: a key policy and what is around it fits four times.
@@ -82,6 +82,7 @@ struct Endpoint {
     roles: TrustedRoles,
     quotas: Quotas,
     recorder: Arc<Recorder>,
+    seal: Arc<Seal>,
     clock: Clock,
 }
 
@@ -91,6 +92,8 @@ pub(crate) struct Parts {
     pub(crate) keys: Arc<Keys>,
     pub(crate) bundles: Arc<Bundles>,
     pub(crate) access_keys: Arc<AccessKeys>,
+    pub(crate) recorder: Arc<Recorder>,
+    pub(crate) seal: Arc<Seal>,
     pub(crate) clock: Clock,
     pub(crate) recorder: Arc<Recorder>,
 }
@@ -123,6 +126,7 @@ impl Kms {
             roles: TrustedRoles::default(),
             quotas: Quotas::new(&config.quota),
             recorder: parts.recorder,
+            seal: parts.seal,
             clock: parts.clock,
         }))
     }
@@ -212,15 +216,17 @@ impl Endpoint {
             self.recorder.count(&format!("kms:{name}"), Some(refusal.code));
             return result;
         }
-        let recorded = self.recorder.record(Entry {
+        let entry = Entry {
             operation: &format!("kms:{name}"),
             caller: &principal.arn(),
             account: principal.account().as_str(),
             decided: gate.decided(),
+            digest: None,
             refused: result.as_ref().err().map(|refusal| refusal.code),
             request_id: call.id,
             headers: &call.head.headers,
-        })?;
+        };
+        let recorded = self.recorder.record_stop(entry).await?;
         tracing::info!(request_id = %call.id, operation = name, principal = principal.arn(), region = principal.region(),
             refused = result.as_ref().err().map(|refusal| refusal.code), peer = %call.address, "key request");
         respond(result, recorded)
@@ -234,6 +240,7 @@ impl Endpoint {
         body: &[u8],
     ) -> Result<Value, Refusal> {
         let admitted = self.quotas.admit(principal.account(), operation.name())?;
+        self.seal.demand_open()?;
         let input = operation.read(body)?;
         self.recorder.ready()?;
         self.execute(principal, gate, operation, &input, admitted).await

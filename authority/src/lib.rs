@@ -13,7 +13,9 @@
 )]
 
 pub mod admin;
+pub mod anchor;
 pub mod approvals;
+pub mod backup;
 pub mod bundle;
 pub mod clock;
 pub mod config;
@@ -31,11 +33,16 @@ pub mod keys;
 pub mod kms;
 pub mod names;
 pub mod paths;
+pub mod restore;
+pub mod revisions;
 pub mod rotation;
+pub mod seal;
 pub mod sealed;
 pub mod serve;
+mod stops;
 pub mod store;
 pub mod tenants;
+pub mod unseal;
 pub mod watch;
 pub mod world;
 

@@ -64,6 +64,18 @@ pub const SESSIONS: &str = "system/sessions";
 pub const REPLICA_OPENING: &str = "system/replica-opening";
 /// What signs the replicas that this authority seals for others.
 pub const REPLICA_SIGNING: &str = "system/replica-signing";
+/// The backup key: its public half and what may be known of its shares.
+pub const BACKUP_KEY: &str = "system/backup-key";
+/// The secret that shows that a backup is this authority's own.
+pub const BACKUP_AUTHENTICATION: &str = "system/backup-authentication";
+/// Why this authority does not serve; absent when it does.
+pub const SEAL: &str = "system/seal";
+/// That there is an anchor outside this store.
+pub const ANCHOR: &str = "system/anchor";
+/// The secret that edges' revisions are shown to be ours with.
+pub const REVISIONS: &str = "system/revisions";
+/// What was replayed or waived after restores, oldest first.
+pub const UNSEALINGS: &str = "system/unsealings/";
 /// Which bundle is published.
 pub const BUNDLE: &str = "bundle/current";
 

@@ -154,6 +154,7 @@ impl Vault {
         let mut transaction = Transaction {
             compares: change.compares,
             writes: Vec::new(),
+            at_least: change.at_least,
         };
         for write in change.writes {
             transaction = match write {
@@ -197,6 +198,16 @@ impl Vault {
         let secret = self.hsm.random(Kek::LEN).await?;
         let blob = self.hsm.seal(&secret, &kek_associated(&path)).await?;
         self.commit(Change::new().create_raw(path, blob)).await.map(drop)
+    }
+
+    /// A key-encryption key in the clear, for a backup that wraps it anew: of its row's path and value.
+    pub(crate) async fn unseal_kek(&self, path: &str, row: &[u8]) -> Result<Secret, Fault> {
+        Ok(self.hsm.unseal(row, &kek_associated(path)).await?)
+    }
+
+    /// A key-encryption key as the row at `path` holds it under this HSM.
+    pub(crate) async fn seal_kek(&self, path: &str, secret: &Secret) -> Result<Vec<u8>, Fault> {
+        Ok(self.hsm.seal(secret, &kek_associated(path)).await?)
     }
 
     /// Whether a scope has a key-encryption key.

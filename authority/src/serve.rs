@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::admin::{Admin, Gauges};
+use crate::anchor::{self, Anchor};
 use crate::config::Config;
 use crate::fault::Fault;
 use crate::grpc::{self, OwnCertificate};
@@ -20,12 +21,15 @@ use crate::hsm::HsmError;
 use crate::init::{self, Initialised};
 use crate::keys::Keys;
 use crate::kms::Recorder;
+use crate::seal::{Reason, Seal};
 use crate::sealed::Vault;
 use crate::store::StoreError;
 
 pub use self::key_api::KeyApi;
 pub use self::parts::Parts;
+pub(crate) use self::parts::{open_hsm, open_store, store_path};
 pub(crate) use self::wired::Wired;
+pub(crate) use self::wired::open_recorder;
 
 mod key_api;
 mod parts;
@@ -104,7 +108,12 @@ impl Authority {
     pub async fn initialise(config: Config) -> Result<Initialised, StartError> {
         let parts = Parts::open(&config).await?;
         let vault = Arc::new(Vault::new(parts.store.clone(), parts.hsm.clone()));
-        let made = init::initialise(&vault, &config.trust_domain, &parts.clock).await;
+        let mut made = init::initialise(&vault, &config.trust_domain, &parts.clock).await;
+        if made.is_ok()
+            && let Err(fault) = config.anchor().start_anew(&vault).await
+        {
+            made = Err(fault);
+        }
         drop(vault);
         parts.close();
         Ok(made?)
@@ -134,19 +143,24 @@ impl Authority {
         let stop = watch::channel(false).0;
         let (wired, commits) = Wired::join(&config, &parts, stop.subscribe()).await?;
         let gauges = Gauges::new();
-        let audit = config.kms.as_ref().map(|kms| kms.audit).unwrap_or_default();
-        let recorder = wired.recorder(audit, &config.data_dir.join(AUDIT), &gauges.metrics)?;
-        let (keys, world) = (wired.keys.clone(), wired.world.clone());
+        let recorder = wired.recorder(&config, &gauges.metrics)?;
+        let (keys, world, seal) = (wired.keys.clone(), wired.world.clone(), wired.seal.clone());
         let used = keys.clone();
+        let (vault, anchor) = (wired.vault.clone(), wired.anchor.clone());
+        if let Some(reason) = seal.reason() {
+            tracing::error!("{reason}");
+        }
         let mut tasks = vec![
             tokio::spawn(world.clone().follow(commits, wired.on_bundle())),
             tokio::spawn(upkeep::keep(
                 keys,
                 world,
                 wired.edges.clone(),
+                seal.clone(),
                 wired.clock.clone(),
                 recorder.clone(),
             )),
+            tokio::spawn(anchor::keep(anchor, vault, seal.clone())),
         ];
         let (names, lifetime) = (&config.grpc.names, config.grpc.certificate_lifetime.get());
         let own = OwnCertificate::issue(wired.issuer.clone(), wired.clock.clone(), names, lifetime).await?;
@@ -155,21 +169,20 @@ impl Authority {
         let shutdown = Shutdown::new();
         let certificate = server_certificate(&config, &own, &shutdown, &mut tasks)?;
         let kms = match &config.kms {
-            Some(kms) => Some(KeyApi::start(&wired, kms, recorder.clone(), &certificate, &shutdown)?),
+            Some(kms) => Some(KeyApi::start(&wired, kms, &certificate, &recorder, &shutdown)?),
             None => None,
         };
-        let (admin_addr, admin) = serve_operators(
-            wired.into_admin(gauges, recorder.clone()),
-            &config,
-            certificate,
-            &shutdown,
-        )?;
+        let last = (wired.vault.clone(), wired.anchor.clone());
+        let admin = wired.into_admin(gauges, recorder.clone());
+        let (admin_addr, admin) = serve_operators(admin, &config, certificate, &shutdown)?;
         tracing::info!(%admin_addr, %grpc_addr, kms = ?kms, hsm = parts.hsm.info().kind, "authority started");
         Ok(Running {
             admin_addr,
             grpc_addr,
             kms,
+            seal,
             recorder,
+            last,
             shutdown,
             stop,
             admin,
@@ -195,6 +208,7 @@ fn serve_edges(
         wired.enrollment(config),
         wired.delegations(config),
         wired.watches.clone(),
+        wired.seal.clone(),
     );
     let incoming = grpc::accept(listener, tls, config.grpc.connections, stop.subscribe());
     let task = tokio::spawn(grpc::serve(service, incoming, stop.subscribe()));
@@ -248,7 +262,10 @@ pub struct Running {
     admin_addr: SocketAddr,
     grpc_addr: SocketAddr,
     kms: Option<KeyApi>,
+    seal: Arc<Seal>,
     recorder: Arc<Recorder>,
+    /// For the last word of the anchor.
+    last: (Arc<Vault>, Anchor),
     shutdown: Shutdown,
     stop: watch::Sender<bool>,
     admin: JoinHandle<()>,
@@ -274,6 +291,11 @@ impl Running {
         self.kms.as_ref()
     }
 
+    /// Why it uses no key; none when it serves.
+    pub fn sealed(&self) -> Option<Reason> {
+        self.seal.reason()
+    }
+
     /// Ends every watch stream, finishes what is under way within a few seconds, and closes the store.
     pub async fn stop(self) {
         self.shutdown.drain();
@@ -294,6 +316,11 @@ impl Running {
         upkeep::write_uses(&self.keys).await;
         let recorder = self.recorder;
         let _ = tokio::task::spawn_blocking(move || recorder.close()).await;
+        let (vault, anchor) = self.last;
+        if let Err(fault) = anchor.advance(&vault, &self.seal).await {
+            fault.log("writing the anchor");
+        }
+        drop(vault);
         self.parts.close();
     }
 }

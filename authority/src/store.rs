@@ -19,13 +19,15 @@ pub const MAX_VALUE_LEN: usize = 16 * 1024 * 1024;
 pub const MAX_OPERATIONS: usize = 1024;
 /// Most rows one scan answers; a larger limit is taken as this.
 pub const MAX_SCAN: usize = 1000;
+/// Bytes of values after which a page of a [`Snapshot`] ends.
+pub const SNAPSHOT_PAGE: usize = 4 * 1024 * 1024;
 
 /// A transactional map from UTF-8 paths (`keys/000000000001/…`) to values.
 ///
 /// Contract:
 ///
-/// - **Revisions**: one counter for the whole store, raised by one with each committed transaction that writes. A row carries the
-///   revision of the transaction that last put it; a deleted and re-made row never shows an old revision. Revisions are never reused.
+/// - **Revisions**: one counter for the whole store, raised by one with each committed transaction that writes, or further where
+///   [`Transaction::at_least`] says so. A row carries the revision of the transaction that last put it; a deleted and re-made row never shows an old revision. Revisions are never reused.
 /// - **Atomic, linearizable**: a commit takes effect wholly or not at all, and is seen by every read that starts after it returned.
 /// - **Durable**: a commit that returned survives `kill -9` and a power cut (R36). One that failed with `Conflict` or `Invalid` left
 ///   nothing. One that failed with `Unavailable` may or may not have happened: read before retrying.
@@ -49,6 +51,24 @@ pub trait Store: Send + Sync {
 
     /// The store's revision: 0 when nothing was ever written. A linearizable read.
     async fn revision(&self) -> Result<u64, StoreError>;
+
+    /// The whole store as it is now, to be read page by page while it goes on being written. Holds on to what it shows, which
+    /// costs space on disk: drop it soon.
+    async fn snapshot(&self) -> Result<Box<dyn Snapshot>, StoreError>;
+}
+
+/// One state of a whole store.
+#[async_trait]
+pub trait Snapshot: Send + Sync {
+    /// The store's revision in it.
+    fn revision(&self) -> u64;
+
+    /// How many rows it has.
+    fn rows(&self) -> u64;
+
+    /// As [`Store::scan`] of every path, of this state. A page ends early after the row that takes it beyond
+    /// [`SNAPSHOT_PAGE`] bytes; an empty one is the end.
+    async fn page(&self, after: Option<&str>, limit: usize) -> Result<Vec<(String, Row)>, StoreError>;
 }
 
 /// A value and the revision that put it.
@@ -77,6 +97,8 @@ pub struct Transaction {
     pub compares: Vec<Compare>,
     /// Done in any order: paths are distinct.
     pub writes: Vec<Write>,
+    /// The least revision that it becomes: 0 leaves it at the next one.
+    pub at_least: u64,
 }
 
 impl Transaction {
@@ -119,6 +141,13 @@ impl Transaction {
     #[must_use]
     pub fn delete(mut self, path: impl Into<String>) -> Self {
         self.writes.push(Write::Delete { path: path.into() });
+        self
+    }
+
+    /// Raises the store's revision to `revision` at least: beyond all that another state of this store may have had.
+    #[must_use]
+    pub fn raise_to(mut self, revision: u64) -> Self {
+        self.at_least = revision;
         self
     }
 }

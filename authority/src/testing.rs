@@ -144,24 +144,38 @@ impl Bench {
 
     /// Stops and starts again on the same directory.
     pub(crate) async fn restart(self) -> Self {
+        let (clock, hand) = (self.clock.clone(), self.hand.clone());
+        Self::start_on(self.end().await, clock, hand).await
+    }
+
+    /// Starts on a directory that holds an authority.
+    pub(crate) async fn start_on(dir: TempDir, clock: Clock, hand: Arc<AtomicU64>) -> Self {
+        let parts = parts(&dir, clock.clone()).await;
+        Self::on(dir, clock, hand, parts).await
+    }
+
+    /// Stops; the directory is as it was left.
+    pub(crate) async fn end(self) -> TempDir {
         let Self {
             wired,
             tenants,
             enrollment,
             delegations,
-            hand,
             stop,
             parts,
-            clock,
             follow,
             dir,
+            ..
         } = self;
         follow.abort();
         let _ = follow.await;
         drop((wired, tenants, enrollment, delegations, stop));
         parts.close();
-        let parts = super::testing::parts(&dir, clock.clone()).await;
-        Self::on(dir, clock, hand, parts).await
+        dir
+    }
+
+    pub(crate) fn dir(&self) -> &TempDir {
+        &self.dir
     }
 
     pub(crate) fn path(&self) -> &std::path::Path {

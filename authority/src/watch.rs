@@ -20,6 +20,8 @@ use tonic::Status;
 use crate::clock::Clock;
 use crate::edges::KnownEdge;
 use crate::fault::Fault;
+use crate::revisions::Revisions;
+use crate::seal::{Reason, Seal};
 use crate::sealed::Vault;
 use crate::world::{Update, World, revocation};
 
@@ -40,6 +42,8 @@ pub struct Watches {
     vault: Arc<Vault>,
     world: Arc<World>,
     clock: Clock,
+    revisions: Arc<Revisions>,
+    seal: Arc<Seal>,
     delegation_roots: Vec<Vec<u8>>,
     stop: watch::Receiver<bool>,
     connected: Mutex<HashMap<String, usize>>,
@@ -52,6 +56,7 @@ impl Watches {
         vault: Arc<Vault>,
         world: Arc<World>,
         clock: Clock,
+        (revisions, seal): (Arc<Revisions>, Arc<Seal>),
         delegation_roots: Vec<Vec<u8>>,
         stop: watch::Receiver<bool>,
     ) -> Self {
@@ -59,6 +64,8 @@ impl Watches {
             vault,
             world,
             clock,
+            revisions,
+            seal,
             delegation_roots,
             stop,
             connected: Mutex::default(),
@@ -71,7 +78,8 @@ impl Watches {
         self.connected.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// How far ahead of this store an edge has been, in revisions: above 0, the store was put back to an older state (R29).
+    /// How far ahead of this store an edge has been, in revisions: above 0, the store was put back to an older state (R29), and
+    /// the authority is sealed.
     pub fn rolled_back_by(&self) -> u64 {
         self.ahead.load(Ordering::Relaxed)
     }
@@ -88,12 +96,7 @@ impl Watches {
         }
         let at_least = self.vault.store().revision().await?;
         if request.revision > at_least {
-            let ahead = request.revision.saturating_sub(at_least);
-            self.ahead.fetch_max(ahead, Ordering::Relaxed);
-            tracing::error!(
-                edge = %edge.id(), edge_revision = request.revision, store_revision = at_least,
-                "the edge has seen a newer state than this store holds: the store was put back, and what was revoked since may be back too"
-            );
+            self.is_ahead(&edge, &request, at_least).await?;
         }
         let (events, stream) = mpsc::channel(QUEUED);
         let feed = Feed {
@@ -111,6 +114,22 @@ impl Watches {
         self.count(feed.edge.id().as_str(), true);
         tokio::spawn(feed.run());
         Ok(ReceiverStream::new(stream))
+    }
+
+    /// Of an edge that has seen a newer state than this store holds: the store was put back, and what was revoked since may be
+    /// back too, so nothing is handed out any more. An edge that only says so is told everything anew.
+    async fn is_ahead(&self, edge: &KnownEdge, request: &WatchRequest, store: u64) -> Result<(), Fault> {
+        let seen = request.revision;
+        if !self.revisions.is_proven(seen, &request.revision_proof) {
+            tracing::warn!(edge = %edge.id(), seen, store, "the edge names a revision that it was not told");
+            return Ok(());
+        }
+        self.ahead.fetch_max(seen.saturating_sub(store), Ordering::Relaxed);
+        let witness = format!("the edge `{}`", edge.id());
+        self.seal
+            .close(&self.vault, Reason::RolledBack { store, seen, witness })
+            .await;
+        Err(Fault::Sealed)
     }
 
     fn count(&self, edge: &str, opened: bool) {
@@ -161,12 +180,16 @@ impl Feed {
     async fn feed(&mut self) -> Result<(), End> {
         let mut grown = self.watches.world.grown();
         let mut stop = self.watches.stop.clone();
+        let mut sealed = self.watches.seal.closed();
         let mut beat = interval(HEARTBEAT);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             grown.borrow_and_update();
             if *stop.borrow_and_update() {
                 return Err(End::Told(Status::unavailable("the authority is stopping")));
+            }
+            if *sealed.borrow_and_update() {
+                return Err(End::Told(Fault::Sealed.into()));
             }
             self.demand_standing().await?;
             if let Some(update) = self.watches.world.since(self.revision) {
@@ -175,6 +198,7 @@ impl Feed {
             tokio::select! {
                 _ = grown.changed() => {}
                 _ = stop.changed() => {}
+                _ = sealed.changed() => {}
                 () = self.events.closed() => return Err(End::Gone),
                 _ = beat.tick() => self.send(self.revision, Event::Heartbeat(Heartbeat {})).await?,
             }
@@ -252,6 +276,7 @@ impl Feed {
         let event = WatchEvent {
             revision,
             authority_time_ms: self.watches.clock.now_ms(),
+            revision_proof: self.watches.revisions.prove(revision),
             event: Some(event),
         };
         match timeout(PATIENCE, self.events.send(Ok(event))).await {

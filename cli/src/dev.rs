@@ -134,6 +134,12 @@ impl Dev {
     }
 }
 
+/// The configuration of the authority of a data directory, for what is done to it while it is stopped.
+pub async fn authority_of(data: &Path) -> Result<authority::Config, Failure> {
+    let pki = Pki::ensure(&data.join("dev"), now())?;
+    roles::authority_config(data, &pki, &Addresses::choose([0; 6], last_ports(data))?).await
+}
+
 /// The profiles of the bundle's directory, as the JSON lists them.
 fn profiles(dir: &Path, https: &str) -> Result<Vec<Value>, Failure> {
     let files = policies::bundle::dir::read(dir)?;
@@ -166,7 +172,7 @@ fn profiles(dir: &Path, https: &str) -> Result<Vec<Value>, Failure> {
 }
 
 /// One process a data directory. The lock goes with the process, however it ends.
-fn lock(data: &Path) -> Result<File, Failure> {
+pub fn lock(data: &Path) -> Result<File, Failure> {
     let path = data.join("lock");
     let file = File::options()
         .create(true)

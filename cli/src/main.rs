@@ -4,6 +4,7 @@ mod access_keys;
 mod approvals;
 mod audit;
 mod authority;
+mod backup;
 mod bundle;
 mod client;
 mod dev;
@@ -17,7 +18,9 @@ mod load;
 mod mint;
 mod output;
 mod policy;
+mod progress;
 mod report;
+mod restore;
 mod sign;
 mod tenants;
 mod verify;
@@ -61,6 +64,8 @@ enum Command {
     Report(report::Report),
     Audit(audit::Audit),
     Load(load::Load),
+    Backup(backup::Backup),
+    Restore(restore::Restore),
     Authority(authority::Authority),
     Edge(edge::Edge),
     #[command(hide = true)]
@@ -86,6 +91,8 @@ fn main() -> ExitCode {
         Command::Report(command) => command.run(),
         Command::Audit(command) => command.run(),
         Command::Load(command) => command.run(),
+        Command::Backup(command) => command.run(),
+        Command::Restore(command) => command.run(),
         Command::Authority(command) => command.run(),
         Command::Edge(command) => command.run(),
         Command::HsmWorker(command) => command.run(),

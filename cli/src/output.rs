@@ -71,3 +71,11 @@ pub fn table(head: &[&str], rows: &[Vec<String>]) -> Result<(), Failure> {
     }
     text(&out)
 }
+
+/// A Unix time, UTC.
+pub fn time(seconds: u64) -> String {
+    let time = i64::try_from(seconds).ok();
+    let time = time.and_then(|seconds| time::OffsetDateTime::from_unix_timestamp(seconds).ok());
+    time.and_then(|time| time.format(&time::format_description::well_known::Rfc3339).ok())
+        .unwrap_or_default()
+}

@@ -31,6 +31,8 @@ const LONGEST: Duration = Duration::from_secs(10);
 struct Position {
     /// The last revision applied; 0 asks for a snapshot.
     revision: u64,
+    /// What the authority proved that revision with.
+    proof: Vec<u8>,
     /// What was applied when the authority revoked this edge.
     revoked_at: Option<u64>,
 }
@@ -67,6 +69,7 @@ async fn events(edge: &Arc<Edge>, uplink: &Uplink, position: &mut Position) -> R
         },
         bundle_digest: edge.bundle_digest(),
         incarnation: edge.incarnation().to_owned(),
+        revision_proof: position.proof.clone(),
     };
     let mut client = uplink.client()?;
     let silent = |_| Status::deadline_exceeded("the authority sent nothing for 5 s");
@@ -87,6 +90,7 @@ impl Position {
     /// The revocation of this edge is an error, because it ends the stream.
     fn apply(&mut self, edge: &Edge, event: WatchEvent) -> Result<(), Status> {
         edge.observe_time(event.authority_time_ms);
+        let proof = event.revision_proof;
         match event.event {
             Some(Event::Snapshot(snapshot)) => self.snapshot(edge, snapshot, event.revision),
             Some(Event::Bundle(bundle)) => edge.offer_bundle(bundle),
@@ -105,7 +109,9 @@ impl Position {
             Some(Event::Revoked(revoked)) => return Err(Status::permission_denied(revoked.reason)),
             Some(Event::Heartbeat(_)) | None => {}
         }
-        self.revision = event.revision.max(self.revision);
+        if event.revision >= self.revision {
+            (self.revision, self.proof) = (event.revision, proof);
+        }
         Ok(())
     }
 

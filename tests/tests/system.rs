@@ -11,6 +11,8 @@
 mod approvals;
 #[path = "system/architecture.rs"]
 mod architecture;
+#[path = "system/backup.rs"]
+mod backup;
 #[path = "system/batches.rs"]
 mod batches;
 #[path = "system/callers.rs"]

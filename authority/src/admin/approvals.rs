@@ -119,7 +119,7 @@ impl Admin {
         let signature = STANDARD
             .decode(signature)
             .map_err(|_| invalid("`signature` is not base64".to_owned()))?;
-        self.recorder.ready().map_err(|error| unrecorded(&error))?;
+        self.recorder.ready().map_err(|refusal| unrecorded(refusal.detail))?;
         let approvals = self.keys.approvals();
         let voice = approvals.hear(id, &key, decision, &signature).await?;
         let approver = voice.approver().to_owned();

@@ -19,12 +19,12 @@ impl Admin {
         answer::json(StatusCode::OK, &json!({ "status": "alive" }))
     }
 
-    /// 200 when the HSM and the store answer; 503 and what does not otherwise. A store that was put back to an older state
-    /// is told here too (R29), though it serves.
+    /// 200 when the HSM and the store answer and the authority is not sealed; 503 and why otherwise (R29).
     pub(super) async fn ready(&self) -> Result<Response<Bytes>, Failure> {
         let hsm = tokio::time::timeout(PATIENCE, self.vault.hsm().healthy()).await;
         let store = tokio::time::timeout(PATIENCE, self.vault.store().revision()).await;
         let (hsm, store) = (matches!(hsm, Ok(Ok(()))), store.ok().and_then(Result::ok));
+        let sealed = self.seal.reason();
         let behind = self.watches.rolled_back_by();
         let bundle = self
             .bundles
@@ -34,12 +34,13 @@ impl Admin {
             .map(|published| published.digest.clone());
         let word = |good: bool| if good { "ok" } else { "unavailable" };
         let shape = json!({
-            "status": word(hsm && store.is_some()),
+            "status": if sealed.is_some() { "sealed" } else { word(hsm && store.is_some()) },
+            "sealed": sealed.as_ref().map(ToString::to_string),
             "hsm": { "status": word(hsm), "kind": self.vault.hsm().info().kind },
             "store": { "status": word(store.is_some()), "revision": store, "rolled_back_by": behind },
             "bundle": bundle,
         });
-        let status = if hsm && store.is_some() {
+        let status = if hsm && store.is_some() && sealed.is_none() {
             StatusCode::OK
         } else {
             StatusCode::SERVICE_UNAVAILABLE
@@ -57,6 +58,7 @@ impl Admin {
         self.gauges
             .rolled_back_by
             .set(i64::try_from(self.watches.rolled_back_by()).unwrap_or(i64::MAX));
+        self.gauges.sealed.set(i64::from(self.seal.is_closed()));
         let text = self
             .gauges
             .metrics

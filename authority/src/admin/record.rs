@@ -1,10 +1,10 @@
-//! What operators change, or are refused, is on record beside the key API's operations. What stops something happens
-//! even where nothing can be recorded; everything else is refused then.
+//! What operators do, or are refused, is on record beside the key API's operations. What stops something happens even where
+//! nothing can be recorded; everything else that changes something is refused then.
 
-use audit::spool::SpoolError;
 use bytes::Bytes;
 use http::{HeaderMap, Response};
 use node::problem::Problem;
+use signing::encoding::from_hex;
 use uuid::Uuid;
 
 use super::access_keys::ChangeKind;
@@ -12,93 +12,135 @@ use super::answer::Failure;
 use super::{Admin, Decisions, Route};
 use crate::keys::{Gate, VERBS};
 use crate::kms::{Decided, Entry};
+use crate::names::shown;
+use crate::stops::operation;
 
-/// Verbs that stop a key or keep it from being deleted.
+/// Operations that stop a key, an access key or an edge, or keep a key from being deleted.
 const STOPS: &[&str] = &[
-    "DisableKey",
-    "CancelKeyDeletion",
-    "HoldKey",
-    "MarkKeyCompromised",
-    "MarkVersionCompromised",
+    "kms:DisableKey",
+    "kms:CancelKeyDeletion",
+    "kms:HoldKey",
+    "kms:MarkKeyCompromised",
+    "kms:MarkVersionCompromised",
+    operation::DEACTIVATE_ACCESS_KEY,
+    operation::DELETE_ACCESS_KEY,
+    operation::REVOKE_EDGE,
 ];
 
-/// One operation, for the record.
-pub(super) struct Operation {
-    name: &'static str,
-    stops: bool,
+/// One operation, as far as its request tells.
+pub(super) struct Operation<'a> {
+    name: String,
+    /// The edge or the access key.
+    named: Option<&'a str>,
+    tenant: String,
 }
 
-impl Route<'_> {
-    /// What it changes; none for what only reads.
-    pub(super) fn operation(&self, query: Option<&str>) -> Option<Operation> {
-        let (name, stops) = match self {
-            Self::Verb(verb) => return of_verb(verb),
-            Self::CreateTenant => ("CreateTenant", false),
-            Self::CreateAccessKey => ("CreateAccessKey", false),
-            Self::ChangeAccessKey(_, ChangeKind::Activate) => ("ActivateAccessKey", false),
-            Self::ChangeAccessKey(_, ChangeKind::Deactivate) => ("DeactivateAccessKey", true),
-            Self::ChangeAccessKey(_, ChangeKind::Rotate) => ("RotateAccessKey", false),
-            Self::DeleteAccessKey(_) => ("DeleteAccessKey", true),
-            Self::CreateToken => ("CreateJoinToken", false),
-            Self::RevokeEdge(_) => ("RevokeEdge", true),
-            Self::PutBundle if query == Some("dry_run=true") => return None,
-            Self::PutBundle => ("ApplyBundle", false),
-            Self::SetQuorum(_) => ("SetQuorum", false),
-            Self::AddApprover(..) => ("AddApprover", false),
-            Self::RemoveApprover(..) => ("RemoveApprover", false),
-            Self::SetDeletionGuard(_) => ("SetDeletionGuard", false),
+impl<'a> Operation<'a> {
+    /// None for what is only looked at, but for the key verbs, which are all on record.
+    pub(super) fn of(route: &Route<'a>, tenant: Option<String>, body: &[u8], dry_run: bool) -> Option<Self> {
+        let (name, named) = match route {
+            Route::Verb(verb) => {
+                let known = VERBS.iter().find(|(known, _)| known == verb);
+                let verb = known.map_or("Unknown", |(name, _)| *name);
+                return Some(Self {
+                    name: format!("kms:{verb}"),
+                    named: None,
+                    tenant: tenant.unwrap_or_default(),
+                });
+            }
+            Route::CreateTenant => ("admin:CreateTenant", None),
+            Route::CreateAccessKey => ("admin:CreateAccessKey", None),
+            Route::ChangeAccessKey(id, change) => (access_key_change(*change, body), Some(*id)),
+            Route::DeleteAccessKey(id) => (operation::DELETE_ACCESS_KEY, Some(*id)),
+            Route::CreateToken => ("admin:CreateJoinToken", None),
+            Route::RevokeEdge(id) => (operation::REVOKE_EDGE, Some(*id)),
+            Route::PutBundle if !dry_run => (operation::APPLY_BUNDLE, None),
+            Route::BeginBackup => ("admin:MakeBackup", None),
+            Route::PutBackupKey => ("admin:SetBackupKey", None),
+            Route::SetQuorum(_) => ("admin:SetQuorum", None),
+            Route::AddApprover(..) => ("admin:AddApprover", None),
+            Route::RemoveApprover(..) => ("admin:RemoveApprover", None),
+            Route::SetDeletionGuard(_) => ("admin:SetDeletionGuard", None),
             _ => return None,
         };
-        Some(Operation { name, stops })
+        Some(Self {
+            name: name.to_owned(),
+            named,
+            tenant: tenant.unwrap_or_default(),
+        })
+    }
+
+    fn stops(&self) -> bool {
+        STOPS.contains(&self.name.as_str())
     }
 }
 
-fn of_verb(verb: &str) -> Option<Operation> {
-    let known = VERBS.iter().find(|(name, _)| *name == verb);
-    let name = known.map_or("Unknown", |(name, _)| *name);
-    let reads = name == "DescribeKey"
-        || name.starts_with("List")
-        || (name.starts_with("Get") && name != "GetParametersForImport");
-    let stops = STOPS.contains(&name);
-    (!reads).then_some(Operation { name, stops })
+fn access_key_change(change: ChangeKind, body: &[u8]) -> &'static str {
+    let stops_old = || {
+        let body: Option<serde_json::Value> = serde_json::from_slice(body).ok();
+        body.is_some_and(|body| body.get("deactivate_old").and_then(serde_json::Value::as_bool) == Some(true))
+    };
+    match change {
+        ChangeKind::Activate => operation::ACTIVATE_ACCESS_KEY,
+        ChangeKind::Deactivate => operation::DEACTIVATE_ACCESS_KEY,
+        ChangeKind::Rotate if stops_old() => operation::REPLACE_ACCESS_KEY,
+        ChangeKind::Rotate => operation::ROTATE_ACCESS_KEY,
+    }
 }
 
 impl Admin {
     /// Refuses, before its effect, what could not be recorded.
-    pub(super) fn recordable(&self, operation: &Operation) -> Result<(), Failure> {
-        match self.recorder.ready() {
-            Err(error) if !operation.stops => Err(unrecorded(&error)),
+    pub(super) fn demand_record(&self, operation: Option<&Operation<'_>>) -> Result<(), Failure> {
+        match operation {
+            Some(operation) if !operation.stops() => {
+                self.recorder.ready().map_err(|refusal| unrecorded(refusal.detail))
+            }
             _ => Ok(()),
         }
     }
 
     /// Records what was done or refused; the answer is given only then.
-    pub(super) fn recorded(
+    pub(super) async fn recorded(
         &self,
-        operation: &Operation,
+        operation: &Operation<'_>,
         decisions: &Decisions,
         (headers, id): (&HeaderMap, Uuid),
         result: Result<Response<Bytes>, Failure>,
     ) -> Result<Response<Bytes>, Failure> {
-        let decided = decisions.decided();
-        let account = decided.tenant.clone().unwrap_or_default();
-        let recorded = self.recorder.record(Entry {
-            operation: &format!("admin:{}", operation.name),
+        let mut decided = decisions.decided();
+        if let Some(named) = operation.named {
+            decided.key = Some(shown(named));
+        }
+        let account = decided.tenant.clone().unwrap_or_else(|| operation.tenant.clone());
+        let recorded = self.recorder.record_stop(Entry {
+            operation: &operation.name,
             caller: &decisions.requester(),
             account: &account,
             decided,
+            digest: self.published(operation),
             refused: result.as_ref().err().map(Failure::code),
             request_id: id,
             headers,
         });
-        match recorded {
-            Err(error) if operation.stops => {
-                tracing::error!(request_id = %id, %error, "`{}` is not on record", operation.name);
+        match recorded.await {
+            Err(refusal) if operation.stops() => {
+                let detail = refusal.detail.unwrap_or_default();
+                tracing::error!(request_id = %id, detail, "`{}` is not on record", operation.name);
                 result
             }
-            Err(error) => Err(unrecorded(&error)),
+            Err(refusal) => Err(unrecorded(refusal.detail)),
             Ok(_) => result,
         }
+    }
+
+    /// The digest of the bundle that an operation put in force.
+    fn published(&self, of: &Operation<'_>) -> Option<[u8; 32]> {
+        if of.name != operation::APPLY_BUNDLE {
+            return None;
+        }
+        let in_force = self.bundles.in_force();
+        let digest = in_force.published.as_ref().map(|published| published.digest.clone())?;
+        from_hex(&digest)?.try_into().ok()
     }
 
     /// Records what an approver decided about a request.
@@ -115,15 +157,17 @@ impl Admin {
             caller: &format!("approver:{approver}"),
             account,
             decided,
+            digest: None,
             refused,
             request_id: id,
             headers,
         });
-        recorded.map(drop).map_err(|error| unrecorded(&error))
+        recorded.map(drop).map_err(|refusal| unrecorded(refusal.detail))
     }
 }
 
-pub(super) fn unrecorded(error: &SpoolError) -> Failure {
-    let problem = Problem::new("audit_unavailable", "the audit record could not be written; try again");
-    problem.logged(error.to_string()).into()
+pub(super) fn unrecorded(detail: Option<String>) -> Failure {
+    Problem::new("audit_unavailable", "the audit record could not be written; try again")
+        .logged(detail.unwrap_or_default())
+        .into()
 }

@@ -166,7 +166,7 @@ impl From<Fault> for KmsError {
             Fault::NotFound { .. } => KmsErrorType::NotFound,
             Fault::State { .. } => KmsErrorType::InvalidState,
             Fault::Raced { .. } | Fault::Unavailable { .. } => KmsErrorType::KeyUnavailable,
-            Fault::Corrupt { .. } | Fault::Internal { .. } => KmsErrorType::Internal,
+            Fault::Sealed | Fault::Corrupt { .. } | Fault::Internal { .. } => KmsErrorType::Internal,
         };
         Self {
             kind,

@@ -2,6 +2,7 @@
 //! whom, with which key. No answer of the key API leaves without one.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use audit::record::{Draft, Outcome, TraceId};
 use audit::spool::{OpenError, Settings, Spool, SpoolError};
@@ -13,14 +14,17 @@ use uuid::Uuid;
 
 use super::gate::Decided;
 use super::refusal::Refusal;
+use crate::backup::format::AuditPosition;
 use crate::clock::Clock;
+use crate::stops;
 
 /// The spool's name in its records, where an edge has its id.
-const NAME: &str = "authority";
+pub(crate) const NAME: &str = "authority";
 
 /// Records operations and counts them.
 pub(crate) struct Recorder {
-    spool: Spool,
+    spool: Arc<Spool>,
+    incarnation: String,
     clock: Clock,
     requests: Family<Label, Counter>,
     refusals: Family<Label, Counter>,
@@ -34,6 +38,8 @@ pub(crate) struct Entry<'a> {
     pub(crate) caller: &'a str,
     pub(crate) account: &'a str,
     pub(crate) decided: Decided,
+    /// SHA-256 of what was put in force, where that is one thing: a bundle.
+    pub(crate) digest: Option<[u8; 32]>,
     /// The code of a refusal.
     pub(crate) refused: Option<&'a str>,
     pub(crate) request_id: Uuid,
@@ -65,7 +71,8 @@ impl Recorder {
             );
         }
         Ok(Self {
-            spool,
+            spool: Arc::new(spool),
+            incarnation,
             clock,
             requests: metrics.counters(
                 "kms_requests",
@@ -76,15 +83,40 @@ impl Recorder {
     }
 
     /// Refuses an operation, before it has any effect, that could not be recorded now.
-    pub(crate) fn ready(&self) -> Result<(), SpoolError> {
+    pub(crate) fn ready(&self) -> Result<(), Refusal> {
         match self.spool.status().refusing {
             Some(error) => Err(error),
             None => Ok(()),
         }
     }
 
+    /// Records an operation, and answers when the record is durable where a restore would have to replay it: a stop that was
+    /// answered is never lost.
+    pub(crate) async fn record_stop(&self, entry: Entry<'_>) -> Result<Recorded, Refusal> {
+        let replayed = entry.refused.is_none() && stops::is_replayed(entry.operation);
+        let recorded = self.record(entry)?;
+        if replayed {
+            let spool = self.spool.clone();
+            let flushed = tokio::task::spawn_blocking(move || spool.flush()).await;
+            match flushed {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => return Err(unrecorded(&error)),
+                Err(error) => return Err(Refusal::internal(error.to_string())),
+            }
+        }
+        Ok(recorded)
+    }
+
+    /// Where the record is: everything up to here is durable.
+    pub(crate) fn position(&self) -> AuditPosition {
+        AuditPosition {
+            incarnation: self.incarnation.clone(),
+            sequence: self.spool.status().durable,
+        }
+    }
+
     /// Records an operation.
-    pub(crate) fn record(&self, entry: Entry<'_>) -> Result<Recorded, SpoolError> {
+    pub(crate) fn record(&self, entry: Entry<'_>) -> Result<Recorded, Refusal> {
         self.count(entry.operation, entry.refused);
         let policies: Vec<String> = entry.decided.policies.into_iter().collect();
         let trace = entry.headers.get("traceparent").and_then(|value| value.to_str().ok());
@@ -98,7 +130,7 @@ impl Recorder {
             profile: Some(entry.operation.into()),
             key: entry.decided.key.map(Into::into),
             kid: None,
-            digest: None,
+            digest: entry.digest,
             policies: policies.into(),
             plugins: Vec::new(),
             request_id: entry.request_id,

@@ -11,15 +11,15 @@ use crate::keys::KmsError;
 
 /// Why a request is not answered with what it asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Refusal {
+pub(crate) struct Refusal {
     /// The `__type`, or the `Code` of the query protocol.
-    pub(super) code: &'static str,
+    pub(crate) code: &'static str,
     /// As the service answers with it.
-    pub(super) status: StatusCode,
+    pub(crate) status: StatusCode,
     /// Safe to show.
-    pub(super) message: Cow<'static, str>,
+    pub(crate) message: Cow<'static, str>,
     /// For the log only.
-    pub(super) detail: Option<String>,
+    pub(crate) detail: Option<String>,
 }
 
 /// Why a request's sender is not known.

@@ -54,6 +54,7 @@ impl Endpoint {
             caller: &principal.arn(),
             account: principal.account().as_str(),
             decided: Decided::default(),
+            digest: None,
             refused: admitted.as_ref().err().map(|refusal| refusal.code),
             request_id: call.id,
             headers: &call.head.headers,
@@ -87,6 +88,7 @@ impl Endpoint {
             caller: caller.id(),
             account: request.account,
             decided: Decided::default(),
+            digest: None,
             refused: result.as_ref().err().map(|refusal| refusal.code),
             request_id: call.id,
             headers: &call.head.headers,
@@ -120,6 +122,7 @@ impl Endpoint {
     }
 
     async fn credentials(&self, session: Session) -> Result<(Session, Credentials), Refusal> {
+        self.seal.demand_open()?;
         self.recorder.ready()?;
         let credentials = self.sessions.issue(&session).await?;
         Ok((session, credentials))

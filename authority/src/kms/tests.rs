@@ -13,9 +13,9 @@ use node::listen::{Handler, Peer, Protocol};
 use node::telemetry::Metrics;
 use serde_json::{Value, json};
 
-use super::Kms;
 use super::access_key::Issued;
 use super::sigv4::sign::Signer;
+use super::{Kms, Recorder};
 use crate::config::KmsConfig;
 use crate::testing::Bench;
 
@@ -25,6 +25,7 @@ const REGION: &str = "eu-central-1";
 struct Site {
     bench: Bench,
     kms: Kms,
+    recorder: Arc<Recorder>,
     root: Issued,
     metrics: Metrics,
 }
@@ -48,15 +49,15 @@ impl Site {
     async fn with(config: KmsConfig) -> Self {
         let bench = Bench::new().await;
         let metrics = Metrics::new("test");
-        let recorder = bench
-            .wired
-            .recorder(config.audit, &bench.path().join("audit"), &metrics)
-            .unwrap();
-        let kms = bench.wired.key_api(&config, recorder);
+        let mut whole = crate::testing::config(bench.dir());
+        whole.kms = Some(config.clone());
+        let recorder = bench.wired.recorder(&whole, &metrics).unwrap();
+        let kms = bench.wired.key_api(&config, recorder.clone());
         let root = bench.wired.access_keys.create(&bench.tenant(), None, "").await.unwrap();
         Self {
             bench,
             kms,
+            recorder,
             root,
             metrics,
         }

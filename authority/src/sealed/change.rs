@@ -22,6 +22,7 @@ pub struct Change {
     pub(super) compares: Vec<Compare>,
     pub(super) writes: Vec<Pending>,
     pub(super) failed: Option<Fault>,
+    pub(super) at_least: u64,
 }
 
 pub(super) enum Pending {
@@ -89,6 +90,13 @@ impl Change {
     #[must_use]
     pub fn delete(mut self, path: impl Into<String>) -> Self {
         self.writes.push(Pending::Delete { path: path.into() });
+        self
+    }
+
+    /// Raises the store's revision to `revision` at least, see [`crate::store::Transaction::raise_to`].
+    #[must_use]
+    pub fn raise_to(mut self, revision: u64) -> Self {
+        self.at_least = revision;
         self
     }
 

@@ -27,15 +27,15 @@ impl KeyApi {
     pub(super) fn start(
         wired: &Wired,
         config: &KmsConfig,
-        recorder: Arc<Recorder>,
         certificate: &Arc<ReloadingCertificate>,
+        recorder: &Arc<Recorder>,
         shutdown: &Shutdown,
     ) -> Result<Self, StartError> {
         let tls = tls::server_config(certificate.clone(), ClientAuth::None, tls::ALPN_HTTP)?;
         // Both sockets before anything is served, so that a taken port leaves nothing half started.
         let (listener, address) = bind(config.address)?;
         let plain = config.plain_address.map(bind).transpose()?;
-        let kms = wired.key_api(config, recorder);
+        let kms = wired.key_api(config, recorder.clone());
         let limits = Limits {
             body_bytes: node::config::ByteSize::new(u64::try_from(MAX_BODY).unwrap_or(u64::MAX)),
             drain: node::config::Duration::from_secs(DRAIN.as_secs()),

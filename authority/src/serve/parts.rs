@@ -48,17 +48,7 @@ impl Parts {
             .map_err(|(field, message)| StartError::Config { field, message })?;
         make_private_dir(&config.data_dir)?;
         let embedded = open_store(&store_path(config)).await?;
-        let hsm: Arc<dyn Hsm> = match &config.hsm {
-            HsmConfig::Pkcs11(token) => Arc::new(Verified::new(Worker::start(worker(token)).await?)),
-            HsmConfig::Software(software) => {
-                let file = software
-                    .file
-                    .clone()
-                    .unwrap_or_else(|| config.data_dir.join(SOFTWARE_HSM_FILE));
-                Arc::new(Verified::new(Software::open(file, passphrase(software)?).await?))
-            }
-        };
-        Ok(Self::new(hsm, embedded, Clock::system()))
+        Ok(Self::new(open_hsm(config).await?, embedded, Clock::system()))
     }
 
     /// Closes the embedded store, so that another process may open it: at once if nothing else holds it.
@@ -68,6 +58,20 @@ impl Parts {
             store.close();
         }
     }
+}
+
+/// The HSM that a configuration names.
+pub(crate) async fn open_hsm(config: &Config) -> Result<Arc<dyn Hsm>, StartError> {
+    Ok(match &config.hsm {
+        HsmConfig::Pkcs11(token) => Arc::new(Verified::new(Worker::start(worker(token)).await?)),
+        HsmConfig::Software(software) => {
+            let file = software
+                .file
+                .clone()
+                .unwrap_or_else(|| config.data_dir.join(SOFTWARE_HSM_FILE));
+            Arc::new(Verified::new(Software::open(file, passphrase(software)?).await?))
+        }
+    })
 }
 
 /// Whether the store is an authority's already.
@@ -84,11 +88,11 @@ pub(super) async fn is_initialised(config: &Config) -> Result<bool, StartError> 
     Ok(row?.is_some())
 }
 
-fn store_path(config: &Config) -> PathBuf {
+pub(crate) fn store_path(config: &Config) -> PathBuf {
     config.data_dir.join(STORE_FILE)
 }
 
-async fn open_store(path: &Path) -> Result<Arc<RedbStore>, StartError> {
+pub(crate) async fn open_store(path: &Path) -> Result<Arc<RedbStore>, StartError> {
     let path = path.to_owned();
     let opened = tokio::task::spawn_blocking(move || RedbStore::open(path)).await;
     let opened = opened.map_err(|error| StartError::Io {

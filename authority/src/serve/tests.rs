@@ -213,6 +213,7 @@ fn watch_from(revision: u64) -> WatchRequest {
         revision,
         bundle_digest: String::new(),
         incarnation: INCARNATION.into(),
+        revision_proof: Vec::new(),
     }
 }
 

@@ -12,6 +12,7 @@ use crate::clock::Clock;
 use crate::edges::Edges;
 use crate::keys::Keys;
 use crate::kms::{Entry, Recorder};
+use crate::seal::Seal;
 use crate::world::World;
 
 /// Between two looks.
@@ -23,10 +24,21 @@ const EXPIRE_EVERY: u64 = 10;
 /// Looks between two writings of keys' uses: what a process that is killed loses.
 const USES_EVERY: u64 = 60;
 
-/// Looks each second until the process ends. What fails is tried again at the next look.
-pub(crate) async fn keep(keys: Arc<Keys>, world: Arc<World>, edges: Arc<Edges>, clock: Clock, recorder: Arc<Recorder>) {
+/// Looks each second until the process ends. What fails is tried again at the next look. A sealed authority changes nothing.
+pub(crate) async fn keep(
+    keys: Arc<Keys>,
+    world: Arc<World>,
+    edges: Arc<Edges>,
+    seal: Arc<Seal>,
+    clock: Clock,
+    recorder: Arc<Recorder>,
+) {
     let mut looks: u64 = 0;
     loop {
+        if seal.is_closed() {
+            tokio::time::sleep(TICK).await;
+            continue;
+        }
         look(&keys, &world, &clock).await;
         if looks.is_multiple_of(SWEEP_EVERY)
             && let Err(fault) = edges.sweep_tokens().await
@@ -77,12 +89,14 @@ fn record_expiry(recorder: &Recorder, approval: &Approval) {
         caller: "signet",
         account: approval.domain.as_str(),
         decided: about(approval),
+        digest: None,
         refused: None,
         request_id: uuid::Uuid::new_v4(),
         headers: &http::HeaderMap::new(),
     });
-    if let Err(error) = recorded {
-        tracing::error!(id = approval.id, %error, "a request's end is not on record");
+    if let Err(refusal) = recorded {
+        let detail = refusal.detail.unwrap_or_default();
+        tracing::error!(id = approval.id, detail, "a request's end is not on record");
     }
 }
 

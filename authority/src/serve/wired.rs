@@ -1,6 +1,5 @@
 //! Everything an authority is made of, joined, before anything listens.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use node::telemetry::Metrics;
@@ -8,6 +7,8 @@ use tokio::sync::{broadcast, watch};
 
 use super::{Parts, StartError};
 use crate::admin::{Admin, AdminToken, Gauges};
+use crate::anchor::Anchor;
+use crate::backup::service::Backups;
 use crate::bundle::Bundles;
 use crate::clock::Clock;
 use crate::config::{Config, KmsAudit, KmsConfig};
@@ -19,6 +20,8 @@ use crate::issue::Issuer;
 use crate::keys::{KeySettings, Keys};
 use crate::kms::access_key::AccessKeys;
 use crate::kms::{Kms, Recorder};
+use crate::revisions::Revisions;
+use crate::seal::Seal;
 use crate::sealed::{Committed, Vault};
 use crate::tenants::Tenants;
 use crate::watch::Watches;
@@ -35,6 +38,8 @@ pub(crate) struct Wired {
     pub(crate) edges: Arc<Edges>,
     pub(crate) world: Arc<World>,
     pub(crate) watches: Arc<Watches>,
+    pub(crate) seal: Arc<Seal>,
+    pub(crate) anchor: Anchor,
     pub(crate) clock: Clock,
 }
 
@@ -48,6 +53,9 @@ impl Wired {
         let clock = parts.clock.clone();
         let vault = Arc::new(Vault::new(parts.store.clone(), parts.hsm.clone()));
         let roots = init::load_roots(&vault, &config.trust_domain).await?;
+        let anchor = config.anchor();
+        let seal = Seal::examine(&vault, &anchor).await?;
+        let revisions = Arc::new(Revisions::open(&vault).await?);
         let token = AdminToken::new(&init::admin_token_hash(&vault).await?)?;
         let issuer = Arc::new(Issuer::new(
             parts.hsm.clone(),
@@ -71,6 +79,7 @@ impl Wired {
             vault.clone(),
             world.clone(),
             clock.clone(),
+            (revisions, seal.clone()),
             delegation_roots,
             stop,
         ));
@@ -85,6 +94,8 @@ impl Wired {
                 edges,
                 world,
                 watches,
+                seal,
+                anchor,
                 clock,
             },
             commits,
@@ -120,16 +131,9 @@ impl Wired {
         )
     }
 
-    /// Opens the audit spool in `directory`; `metrics` shows its counters. Blocks on the disk.
-    pub(crate) fn recorder(
-        &self,
-        config: KmsAudit,
-        directory: &Path,
-        metrics: &Metrics,
-    ) -> Result<Arc<Recorder>, StartError> {
-        super::make_private_dir(directory)?;
-        let recorder = Recorder::open(directory, config.settings(), self.clock.clone(), metrics)?;
-        Ok(Arc::new(recorder))
+    /// The record of what is done and refused, whose counters `metrics` shows. Opens its audit spool: blocks on the disk.
+    pub(crate) fn recorder(&self, config: &Config, metrics: &Metrics) -> Result<Arc<Recorder>, StartError> {
+        open_recorder(config, self.clock.clone(), metrics)
     }
 
     /// The key API.
@@ -139,6 +143,8 @@ impl Wired {
             keys: self.keys.clone(),
             bundles: self.bundles.clone(),
             access_keys: self.access_keys.clone(),
+            recorder,
+            seal: self.seal.clone(),
             clock: self.clock.clone(),
             recorder,
         };
@@ -147,6 +153,9 @@ impl Wired {
 
     pub(crate) fn into_admin(self, gauges: Gauges, recorder: Arc<Recorder>) -> Admin {
         Admin {
+            backups: Backups::new(self.vault.clone()),
+            recorder,
+            seal: self.seal,
             token: self.token,
             tenants: Tenants::new(self.vault.clone(), self.clock.clone()),
             vault: self.vault,
@@ -162,4 +171,12 @@ impl Wired {
             gauges,
         }
     }
+}
+
+/// Opens the audit spool of a configuration, which one process has at a time. Blocks on the disk.
+pub(crate) fn open_recorder(config: &Config, clock: Clock, metrics: &Metrics) -> Result<Arc<Recorder>, StartError> {
+    let directory = config.audit_dir();
+    super::make_private_dir(&directory)?;
+    let bounds = config.kms.as_ref().map(|kms| kms.audit).unwrap_or_default();
+    Ok(Arc::new(Recorder::open(&directory, bounds.settings(), clock, metrics)?))
 }

@@ -27,6 +27,7 @@ async fn keeps_the_contract(store: Arc<dyn Store>) {
     compares(&*store).await;
     is_atomic(&*store).await;
     pages(&*store).await;
+    shows_one_state(&*store).await;
     announces(&*store).await;
     refuses_bad_requests(&*store).await;
     lets_one_of_many_win(Arc::clone(&store)).await;
@@ -196,6 +197,47 @@ async fn pages(store: &dyn Store) {
     );
     assert_eq!(paths(store.scan("p/", None, 0).await.unwrap()), [""; 0]);
     assert_eq!(paths(store.scan("nothing/", None, 9).await.unwrap()), [""; 0]);
+}
+
+async fn shows_one_state(store: &dyn Store) {
+    let mut transaction = Transaction::new();
+    for number in 0..9 {
+        transaction = transaction.put(format!("snapshot/{number}"), vec![0; SNAPSHOT_PAGE / 4]);
+    }
+    store.commit(transaction).await.unwrap();
+    let all = store.scan("", None, MAX_SCAN).await.unwrap();
+    let snapshot = store.snapshot().await.unwrap();
+    let before = store.revision().await.unwrap();
+    assert_eq!((snapshot.revision(), snapshot.rows()), (before, all.len() as u64));
+    let (mut seen, mut pages): (Vec<(String, Row)>, _) = (Vec::new(), 0);
+    loop {
+        let after = seen.last().map(|(path, _)| path.clone());
+        let page = snapshot.page(after.as_deref(), MAX_SCAN).await.unwrap();
+        // What happens meanwhile is not seen.
+        let meanwhile = Transaction::new().put("snapshot/9", "late").delete("snapshot/8");
+        store.commit(meanwhile).await.unwrap();
+        if page.is_empty() {
+            break;
+        }
+        pages += 1;
+        seen.extend(page);
+    }
+    assert_eq!(seen, all);
+    assert!(pages >= 2, "a page is bounded in bytes");
+    let raised = before + 1_000_000;
+    let revision = store
+        .commit(Transaction::new().delete("snapshot/9").raise_to(raised))
+        .await;
+    assert_eq!(revision, Ok(raised));
+    assert_eq!(
+        store.commit(Transaction::new().put("a", "b").raise_to(5)).await,
+        Ok(raised + 1)
+    );
+    let mut clean = Transaction::new().delete("a");
+    for number in 0..9 {
+        clean = clean.delete(format!("snapshot/{number}"));
+    }
+    store.commit(clean).await.unwrap();
 }
 
 async fn announces(store: &dyn Store) {

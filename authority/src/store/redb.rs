@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use redb::{Database, ReadTransaction, ReadableDatabase, StorageBackend, TableDefinition};
+use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTableMetadata, StorageBackend, TableDefinition};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::{MAX_SCAN, Row, Store, StoreError, Transaction, check, check_path};
+use super::{MAX_SCAN, Row, SNAPSHOT_PAGE, Snapshot, Store, StoreError, Transaction, check, check_path};
 use backend::Guarded;
 use writer::{Commit, Writer};
 
@@ -68,7 +68,10 @@ impl RedbStore {
         let guarded = Guarded::new(backend, on_failed_flush);
         let database = Database::builder()
             .create_with_backend(guarded)
-            .map_err(|error| unavailable(&error))?;
+            .map_err(|error| match error {
+                redb::DatabaseError::DatabaseAlreadyOpen => unavailable(&backend::IN_USE),
+                other => unavailable(&other),
+            })?;
         let database = Arc::new(database);
         let revision = writer::prepare(&database)?;
         let (announce, revisions) = watch::channel(revision);
@@ -168,6 +171,61 @@ impl Store for RedbStore {
             Ok(meta.get(REVISION)?.map_or(0, |revision| revision.value()))
         })
         .await
+    }
+
+    async fn snapshot(&self) -> Result<Box<dyn Snapshot>, StoreError> {
+        let database = Arc::clone(&self.database);
+        let opened = tokio::task::spawn_blocking(move || -> Result<RedbSnapshot, redb::Error> {
+            let transaction = database.begin_read()?;
+            let revision = transaction.open_table(META)?.get(REVISION)?;
+            Ok(RedbSnapshot {
+                revision: revision.map_or(0, |revision| revision.value()),
+                rows: transaction.open_table(ROWS)?.len()?,
+                transaction: Arc::new(transaction),
+            })
+        });
+        let opened = opened.await.map_err(|_| unavailable(&"the process is stopping"))?;
+        Ok(Box::new(opened.map_err(classify)?))
+    }
+}
+
+/// One read transaction: redb keeps the pages it shows until it is dropped.
+struct RedbSnapshot {
+    revision: u64,
+    rows: u64,
+    transaction: Arc<ReadTransaction>,
+}
+
+#[async_trait]
+impl Snapshot for RedbSnapshot {
+    fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    async fn page(&self, after: Option<&str>, limit: usize) -> Result<Vec<(String, Row)>, StoreError> {
+        let (transaction, after) = (Arc::clone(&self.transaction), after.map(str::to_owned));
+        let read = tokio::task::spawn_blocking(move || -> Result<Vec<(String, Row)>, redb::Error> {
+            let rows = transaction.open_table(ROWS)?;
+            let (mut found, mut bytes) = (Vec::new(), 0_usize);
+            for entry in rows.range(after.as_deref().unwrap_or_default()..)? {
+                let (path, value) = entry?;
+                if found.len() >= limit.min(MAX_SCAN) || bytes > SNAPSHOT_PAGE {
+                    break;
+                }
+                if after.as_deref() != Some(path.value()) {
+                    let row = row(value.value());
+                    bytes = bytes.saturating_add(row.value.len());
+                    found.push((path.value().to_owned(), row));
+                }
+            }
+            Ok(found)
+        });
+        let read = read.await.map_err(|_| unavailable(&"the process is stopping"))?;
+        read.map_err(classify)
     }
 }
 

@@ -18,6 +18,7 @@ async fn watch(bench: &Bench, edge: KnownEdge, revision: u64, digest: &str) -> E
         revision,
         bundle_digest: digest.to_owned(),
         incarnation: String::new(),
+        revision_proof: Vec::new(),
     };
     bench.wired.watches.open(edge, request).await.unwrap()
 }
@@ -249,9 +250,43 @@ async fn an_edge_that_has_seen_more_shows_that_the_store_was_put_back() {
     let edge = bench.edge("edge-1").await;
     bench.settle().await;
     let ahead = bench.parts.store.revision().await.unwrap() + 5;
-    let mut stream = watch(&bench, edge, ahead, "").await;
-    snapshot(event(&mut stream).await.1);
+    let mut stream = watch(&bench, edge.clone(), ahead, "").await;
+    let first = next(&mut stream).await.unwrap();
+    assert!(matches!(first.event, Some(Event::Snapshot(_))));
+    // What any edge could say is no reason to stop for all.
+    assert!(bench.wired.seal.reason().is_none());
+    assert_eq!(bench.wired.watches.rolled_back_by(), 0);
+    let store = bench.parts.store.clone();
+    let told = Revisions::open(&bench.wired.vault).await.unwrap();
+    assert!(told.is_proven(first.revision, &first.revision_proof));
+    let request = WatchRequest {
+        revision: ahead,
+        bundle_digest: String::new(),
+        incarnation: String::new(),
+        revision_proof: told.prove(ahead),
+    };
+    let refused = bench.wired.watches.open(edge, request).await;
+    assert_eq!(refused.map(drop).unwrap_err(), Fault::Sealed);
     assert_eq!(bench.wired.watches.rolled_back_by(), 5);
+    let reason = bench.wired.seal.reason().unwrap().to_string();
+    for part in [
+        format!("revision {ahead}"),
+        format!("revision {}", ahead - 5),
+        "`edge-1`".to_owned(),
+    ] {
+        assert!(reason.contains(&part), "{part}: {reason}");
+    }
+    // Streams that are open end, and the next start finds it too.
+    let status = loop {
+        if let Err(status) = next(&mut stream).await {
+            break status;
+        }
+    };
+    assert_eq!(status.code(), tonic::Code::Unavailable);
+    assert!(store.get(crate::paths::SEAL).await.unwrap().is_some());
+    drop((stream, store, told));
+    let again = bench.restart().await;
+    assert!(again.wired.seal.reason().is_some());
 }
 
 #[tokio::test]
@@ -301,6 +336,7 @@ async fn one_edge_has_a_bounded_number_of_streams() {
         revision: 0,
         bundle_digest: String::new(),
         incarnation: String::new(),
+        revision_proof: Vec::new(),
     };
     let refused = bench.wired.watches.open(edge.clone(), request).await;
     assert!(matches!(refused, Err(Fault::Unavailable { .. })));

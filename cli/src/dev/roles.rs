@@ -148,6 +148,10 @@ impl Roles {
         }
         let admin_token = std::fs::read_to_string(&token_file).context(|| format!("`{}`", token_file.display()))?;
         let authority = authority::start(config).await?;
+        if let Some(reason) = authority.sealed() {
+            authority.stop().await;
+            return Err(Failure::new(reason.to_string()));
+        }
         let addresses = &addresses.with_kms(authority.kms());
         let admin = Target {
             url: format!("https://localhost:{}", addresses.admin),
@@ -183,12 +187,17 @@ impl Roles {
     }
 }
 
-async fn authority_config(data: &Path, pki: &Pki, addresses: &Addresses) -> Result<AuthorityConfig, Failure> {
+pub(super) async fn authority_config(
+    data: &Path,
+    pki: &Pki,
+    addresses: &Addresses,
+) -> Result<AuthorityConfig, Failure> {
     let dir = data.join("authority");
     files::private_dir(&dir)?;
     Ok(AuthorityConfig {
         trust_domain: TRUST_DOMAIN.into(),
         data_dir: dir,
+        anchor_file: None,
         region: REGION.into(),
         hsm: hsm(data).await?,
         grpc: GrpcConfig {

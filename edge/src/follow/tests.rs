@@ -140,6 +140,7 @@ async fn revocation_ends_the_stream_and_a_later_event_of_it_changes_nothing() {
     let event = |revision, event| WatchEvent {
         revision,
         authority_time_ms: 0,
+        revision_proof: Vec::new(),
         event: Some(event),
     };
     let revoked = Event::Revoked(node::contract::Revoked {
@@ -241,6 +242,7 @@ async fn a_key_that_is_stopped_does_not_stand_behind_a_bundle() {
     let event = WatchEvent {
         revision: 99,
         authority_time_ms: 0,
+        revision_proof: Vec::new(),
         event: Some(Event::Bundle(bundle)),
     };
     position.apply(&rig.edge, event).unwrap();

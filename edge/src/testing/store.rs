@@ -75,6 +75,7 @@ pub fn event_at(revision: u64, event: Event) -> WatchEvent {
     WatchEvent {
         revision,
         authority_time_ms: super::now() * 1000,
+        revision_proof: Vec::new(),
         event: Some(event),
     }
 }

@@ -145,6 +145,7 @@ static TABLE: [Entry; 54] = [
         "unavailable",
         "Temporarily unavailable",
     ),
+    entry(StatusCode::SERVICE_UNAVAILABLE, "sealed", "The authority is sealed"),
 ];
 
 #[cfg(test)]

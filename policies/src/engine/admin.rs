@@ -177,6 +177,10 @@ actions! {
         /// On the authority.
         CreateJoinToken,
         /// On the authority.
+        MakeBackup,
+        /// On the authority.
+        SetBackupKey,
+        /// On the authority.
         ListEdges,
         /// On the authority.
         ApplyBundle,

@@ -63,6 +63,11 @@ fn boto3_uses_keys_with_static_credentials() {
         let records = dev.cli(&["audit", "tail", "--authority"]).success();
         let records = records.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
         records
+            .filter(|record| {
+                record["caller"]
+                    .as_str()
+                    .is_some_and(|caller| caller.starts_with("arn:"))
+            })
             .filter(|record| record["profile"] == operation && record["outcome"] == outcome)
             .count()
     };

@@ -13,6 +13,9 @@ use redb::{BackendError, StorageBackend};
 use super::super::StoreError;
 use super::{OnFailedFlush, unavailable};
 
+/// Of a file that another process has open.
+pub(super) const IN_USE: &str = "another process uses it; stop the authority first";
+
 /// Opens or makes the file, readable by its owner only.
 pub(super) fn open_file(path: &Path) -> Result<FileBackend, StoreError> {
     let failed = |error: &dyn std::fmt::Display| unavailable(&format!("`{}`: {error}", path.display()));
@@ -24,7 +27,10 @@ pub(super) fn open_file(path: &Path) -> Result<FileBackend, StoreError> {
         .mode(0o600)
         .open(path)
         .map_err(|error| failed(&error))?;
-    FileBackend::new(file).map_err(|error| failed(&error))
+    FileBackend::new(file).map_err(|error| match error {
+        redb::DatabaseError::DatabaseAlreadyOpen => failed(&IN_USE),
+        other => failed(&other),
+    })
 }
 
 /// A backend that never flushes again once a flush has failed: the kernel may have dropped the dirty pages and would report

@@ -130,9 +130,10 @@ fn apply(
     if transaction.writes.is_empty() {
         return Ok(Ok(revision));
     }
-    let Some(revision) = revision.checked_add(1) else {
+    let Some(next) = revision.checked_add(1) else {
         return Ok(Err(unavailable(&"its revisions are used up")));
     };
+    let revision = next.max(transaction.at_least);
     for write in &transaction.writes {
         match write {
             Write::Put { path, value } => {

@@ -1,0 +1,167 @@
+//! The anchor: a small file outside the store that holds a revision which the store had. A store that is behind it was put back
+//! to an older state (R29).
+//!
+//! It is written after the store's commit is durable and never before, so it may lag behind and is never ahead: a crash gives no
+//! false alarm. It is sealed under the authority's own key-encryption key: a revision that was not reached cannot be written, but
+//! an older file can be put in its place. Whoever puts back store and anchor together is found out by what edges have seen.
+
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::fault::Fault;
+use crate::paths;
+use crate::seal::{Reason, Seal};
+use crate::sealed::{Change, Vault};
+
+/// Between two writings: what a crash lets the anchor lag behind at most.
+const PAUSE: Duration = Duration::from_secs(1);
+/// A longer file is none of ours, bytes.
+const MAX_LEN: u64 = 1024;
+
+/// The file.
+#[derive(Clone, Debug)]
+pub struct Anchor {
+    file: PathBuf,
+}
+
+/// The row that says that there is an anchor: without one, it was taken away.
+#[derive(Serialize, Deserialize)]
+struct Marker {}
+
+/// What the file says.
+enum Found {
+    Nothing,
+    Unreadable,
+    Revision(u64),
+}
+
+impl Anchor {
+    /// At this path, there or not.
+    pub fn new(file: PathBuf) -> Self {
+        Self { file }
+    }
+
+    /// The file.
+    pub fn file(&self) -> &Path {
+        &self.file
+    }
+
+    /// What the anchor has against the store as it is.
+    pub(crate) async fn contradiction(&self, vault: &Vault) -> Result<Option<Reason>, Fault> {
+        let marked = vault.store().get(paths::ANCHOR).await?.is_some();
+        let lost = Reason::NoAnchor {
+            file: self.file.clone(),
+        };
+        match self.read(vault).await? {
+            Found::Nothing if !marked => Ok(None),
+            Found::Nothing | Found::Unreadable => Ok(Some(lost)),
+            Found::Revision(seen) => {
+                let store = vault.store().revision().await?;
+                let witness = format!("the anchor `{}`", self.file.display());
+                Ok((seen > store).then_some(Reason::RolledBack { store, seen, witness }))
+            }
+        }
+    }
+
+    /// Makes the file and the row that says so, where they are not there: in that order, or a crash between them would take
+    /// the file for one that was removed.
+    pub(crate) async fn ensure(&self, vault: &Vault) -> Result<(), Fault> {
+        if vault.store().get(paths::ANCHOR).await?.is_none() {
+            self.write(vault, vault.store().revision().await?).await?;
+            vault.commit(Change::new().create(paths::ANCHOR, &Marker {})).await?;
+        }
+        Ok(())
+    }
+
+    /// For a new authority in the place of an older one, whose anchor is not this one's.
+    pub(crate) async fn start_anew(&self, vault: &Vault) -> Result<(), Fault> {
+        match std::fs::remove_file(&self.file) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                let detail = format!("`{}`: {error}", self.file.display());
+                Err(Fault::Unavailable { part: "anchor", detail })
+            }
+            _ => self.ensure(vault).await,
+        }
+    }
+
+    /// Says that the store has this revision, durable when it returns.
+    pub(crate) async fn write(&self, vault: &Vault, revision: u64) -> Result<(), Fault> {
+        let sealed = vault.seal_for(paths::ANCHOR, &revision.to_be_bytes()).await?;
+        let file = self.file.clone();
+        let written = tokio::task::spawn_blocking(move || replace(&file, &sealed)).await;
+        let failed = |detail: String| Fault::Unavailable { part: "anchor", detail };
+        let written = written.map_err(|error| failed(error.to_string()))?;
+        written.map_err(|error| failed(format!("`{}`: {error}", self.file.display())))
+    }
+
+    /// The revision, whatever the store says; none where the file is not there or not this authority's.
+    pub(crate) async fn revision(&self, vault: &Vault) -> Result<Option<u64>, Fault> {
+        Ok(match self.read(vault).await? {
+            Found::Revision(revision) => Some(revision),
+            Found::Nothing | Found::Unreadable => None,
+        })
+    }
+
+    async fn read(&self, vault: &Vault) -> Result<Found, Fault> {
+        match std::fs::metadata(&self.file) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Found::Nothing),
+            Ok(metadata) if metadata.is_file() && metadata.len() <= MAX_LEN => {}
+            _ => return Ok(Found::Unreadable),
+        }
+        let Ok(sealed) = std::fs::read(&self.file) else {
+            return Ok(Found::Unreadable);
+        };
+        let opened = vault.open_for(paths::ANCHOR, &sealed).await?;
+        let revision = opened.and_then(|bytes| bytes.as_slice().try_into().ok());
+        Ok(revision.map_or(Found::Unreadable, |bytes| Found::Revision(u64::from_be_bytes(bytes))))
+    }
+}
+
+/// Writes the anchor after the store has grown, until the process ends. Of a sealed store nothing is to be believed.
+pub(crate) async fn keep(anchor: Anchor, vault: Arc<Vault>, seal: Arc<Seal>) {
+    let mut grown = vault.store().watch();
+    loop {
+        grown.borrow_and_update();
+        if let Err(fault) = anchor.advance(&vault, &seal).await {
+            fault.log("writing the anchor");
+            tokio::time::sleep(PAUSE).await;
+            continue;
+        }
+        if grown.changed().await.is_err() {
+            return;
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+impl Anchor {
+    /// Brings the anchor to where the store is.
+    pub(crate) async fn advance(&self, vault: &Vault, seal: &Seal) -> Result<(), Fault> {
+        let revision = vault.store().revision().await?;
+        if seal.is_closed() {
+            return Ok(());
+        }
+        self.write(vault, revision).await
+    }
+}
+
+/// Whole or not at all, and durable.
+fn replace(file: &Path, content: &[u8]) -> std::io::Result<()> {
+    let aside = file.with_extension("new");
+    let mut written = std::fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&aside)?;
+    written.write_all(content)?;
+    written.sync_all()?;
+    std::fs::rename(&aside, file)?;
+    let directory = file.parent().filter(|parent| !parent.as_os_str().is_empty());
+    std::fs::File::open(directory.unwrap_or(Path::new(".")))?.sync_all()
+}

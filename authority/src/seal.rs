@@ -1,0 +1,209 @@
+//! The seal on an authority whose state may be older than what it had already promised: after a restore, or when its store was
+//! put back (R29). It starts and says why, but no key is used or handed out until what was stopped meanwhile has been stopped
+//! again, or a quorum has waived that ([`crate::unseal`]).
+//!
+//! The reason is a row of the store, so that a restart changes nothing. A store that is put back once more is found by its
+//! revision, as before.
+
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+
+use crate::anchor::Anchor;
+use crate::backup::format::AuditPosition;
+use crate::clock::rfc3339;
+use crate::fault::Fault;
+use crate::paths;
+use crate::sealed::{Change, Vault};
+
+/// How far apart the revisions of two lives of a store are: more commits than one makes.
+const LIFE: u64 = 1 << 40;
+
+/// Why an authority is sealed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "reason", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Reason {
+    /// Its store is from a backup.
+    Restored {
+        /// The backup's id.
+        backup: String,
+        /// The revision that the backup holds.
+        revision: u64,
+        /// When the backup was made, Unix seconds.
+        taken_at: u64,
+        /// Where the audit spool was then.
+        audit: Option<AuditPosition>,
+        /// Unix seconds.
+        restored_at: u64,
+    },
+    /// Its store is at an older revision than it had once.
+    RolledBack {
+        /// The store's.
+        store: u64,
+        /// The one it had.
+        seen: u64,
+        /// Who knows: the anchor's file or an edge.
+        witness: String,
+    },
+    /// The anchor, which shows that the store was not put back, is gone or is not this store's.
+    NoAnchor {
+        /// The file.
+        file: PathBuf,
+    },
+}
+
+impl std::fmt::Display for Reason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let then = "stop it and run `signet restore replay`, or `signet restore waive` with a quorum's shares";
+        match self {
+            Self::Restored { backup, taken_at, .. } => write!(
+                f,
+                "this authority is sealed: it was restored from the backup `{backup}` of {}, and what was stopped since then \
+                 has to be stopped again: {then}",
+                rfc3339(*taken_at)
+            ),
+            Self::RolledBack { store, seen, witness } => write!(
+                f,
+                "this authority is sealed: its store is at revision {store}, and {witness} has seen revision {seen}: the store \
+                 was put back to an older state; put the newer store in its place, restore a backup, or {then}"
+            ),
+            Self::NoAnchor { file } => write!(
+                f,
+                "this authority is sealed: its anchor `{}` is gone or is of another store, and nothing shows that the store was \
+                 not put back; put the file in its place, or {then}",
+                file.display()
+            ),
+        }
+    }
+}
+
+impl Reason {
+    /// The revision that the store has to be raised beyond, beside its own.
+    pub(crate) fn seen(&self) -> u64 {
+        match self {
+            Self::RolledBack { seen, .. } => *seen,
+            Self::Restored { revision, .. } => *revision,
+            Self::NoAnchor { .. } => 0,
+        }
+    }
+}
+
+/// The first revision of the next life of a store that has had `revision`: beyond all that it may have had since.
+pub(crate) fn next_life(revision: u64) -> u64 {
+    let lives = revision.checked_div(LIFE).unwrap_or_default().saturating_add(1);
+    lives.saturating_mul(LIFE)
+}
+
+/// Whether this authority serves. Asked for each request.
+#[derive(Debug)]
+pub struct Seal {
+    reason: RwLock<Option<Reason>>,
+    closed: watch::Sender<bool>,
+}
+
+impl Seal {
+    /// No seal.
+    pub(crate) fn open() -> Arc<Self> {
+        Self::with(None)
+    }
+
+    fn with(reason: Option<Reason>) -> Arc<Self> {
+        let closed = watch::channel(reason.is_some()).0;
+        Arc::new(Self {
+            reason: RwLock::new(reason),
+            closed,
+        })
+    }
+
+    /// As the store and the anchor outside it say. Where the anchor says that the store was put back, the store says so too
+    /// when this returns.
+    ///
+    /// # Errors
+    /// The store's; a store of which nothing is known is none that may serve.
+    pub(crate) async fn examine(vault: &Vault, anchor: &Anchor) -> Result<Arc<Self>, Fault> {
+        if let Some(held) = vault.get::<Reason>(paths::SEAL).await? {
+            return Ok(Self::with(Some(held.value)));
+        }
+        let Some(reason) = anchor.contradiction(vault).await? else {
+            anchor.ensure(vault).await?;
+            return Ok(Self::open());
+        };
+        vault.commit(Change::new().create(paths::SEAL, &reason)).await?;
+        Ok(Self::with(Some(reason)))
+    }
+
+    /// Why it does not serve; none when it does.
+    pub fn reason(&self) -> Option<Reason> {
+        self.reason.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether it does not serve.
+    pub fn is_closed(&self) -> bool {
+        *self.closed.borrow()
+    }
+
+    /// Turns true when it is closed.
+    pub(crate) fn closed(&self) -> watch::Receiver<bool> {
+        self.closed.subscribe()
+    }
+
+    /// To be asked before a key is used, changed or handed out.
+    ///
+    /// # Errors
+    /// [`Fault::Sealed`].
+    pub fn demand_open(&self) -> Result<(), Fault> {
+        if self.is_closed() { Err(Fault::Sealed) } else { Ok(()) }
+    }
+
+    /// Closes it for good: at once in this process, and in the store, where others and the next start find it.
+    pub(crate) async fn close(&self, vault: &Vault, reason: Reason) {
+        {
+            let mut held = self.reason.write().unwrap_or_else(PoisonError::into_inner);
+            if held.is_some() {
+                return;
+            }
+            tracing::error!("{reason}");
+            *held = Some(reason.clone());
+        }
+        self.closed.send_replace(true);
+        match vault.commit(Change::new().create(paths::SEAL, &reason)).await {
+            Ok(_) | Err(Fault::Raced { .. }) => {}
+            Err(fault) => fault.log("sealing the authority"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lives_of_a_store_do_not_meet() {
+        assert_eq!(next_life(0), 1 << 40);
+        assert_eq!(next_life((1 << 40) - 1), 1 << 40);
+        assert_eq!(next_life(1 << 40), 2 << 40);
+        assert!(next_life(u64::MAX) > 1 << 40);
+    }
+
+    // R29
+    #[test]
+    fn the_reason_names_both_revisions_and_what_to_do() {
+        let reason = Reason::RolledBack {
+            store: 12,
+            seen: 40,
+            witness: "the anchor `/x`".to_owned(),
+        };
+        let text = reason.to_string();
+        for part in [
+            "revision 12",
+            "revision 40",
+            "`/x`",
+            "signet restore replay",
+            "signet restore waive",
+        ] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! Which recorded operations stop or narrow something, and what of a stretch of the record is still stopped at its end: what a
+//! restored authority has to stop again. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use audit::record::{Draft, Event, Hash, Outcome, Record};
+
+/// What an operation on record does to what it names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Effect {
+    /// Stops the key until it is enabled.
+    StopsKey,
+    /// Narrows the key in a way that the record does not tell: who may use it, with which material, whether it may be
+    /// deleted or enabled.
+    NarrowsKey,
+    /// Enables the key.
+    StartsKey,
+    StopsAccessKey,
+    StartsAccessKey,
+    StopsEdge,
+    /// Replaces the bundle, by its digest.
+    ReplacesBundle,
+}
+
+/// Operators' operations in the record, beside the key verbs.
+pub(crate) mod operation {
+    pub(crate) const REVOKE_EDGE: &str = "admin:RevokeEdge";
+    pub(crate) const DEACTIVATE_ACCESS_KEY: &str = "admin:DeactivateAccessKey";
+    pub(crate) const ACTIVATE_ACCESS_KEY: &str = "admin:ActivateAccessKey";
+    pub(crate) const ROTATE_ACCESS_KEY: &str = "admin:RotateAccessKey";
+    /// A rotation that stops the old key.
+    pub(crate) const REPLACE_ACCESS_KEY: &str = "admin:ReplaceAccessKey";
+    pub(crate) const DELETE_ACCESS_KEY: &str = "admin:DeleteAccessKey";
+    pub(crate) const APPLY_BUNDLE: &str = "admin:ApplyBundle";
+}
+
+fn effect(operation: &str) -> Option<Effect> {
+    Some(match operation {
+        "kms:DisableKey" | "kms:ScheduleKeyDeletion" => Effect::StopsKey,
+        "kms:DeleteImportedKeyMaterial"
+        | "kms:MarkVersionCompromised"
+        | "kms:MarkKeyCompromised"
+        | "kms:HoldKey"
+        | "kms:PutKeyPolicy"
+        | "kms:RevokeGrant"
+        | "kms:RetireGrant" => Effect::NarrowsKey,
+        "kms:EnableKey" => Effect::StartsKey,
+        operation::DEACTIVATE_ACCESS_KEY | operation::REPLACE_ACCESS_KEY | operation::DELETE_ACCESS_KEY => {
+            Effect::StopsAccessKey
+        }
+        operation::ACTIVATE_ACCESS_KEY => Effect::StartsAccessKey,
+        operation::REVOKE_EDGE => Effect::StopsEdge,
+        operation::APPLY_BUNDLE => Effect::ReplacesBundle,
+        _ => return None,
+    })
+}
+
+/// Whether the record of an operation must be durable before the answer: a restore replays it.
+pub(crate) fn is_replayed(operation: &str) -> bool {
+    effect(operation).is_some()
+}
+
+/// What is stopped at the end of a stretch of the record.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Stops {
+    /// By the key's id: the operations that stopped or narrowed it.
+    pub(crate) keys: BTreeMap<String, BTreeSet<String>>,
+    pub(crate) access_keys: BTreeSet<String>,
+    pub(crate) edges: BTreeSet<String>,
+    /// The digest of the last bundle that was published.
+    pub(crate) bundle: Option<Hash>,
+}
+
+impl Stops {
+    /// Takes the next record in. A key that was stopped and enabled again is not stopped; one that was narrowed stays so.
+    pub(crate) fn take(&mut self, record: &Record) {
+        let Event::Use(draft) = &record.event else {
+            return;
+        };
+        let operation = draft.profile.as_deref().unwrap_or_default();
+        let Some(effect) = effect(operation).filter(|_| draft.outcome == Outcome::Performed) else {
+            return;
+        };
+        self.apply(effect, operation, draft);
+    }
+
+    fn apply(&mut self, effect: Effect, operation: &str, draft: &Draft<'_>) {
+        if effect == Effect::ReplacesBundle {
+            self.bundle = draft.digest;
+            return;
+        }
+        let Some(named) = draft.key.as_deref().map(str::to_owned) else {
+            return;
+        };
+        match effect {
+            Effect::StopsKey | Effect::NarrowsKey => {
+                self.keys.entry(named).or_default().insert(operation.to_owned());
+            }
+            Effect::StartsKey => {
+                if let Some(operations) = self.keys.get_mut(&named) {
+                    operations.retain(|operation| self::effect(operation) == Some(Effect::NarrowsKey));
+                    if operations.is_empty() {
+                        self.keys.remove(&named);
+                    }
+                }
+            }
+            Effect::StopsAccessKey => drop(self.access_keys.insert(named)),
+            Effect::StartsAccessKey => drop(self.access_keys.remove(&named)),
+            Effect::StopsEdge => drop(self.edges.insert(named)),
+            Effect::ReplacesBundle => {}
+        }
+    }
+}
+
+/// Whether the operations on a key leave something that only people can do again: its policy, its grants, its material.
+pub(crate) fn needs_review(operations: &BTreeSet<String>) -> bool {
+    operations
+        .iter()
+        .any(|operation| effect(operation) == Some(Effect::NarrowsKey))
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn record(operation: &str, named: &str, outcome: Outcome<'static>) -> Record {
+        let draft = Draft {
+            outcome,
+            caller: "operator:root".into(),
+            tenant: "000000000001".into(),
+            profile: Some(operation.to_owned().into()),
+            key: Some(named.to_owned().into()),
+            kid: None,
+            digest: Some([7; 32]),
+            policies: Vec::new().into(),
+            plugins: Vec::new(),
+            request_id: Uuid::nil(),
+            trace_id: None,
+            time_ms: 0,
+        };
+        Record {
+            version: 1,
+            edge: "authority".to_owned(),
+            incarnation: "a".to_owned(),
+            sequence: 2,
+            previous: [0; 32],
+            event: Event::Use(draft),
+        }
+    }
+
+    fn after(operations: &[(&str, &str)]) -> Stops {
+        let mut stops = Stops::default();
+        for (operation, named) in operations {
+            stops.take(&record(operation, named, Outcome::Performed));
+        }
+        stops
+    }
+
+    #[test]
+    fn what_is_started_again_is_not_stopped_and_what_was_narrowed_stays() {
+        let stops = after(&[
+            ("kms:DisableKey", "a"),
+            ("kms:ScheduleKeyDeletion", "b"),
+            ("kms:PutKeyPolicy", "c"),
+            ("kms:DisableKey", "c"),
+            ("kms:EnableKey", "a"),
+            ("kms:EnableKey", "c"),
+            ("kms:EnableKey", "never"),
+            ("kms:Sign", "d"),
+        ]);
+        assert_eq!(stops.keys.keys().collect::<Vec<_>>(), ["b", "c"]);
+        assert!(!needs_review(&stops.keys["b"]) && needs_review(&stops.keys["c"]));
+        let stops = after(&[
+            (operation::DEACTIVATE_ACCESS_KEY, "x"),
+            (operation::DELETE_ACCESS_KEY, "y"),
+            (operation::ROTATE_ACCESS_KEY, "z"),
+            (operation::ACTIVATE_ACCESS_KEY, "x"),
+            (operation::REVOKE_EDGE, "edge-1"),
+            (operation::APPLY_BUNDLE, ""),
+        ]);
+        assert_eq!(stops.access_keys.iter().collect::<Vec<_>>(), ["y"]);
+        assert_eq!(stops.edges.iter().collect::<Vec<_>>(), ["edge-1"]);
+        assert_eq!(stops.bundle, Some([7; 32]));
+    }
+
+    #[test]
+    fn what_was_refused_stopped_nothing() {
+        let mut stops = Stops::default();
+        let refused = Outcome::Refused {
+            code: "AccessDeniedException".into(),
+        };
+        stops.take(&record("kms:DisableKey", "a", refused));
+        assert_eq!(stops, Stops::default());
+    }
+}

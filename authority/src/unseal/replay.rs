@@ -1,0 +1,191 @@
+//! Reads an audit spool from a backup on, and does to the restored state what it says was done.
+
+use std::path::Path;
+
+use audit::record::Record;
+use serde::Serialize;
+use signing::encoding::{from_hex, hex};
+
+use crate::backup::format::AuditPosition;
+use crate::edges::{EdgeRecord, EdgeState};
+use crate::fault::Fault;
+use crate::keys::{KeyRecord, State};
+use crate::kms::RECORDER;
+use crate::kms::access_key::{AccessKeyRecord, Status};
+use crate::paths;
+use crate::sealed::{Change, Vault};
+use crate::stops::{Stops, needs_review};
+
+/// Why an edge was revoked by a replay.
+const REASON: &str = "revoked after the backup that this authority was restored from";
+
+/// One thing that was stopped again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Replayed {
+    /// `key`, `access_key` or `edge`.
+    pub what: &'static str,
+    /// Its id.
+    pub id: String,
+    /// What the record says was done to a key.
+    pub operations: Vec<String>,
+    /// Whether it is stopped by this; else it was already, or is not there.
+    pub stopped: bool,
+    /// What is left to do.
+    pub to_do: Option<&'static str>,
+}
+
+/// The last record of an authority that is not running; none where it never had one.
+pub(crate) fn end(directory: &Path) -> Result<Option<AuditPosition>, Fault> {
+    if !directory.exists() {
+        return Ok(None);
+    }
+    let broken = |error: audit::read::ReadError| Fault::invalid("bad_audit", error.to_string());
+    let mut last = None;
+    for record in audit::read::tail(directory, false).map_err(broken)? {
+        let record = record.map_err(broken)?;
+        last = Some(AuditPosition {
+            incarnation: record.incarnation,
+            sequence: record.sequence,
+        });
+    }
+    Ok(last)
+}
+
+/// What is stopped at the end of the record behind `from`, or of all of it. Blocks on the disk.
+pub(super) fn read(directory: &Path, from: Option<&AuditPosition>) -> Result<Stops, Fault> {
+    let broken = |what: String| Fault::invalid("bad_audit", format!("audit spool `{}`: {what}", directory.display()));
+    let report = audit::verify::directory(directory).map_err(|error| broken(error.to_string()))?;
+    if let Some(fault) = report.faults.first() {
+        return Err(broken(format!("it is damaged ({fault}); take another copy")));
+    }
+    if report.chains.iter().all(|chain| chain.edge != RECORDER) {
+        return Err(broken("it is not an authority's, or is empty".to_owned()));
+    }
+    let holds = |at: &AuditPosition| {
+        let of = report.chains.iter().find(|chain| chain.incarnation == at.incarnation);
+        of.is_some_and(|chain| chain.edge == RECORDER && (chain.first..=chain.last).contains(&at.sequence))
+    };
+    if let Some(at) = from.filter(|at| !holds(at)) {
+        return Err(broken(format!(
+            "it does not reach back to the backup (record {} of the process `{}`); name the directory of the authority that the \
+             backup was made of, with --audit",
+            at.sequence, at.incarnation
+        )));
+    }
+    let mut stops = Stops::default();
+    let mut behind = from.is_none();
+    for record in audit::read::tail(directory, false).map_err(|error| broken(error.to_string()))? {
+        let record = record.map_err(|error| broken(error.to_string()))?;
+        if behind {
+            stops.take(&record);
+        }
+        behind |= from.is_some_and(|at| is_at(&record, at));
+    }
+    Ok(stops)
+}
+
+fn is_at(record: &Record, at: &AuditPosition) -> bool {
+    record.incarnation == at.incarnation && record.sequence == at.sequence
+}
+
+/// Stops all of it; answers what was done, and what cannot be done from the record alone. Doing it twice changes nothing.
+pub(super) async fn apply(vault: &Vault, stops: Stops, now: u64) -> Result<(Vec<Replayed>, Vec<String>), Fault> {
+    let mut done = stop_keys(vault, &stops).await?;
+    for id in &stops.access_keys {
+        let stopped = stop_access_key(vault, id).await?;
+        done.push(replayed("access_key", id, stopped));
+    }
+    for id in &stops.edges {
+        let stopped = revoke_edge(vault, id, now).await?;
+        done.push(replayed("edge", id, stopped));
+    }
+    Ok((done, outstanding(vault, &stops).await?))
+}
+
+fn replayed(what: &'static str, id: &str, stopped: bool) -> Replayed {
+    Replayed {
+        what,
+        id: id.to_owned(),
+        operations: Vec::new(),
+        stopped,
+        to_do: None,
+    }
+}
+
+/// Every region's row of each key, whichever account the caller was of: ids are unique.
+async fn stop_keys(vault: &Vault, stops: &Stops) -> Result<Vec<Replayed>, Fault> {
+    let mut done: Vec<Replayed> = Vec::new();
+    if stops.keys.is_empty() {
+        return Ok(done);
+    }
+    let rows = vault.all::<KeyRecord>(paths::KEYS).await?;
+    for (id, operations) in &stops.keys {
+        let mut stopped = false;
+        for (path, held) in rows.iter().filter(|(_, held)| held.value.id == *id) {
+            if held.value.state == State::Enabled {
+                let mut key = held.value.clone();
+                key.state = State::Disabled;
+                vault.commit(Change::new().replace(path, &key, held.stamp)).await?;
+                stopped = true;
+            }
+        }
+        let to_do = if needs_review(operations) {
+            Some("review its policy, grants, material, holds and marks, which are those of the backup, before it is enabled")
+        } else if operations.contains("kms:ScheduleKeyDeletion") {
+            Some("it was scheduled for deletion: schedule that again")
+        } else {
+            None
+        };
+        done.push(Replayed {
+            what: "key",
+            id: id.clone(),
+            operations: operations.iter().cloned().collect(),
+            stopped,
+            to_do,
+        });
+    }
+    Ok(done)
+}
+
+async fn stop_access_key(vault: &Vault, id: &str) -> Result<bool, Fault> {
+    let path = paths::access_key(id);
+    let held = vault.get::<AccessKeyRecord>(&path).await?;
+    let Some(mut held) = held.filter(|held| held.value.status == Status::Active) else {
+        return Ok(false);
+    };
+    held.value.status = Status::Inactive;
+    let change = Change::new().replace(path, &held.value, held.stamp);
+    vault.commit(change).await.map(|_| true)
+}
+
+async fn revoke_edge(vault: &Vault, id: &str, now: u64) -> Result<bool, Fault> {
+    let path = format!("{}{id}", paths::EDGES);
+    let held = vault.get::<EdgeRecord>(&path).await?;
+    let Some(mut held) = held.filter(|held| held.value.state == EdgeState::Active) else {
+        return Ok(false);
+    };
+    held.value.state = EdgeState::Revoked {
+        at: now,
+        reason: REASON.to_owned(),
+    };
+    held.value.certificates.clear();
+    let change = Change::new().replace(path, &held.value, held.stamp);
+    vault.commit(change).await.map(|_| true)
+}
+
+/// A bundle's content is not on record: only whether the one in force is the last one that was published.
+async fn outstanding(vault: &Vault, stops: &Stops) -> Result<Vec<String>, Fault> {
+    let Some(last) = &stops.bundle else {
+        return Ok(Vec::new());
+    };
+    let in_force = crate::bundle::load(vault).await?;
+    let in_force = in_force.and_then(|published| from_hex(&published.digest));
+    if in_force.as_deref() == Some(last.as_slice()) {
+        return Ok(Vec::new());
+    }
+    Ok(vec![format!(
+        "another bundle was published after the backup (sha256:{}): start the authority, apply that bundle with `signet bundle \
+         apply`, stop it and replay again",
+        hex(last)
+    )])
+}

@@ -1,0 +1,53 @@
+//! How far a long command is: one line on standard error that is written over, if a person is looking.
+
+use std::io::{IsTerminal, Write, stderr};
+use std::time::{Duration, Instant};
+
+/// What takes no longer says nothing.
+const PATIENCE: Duration = Duration::from_secs(2);
+const BETWEEN: Duration = Duration::from_millis(200);
+
+/// The line of one command; gone when dropped.
+#[derive(Debug)]
+pub struct Progress {
+    what: &'static str,
+    of: &'static str,
+    begun: Instant,
+    told: Option<Instant>,
+    is_seen: bool,
+}
+
+impl Progress {
+    /// `what` is being done, counted in `of`.
+    pub fn new(what: &'static str, of: &'static str) -> Progress {
+        Progress {
+            what,
+            of,
+            begun: Instant::now(),
+            told: None,
+            is_seen: stderr().is_terminal(),
+        }
+    }
+
+    /// So much of so much is done.
+    pub fn tell(&mut self, done: u64, total: u64) {
+        let due = match self.told {
+            Some(told) => told.elapsed() >= BETWEEN,
+            None => self.begun.elapsed() >= PATIENCE,
+        };
+        if self.is_seen && due {
+            self.told = Some(Instant::now());
+            let _ = write!(stderr(), "\rsignet: {}: {done} of {total} {}\x1b[K", self.what, self.of);
+            let _ = stderr().flush();
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if self.told.is_some() {
+            let _ = write!(stderr(), "\r\x1b[K");
+            let _ = stderr().flush();
+        }
+    }
+}
