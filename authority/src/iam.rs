@@ -78,6 +78,9 @@ use crate::names::{Tenant, shown};
 /// Bytes of a policy document (KMS's bound). It bounds statements, conditions and patterns as well.
 pub const MAX_BYTES: usize = 32_768;
 
+/// Bytes of memory that a byte of a document takes once it is parsed, about and at most: it can be a part of a pattern.
+pub const MEMORY_PER_BYTE: usize = 96;
+
 /// A key policy that was understood in full.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Document {
