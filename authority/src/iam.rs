@@ -85,6 +85,8 @@ pub const MAX_BYTES: usize = 32_768;
 pub fn is_principal(arn: &str) -> bool {
     caller::Parts::of(arn).is_some()
 }
+/// Bytes of memory that a byte of a document takes once it is parsed, about and at most: it can be a part of a pattern.
+pub const MEMORY_PER_BYTE: usize = 96;
 
 /// A key policy that was understood in full.
 #[derive(Clone, Debug, PartialEq, Eq)]

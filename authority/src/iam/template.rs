@@ -320,6 +320,15 @@ mod tests {
         Template::parse(text, Version::V2012, wildcards).unwrap()
     }
 
+    #[test]
+    fn a_part_takes_no_more_memory_than_is_said() {
+        assert!(
+            size_of::<Part>() <= crate::iam::MEMORY_PER_BYTE,
+            "{}",
+            size_of::<Part>()
+        );
+    }
+
     const VARIABLE: &str = "${kms:EncryptionContext:k}";
 
     #[test]

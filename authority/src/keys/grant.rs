@@ -134,9 +134,12 @@ pub(super) async fn list_grants(keys: &Keys, session: &Session<'_>, request: Lis
     let grantee = request.grantee_principal.as_deref().map(principal).transpose()?;
     let wanted = |grant: &GrantRecord| grantee.as_ref().is_none_or(|grantee| grant.grantee == *grantee);
     if let Some(id) = &request.grant_id {
-        let (_, grant) = keys.find_grant(&key, id).await?;
-        let found = wanted(&grant.value).then(|| grant.value.shape(&key.tenant));
-        return Ok(page::answer("Grants", found.into_iter().collect(), "", None));
+        let found = match keys.find_grant(&key, id).await {
+            Ok((_, grant)) if wanted(&grant.value) => vec![grant.value.shape(&key.tenant)],
+            Err(error) if error.kind != KmsErrorType::NotFound => return Err(error),
+            _ => Vec::new(),
+        };
+        return Ok(page::answer("Grants", found, "", None));
     }
     // A grantee's ids begin alike: no others' are read.
     let begin = grantee.as_deref().map(record::grantee_prefix).unwrap_or_default();
@@ -261,8 +264,7 @@ impl Keys {
 
     async fn find_grant(&self, key: &KeyRecord, id: &str) -> Result<(String, Held<GrantRecord>), KmsError> {
         if id.len() != 64 || !id.bytes().all(|b| b.is_ascii_hexdigit()) {
-            let message = format!("`{}` is no grant id", shown(id));
-            return Err(KmsErrorType::InvalidGrantId.because(message));
+            return Err(no_grant(id));
         }
         let path = paths::grant(&key.tenant, &key.row(), id);
         match self.vault.get(&path).await? {

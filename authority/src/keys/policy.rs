@@ -10,13 +10,11 @@ use super::page::Paging;
 use super::{KeyRecord, Keys, KmsError, KmsErrorType, Session};
 use crate::approvals::Parameters;
 use crate::fault::Fault;
-use crate::iam::Document;
+use crate::iam::{Document, MEMORY_PER_BYTE};
 use crate::names::shown;
 use crate::paths;
 use crate::sealed::Held;
 
-/// Bytes of memory that a byte of a document takes once it is parsed, at most: each is a part of a pattern.
-const PARSED: usize = 96;
 /// The only name that a key's policy has.
 const NAME: &str = "default";
 
@@ -129,7 +127,7 @@ impl Keys {
             detail: format!("the policy of `{}` does not read: {fault}", record.id),
         })?;
         let document = Arc::new(document);
-        let bytes = record.policy.len().saturating_mul(PARSED);
+        let bytes = record.policy.len().saturating_mul(MEMORY_PER_BYTE);
         self.cached.policies.put(&path, 0, revision, document.clone(), bytes);
         Ok(document)
     }

@@ -100,7 +100,9 @@ async fn who_may_retire_a_grant_finds_it_from_its_own_account() {
     let error = list(json!({"RetiringPrincipal": format!("arn:aws:iam::{TENANT}:user/r")})).await;
     assert_eq!(error.unwrap_err().kind, KmsErrorType::InvalidArn);
     let revoke = json!({"KeyId": id, "GrantId": grants[0]["GrantId"]});
-    bench.verb("RevokeGrant", revoke).await.unwrap();
+    bench.verb("RevokeGrant", revoke.clone()).await.unwrap();
+    let listed = bench.verb("ListGrants", revoke).await.unwrap();
+    assert_eq!(listed["Grants"], json!([]));
     let left = list(json!({"RetiringPrincipal": retiring})).await.unwrap();
     assert_eq!(left["Grants"].as_array().unwrap().len(), 2);
     // By grantee only that one's are looked at.
