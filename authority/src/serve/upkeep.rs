@@ -28,9 +28,7 @@ pub(crate) async fn keep(keys: Arc<Keys>, world: Arc<World>, edges: Arc<Edges>, 
             fault.log("forgetting old join tokens");
         }
         if looks.is_multiple_of(USES_EVERY) {
-            // In a task of its own: one that is cut off half way would lose what it was writing.
-            let keys = keys.clone();
-            let _ = tokio::spawn(async move { write_uses(&keys).await }).await;
+            write_uses(&keys).await;
         }
         looks = looks.wrapping_add(1);
         tokio::time::sleep(TICK).await;
