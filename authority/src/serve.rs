@@ -309,11 +309,15 @@ impl Running {
         if let Some(kms) = self.kms {
             kms.stop().await;
         }
+        // Nobody uses a key any more. Before the tasks are cut off, one of which may be writing: behind this it has nothing
+        // to write. Whoever holds the keys holds the store open.
+        let keys = self.keys;
+        upkeep::write_uses(&keys).await;
+        drop(keys);
         for task in self.tasks {
             task.abort();
             let _ = task.await;
         }
-        upkeep::write_uses(&self.keys).await;
         let recorder = self.recorder;
         let _ = tokio::task::spawn_blocking(move || recorder.close()).await;
         let (vault, anchor) = self.last;

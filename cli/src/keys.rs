@@ -124,6 +124,9 @@ struct Create {
     /// Where its material lives.
     #[arg(long, default_value = "wrapped", value_parser = ["wrapped", "token"])]
     custody: String,
+    /// Make it one that can have replicas in other regions.
+    #[arg(long)]
+    multi_region: bool,
     /// `alias/NAME`
     #[arg(long)]
     alias: Option<String>,
@@ -337,7 +340,10 @@ impl Keys {
             ("owner", create.owner.as_ref()),
             ("contact", create.contact.as_ref()),
         ]);
-        let body = json!({"KeySpec": create.spec, "KeyUsage": usage, "Description": create.description, "Tags": tags});
+        let body = json!({
+            "KeySpec": create.spec, "KeyUsage": usage, "Description": create.description, "Tags": tags,
+            "MultiRegion": create.multi_region,
+        });
         let answer = self.verb("CreateKey", body)?;
         let id = answer
             .pointer("/KeyMetadata/KeyId")

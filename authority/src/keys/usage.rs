@@ -44,7 +44,7 @@ pub(super) struct Uses {
 struct Held {
     /// By the path of their row.
     keys: HashMap<String, Tally>,
-    /// At least as many as `keys` knows of.
+    /// As many as `keys` knows of, all together.
     principals: usize,
     activity: Unwritten,
 }
@@ -81,26 +81,13 @@ impl Keys {
 
     fn note(&self, session: &Session<'_>, key: &KeyRecord, opened: Option<u32>) {
         let path = paths::usage(&key.tenant, &key.row());
-        let at = self.clock.now();
-        let mut held = self.uses.lock();
-        let known = held.keys.get(&path);
-        if known.is_none() && held.keys.len() >= MAX_KEYS {
-            return;
-        }
-        let mut principal = Some(session.principal());
-        if known.is_none_or(|tally| !tally.principals.contains_key(session.principal())) {
-            if held.principals < MAX_HELD {
-                held.principals = held.principals.saturating_add(1);
-            } else {
-                principal = None;
-            }
-        }
-        held.keys.entry(path).or_default().count(&Use {
+        let used = Use {
             operation: session.verb(),
-            principal,
+            principal: Some(session.principal()),
             opened,
-            at,
-        });
+            at: self.clock.now(),
+        };
+        self.uses.lock().count(path, used);
     }
 
     /// What is known of a key's use, the last moment included; none where it was never used.
@@ -178,32 +165,50 @@ impl Uses {
 
     /// Forgets a key that is gone.
     pub(super) fn forget(&self, path: &str) {
-        self.lock().keys.remove(path);
+        self.lock().remove(path);
     }
 }
 
 impl Held {
+    fn count(&mut self, path: String, mut used: Use<'_>) {
+        if self.keys.len() >= MAX_KEYS && !self.keys.contains_key(&path) {
+            return;
+        }
+        let tally = self.keys.entry(path).or_default();
+        let known = tally.principals.len();
+        let is_known = used.principal.is_some_and(|arn| tally.principals.contains_key(arn));
+        if !is_known && self.principals >= MAX_HELD {
+            used.principal = None;
+        }
+        tally.count(&used);
+        let added = tally.principals.len().saturating_sub(known);
+        self.principals = self.principals.saturating_add(added);
+    }
+
+    fn remove(&mut self, path: &str) -> Option<(String, Tally)> {
+        let (path, tally) = self.keys.remove_entry(path)?;
+        self.principals = self.principals.saturating_sub(tally.principals.len());
+        Some((path, tally))
+    }
+
+    fn put(&mut self, path: String, tally: Tally) {
+        self.principals = self.principals.saturating_add(tally.principals.len());
+        self.keys.insert(path, tally);
+    }
+
     /// Takes some keys' uses out.
     fn take(&mut self) -> Vec<(String, Tally)> {
         let paths: Vec<String> = self.keys.keys().take(BATCH).cloned().collect();
-        let taken = paths
-            .into_iter()
-            .filter_map(|path| self.keys.remove_entry(&path))
-            .collect();
-        if self.keys.is_empty() {
-            self.principals = 0;
-        }
-        taken
+        paths.iter().filter_map(|path| self.remove(path)).collect()
     }
 
     /// Puts them back, before what came since.
     fn put_back(&mut self, batch: Vec<(String, Tally)>, now: u64) {
         for (path, mut tally) in batch {
-            self.principals = self.principals.saturating_add(tally.principals.len());
-            if let Some(newer) = self.keys.get(&path) {
-                tally.add(newer, now);
+            if let Some((_, newer)) = self.remove(&path) {
+                tally.add(&newer, now);
             }
-            self.keys.insert(path, tally);
+            self.put(path, tally);
         }
     }
 }
@@ -223,5 +228,62 @@ impl Keys {
     pub(super) fn hold_uses(&self, uses: Vec<(String, Tally)>) {
         let now = self.clock.now();
         self.uses.lock().put_back(uses, now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn count(held: &mut Held, key: usize, principal: usize) {
+        let used = Use {
+            operation: "Encrypt",
+            principal: Some(&principal.to_string()),
+            opened: None,
+            at: 1,
+        };
+        held.count(format!("usage/{key:06}"), used);
+    }
+
+    fn known(held: &Held) -> usize {
+        held.keys.values().map(|tally| tally.principals.len()).sum()
+    }
+
+    #[test]
+    fn what_is_remembered_is_counted_whatever_becomes_of_it() {
+        let mut held = Held::default();
+        for key in 0..300 {
+            for principal in 0..80 {
+                count(&mut held, key, principal);
+            }
+        }
+        assert_eq!(held.principals, 300 * tally::MAX_PRINCIPALS);
+        let batch = held.take();
+        assert_eq!((batch.len(), held.principals), (BATCH, known(&held)));
+        for key in 0..300 {
+            count(&mut held, key, 79);
+        }
+        held.put_back(batch, 1);
+        assert_eq!((held.keys.len(), held.principals), (300, known(&held)));
+        held.remove("usage/000007");
+        while !held.take().is_empty() {}
+        assert_eq!(held.principals, 0);
+    }
+
+    #[test]
+    fn memory_is_bounded_in_keys_and_principals() {
+        let mut held = Held::default();
+        for key in 0..MAX_KEYS + 10 {
+            count(&mut held, key, 0);
+        }
+        assert_eq!((held.keys.len(), held.principals), (MAX_KEYS, MAX_KEYS));
+        for key in 0..MAX_KEYS {
+            for principal in 1..5 {
+                count(&mut held, key, principal);
+            }
+        }
+        assert_eq!((held.principals, known(&held)), (MAX_HELD, MAX_HELD));
+        let others: u64 = held.keys.values().map(|tally| tally.others.uses).sum();
+        assert_eq!(others, u64::try_from(MAX_KEYS * 5 - MAX_HELD).unwrap());
     }
 }

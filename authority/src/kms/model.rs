@@ -181,7 +181,15 @@ mod tests {
     fn the_model_compiled_in_parses_and_is_whole() {
         let model = parse(include_str!("model.json")).unwrap();
         assert_eq!(model.len(), 56);
-        let ours = ["MarkVersionCompromised", "MarkKeyCompromised", "HoldKey", "ReleaseKey"];
+        let ours = [
+            "MarkVersionCompromised",
+            "MarkKeyCompromised",
+            "HoldKey",
+            "ReleaseKey",
+            "GetReplicaIdentity",
+            "ExportReplica",
+            "ImportReplica",
+        ];
         for (verb, _) in VERBS {
             assert_eq!(
                 ours.contains(verb),

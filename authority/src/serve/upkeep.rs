@@ -46,9 +46,7 @@ pub(crate) async fn keep(
             fault.log("forgetting old join tokens");
         }
         if looks.is_multiple_of(USES_EVERY) {
-            // In a task of its own: one that is cut off half way would lose what it was writing.
-            let keys = keys.clone();
-            let _ = tokio::spawn(async move { write_uses(&keys).await }).await;
+            write_uses(&keys).await;
         }
         if looks.is_multiple_of(EXPIRE_EVERY) {
             expire(keys.approvals(), &recorder).await;

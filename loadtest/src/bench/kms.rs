@@ -92,7 +92,7 @@ struct KeyApi {
 
 impl KeyApi {
     fn new(ready: &Value) -> Result<KeyApi, LoadError> {
-        let url = text(ready, "/authority/kms_http")?;
+        let url = text(ready, "/kms_http")?;
         Ok(KeyApi {
             target: Target::new(&url, Protocol::Http1, || Ok(rustls::RootCertStore::empty()))?,
             key: AccessKey {

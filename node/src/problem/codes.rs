@@ -30,7 +30,7 @@ const fn entry(status: StatusCode, code: &'static str, title: &'static str) -> E
 /// A failure of ours, for which no better code exists.
 pub const INTERNAL: Entry = entry(StatusCode::INTERNAL_SERVER_ERROR, "internal", "Internal failure");
 
-static TABLE: [Entry; 54] = [
+static TABLE: [Entry; 55] = [
     entry(StatusCode::BAD_REQUEST, "bad_request", "Malformed request"),
     entry(StatusCode::BAD_REQUEST, "malformed_json", "The body is not JSON"),
     entry(StatusCode::UNAUTHORIZED, "missing_credentials", "No credentials"),
