@@ -131,7 +131,10 @@ mod tests {
         (0..4).map(|index| SigningKey::generate(of(index)).unwrap()).collect()
     });
 
-    static SIGNATURES: LazyLock<Mutex<HashMap<(usize, Vec<u8>), Vec<u8>>>> = LazyLock::new(Mutex::default);
+    /// By key and message.
+    type Signatures = HashMap<(usize, Vec<u8>), Vec<u8>>;
+
+    static SIGNATURES: LazyLock<Mutex<Signatures>> = LazyLock::new(Mutex::default);
 
     fn approver(name: usize, key: usize, is_requester: bool) -> Approver {
         let public = KEYS[key].public().unwrap();

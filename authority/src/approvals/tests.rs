@@ -228,6 +228,29 @@ async fn who_was_told_no_waits_before_asking_again() {
     assert_ne!(site.waits("root", "ScheduleKeyDeletion", body).await, id);
 }
 
+#[tokio::test]
+async fn approvers_who_decide_at_the_same_time_are_all_counted() {
+    let site = Site::new(3).await;
+    let key = site.bench.raw("SYMMETRIC_DEFAULT", "ENCRYPT_DECRYPT").await;
+    let id = site.waits("root", "ScheduleKeyDeletion", json!({"KeyId": key})).await;
+    let mut voices = Vec::new();
+    for person in &site.people {
+        let approval = site.approvals().get(&id).await.unwrap();
+        let message = approval.statement("example.org").message(Decision::Approve);
+        let signature = person.key.sign(&message).unwrap();
+        let heard = site
+            .approvals()
+            .hear(&id, person.key.kid(), Decision::Approve, &signature);
+        voices.push(heard.await.unwrap());
+    }
+    // Each was heard before any was counted.
+    let mut stands = Vec::new();
+    for voice in voices {
+        stands.push(site.approvals().count(voice).await.unwrap().1.as_str());
+    }
+    assert_eq!(stands, ["pending", "pending", "approved"]);
+}
+
 // R28: who may approve is itself under the quorum.
 #[tokio::test]
 async fn a_quorum_is_changed_by_itself_only() {

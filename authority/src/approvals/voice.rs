@@ -11,12 +11,16 @@ use crate::fault::Fault;
 use crate::paths;
 use crate::sealed::{Change, Held};
 
+/// Tries of a voice that others kept overtaking.
+const TRIES: usize = 8;
+
 /// Proof that an approver signed a decision about a request. Only [`Approvals::hear`] makes one.
 #[derive(Debug)]
 pub struct Voice {
     approval: Held<Approval>,
     safeguards: Held<Safeguards>,
     given: Given,
+    signature: Vec<u8>,
     is_requester: bool,
 }
 
@@ -68,6 +72,7 @@ impl Approvals {
             approval,
             safeguards,
             given,
+            signature: signature.to_vec(),
             is_requester,
         })
     }
@@ -75,18 +80,27 @@ impl Approvals {
     /// Counts a voice, durable when answered; answers the request and how it stands now.
     ///
     /// # Errors
-    /// [`Fault::Denied`] for the requester's own, [`Fault::State`] where the request is over or the approver has decided,
-    /// `Raced` where somebody else's voice came in between.
-    pub async fn count(&self, voice: Voice) -> Result<(Approval, Standing), Fault> {
-        let Voice {
-            mut approval,
-            safeguards,
-            given,
-            is_requester,
-        } = voice;
+    /// [`Fault::Denied`] for the requester's own, [`Fault::State`] where the request is over or the approver has decided.
+    pub async fn count(&self, mut voice: Voice) -> Result<(Approval, Standing), Fault> {
+        for _ in 1..TRIES {
+            match self.try_count(&voice).await {
+                // Another approver was a moment earlier.
+                Err(Fault::Raced { .. }) => {
+                    let (id, given) = (&voice.approval.value.id, &voice.given);
+                    voice = self.hear(id, &given.kid, given.decision(), &voice.signature).await?;
+                }
+                counted => return counted,
+            }
+        }
+        self.try_count(&voice).await
+    }
+
+    async fn try_count(&self, voice: &Voice) -> Result<(Approval, Standing), Fault> {
+        let (mut approval, given) = (voice.approval.clone(), voice.given.clone());
+        let safeguards = &voice.safeguards;
         let conflict = |message: String| Err(Fault::state("conflict", message));
         let name = &given.approver;
-        if is_requester {
+        if voice.is_requester {
             let message = format!("`{name}` is who asked for this, and somebody else approves it");
             return Err(Fault::denied("forbidden", message));
         }
