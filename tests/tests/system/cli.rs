@@ -6,7 +6,7 @@ use serde_json::Value;
 use system_tests::{Dev, Output, run, signet};
 use tempfile::TempDir;
 
-const COMMANDS: [&str; 15] = [
+const COMMANDS: [&str; 17] = [
     "dev",
     "mint",
     "sign",
@@ -20,6 +20,8 @@ const COMMANDS: [&str; 15] = [
     "policy",
     "audit",
     "load",
+    "backup",
+    "restore",
     "authority",
     "edge",
 ];
