@@ -107,7 +107,6 @@ pub struct Admin {
     pub(crate) recorder: Arc<Recorder>,
     pub(crate) seal: Arc<Seal>,
     pub(crate) clock: Clock,
-    pub(crate) recorder: Arc<Recorder>,
     pub(crate) gauges: Gauges,
 }
 

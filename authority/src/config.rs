@@ -25,8 +25,8 @@ pub struct Config {
     pub trust_domain: String,
     /// Where the embedded store is, and the software HSM's file. Losing it loses every key.
     pub data_dir: PathBuf,
-    /// The anchor: a file that shows that the store was not put back to an older state. Default `DATA_DIR/anchor`. On another
-    /// disk or machine it shows it of the whole directory too; where it cannot be read, the authority stays sealed.
+    /// A file that shows that the store was not put back to an older state, on another disk at best: without it, or behind it,
+    /// the authority stays sealed. Default `DATA_DIR/anchor`.
     pub anchor_file: Option<PathBuf>,
     /// The region in the ARNs that operators are shown. Default `local`. KMS clients see the region that they sign for.
     #[serde(default = "default_region")]
@@ -195,17 +195,6 @@ impl RotationConfig {
 }
 
 impl Config {
-    /// Where the audit spool is.
-    pub fn audit_dir(&self) -> PathBuf {
-        self.data_dir.join("audit")
-    }
-
-    /// Where the anchor is.
-    pub fn anchor(&self) -> crate::anchor::Anchor {
-        let file = self.anchor_file.clone();
-        crate::anchor::Anchor::new(file.unwrap_or_else(|| self.data_dir.join("anchor")))
-    }
-
     /// Reads and checks a file.
     pub fn load(path: &std::path::Path) -> Result<Self, ConfigError> {
         let config: Self = node::config::load(path)?;

@@ -163,11 +163,6 @@ impl Fault {
         }
     }
 
-    /// The problem's code.
-    pub fn code(&self) -> &'static str {
-        self.problem().code()
-    }
-
     /// What only the log may see; none where the message says it all.
     pub fn detail(&self) -> Option<&str> {
         match self {

@@ -95,7 +95,6 @@ pub(crate) struct Parts {
     pub(crate) recorder: Arc<Recorder>,
     pub(crate) seal: Arc<Seal>,
     pub(crate) clock: Clock,
-    pub(crate) recorder: Arc<Recorder>,
 }
 
 /// One request.

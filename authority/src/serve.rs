@@ -123,7 +123,11 @@ impl Authority {
     pub async fn reset_admin_token(config: Config) -> Result<String, StartError> {
         let parts = Parts::open(&config).await?;
         let vault = Vault::new(parts.store.clone(), parts.hsm.clone());
-        let token = init::new_admin_token(&vault, &parts.clock).await;
+        // First: the commit below could bring a store that was put back to where its anchor is.
+        let token = match Seal::examine(&vault, &config.anchor()).await {
+            Ok(_) => init::new_admin_token(&vault, &parts.clock).await,
+            Err(fault) => Err(fault),
+        };
         drop(vault);
         parts.close();
         Ok(token?)

@@ -112,9 +112,10 @@ impl Admin {
             decided.key = Some(shown(named));
         }
         let account = decided.tenant.clone().unwrap_or_else(|| operation.tenant.clone());
+        let caller = decisions.requester();
         let recorded = self.recorder.record_stop(Entry {
             operation: &operation.name,
-            caller: &decisions.requester(),
+            caller: &caller,
             account: &account,
             decided,
             digest: self.published(operation),

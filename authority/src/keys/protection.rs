@@ -66,7 +66,7 @@ pub(super) async fn hold_key(keys: &Keys, session: &Session<'_>, request: HoldRe
     key.value.protection.hold = Some(note(keys, session, reason));
     keys.save(&key).await?;
     tracing::info!(key = key.value.id, "key put under legal hold");
-    Ok(json!({ "KeyMetadata": keys.metadata(&key.value) }))
+    Ok(json!({ "KeyMetadata": keys.metadata(session, &key.value) }))
 }
 
 pub(super) async fn release_key(keys: &Keys, session: &Session<'_>, request: KeyOnly) -> Result<Value, KmsError> {
@@ -81,7 +81,7 @@ pub(super) async fn release_key(keys: &Keys, session: &Session<'_>, request: Key
     let approved = keys.demand_approval(session, &key.value, parameters).await?;
     keys.save_approved(&approved, &key).await?;
     tracing::info!(key = key.value.id, "legal hold lifted");
-    Ok(json!({ "KeyMetadata": keys.metadata(&key.value) }))
+    Ok(json!({ "KeyMetadata": keys.metadata(session, &key.value) }))
 }
 
 /// Marks a key and disables it, in every region that it is in: the material is the same. What of it is in a JWKS leaves.
@@ -106,7 +106,7 @@ pub(super) async fn mark_key_compromised(
     compromise(&mut key.value, &mark, now);
     keys.vault.commit(saving(change, &key)).await?;
     tracing::warn!(key = key.value.id, "key marked as compromised, and disabled");
-    Ok(json!({ "KeyMetadata": keys.metadata(&key.value) }))
+    Ok(json!({ "KeyMetadata": keys.metadata(session, &key.value) }))
 }
 
 fn compromise(key: &mut KeyRecord, mark: &Note, now: u64) {

@@ -169,7 +169,7 @@ pub(super) async fn import_replica(
         None => make(&there, session, (&about, request.policy), contents, &secrets, change).await?,
     };
     tracing::warn!(tenant = %key.tenant, key = key.id, sender = from.fingerprint, "replica of another authority's key imported");
-    Ok(json!({ "KeyMetadata": there.metadata(&key), "Sender": from.fingerprint }))
+    Ok(json!({ "KeyMetadata": there.metadata(session, &key), "Sender": from.fingerprint }))
 }
 
 /// Stores a key that was not here.
@@ -211,6 +211,7 @@ async fn make(
         versions: contents.versions,
         rotation: contents.rotation,
         imports: Imports::default(),
+        protection: Protection::default(),
     };
     key.policy = policy::for_new(keys, session, &key, given, false)?;
     permit(session, &key)?;

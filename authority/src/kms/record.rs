@@ -85,7 +85,7 @@ impl Recorder {
     /// Refuses an operation, before it has any effect, that could not be recorded now.
     pub(crate) fn ready(&self) -> Result<(), Refusal> {
         match self.spool.status().refusing {
-            Some(error) => Err(error),
+            Some(error) => Err(error.into()),
             None => Ok(()),
         }
     }
@@ -100,7 +100,7 @@ impl Recorder {
             let flushed = tokio::task::spawn_blocking(move || spool.flush()).await;
             match flushed {
                 Ok(Ok(())) => {}
-                Ok(Err(error)) => return Err(unrecorded(&error)),
+                Ok(Err(error)) => return Err(error.into()),
                 Err(error) => return Err(Refusal::internal(error.to_string())),
             }
         }
@@ -137,7 +137,7 @@ impl Recorder {
             trace_id: trace.and_then(TraceId::from_traceparent),
             time_ms: self.clock.now_ms(),
         };
-        self.spool.append(&draft).map(|_| Recorded(()))
+        Ok(self.spool.append(&draft).map(|_| Recorded(()))?)
     }
 
     pub(crate) fn count(&self, operation: &str, refused: Option<&str>) {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use signing::key::Secret;
 
 use super::{StartError, make_private_dir};
+use crate::anchor::Anchor;
 use crate::clock::Clock;
 use crate::config::{Config, HsmConfig, Pkcs11Config, SoftwareConfig};
 use crate::hsm::software::Software;
@@ -18,6 +19,19 @@ use crate::store::{RedbStore, Store};
 const STORE_FILE: &str = "store.redb";
 /// The software HSM's file in the data directory.
 const SOFTWARE_HSM_FILE: &str = "software-hsm";
+
+impl Config {
+    /// The audit spool's directory.
+    pub fn audit_dir(&self) -> PathBuf {
+        self.data_dir.join("audit")
+    }
+
+    /// The file outside the store that shows that it was not put back.
+    pub fn anchor(&self) -> Anchor {
+        let default = || self.data_dir.join("anchor");
+        Anchor::new(self.anchor_file.clone().unwrap_or_else(default))
+    }
+}
 
 /// What an authority stands on.
 pub struct Parts {

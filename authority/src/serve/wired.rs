@@ -11,7 +11,7 @@ use crate::anchor::Anchor;
 use crate::backup::service::Backups;
 use crate::bundle::Bundles;
 use crate::clock::Clock;
-use crate::config::{Config, KmsAudit, KmsConfig};
+use crate::config::{Config, KmsConfig};
 use crate::delegate::Delegations;
 use crate::edges::Edges;
 use crate::enroll::Enrollment;

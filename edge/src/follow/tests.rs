@@ -135,6 +135,7 @@ async fn revocation_ends_the_stream_and_a_later_event_of_it_changes_nothing() {
     let rig = Rig::new("");
     let mut position = Position {
         revision: 7,
+        proof: Vec::new(),
         revoked_at: None,
     };
     let event = |revision, event| WatchEvent {
@@ -297,4 +298,21 @@ async fn an_authority_that_answers_nobody_is_not_hammered() {
         "unknown_issuer",
         "nobody is believed without a bundle"
     );
+}
+
+// R29
+#[tokio::test]
+async fn a_revision_is_kept_with_the_proof_that_came_with_it() {
+    let rig = Rig::new("");
+    let mut position = Position::default();
+    for (revision, proof) in [(5, b"five"), (9, b"nine"), (7, b"late")] {
+        let event = WatchEvent {
+            revision,
+            authority_time_ms: 0,
+            revision_proof: proof.to_vec(),
+            event: Some(Event::Heartbeat(node::contract::Heartbeat {})),
+        };
+        position.apply(&rig.edge, event).unwrap();
+    }
+    assert_eq!((position.revision, position.proof.as_slice()), (9, &b"nine"[..]));
 }

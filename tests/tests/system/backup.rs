@@ -345,6 +345,7 @@ fn a_store_that_was_put_back_is_told_and_a_killed_one_is_not() {
     let dir = TempDir::new().unwrap();
     let data = dir.path().join("data");
     let dev = Dev::start_in(&data, &[]);
+    dev.mint("api", r#"{"subject":"alice"}"#);
     assert!(dev.stop().success());
     let older = std::fs::read(store(&data)).unwrap();
     let create = ["keys", "create", "--spec", "HMAC_256", "--usage", "GENERATE_VERIFY_MAC"];

@@ -6,7 +6,7 @@ use serde_json::Value;
 use system_tests::{Dev, Output, run, signet};
 use tempfile::TempDir;
 
-const COMMANDS: [&str; 16] = [
+const COMMANDS: [&str; 19] = [
     "dev",
     "mint",
     "sign",
@@ -22,6 +22,8 @@ const COMMANDS: [&str; 16] = [
     "report",
     "audit",
     "load",
+    "backup",
+    "restore",
     "authority",
     "edge",
 ];
