@@ -16,6 +16,7 @@ use self::identity::Identity;
 use super::decide::{Asked, Facts};
 use super::input::{self, SecretText};
 use super::lifecycle::{Imports, Manager, MultiRegion, Origin};
+use super::protection::Protection;
 use super::region::{check_region, demand_primary};
 use super::state::saving;
 use super::{Custody, Delegation, Family, KeyRecord, Keys, KmsError, KmsErrorType, Session, State, material, policy};

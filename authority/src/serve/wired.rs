@@ -146,7 +146,6 @@ impl Wired {
             recorder,
             seal: self.seal.clone(),
             clock: self.clock.clone(),
-            recorder,
         };
         Kms::new(config, parts)
     }
@@ -167,7 +166,6 @@ impl Wired {
             watches: self.watches,
             world: self.world,
             clock: self.clock,
-            recorder,
             gauges,
         }
     }
