@@ -56,8 +56,8 @@ mod backups;
 mod bundle;
 mod edges;
 mod health;
-mod report;
 mod record;
+mod report;
 mod tenants;
 
 /// Bytes of a body: a bundle's, and any other's.

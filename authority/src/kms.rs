@@ -134,12 +134,6 @@ impl Kms {
     pub(crate) fn sweep(&self) {
         self.0.quotas.sweep();
     }
-
-    /// What it records with.
-    #[cfg(test)]
-    pub(crate) fn recorder(&self) -> &Arc<Recorder> {
-        &self.0.recorder
-    }
 }
 
 impl Handler for Kms {

@@ -17,8 +17,8 @@ impl Scope {
     pub fn of(path: &str) -> Option<Self> {
         let (kind, rest) = path.split_once('/')?;
         match kind {
-            "tenants" | "keys" | "aliases" | "material" | "ca" | "grants" | "grant-counts" | "usage" | "activity" | "imports"
-            | "replicas" => {
+            "tenants" | "keys" | "aliases" | "material" | "ca" | "grants" | "grant-counts" | "usage" | "activity"
+            | "imports" | "replicas" => {
                 let tenant = rest.split('/').next().unwrap_or_default();
                 Tenant::parse(tenant).ok().map(Self::Tenant)
             }

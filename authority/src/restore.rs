@@ -222,7 +222,7 @@ async fn copy(
     )))
 }
 
-/// What is not as it was: a new admin token, no join tokens and no sessions from before, roots and CAs of a new HSM, the seal.
+/// What is not as it was: a new admin token, no join tokens, no requests for approval and no sessions from before, roots and CAs of a new HSM, the seal.
 async fn settle(
     vault: &Arc<Vault>,
     config: &Config,
@@ -236,10 +236,13 @@ async fn settle(
     init::load_roots(vault, &config.trust_domain).await?;
     let (keys, lost) = lost::settle(vault, &config.trust_domain, clock, same_hsm).await?;
     let admin_token = Zeroizing::new(init::new_admin_token(vault, clock).await?);
-    for (path, held) in vault.all::<serde_json::Value>(paths::TOKENS).await? {
-        vault
-            .commit(Change::new().unchanged(path.clone(), held.stamp).delete(path))
-            .await?;
+    // An approval that was used after the backup must not be there to be used again: whoever waits asks anew.
+    for kind in [paths::TOKENS, paths::APPROVALS] {
+        for (path, held) in vault.all::<serde_json::Value>(kind).await? {
+            vault
+                .commit(Change::new().unchanged(path.clone(), held.stamp).delete(path))
+                .await?;
+        }
     }
     let reason = Reason::Restored {
         backup: header.id.clone(),

@@ -36,8 +36,6 @@ mod parts;
 pub(crate) mod upkeep;
 mod wired;
 
-/// The audit spool's directory in the data directory.
-const AUDIT: &str = "audit";
 /// How often the admin certificate's files are looked at.
 const CERTIFICATE_CHECK: Duration = Duration::from_secs(5);
 /// How long unfinished calls of edges get when the authority stops.

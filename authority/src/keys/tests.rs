@@ -18,9 +18,9 @@ mod import;
 mod life;
 mod managed;
 mod policy;
+mod protection;
 mod regions;
 mod replica;
-mod protection;
 mod states;
 mod usage;
 

@@ -144,7 +144,7 @@ impl Site {
     }
 
     async fn close(&self) {
-        let recorder = self.kms.recorder().clone();
+        let recorder = self.recorder.clone();
         tokio::task::spawn_blocking(move || recorder.close()).await.unwrap();
     }
 

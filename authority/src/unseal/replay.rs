@@ -130,7 +130,9 @@ async fn stop_keys(vault: &Vault, stops: &Stops) -> Result<Vec<Replayed>, Fault>
             }
         }
         let to_do = if needs_review(operations) {
-            Some("review its policy, grants, material, holds and marks, which are those of the backup, before it is enabled")
+            Some(
+                "review its policy, grants, material, holds and marks, which are those of the backup, before it is enabled",
+            )
         } else if operations.contains("kms:ScheduleKeyDeletion") {
             Some("it was scheduled for deletion: schedule that again")
         } else {
