@@ -329,8 +329,27 @@ impl Admin {
     }
 }
 
-impl Handler for Admin {
+/// The admin API as a listener has it: each request runs in a task of its own, so that one whose caller goes away is still
+/// carried out whole, and recorded.
+pub(crate) struct Operators(pub(crate) Arc<Admin>);
+
+impl Handler for Operators {
     fn admit(&self, head: &request::Parts, _peer: &Peer) -> Result<usize, Response<Bytes>> {
+        self.0.admit_head(head)
+    }
+
+    async fn handle(&self, request: Request<Bytes>, peer: &Peer) -> Response<Bytes> {
+        let (admin, peer) = (self.0.clone(), peer.clone());
+        let task = tokio::spawn(async move { admin.handle(request, &peer).await });
+        task.await.unwrap_or_else(|error| {
+            let problem = Problem::internal(error.to_string());
+            problem.into_response(&Uuid::new_v4().to_string())
+        })
+    }
+}
+
+impl Admin {
+    fn admit_head(&self, head: &request::Parts) -> Result<usize, Response<Bytes>> {
         let refuse = |problem: Problem| problem.into_response(&Uuid::new_v4().to_string());
         let route = Route::find(&head.method, head.uri.path()).map_err(refuse)?;
         if !route.is_open() {

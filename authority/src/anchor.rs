@@ -58,7 +58,8 @@ impl Anchor {
             file: self.file.clone(),
         };
         match self.read(vault).await? {
-            Found::Nothing if !marked => Ok(None),
+            // An older authority's file in the place of one that has none yet says as little as no file.
+            Found::Nothing | Found::Unreadable if !marked => Ok(None),
             Found::Nothing | Found::Unreadable => Ok(Some(lost)),
             Found::Revision(seen) => {
                 let store = vault.store().revision().await?;

@@ -58,6 +58,7 @@ use crate::iam;
 use crate::keys::{Keys, VERBS};
 use crate::seal::Seal;
 use crate::sealed::Vault;
+use crate::stops::needs_no_record;
 
 /// Bytes of a body: a key policy and what is around it fits four times.
 pub const MAX_BODY: usize = 512 << 10;
@@ -219,7 +220,12 @@ impl Endpoint {
             request_id: call.id,
             headers: &call.head.headers,
         };
-        let recorded = self.recorder.record_stop(entry).await?;
+        let recorded = match self.recorder.record_stop(entry).await {
+            Err(refusal) if needs_no_record(&format!("kms:{name}")) => {
+                self.recorder.unrecorded(&call.id, name, &refusal)
+            }
+            recorded => recorded?,
+        };
         tracing::info!(request_id = %call.id, operation = name, principal = principal.arn(), region = principal.region(),
             refused = result.as_ref().err().map(|refusal| refusal.code), peer = %call.address, "key request");
         respond(result, recorded)
@@ -235,7 +241,9 @@ impl Endpoint {
         let admitted = self.quotas.admit(principal.account(), operation.name())?;
         self.seal.demand_open()?;
         let input = operation.read(body)?;
-        self.recorder.ready()?;
+        if !needs_no_record(&format!("kms:{}", operation.name())) {
+            self.recorder.ready()?;
+        }
         self.execute(principal, gate, operation, &input, admitted).await
     }
 

@@ -91,7 +91,7 @@ pub(crate) async fn restore_into(
     let (keys, same_hsm) = unlock(&header, hsm.as_ref(), shares).await?;
     let aside = Aside::create(&store_path(config)).await?;
     let vault = Arc::new(Vault::new(aside.store.clone(), hsm));
-    let base = next_life(header.revision);
+    let base = next_life(header.revision, clock.now());
     let restored = async {
         copy(&vault, backup.rows(&keys.rows)?, &keys, &header, base, progress).await?;
         settle(&vault, config, clock, &header, same_hsm).await
@@ -222,6 +222,18 @@ async fn copy(
     )))
 }
 
+/// What must not be there to be used again after a state that was older: approvals and join tokens that were used since.
+/// Whoever waits for one asks anew.
+pub(crate) async fn forget(vault: &Vault) -> Result<(), Fault> {
+    for kind in [paths::TOKENS, paths::APPROVALS] {
+        for (path, held) in vault.all::<serde_json::Value>(kind).await? {
+            let change = Change::new().unchanged(path.clone(), held.stamp).delete(path);
+            vault.commit(change).await?;
+        }
+    }
+    Ok(())
+}
+
 /// What is not as it was: a new admin token, no join tokens, no requests for approval and no sessions from before, roots and CAs of a new HSM, the seal.
 async fn settle(
     vault: &Arc<Vault>,
@@ -236,14 +248,7 @@ async fn settle(
     init::load_roots(vault, &config.trust_domain).await?;
     let (keys, lost) = lost::settle(vault, &config.trust_domain, clock, same_hsm).await?;
     let admin_token = Zeroizing::new(init::new_admin_token(vault, clock).await?);
-    // An approval that was used after the backup must not be there to be used again: whoever waits asks anew.
-    for kind in [paths::TOKENS, paths::APPROVALS] {
-        for (path, held) in vault.all::<serde_json::Value>(kind).await? {
-            vault
-                .commit(Change::new().unchanged(path.clone(), held.stamp).delete(path))
-                .await?;
-        }
-    }
+    forget(vault).await?;
     let reason = Reason::Restored {
         backup: header.id.clone(),
         revision: header.revision,
@@ -255,7 +260,10 @@ async fn settle(
     let change = Change::new().set(paths::SEAL, &reason, seen).delete(paths::SESSIONS);
     let anchor = config.anchor();
     // An anchor that is here has seen a later life of this store, where a backup is restored a second time.
-    let beyond = anchor.revision(vault).await?.map_or(0, next_life);
+    let beyond = anchor
+        .revision(vault)
+        .await?
+        .map_or(0, |seen| next_life(seen, clock.now()));
     let revision = vault.commit(change.raise_to(beyond)).await?;
     // Before the store is in its place: an authority whose anchor is missing would take itself for one that was put back.
     anchor.write(vault, revision).await?;

@@ -19,7 +19,9 @@ use crate::paths;
 use crate::sealed::{Change, Vault};
 
 /// How far apart the revisions of two lives of a store are: more commits than one makes.
-const LIFE: u64 = 1 << 40;
+const LIFE: u64 = 1 << 38;
+/// Seconds in which a store begins one life at most.
+const APART: u64 = 60;
 
 /// Why an authority is sealed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -90,10 +92,12 @@ impl Reason {
     }
 }
 
-/// The first revision of the next life of a store that has had `revision`: beyond all that it may have had since.
-pub(crate) fn next_life(revision: u64) -> u64 {
+/// The first revision of the next life of a store that has had `revision`: beyond all that it may have had since. With the time
+/// in it (`now`, Unix seconds), lives that begin from the same backup do not meet either.
+pub(crate) fn next_life(revision: u64, now: u64) -> u64 {
     let lives = revision.checked_div(LIFE).unwrap_or_default().saturating_add(1);
-    lives.saturating_mul(LIFE)
+    let by_time = now.checked_div(APART).unwrap_or_default();
+    lives.max(by_time).saturating_mul(LIFE)
 }
 
 /// Whether this authority serves. Asked for each request.
@@ -181,10 +185,16 @@ mod tests {
 
     #[test]
     fn lives_of_a_store_do_not_meet() {
-        assert_eq!(next_life(0), 1 << 40);
-        assert_eq!(next_life((1 << 40) - 1), 1 << 40);
-        assert_eq!(next_life(1 << 40), 2 << 40);
-        assert!(next_life(u64::MAX) > 1 << 40);
+        assert_eq!(next_life(0, 0), LIFE);
+        assert_eq!(next_life(LIFE - 1, 59), LIFE);
+        assert_eq!(next_life(LIFE, 60), 2 * LIFE);
+        assert!(next_life(u64::MAX, 0) > LIFE);
+        let now = 1_800_000_000;
+        assert!(
+            next_life(5_000, now) < next_life(5_000, now + APART),
+            "of the same backup, a minute later"
+        );
+        assert!(i64::try_from(next_life(0, 100 * now)).is_err() || next_life(0, now) < 1 << 63);
     }
 
     // R29

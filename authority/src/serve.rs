@@ -12,7 +12,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::admin::{Admin, Gauges};
+use crate::admin::{Admin, Gauges, Operators};
 use crate::anchor::{self, Anchor};
 use crate::config::Config;
 use crate::fault::Fault;
@@ -251,7 +251,7 @@ fn serve_operators(
         drain: node::config::Duration::from_secs(DRAIN.as_secs()),
         ..Limits::default()
     };
-    let server = Server::new(Arc::new(admin), limits, shutdown.clone());
+    let server = Server::new(Arc::new(Operators(Arc::new(admin))), limits, shutdown.clone());
     let tls = listen::http::Tls {
         config: tls,
         http3_port: None,

@@ -13,6 +13,10 @@ enum Effect {
     /// Narrows the key in a way that the record does not tell: who may use it, with which material, whether it may be
     /// deleted or enabled.
     NarrowsKey,
+    /// Takes the key's deletion back.
+    SparesKey,
+    /// Lifts the key's legal hold.
+    ReleasesKey,
     /// Enables the key.
     StartsKey,
     StopsAccessKey,
@@ -20,7 +24,26 @@ enum Effect {
     StopsEdge,
     /// Replaces the bundle, by its digest.
     ReplacesBundle,
+    /// Takes an approver away.
+    RemovesApprover,
+    /// Changes a quorum, who is in it, or the deletion guard.
+    ChangesSafeguards,
 }
+
+/// Operations that happen even where nothing can be recorded: they stop a key, an access key or an edge, take away a grant, or
+/// keep a key from being deleted.
+const STOPS: &[&str] = &[
+    "kms:DisableKey",
+    "kms:CancelKeyDeletion",
+    "kms:RevokeGrant",
+    "kms:RetireGrant",
+    "kms:HoldKey",
+    "kms:MarkKeyCompromised",
+    "kms:MarkVersionCompromised",
+    operation::DEACTIVATE_ACCESS_KEY,
+    operation::DELETE_ACCESS_KEY,
+    operation::REVOKE_EDGE,
+];
 
 /// Operators' operations in the record, beside the key verbs.
 pub(crate) mod operation {
@@ -32,6 +55,10 @@ pub(crate) mod operation {
     pub(crate) const REPLACE_ACCESS_KEY: &str = "admin:ReplaceAccessKey";
     pub(crate) const DELETE_ACCESS_KEY: &str = "admin:DeleteAccessKey";
     pub(crate) const APPLY_BUNDLE: &str = "admin:ApplyBundle";
+    pub(crate) const REMOVE_APPROVER: &str = "admin:RemoveApprover";
+    pub(crate) const ADD_APPROVER: &str = "admin:AddApprover";
+    pub(crate) const SET_QUORUM: &str = "admin:SetQuorum";
+    pub(crate) const SET_DELETION_GUARD: &str = "admin:SetDeletionGuard";
 }
 
 fn effect(operation: &str) -> Option<Effect> {
@@ -44,6 +71,8 @@ fn effect(operation: &str) -> Option<Effect> {
         | "kms:PutKeyPolicy"
         | "kms:RevokeGrant"
         | "kms:RetireGrant" => Effect::NarrowsKey,
+        "kms:CancelKeyDeletion" => Effect::SparesKey,
+        "kms:ReleaseKey" => Effect::ReleasesKey,
         "kms:EnableKey" => Effect::StartsKey,
         operation::DEACTIVATE_ACCESS_KEY | operation::REPLACE_ACCESS_KEY | operation::DELETE_ACCESS_KEY => {
             Effect::StopsAccessKey
@@ -51,6 +80,8 @@ fn effect(operation: &str) -> Option<Effect> {
         operation::ACTIVATE_ACCESS_KEY => Effect::StartsAccessKey,
         operation::REVOKE_EDGE => Effect::StopsEdge,
         operation::APPLY_BUNDLE => Effect::ReplacesBundle,
+        operation::REMOVE_APPROVER => Effect::RemovesApprover,
+        operation::ADD_APPROVER | operation::SET_QUORUM | operation::SET_DELETION_GUARD => Effect::ChangesSafeguards,
         _ => return None,
     })
 }
@@ -60,6 +91,11 @@ pub(crate) fn is_replayed(operation: &str) -> bool {
     effect(operation).is_some()
 }
 
+/// Whether an operation happens even where it cannot be recorded.
+pub(crate) fn needs_no_record(operation: &str) -> bool {
+    STOPS.contains(&operation)
+}
+
 /// What is stopped at the end of a stretch of the record.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Stops {
@@ -67,6 +103,8 @@ pub(crate) struct Stops {
     pub(crate) keys: BTreeMap<String, BTreeSet<String>>,
     pub(crate) access_keys: BTreeSet<String>,
     pub(crate) edges: BTreeSet<String>,
+    /// Domains whose safeguards were changed, and the approvers that were taken away there.
+    pub(crate) safeguards: BTreeMap<String, BTreeSet<String>>,
     /// The digest of the last bundle that was published.
     pub(crate) bundle: Option<Hash>,
 }
@@ -89,27 +127,53 @@ impl Stops {
             self.bundle = draft.digest;
             return;
         }
+        if matches!(effect, Effect::RemovesApprover | Effect::ChangesSafeguards) {
+            let removed = self.safeguards.entry(draft.tenant.clone().into_owned()).or_default();
+            let removes = effect == Effect::RemovesApprover;
+            removed.extend(draft.key.as_deref().filter(|_| removes).map(str::to_owned));
+            return;
+        }
         let Some(named) = draft.key.as_deref().map(str::to_owned) else {
             return;
         };
         match effect {
             Effect::StopsKey | Effect::NarrowsKey => {
-                self.keys.entry(named).or_default().insert(operation.to_owned());
-            }
-            Effect::StartsKey => {
-                if let Some(operations) = self.keys.get_mut(&named) {
-                    operations.retain(|operation| self::effect(operation) == Some(Effect::NarrowsKey));
-                    if operations.is_empty() {
-                        self.keys.remove(&named);
-                    }
+                let operations = self.keys.entry(named).or_default();
+                if operation == "kms:ScheduleKeyDeletion" {
+                    operations.remove("kms:CancelKeyDeletion");
                 }
+                operations.insert(operation.to_owned());
             }
+            Effect::SparesKey => {
+                let operations = self.keys.entry(named).or_default();
+                operations.remove("kms:ScheduleKeyDeletion");
+                operations.insert(operation.to_owned());
+            }
+            Effect::ReleasesKey => self.forget(&named, |operation| operation != "kms:HoldKey"),
+            Effect::StartsKey => self.forget(&named, |operation| {
+                matches!(self::effect(operation), Some(Effect::NarrowsKey | Effect::SparesKey))
+            }),
             Effect::StopsAccessKey => drop(self.access_keys.insert(named)),
             Effect::StartsAccessKey => drop(self.access_keys.remove(&named)),
             Effect::StopsEdge => drop(self.edges.insert(named)),
-            Effect::ReplacesBundle => {}
+            Effect::ReplacesBundle | Effect::RemovesApprover | Effect::ChangesSafeguards => {}
         }
     }
+
+    fn forget(&mut self, key: &str, keep: impl Fn(&str) -> bool) {
+        if let Some(operations) = self.keys.get_mut(key) {
+            operations.retain(|operation| keep(operation));
+            if operations.is_empty() {
+                self.keys.remove(key);
+            }
+        }
+    }
+}
+
+/// Whether the operations on a key left it stopped, rather than only spared.
+pub(crate) fn stops_key(operations: &BTreeSet<String>) -> bool {
+    let stops = |operation: &String| matches!(effect(operation), Some(Effect::StopsKey | Effect::NarrowsKey));
+    operations.iter().any(stops)
 }
 
 /// Whether the operations on a key leave something that only people can do again: its policy, its grants, its material.
@@ -183,6 +247,25 @@ mod tests {
         assert_eq!(stops.access_keys.iter().collect::<Vec<_>>(), ["y"]);
         assert_eq!(stops.edges.iter().collect::<Vec<_>>(), ["edge-1"]);
         assert_eq!(stops.bundle, Some([7; 32]));
+    }
+
+    #[test]
+    fn what_was_spared_or_released_later_is_not_deleted_or_held() {
+        let stops = after(&[
+            ("kms:ScheduleKeyDeletion", "a"),
+            ("kms:CancelKeyDeletion", "a"),
+            ("kms:EnableKey", "a"),
+            ("kms:HoldKey", "b"),
+            ("kms:ReleaseKey", "b"),
+            ("kms:CancelKeyDeletion", "c"),
+            ("kms:DisableKey", "c"),
+            (operation::REMOVE_APPROVER, "ada"),
+            (operation::SET_QUORUM, ""),
+        ]);
+        assert_eq!(stops.keys.keys().collect::<Vec<_>>(), ["a", "c"]);
+        assert!(!stops_key(&stops.keys["a"]) && stops_key(&stops.keys["c"]));
+        let removed = &stops.safeguards["000000000001"];
+        assert_eq!(removed.iter().collect::<Vec<_>>(), ["ada"]);
     }
 
     #[test]

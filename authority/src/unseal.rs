@@ -19,6 +19,7 @@ use crate::fault::Fault;
 use crate::init;
 use crate::kms::{Decided, Entry, Recorder};
 use crate::paths;
+use crate::restore;
 use crate::seal::{Reason, Seal, next_life};
 use crate::sealed::{Change, Vault};
 use crate::serve::{Parts, StartError, open_recorder};
@@ -188,13 +189,20 @@ impl Site {
     async fn lift(&self, config: &Config, lifted: &Unsealing) -> Result<(), Fault> {
         let held = self.vault.get::<Reason>(paths::SEAL).await?;
         let held = held.ok_or_else(|| Fault::internal("the seal's row is gone"))?;
+        restore::forget(&self.vault).await?;
+        replay::postpone_deletions(&self.vault, self.parts.clock.now()).await?;
         let now = self.vault.store().revision().await?;
         let anchor = config.anchor();
         let anchored = anchor.revision(&self.vault).await?.unwrap_or_default();
-        let beyond = next_life(now.max(anchored).max(self.why.seen()));
+        let beyond = next_life(now.max(anchored).max(self.why.seen()), self.parts.clock.now());
+        if matches!(self.why, Reason::NoAnchor { .. }) {
+            // Before the seal is off: a crash between the two would take the file for one that was removed again.
+            anchor.write(&self.vault, now).await?;
+        }
         let change = Change::new()
             .unchanged(paths::SEAL, held.stamp)
             .delete(paths::SEAL)
+            .delete(paths::SESSIONS)
             .create(format!("{}{beyond:020}", paths::UNSEALINGS), lifted)
             .raise_to(beyond);
         let revision = self.vault.commit(change).await?;

@@ -92,7 +92,7 @@ fn the_reference_pages_hold_what_works() {
         files.insert(format!("policies/block-{number}.cedar"), block.into_bytes());
     }
     let bundle = Bundle::parse(&files.into_iter().collect::<Vec<_>>()).unwrap();
-    assert_eq!((bundle.profiles.len(), bundle.policies.len()), (1, 3));
+    assert_eq!((bundle.profiles.len(), bundle.policies.len()), (1, 4));
     let engine = Engine::new(&bundle).unwrap();
     let json = blocks("policies.md", "json");
     let request = testing::CaseRequest::parse(json[0].as_bytes()).unwrap();

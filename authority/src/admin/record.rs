@@ -13,24 +13,12 @@ use super::{Admin, Decisions, Route};
 use crate::keys::{Gate, VERBS};
 use crate::kms::{Decided, Entry};
 use crate::names::shown;
-use crate::stops::operation;
-
-/// Operations that stop a key, an access key or an edge, or keep a key from being deleted.
-const STOPS: &[&str] = &[
-    "kms:DisableKey",
-    "kms:CancelKeyDeletion",
-    "kms:HoldKey",
-    "kms:MarkKeyCompromised",
-    "kms:MarkVersionCompromised",
-    operation::DEACTIVATE_ACCESS_KEY,
-    operation::DELETE_ACCESS_KEY,
-    operation::REVOKE_EDGE,
-];
+use crate::stops::{needs_no_record, operation};
 
 /// One operation, as far as its request tells.
 pub(super) struct Operation<'a> {
     name: String,
-    /// The edge or the access key.
+    /// The edge, the access key or the approver.
     named: Option<&'a str>,
     tenant: String,
 }
@@ -38,6 +26,7 @@ pub(super) struct Operation<'a> {
 impl<'a> Operation<'a> {
     /// None for what is only looked at, but for the key verbs, which are all on record.
     pub(super) fn of(route: &Route<'a>, tenant: Option<String>, body: &[u8], dry_run: bool) -> Option<Self> {
+        let mut tenant = tenant.unwrap_or_default();
         let (name, named) = match route {
             Route::Verb(verb) => {
                 let known = VERBS.iter().find(|(known, _)| known == verb);
@@ -45,7 +34,7 @@ impl<'a> Operation<'a> {
                 return Some(Self {
                     name: format!("kms:{verb}"),
                     named: None,
-                    tenant: tenant.unwrap_or_default(),
+                    tenant,
                 });
             }
             Route::CreateTenant => ("admin:CreateTenant", None),
@@ -57,22 +46,35 @@ impl<'a> Operation<'a> {
             Route::PutBundle if !dry_run => (operation::APPLY_BUNDLE, None),
             Route::BeginBackup => ("admin:MakeBackup", None),
             Route::PutBackupKey => ("admin:SetBackupKey", None),
-            Route::SetQuorum(_) => ("admin:SetQuorum", None),
-            Route::AddApprover(..) => ("admin:AddApprover", None),
-            Route::RemoveApprover(..) => ("admin:RemoveApprover", None),
-            Route::SetDeletionGuard(_) => ("admin:SetDeletionGuard", None),
+            Route::SetQuorum(domain) => safeguard(&mut tenant, domain, operation::SET_QUORUM, None),
+            Route::AddApprover(domain, name) => safeguard(&mut tenant, domain, operation::ADD_APPROVER, Some(*name)),
+            Route::RemoveApprover(domain, name) => {
+                safeguard(&mut tenant, domain, operation::REMOVE_APPROVER, Some(*name))
+            }
+            Route::SetDeletionGuard(domain) => safeguard(&mut tenant, domain, operation::SET_DELETION_GUARD, None),
             _ => return None,
         };
         Some(Self {
             name: name.to_owned(),
             named,
-            tenant: tenant.unwrap_or_default(),
+            tenant,
         })
     }
 
     fn stops(&self) -> bool {
-        STOPS.contains(&self.name.as_str())
+        needs_no_record(&self.name)
     }
+}
+
+/// A change of a domain's safeguards.
+fn safeguard<'a>(
+    tenant: &mut String,
+    domain: &str,
+    operation: &'static str,
+    approver: Option<&'a str>,
+) -> (&'static str, Option<&'a str>) {
+    *tenant = shown(domain);
+    (operation, approver)
 }
 
 fn access_key_change(change: ChangeKind, body: &[u8]) -> &'static str {

@@ -46,8 +46,7 @@ pub(crate) struct Entry<'a> {
     pub(crate) headers: &'a HeaderMap,
 }
 
-/// Proof that an operation is on record, with its sequence number inside a durable reservation. Only [`Recorder::record`]
-/// makes one.
+/// Proof that an operation is on record, with its sequence number inside a durable reservation. Only the [`Recorder`] makes one; of what stops something also without a record, which the log then says.
 #[derive(Debug)]
 pub(crate) struct Recorded(());
 
@@ -105,6 +104,13 @@ impl Recorder {
             }
         }
         Ok(recorded)
+    }
+
+    /// For what stops something, which was done and could not be recorded: the log has to do.
+    pub(super) fn unrecorded(&self, id: &Uuid, operation: &str, refusal: &Refusal) -> Recorded {
+        let detail = refusal.detail.as_deref().unwrap_or_default();
+        tracing::error!(request_id = %id, operation, detail, "what was stopped is not on record");
+        Recorded(())
     }
 
     /// Where the record is: everything up to here is durable.

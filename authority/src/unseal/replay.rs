@@ -1,28 +1,33 @@
 //! Reads an audit spool from a backup on, and does to the restored state what it says was done.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use audit::record::Record;
 use serde::Serialize;
 use signing::encoding::{from_hex, hex};
 
+use crate::approvals::{Domain, Safeguards};
 use crate::backup::format::AuditPosition;
 use crate::edges::{EdgeRecord, EdgeState};
 use crate::fault::Fault;
-use crate::keys::{KeyRecord, State};
+use crate::keys::{KeyRecord, Note, State, compromise};
 use crate::kms::RECORDER;
 use crate::kms::access_key::{AccessKeyRecord, Status};
 use crate::paths;
 use crate::sealed::{Change, Vault};
-use crate::stops::{Stops, needs_review};
+use crate::stops::{Stops, needs_review, stops_key};
 
+/// Why a key is marked or held by a replay.
+const KEY_REASON: &str = "so it was after the backup that this authority was restored from";
+const SECONDS_PER_DAY: u64 = 86_400;
 /// Why an edge was revoked by a replay.
 const REASON: &str = "revoked after the backup that this authority was restored from";
 
 /// One thing that was stopped again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Replayed {
-    /// `key`, `access_key` or `edge`.
+    /// `key`, `access_key`, `edge` or `safeguards`.
     pub what: &'static str,
     /// Its id.
     pub id: String,
@@ -90,7 +95,8 @@ fn is_at(record: &Record, at: &AuditPosition) -> bool {
 
 /// Stops all of it; answers what was done, and what cannot be done from the record alone. Doing it twice changes nothing.
 pub(super) async fn apply(vault: &Vault, stops: Stops, now: u64) -> Result<(Vec<Replayed>, Vec<String>), Fault> {
-    let mut done = stop_keys(vault, &stops).await?;
+    let mut done = stop_keys(vault, &stops, now).await?;
+    done.extend(narrow_safeguards(vault, &stops).await?);
     for id in &stops.access_keys {
         let stopped = stop_access_key(vault, id).await?;
         done.push(replayed("access_key", id, stopped));
@@ -113,7 +119,7 @@ fn replayed(what: &'static str, id: &str, stopped: bool) -> Replayed {
 }
 
 /// Every region's row of each key, whichever account the caller was of: ids are unique.
-async fn stop_keys(vault: &Vault, stops: &Stops) -> Result<Vec<Replayed>, Fault> {
+async fn stop_keys(vault: &Vault, stops: &Stops, now: u64) -> Result<Vec<Replayed>, Fault> {
     let mut done: Vec<Replayed> = Vec::new();
     if stops.keys.is_empty() {
         return Ok(done);
@@ -122,9 +128,9 @@ async fn stop_keys(vault: &Vault, stops: &Stops) -> Result<Vec<Replayed>, Fault>
     for (id, operations) in &stops.keys {
         let mut stopped = false;
         for (path, held) in rows.iter().filter(|(_, held)| held.value.id == *id) {
-            if held.value.state == State::Enabled {
-                let mut key = held.value.clone();
-                key.state = State::Disabled;
+            let mut key = held.value.clone();
+            stop_key(&mut key, operations, now);
+            if key != held.value {
                 vault.commit(Change::new().replace(path, &key, held.stamp)).await?;
                 stopped = true;
             }
@@ -144,6 +150,76 @@ async fn stop_keys(vault: &Vault, stops: &Stops) -> Result<Vec<Replayed>, Fault>
             operations: operations.iter().cloned().collect(),
             stopped,
             to_do,
+        });
+    }
+    Ok(done)
+}
+
+/// As far as the record tells what was done to it.
+fn stop_key(key: &mut KeyRecord, operations: &BTreeSet<String>, now: u64) {
+    let did = |operation: &str| operations.contains(operation);
+    let mark = Note {
+        reason: KEY_REASON.to_owned(),
+        by: "restore:replay".to_owned(),
+        at: now,
+    };
+    if key.state == State::Enabled && stops_key(operations) {
+        key.state = State::Disabled;
+    }
+    if did("kms:CancelKeyDeletion") && key.state.is_pending_deletion() {
+        key.state = State::Disabled;
+    }
+    // Of a version the record does not say which: the key counts as compromised.
+    if did("kms:MarkKeyCompromised") || did("kms:MarkVersionCompromised") {
+        compromise(key, &mark, now);
+    }
+    if did("kms:HoldKey") {
+        key.protection.hold.get_or_insert(mark);
+    }
+}
+
+/// Deletions that were taken back since must not come true before somebody has looked: each waits its whole window again.
+pub(super) async fn postpone_deletions(vault: &Vault, now: u64) -> Result<(), Fault> {
+    for (path, held) in vault.all::<KeyRecord>(paths::KEYS).await? {
+        let State::PendingDeletion { at, window_days } = held.value.state else {
+            continue;
+        };
+        let again = now.saturating_add(u64::from(window_days).saturating_mul(SECONDS_PER_DAY));
+        if again > at {
+            let mut key = held.value;
+            key.state = State::PendingDeletion { at: again, window_days };
+            vault.commit(Change::new().replace(path, &key, held.stamp)).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Takes the approvers away that were taken away, and says whose safeguards are to be looked at.
+async fn narrow_safeguards(vault: &Vault, stops: &Stops) -> Result<Vec<Replayed>, Fault> {
+    let mut done = Vec::new();
+    for (domain, removed) in &stops.safeguards {
+        let mut stopped = false;
+        if let Ok(named) = Domain::parse(domain) {
+            let path = paths::safeguards(&named);
+            if let Some(mut held) = vault.get::<Safeguards>(&path).await? {
+                let before = held.value.approvers.len();
+                held.value
+                    .approvers
+                    .retain(|approver| !removed.contains(&approver.name));
+                if held.value.approvers.len() != before {
+                    vault
+                        .commit(Change::new().replace(path, &held.value, held.stamp))
+                        .await?;
+                    stopped = true;
+                }
+            }
+        }
+        done.push(Replayed {
+            what: "safeguards",
+            id: domain.clone(),
+            operations: removed.iter().map(|name| format!("removed {name}")).collect(),
+            stopped,
+            to_do: Some("review its quorum, approvers and deletion guard, which are those of the backup otherwise"),
         });
     }
     Ok(done)

@@ -3,7 +3,9 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use super::*;
+use crate::approvals::{Approver, Domain, Safeguards};
 use crate::backup::tests::{take, with_key};
+use crate::keys::{KeyRecord, State};
 use crate::kms::Recorder;
 use crate::names::EdgeId;
 use crate::testing::{self, Bench};
@@ -141,6 +143,76 @@ async fn a_replay_stops_again_what_was_stopped_after_the_backup() {
     );
 }
 
+/// What is known of a key after a restart.
+async fn known(bench: &Bench, id: &str) -> KeyRecord {
+    let rows = bench.wired.vault.all::<KeyRecord>(paths::KEYS).await.unwrap();
+    rows.into_iter().find(|(_, held)| held.value.id == id).unwrap().1.value
+}
+
+#[tokio::test]
+async fn a_replay_marks_and_holds_keys_again_spares_them_and_takes_approvers_away() {
+    let site = Recorded::new().await;
+    let bench = &site.bench;
+    let raw = async || bench.raw("SYMMETRIC_DEFAULT", "ENCRYPT_DECRYPT").await;
+    let (marked, held, spared, waiting) = (raw().await, raw().await, raw().await, raw().await);
+    for id in [&spared, &waiting] {
+        let deletion = json!({"KeyId": id, "PendingWindowInDays": 7});
+        bench.verb("ScheduleKeyDeletion", deletion).await.unwrap();
+    }
+    let domain = Domain::Tenant(bench.tenant());
+    let approver = |name: &str| Approver {
+        name: name.to_owned(),
+        kid: name.to_owned(),
+        public_key: String::new(),
+        principals: [].into(),
+        added_at: 0,
+    };
+    let safeguards = Safeguards {
+        approvers: vec![approver("ada"), approver("bob")],
+        ..Safeguards::default()
+    };
+    let vault = &bench.wired.vault;
+    let change = Change::new()
+        .create(paths::safeguards(&domain), &safeguards)
+        .create(paths::approval_by_id(&domain, "apr-x"), &json!({"approved": true}));
+    vault.commit(change).await.unwrap();
+    let file = take(vault, Some(site.recorder.position())).await;
+    site.performed("kms:MarkVersionCompromised", &marked, None).await;
+    site.performed("kms:HoldKey", &held, None).await;
+    site.performed("kms:CancelKeyDeletion", &spared, None).await;
+    site.performed(crate::stops::operation::REMOVE_APPROVER, "ada", None)
+        .await;
+    let dir = site.end().await;
+    put_back(&dir, &file).await;
+    let config = testing::config(&dir);
+    let outcome = replay_on(&config, parts(&dir).await, &config.audit_dir())
+        .await
+        .unwrap();
+    assert!(outcome.unsealed, "{outcome:?}");
+
+    // The window of what still waits has begun anew with the end of the seal.
+    let (clock, hand) = crate::clock::held_at(testing::START + 7 * 86_400);
+    let bench = Bench::start_on(dir, clock, hand).await;
+    let marked = known(&bench, &marked).await;
+    assert!(marked.state == State::Disabled && marked.protection.compromised.is_some());
+    assert!(known(&bench, &held).await.protection.hold.is_some());
+    assert_eq!(known(&bench, &spared).await.state, State::Disabled);
+    let again = testing::START + 600 + 7 * 86_400;
+    let State::PendingDeletion { at, .. } = known(&bench, &waiting).await.state else {
+        panic!("its deletion was not taken back");
+    };
+    assert_eq!(at, again);
+    let vault = &bench.wired.vault;
+    let left = vault
+        .get::<Safeguards>(&paths::safeguards(&domain))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(left.value.approvers, [approver("bob")]);
+    let asked = vault.all::<serde_json::Value>(paths::APPROVALS).await.unwrap();
+    assert!(asked.is_empty(), "an approval from before may have been used since");
+}
+
 #[tokio::test]
 async fn a_spool_that_does_not_reach_back_or_is_damaged_unseals_nothing() {
     let site = Recorded::new().await;
@@ -258,6 +330,9 @@ async fn a_store_that_was_put_back_is_found_at_start() {
     let site = Recorded::new().await;
     let made = with_key(&site.bench).await;
     let key = site.bench.raw("HMAC_256", "GENERATE_VERIFY_MAC").await;
+    let used = paths::approval_by_id(&Domain::Authority, "apr-x");
+    let used = Change::new().create(used, &json!({"approved": true}));
+    site.bench.wired.vault.commit(used).await.unwrap();
     let before = site.bench.parts.store.revision().await.unwrap();
     let dir = site.end().await;
     let store = dir.path().join("store.redb");
@@ -311,7 +386,12 @@ async fn a_store_that_was_put_back_is_found_at_start() {
         .unwrap();
     let bench = Bench::start_on(dir, clock, hand).await;
     assert!(bench.wired.seal.reason().is_none());
-    assert!(bench.parts.store.revision().await.unwrap() >= next_life(seen));
+    assert!(bench.parts.store.revision().await.unwrap() >= next_life(seen, 0));
+    // What was used since must not be there to be used again.
+    for kind in [paths::TOKENS, paths::APPROVALS] {
+        let left = bench.wired.vault.all::<serde_json::Value>(kind).await.unwrap();
+        assert!(left.is_empty(), "{kind}");
+    }
 }
 
 // R29, R36

@@ -85,7 +85,7 @@ pub(super) struct Meta {
 }
 
 impl Index {
-    fn id(&self, id: &PolicyId) -> Arc<str> {
+    pub(super) fn id(&self, id: &PolicyId) -> Arc<str> {
         self.0
             .get(id)
             .map_or_else(|| Arc::from(id.to_string()), |meta| Arc::clone(&meta.id))

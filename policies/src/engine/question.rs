@@ -21,6 +21,9 @@ use crate::schema::{TYPES, uid};
 /// The id of the service itself in the schema.
 const AUTHORITY: &str = "signet";
 
+/// The built-in policy that forbids another account's key, unless the key's policy or a grant names the caller.
+const ACCOUNT_KEYS: &str = "signet:account-keys";
+
 /// Everything that Cedar needs to decide.
 pub(crate) struct Question<'a> {
     slice: &'a Slice,
@@ -65,6 +68,17 @@ impl Question<'_> {
     pub(super) fn decide_whole(&self, index: &Index) -> Result<Vec<Arc<str>>, Denial> {
         let matched = Matched::of(&self.slice.policies, &self.request, self.entities());
         matched.conclude(&Matched::default(), index, &self.request)
+    }
+
+    /// Refuses what anything but the policy `built_in` forbids, and any error; permits nothing. The question must have been
+    /// made whole.
+    fn refuse_forbidden_beside(&self, built_in: &str, index: &Index) -> Result<(), Denial> {
+        let mut matched = Matched::of(&self.slice.policies, &self.request, self.entities());
+        matched.forbids.retain(|id| &*index.id(id) != built_in);
+        match matched.is_quiet() {
+            true => Ok(()),
+            false => matched.conclude(&Matched::default(), index, &self.request).map(drop),
+        }
     }
 
     /// What each policy of the slice says. The question must have been made whole.
@@ -160,7 +174,8 @@ impl Engine {
     }
 
     /// About a key of another account whose policy leaves it to the caller's there are two questions, as KMS asks both
-    /// accounts. The first is whether anything forbids it where the key is; it is decided here. The second is whether the
+    /// accounts. The first is whether anything forbids it where the key is, with all that is true of it, but for the built-in
+    /// policy that only the key's policy or a grant would lift; it is decided here. The second is whether the
     /// caller's own account permits it, as for a key of its own. Of that key it knows the id alone: aliases and tags are the
     /// other account's to choose, so no permit of this one may rest on them.
     pub(crate) fn key_question(
@@ -176,12 +191,8 @@ impl Engine {
             AdminResource::Key(key) if left_to_caller && key.tenant() != principal.tenant => key,
             _ => return self.key_question_once(principal, action, resource, access, now),
         };
-        let let_in = KeyAccess {
-            key_policy: KeyPolicyAnswer::Allow,
-            ..access
-        };
-        self.key_question_once(principal, action, resource, let_in, now)?
-            .decide(&self.index)?;
+        self.key_question_once(principal, action, resource, access, now)?
+            .refuse_forbidden_beside(ACCOUNT_KEYS, &self.index)?;
         let as_own = KeyFacts::new(
             key.id().to_owned(),
             principal.tenant.clone(),

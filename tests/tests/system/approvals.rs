@@ -160,7 +160,7 @@ fn a_deletion_takes_two_others_and_happens_once() {
             record["caller"] == "approver:ada" && record["outcome"] == "refused"
         }) && site.on_record("kms:ScheduleKeyDeletion", |record| {
             of(record) && record["outcome"] == "performed"
-        }) && site.on_record("admin:ScheduleKeyDeletion", |record| record["outcome"] == "refused")
+        }) && site.on_record("kms:ScheduleKeyDeletion", |record| record["outcome"] == "refused")
             && site.on_record("admin:SetQuorum", |record| record["caller"] == "operator:root")
     });
 }
@@ -280,7 +280,7 @@ fn deleting_what_is_used_or_held_or_enabling_what_leaked_takes_a_word() {
                 .as_array()
                 .is_some_and(|all| all.contains(&json!("signet:override")))
         };
-        site.on_record("admin:ScheduleKeyDeletion", overridden) && site.on_record("admin:EnableKey", overridden)
+        site.on_record("kms:ScheduleKeyDeletion", overridden) && site.on_record("kms:EnableKey", overridden)
     });
 }
 

@@ -1,6 +1,8 @@
 //! Safeguards over the wire: who needs the token, and what happens where nothing can be recorded.
 
 use super::*;
+use crate::keys::{KeyRecord, State};
+use crate::paths;
 
 #[tokio::test]
 async fn what_stops_a_key_happens_even_without_a_record_and_nothing_else_does() {
@@ -19,8 +21,9 @@ async fn what_stops_a_key_happens_even_without_a_record_and_nothing_else_does() 
     assert_eq!(verb("DisableKey").await.0, 200);
     let (status, refused) = verb("EnableKey").await;
     assert_eq!((status, &refused["code"]), (503, &json!("audit_unavailable")));
-    let described = site.verb("DescribeKey", key.clone()).await;
-    assert_eq!(described["KeyMetadata"]["KeyState"], "Disabled");
+    let (vault, _) = &site.running.last;
+    let keys = vault.all::<KeyRecord>(paths::KEYS).await.unwrap();
+    assert!(matches!(&keys[..], [(_, key)] if key.value.state == State::Disabled));
     let quorum = format!("/v1/safeguards/{TENANT}/quorum");
     let body = json!({"required": 0, "lifetime_seconds": 60}).to_string();
     let put = site.send(Method::PUT, &quorum, Some(&site.admin_token), body.into_bytes());
