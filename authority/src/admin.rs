@@ -335,7 +335,8 @@ pub(crate) struct Operators(pub(crate) Arc<Admin>);
 
 impl Handler for Operators {
     fn admit(&self, head: &request::Parts, _peer: &Peer) -> Result<usize, Response<Bytes>> {
-        self.0.admit_head(head)
+        let admitted = self.0.admit(head);
+        admitted.map_err(|problem| problem.into_response(&Uuid::new_v4().to_string()))
     }
 
     async fn handle(&self, request: Request<Bytes>, peer: &Peer) -> Response<Bytes> {
@@ -349,13 +350,11 @@ impl Handler for Operators {
 }
 
 impl Admin {
-    fn admit_head(&self, head: &request::Parts) -> Result<usize, Response<Bytes>> {
-        let refuse = |problem: Problem| problem.into_response(&Uuid::new_v4().to_string());
-        let route = Route::find(&head.method, head.uri.path()).map_err(refuse)?;
+    /// The most bytes the body may have, once it is known who sends it.
+    fn admit(&self, head: &request::Parts) -> Result<usize, Problem> {
+        let route = Route::find(&head.method, head.uri.path())?;
         if !route.is_open() {
-            self.token
-                .verify(&head.headers)
-                .map_err(|fault| refuse(fault.problem()))?;
+            self.token.verify(&head.headers).map_err(|fault| fault.problem())?;
         }
         Ok(route.body())
     }

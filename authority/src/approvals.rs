@@ -36,7 +36,8 @@ mod wanted;
 #[cfg(test)]
 mod tests;
 
-/// Requests of one domain that wait at a time, and of one requester: nobody alone keeps the others out.
+/// Requests of one domain that wait at a time, and of one requester: nobody alone keeps the others out. All sessions of a
+/// role are one requester here.
 const MAX_PENDING: usize = 64;
 const MAX_OF_ONE: usize = 16;
 /// Requests of one domain that are kept, those that ended included: the oldest of these make room.
@@ -237,7 +238,8 @@ impl Approvals {
     ) -> Result<Approval, Fault> {
         let waiting =
             |held: &&Held<Approval>| !matches!(self.stands(&safeguards.value, &held.value), Standing::Ended(_));
-        let own = |held: &&Held<Approval>| held.value.requester == wanted.requester;
+        let asker = record::asker(wanted.requester);
+        let own = |held: &&Held<Approval>| record::asker(&held.value.requester) == asker;
         let (all, of_one) = (
             rows.iter().filter(waiting).count(),
             rows.iter().filter(waiting).filter(own).count(),

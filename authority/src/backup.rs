@@ -17,6 +17,7 @@ use signing::key::Secret;
 use self::format::{Chunks, Entry, Header};
 pub use self::key::{BackupKey, Combined, make as make_key};
 pub use self::share::Share;
+use crate::approvals::{Approvals, Approved, Domain, Parameters, Wanted};
 use crate::config::Config;
 use crate::fault::Fault;
 use crate::hsm::{Hsm, RootRole};
@@ -270,14 +271,53 @@ pub async fn read_key(vault: &Vault) -> Result<Option<(BackupKey, Secret)>, Faul
     Ok(Some((held.value, secret.ok_or_else(missing)?)))
 }
 
-/// Puts a backup key in force: later backups are made under it, earlier ones stay under theirs.
-pub async fn write_key(vault: &Vault, key: &BackupKey, authentication: &Secret) -> Result<(), Fault> {
+/// Puts a backup key in force, durable when answered: later backups are made under it, earlier ones stay under theirs. Its
+/// shareholders come by every key-encryption key, so it takes the approval of the authority's quorum, where there is one (R28).
+///
+/// # Errors
+/// `Invalid` for what is no backup key, and what [`Approvals::demand`] says.
+pub async fn set_key(
+    vault: &Vault,
+    approvals: &Approvals,
+    (key, authentication): (&BackupKey, &Secret),
+    requester: &str,
+) -> Result<Approved, Fault> {
     key.check()?;
     if authentication.len() != KEY_LEN {
         return Err(Fault::invalid("bad_request", "`authentication` has not 32 bytes"));
     }
+    let attempt = || async {
+        let approved = approvals
+            .demand(&Wanted {
+                domain: &Domain::Authority,
+                region: "",
+                operation: "SetBackupKey",
+                resource: &format!("backup-key/{}", key.id),
+                parameters: parameters(key, authentication),
+                requester,
+                lifetime: None,
+            })
+            .await?;
+        write_key(vault, key, authentication, &approved).await?;
+        Ok(approved)
+    };
+    vault.retry(attempt).await
+}
+
+/// All that is written, but for the secret its digest: what was approved is what comes into force.
+fn parameters(key: &BackupKey, authentication: &Secret) -> Parameters {
+    Parameters::default()
+        .with("AuthenticationSha256", hex(&sha256(authentication.expose())))
+        .with("Commitments", key.commitments.clone())
+        .with("CreatedAt", key.created_at)
+        .with("Public", key.public.as_str())
+        .with("Shares", key.shares)
+        .with("Threshold", key.threshold)
+}
+
+async fn write_key(vault: &Vault, key: &BackupKey, authentication: &Secret, approved: &Approved) -> Result<(), Fault> {
     let seen = vault.get::<BackupKey>(paths::BACKUP_KEY).await?.map(|held| held.stamp);
-    let change = Change::new().set(paths::BACKUP_KEY, key, seen);
+    let change = approved.spend(Change::new()).set(paths::BACKUP_KEY, key, seen);
     let change = change.overwrite_bytes(paths::BACKUP_AUTHENTICATION, authentication.expose());
     vault.commit(change).await.map(drop)
 }

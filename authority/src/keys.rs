@@ -36,6 +36,7 @@ pub use self::decide::{Asked, Caller, Gate};
 pub use self::error::{KmsError, KmsErrorType};
 pub use self::lifecycle::{Imported, Imports, Manager, MultiRegion, Origin, Rotated, Rotation, RotationKind, State};
 pub(crate) use self::material::secret;
+pub(crate) use self::protection::compromise;
 pub use self::protection::{Note, OVERRIDE, Protection};
 pub use self::record::{AliasRecord, CaRecord, Custody, Delegation, Family, KeyRecord, row_name};
 pub use self::report::{MAX_DAYS, Page, People, Question};
@@ -109,6 +110,8 @@ impl Session<'_> {
 pub struct KeySettings {
     /// The region of operators and of the keys that edges sign with.
     pub region: String,
+    /// The regions that the key API serves; none: any.
+    pub served: Arc<[String]>,
     /// The timeline of shared token keys.
     pub schedule: Schedule,
 }
@@ -124,6 +127,9 @@ pub struct Keys {
     region: String,
     cached: Arc<Cached>,
     uses: Arc<Uses>,
+    /// Held from reading how many grants a key has until the change of them is committed: one process writes a store, so
+    /// that no change of grants overtakes another.
+    counting_grants: Arc<tokio::sync::Mutex<()>>,
     approvals: Arc<Approvals>,
 }
 
@@ -151,6 +157,7 @@ impl Keys {
             settings,
             cached: Arc::new(cached),
             uses: Arc::default(),
+            counting_grants: Arc::default(),
             approvals: Arc::new(approvals),
         }
     }
@@ -166,6 +173,7 @@ impl Keys {
             region: region.to_owned(),
             cached: self.cached.clone(),
             uses: self.uses.clone(),
+            counting_grants: self.counting_grants.clone(),
             approvals: self.approvals.clone(),
         }
     }

@@ -94,6 +94,17 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// Keeps what was to go, in its place and with its times: out of every JWKS, material and all.
+    pub fn spare(&mut self, versions: &[Version]) {
+        let mut kept = std::mem::take(&mut self.keep).into_iter().peekable();
+        let all = versions.iter().map(|version| {
+            let next = kept.next_if(|next| next.number == version.number);
+            next.unwrap_or_else(|| version.clone())
+        });
+        self.keep = all.collect();
+        self.retire.clear();
+    }
+
     /// Whether `versions` are as this plan wants them.
     pub fn is_done(&self, versions: &[Version]) -> bool {
         self.make.is_empty() && self.retire.is_empty() && self.keep == versions

@@ -194,7 +194,7 @@ mod tests {
             next_life(5_000, now) < next_life(5_000, now + APART),
             "of the same backup, a minute later"
         );
-        assert!(i64::try_from(next_life(0, 100 * now)).is_err() || next_life(0, now) < 1 << 63);
+        assert!(i64::try_from(next_life(0, now)).is_ok(), "a gauge shows it");
     }
 
     // R29

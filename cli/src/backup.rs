@@ -12,11 +12,14 @@ use base64::prelude::BASE64_STANDARD;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
+use self::unfinished::Unfinished;
 use crate::client::{AdminArgs, Target, describe, runtime};
-use crate::dev::{files, now};
+use crate::dev::now;
 use crate::failure::{Context, Failure};
 use crate::output;
 use crate::progress::Progress;
+
+mod unfinished;
 
 /// Copy an authority's whole state to a file, while it runs or while it is stopped.
 #[derive(Debug, Args)]
@@ -69,7 +72,8 @@ enum Keys {
         /// How many of them restore, at least 2.
         #[arg(long)]
         threshold: u8,
-        /// A directory to write them to, a file each (mode 0600); else they are printed, once.
+        /// A directory to write them to, a file each (mode 0600); else they are printed, once. Where a quorum approves the key
+        /// it keeps what is unfinished: the same command goes on with it.
         #[arg(long, value_name = "DIR")]
         out: Option<PathBuf>,
     },
@@ -161,21 +165,46 @@ impl Backup {
     }
 
     fn init(&self, shares: u8, threshold: u8, out: Option<&Path>) -> Result<(), Failure> {
-        let made = make_key(shares, threshold, now())?;
+        match out {
+            Some(out) => self.init_in(out, shares, threshold),
+            None => self.init_printed(shares, threshold),
+        }
+    }
+
+    fn init_in(&self, out: &Path, shares: u8, threshold: u8) -> Result<(), Failure> {
         // Asked first, so that no share is written that is of no use.
-        self.admin.call("GET", "/v1/backup-key", None)?;
-        if let Some(out) = out {
-            files::private_dir(out)?;
-            for share in &made.shares {
-                let name = format!("share-{}-of-{}-{}", share.index, share.shares, share.key);
-                let text = format!("{}\n", share.to_text().as_str());
-                files::private_file(&out.join(name), text.as_bytes())?;
-            }
+        let answer = self.admin.call("GET", "/v1/backup-key", None)?;
+        let unfinished = Unfinished::resume_or_make(out, shares, threshold)?;
+        let key = serde_json::to_value(&unfinished.key)?;
+        // It may be in force already: only the answer was lost.
+        if answer.get("backup_key") != Some(&key) {
+            let body = serde_json::to_value(&unfinished)?;
+            let put = self.admin.call("PUT", "/v1/backup-key", Some(&body));
+            put.map_err(|failure| {
+                failure.after(&format!(
+                    "the backup key {} is kept in `{}`, where the same command goes on with it",
+                    unfinished.key.id,
+                    out.display()
+                ))
+            })?;
+        }
+        Unfinished::finish(out)?;
+        self.told(&key, &[], Some(out))
+    }
+
+    fn init_printed(&self, shares: u8, threshold: u8) -> Result<(), Failure> {
+        let made = make_key(shares, threshold, now())?;
+        let safeguards = self.admin.call("GET", "/v1/safeguards/authority", None)?;
+        if safeguards.get("required").and_then(Value::as_u64) != Some(0) {
+            return Err(Failure::new(
+                "a backup key takes the approval of the authority's quorum; name a directory with --out, which keeps the key and \
+                 its shares until then",
+            ));
         }
         let secret = signing::encoding::hex(made.authentication.expose());
         let body = json!({"key": made.key, "authentication": secret});
         self.admin.call("PUT", "/v1/backup-key", Some(&body))?;
-        self.told(&serde_json::to_value(&made.key)?, &made.shares, out)
+        self.told(&serde_json::to_value(&made.key)?, &made.shares, None)
     }
 
     fn told(&self, key: &Value, shares: &[Share], out: Option<&Path>) -> Result<(), Failure> {

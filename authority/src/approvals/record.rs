@@ -133,6 +133,11 @@ impl Approver {
     }
 }
 
+/// Who asks, however they call their session: a session's name is its maker's choice. A session's role, and anybody else.
+pub(super) fn asker(requester: &str) -> String {
+    role_of(requester).unwrap_or_else(|| requester.to_owned())
+}
+
 /// `arn:aws:sts::A:assumed-role/R/S` → `arn:aws:iam::A:role/R`
 fn role_of(session: &str) -> Option<String> {
     let (account, rest) = session.strip_prefix("arn:aws:sts::")?.split_once(":assumed-role/")?;

@@ -7,6 +7,7 @@ use signing::certificate::pem_encode;
 use signing::key::SigningKey;
 
 use super::*;
+use crate::backup;
 use crate::keys::KmsErrorType;
 use crate::testing::{Bench, TENANT};
 
@@ -24,9 +25,14 @@ struct Site {
 impl Site {
     /// A tenant whose quorum is `required` of ada, bob and cleo; ada is also the user `ada`.
     async fn new(required: usize) -> Self {
+        Self::of(Domain::parse(TENANT).unwrap(), required).await
+    }
+
+    /// The same of another domain.
+    async fn of(domain: Domain, required: usize) -> Self {
         let site = Self {
             bench: Bench::new().await,
-            domain: Domain::parse(TENANT).unwrap(),
+            domain,
             people: vec![
                 person("ada", Algorithm::EdDsa),
                 person("bob", Algorithm::Es256),
@@ -353,6 +359,15 @@ async fn requests_are_sealed_and_bounded() {
     }
     let full = ask("operator:0", "OneMore").await;
     assert!(full.contains("16 of them yours"), "{full}");
+    // A session's name is its maker's choice: all of a role's are one requester.
+    let session = |name: usize| format!("arn:aws:sts::{TENANT}:assumed-role/ops/s{name}");
+    for name in 0..MAX_OF_ONE {
+        named(&ask(&session(name), "Verb").await);
+    }
+    let full = ask(&session(MAX_OF_ONE), "Verb").await;
+    assert!(full.contains("16 of them yours"), "{full}");
+    named(&ask(&format!("arn:aws:sts::{TENANT}:assumed-role/dev/s0"), "Verb").await);
+    site.bench.pass(3600);
     flood().await;
     let full = ask("operator:9", "OneMore").await;
     assert!(full.starts_with("64 requests wait"), "{full}");
@@ -370,4 +385,70 @@ async fn requests_are_sealed_and_bounded() {
     for (path, row) in rows {
         assert!(!row.value.windows(6).any(|window| window == b"canary"), "{path}");
     }
+}
+
+// R28: who holds the shares of a backup key comes by the keys of every tenant.
+#[tokio::test]
+async fn a_backup_key_comes_into_force_when_the_quorum_approved_just_that() {
+    let site = Site::of(Domain::Authority, 2).await;
+    let vault = &site.bench.wired.vault;
+    let made = backup::make_key(3, 2, site.bench.now()).unwrap();
+    let other = backup::make_key(3, 2, site.bench.now()).unwrap();
+    let set = async |made: &backup::key::Made, secret| {
+        let key = (&made.key, secret);
+        backup::set_key(vault, site.approvals(), key, "operator:root").await
+    };
+    let refused = set(&made, &made.authentication).await.unwrap_err();
+    assert!(matches!(&refused, Fault::Denied { code: REQUIRED, .. }), "{refused:?}");
+    let id = named(&refused.to_string());
+    let asked = site.approvals().get(&id).await.unwrap();
+    assert_eq!(
+        (asked.operation.as_str(), asked.resource),
+        ("SetBackupKey", format!("backup-key/{}", made.key.id))
+    );
+    assert!(asked.parameters.contains(&made.key.public) && asked.parameters.contains(&made.key.commitments[0]));
+    let secret = signing::encoding::hex(made.authentication.expose());
+    assert!(!asked.parameters.contains(&secret), "its digest only");
+    site.approve(&id, &["bob", "cleo"]).await;
+    // Another key, or the same with another secret, is another request.
+    for refused in [
+        set(&other, &other.authentication).await,
+        set(&made, &other.authentication).await,
+    ] {
+        assert_ne!(named(&refused.unwrap_err().to_string()), id);
+    }
+    assert!(backup::read_key(vault).await.unwrap().is_none());
+    let approved = set(&made, &made.authentication).await.unwrap();
+    assert_eq!(approved.id(), Some(id.as_str()));
+    let (key, secret) = backup::read_key(vault).await.unwrap().unwrap();
+    assert!(key == made.key && secret.matches(made.authentication.expose()));
+    // Once: to put it back later is to ask again.
+    let again = set(&made, &made.authentication).await.unwrap_err();
+    assert_ne!(named(&again.to_string()), id);
+}
+
+// R28: what is exported is out of this authority's hands.
+#[tokio::test]
+async fn a_key_goes_to_another_authority_when_the_quorum_approved_that_one() {
+    let site = Site::new(1).await;
+    let made = site
+        .bench
+        .verb("CreateKey", json!({"MultiRegion": true}))
+        .await
+        .unwrap();
+    let key = made["KeyMetadata"]["KeyId"].as_str().unwrap();
+    let export = async || -> Value {
+        let there = Bench::new().await;
+        let identity = there.verb("GetReplicaIdentity", json!({})).await.unwrap();
+        json!({"KeyId": key, "Recipient": identity["Identity"]})
+    };
+    let (one, other) = (export().await, export().await);
+    let id = site.waits("operator", "ExportReplica", one.clone()).await;
+    site.approve(&id, &["bob"]).await;
+    assert_ne!(site.waits("operator", "ExportReplica", other).await, id);
+    let exported = site.bench.verb("ExportReplica", one.clone()).await.unwrap();
+    assert!(exported["Bundle"].is_string());
+    let spent = site.approvals().get(&id).await.unwrap();
+    assert_eq!(spent.ended, Some((How::Executed, site.bench.now())));
+    assert_ne!(site.waits("operator", "ExportReplica", one).await, id);
 }

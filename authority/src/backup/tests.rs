@@ -20,10 +20,14 @@ pub(crate) async fn take(vault: &Vault, audit: Option<format::AuditPosition>) ->
 
 pub(crate) async fn with_key(bench: &Bench) -> key::Made {
     let made = make_key(5, 3, bench.now()).unwrap();
-    write_key(&bench.wired.vault, &made.key, &made.authentication)
-        .await
-        .unwrap();
+    put(bench, &made.key, &made.authentication).await;
     made
+}
+
+async fn put(bench: &Bench, key: &BackupKey, authentication: &Secret) {
+    let approvals = bench.wired.keys.approvals();
+    let set = set_key(&bench.wired.vault, approvals, (key, authentication), "operator:root").await;
+    assert!(set.unwrap().id().is_none(), "no quorum, no approval");
 }
 
 /// Everything in it, or the first thing that is wrong with it.
@@ -170,9 +174,7 @@ async fn who_knows_the_public_half_alone_forges_no_backup() {
     let made = with_key(&bench).await;
     let forger = make_key(5, 3, 0).unwrap();
     // As an authority that was given the public half, and has made up the rest.
-    write_key(&bench.wired.vault, &made.key, &forger.authentication)
-        .await
-        .unwrap();
+    put(&bench, &made.key, &forger.authentication).await;
     let file = take(&bench.wired.vault, None).await;
     let reader = Reader::open(file.as_slice()).unwrap();
     let combined = made.key.combine(&made.shares[..3]).unwrap();

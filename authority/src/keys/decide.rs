@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use policies::engine::{AdminAction, AdminResource, KeyAccess, KeyPolicyAnswer};
 
-use super::grant::{self, Handed};
+use super::grant::{self, GrantRecord, Handed};
 use super::{KeyRecord, Keys, KmsError, Session};
 use crate::crypto::blob::EncryptionContext;
 use crate::fault::Fault;
@@ -151,6 +151,36 @@ impl Keys {
         alias: Option<&str>,
         facts: &Facts,
     ) -> Result<KeyAccess, KmsError> {
+        let key_policy = self.key_policy(action, caller, key, alias, facts)?;
+        // A policy that allows or denies by itself needs no grant: nothing is read for it.
+        let grants = match asks_grants(action, key_policy, facts) {
+            true => self.grants_to(&key.value, caller).await?,
+            false => Vec::new(),
+        };
+        Ok(with_grants(action, key_policy, &grants, facts))
+    }
+
+    /// As [`Keys::access`], with the grants on the key that name the caller: for who asks about several actions.
+    pub(super) fn access_by(
+        &self,
+        action: AdminAction,
+        caller: &Caller,
+        key: &Held<KeyRecord>,
+        grants: &[GrantRecord],
+    ) -> Result<KeyAccess, KmsError> {
+        let facts = Facts::default();
+        let key_policy = self.key_policy(action, caller, key, None, &facts)?;
+        Ok(with_grants(action, key_policy, grants, &facts))
+    }
+
+    fn key_policy(
+        &self,
+        action: AdminAction,
+        caller: &Caller,
+        key: &Held<KeyRecord>,
+        alias: Option<&str>,
+        facts: &Facts,
+    ) -> Result<KeyPolicyAnswer, KmsError> {
         let operation = action.kms_name().unwrap_or(action.as_str());
         let context = self.conditions(caller, &key.value, alias, facts);
         let request = iam::Request {
@@ -160,15 +190,7 @@ impl Keys {
             account: key.value.tenant.as_str(),
             context: &context,
         };
-        let key_policy = answer(&self.policy(key)?.decide(&request));
-        // A policy that allows or denies by itself needs no grant: nothing is read for it.
-        let grant = match key_policy {
-            KeyPolicyAnswer::Deny | KeyPolicyAnswer::Allow => facts.granted,
-            // A grant is retired by what it says itself, not by what another one does.
-            _ if action == AdminAction::RetireGrant => facts.granted,
-            _ => facts.granted || self.is_granted(&key.value, caller, operation, facts).await?,
-        };
-        Ok(KeyAccess { key_policy, grant })
+        Ok(answer(&self.policy(key)?.decide(&request)))
     }
 
     /// Everything that conditions may ask about: the caller's facts, the request's, the key's.
@@ -225,6 +247,24 @@ impl Keys {
             account: key.tenant.as_str(),
             context: &context,
         })
+    }
+}
+
+/// Whether the answer to a request rests on the grants that name the caller.
+fn asks_grants(action: AdminAction, key_policy: KeyPolicyAnswer, facts: &Facts) -> bool {
+    let is_settled = matches!(key_policy, KeyPolicyAnswer::Deny | KeyPolicyAnswer::Allow);
+    // A grant is retired by what it says itself, not by what another one does.
+    !(is_settled || facts.granted || action == AdminAction::RetireGrant)
+}
+
+fn with_grants(action: AdminAction, key_policy: KeyPolicyAnswer, grants: &[GrantRecord], facts: &Facts) -> KeyAccess {
+    let operation = action.kms_name().unwrap_or(action.as_str());
+    let (context, handed) = (facts.encryption_context.as_ref(), facts.handed.as_ref());
+    let allows = |grant: &GrantRecord| grant.allows(operation, context, handed);
+    let by_grant = asks_grants(action, key_policy, facts) && grants.iter().any(allows);
+    KeyAccess {
+        key_policy,
+        grant: facts.granted || by_grant,
     }
 }
 

@@ -192,7 +192,15 @@ pub(super) async fn retire_grant(
             return Err(KmsErrorType::Validation.because(message));
         }
     };
-    let (path, grant) = keys.find_grant(&named.key.value, &id).await?;
+    let (path, grant) = match (keys.find_grant(&named.key.value, &id).await, named.reference) {
+        // Of another account's key it is not told apart whether it is there.
+        (Err(error), Some(reference))
+            if error.kind == KmsErrorType::NotFound && named.key.value.tenant != *session.tenant =>
+        {
+            return Err(keys.elsewhere(session, reference));
+        }
+        (found, _) => found?,
+    };
     let mut facts = Facts::default();
     facts.granted = session
         .gate
@@ -220,24 +228,15 @@ impl Keys {
         })
     }
 
-    /// Whether a grant allows the caller this operation on a key.
-    pub(super) async fn is_granted(
-        &self,
-        key: &KeyRecord,
-        caller: &Caller,
-        operation: &str,
-        facts: &Facts,
-    ) -> Result<bool, KmsError> {
+    /// The grants on a key that name the caller.
+    pub(super) async fn grants_to(&self, key: &KeyRecord, caller: &Caller) -> Result<Vec<GrantRecord>, KmsError> {
+        let mut grants = Vec::new();
         for arn in record::names(caller) {
-            for (_, grant) in self.grants_of(key, arn).await? {
-                let context = facts.encryption_context.as_ref();
-                let grant = grant.value;
-                if grant.grantee == arn && grant.allows(operation, context, facts.handed.as_ref()) {
-                    return Ok(true);
-                }
-            }
+            let held = self.grants_of(key, arn).await?;
+            let named = held.into_iter().map(|(_, grant)| grant.value);
+            grants.extend(named.filter(|grant| grant.grantee == arn));
         }
-        Ok(false)
+        Ok(grants)
     }
 
     async fn grants_of(&self, key: &KeyRecord, arn: &str) -> Result<Vec<(String, Held<GrantRecord>)>, KmsError> {

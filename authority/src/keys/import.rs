@@ -138,7 +138,7 @@ pub(super) async fn import_key_material(
         valid_to,
         description: request.key_material_description,
     };
-    let approved = demand_lifetime(keys, session, &key.value, version.number, (&id, valid_to)).await?;
+    let approved = demand_lifetime(keys, session, &mut key.value, version.number, (&id, valid_to)).await?;
     let mut change = kept::add(&mut key.value, version, imported, &material)?;
     if let Some(approved) = approved {
         change = approved.spend(change);
@@ -179,11 +179,12 @@ pub(super) async fn delete_imported_key_material(
     Ok(answer)
 }
 
-/// To bring what is there again, to end sooner, is to delete it later: that takes the quorum, as deleting it does.
+/// To bring what is there again, to end sooner, is to delete it later: that takes what deleting it does. No
+/// reason goes past the guard here: an operator who has one deletes first.
 async fn demand_lifetime(
     keys: &Keys,
     session: &Session<'_>,
-    key: &KeyRecord,
+    key: &mut KeyRecord,
     version: u32,
     (id, valid_to): (&str, Option<u64>),
 ) -> Result<Option<Approved>, KmsError> {
@@ -195,6 +196,7 @@ async fn demand_lifetime(
     if !sooner {
         return Ok(None);
     }
+    keys.demand_deletable(session, key, None).await?;
     let parameters = Parameters::default()
         .with("KeyMaterialId", id)
         .with("ValidTo", valid_to);

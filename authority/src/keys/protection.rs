@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::decide::Facts;
 use super::reference::KeyOnly;
+use super::rotate::without_compromised;
 use super::state::{SECONDS_PER_DAY, saving};
 use super::{Delegation, KeyRecord, Keys, KmsError, KmsErrorType, Session, State};
 use crate::approvals::{Approved, Domain, Parameters, REQUIRED, Wanted};
@@ -79,7 +80,9 @@ pub(super) async fn release_key(keys: &Keys, session: &Session<'_>, request: Key
     };
     let parameters = Parameters::default().with("HeldBecause", hold.reason);
     let approved = keys.demand_approval(session, &key.value, parameters).await?;
-    keys.save_approved(&approved, &key).await?;
+    // What the hold kept of compromised versions goes now; what has retired, at the next look.
+    let change = without_compromised(approved.spend(Change::new()), &key.value);
+    keys.vault.commit(saving(change, &key)).await?;
     tracing::info!(key = key.value.id, "legal hold lifted");
     Ok(json!({ "KeyMetadata": keys.metadata(session, &key.value) }))
 }
@@ -109,7 +112,8 @@ pub(super) async fn mark_key_compromised(
     Ok(json!({ "KeyMetadata": keys.metadata(session, &key.value) }))
 }
 
-fn compromise(key: &mut KeyRecord, mark: &Note, now: u64) {
+/// Marks the key and disables it; what of it is in a JWKS leaves. `now` is in Unix seconds.
+pub(crate) fn compromise(key: &mut KeyRecord, mark: &Note, now: u64) {
     key.protection.compromised.get_or_insert_with(|| mark.clone());
     if key.state == State::Enabled {
         key.state = State::Disabled;

@@ -77,7 +77,10 @@ pub(super) async fn re_encrypt(
     encrypt::check_plaintext(&to.value, algorithm, &opened.plaintext)?;
     let ciphertext = keys.seal(&to, algorithm, context, &opened.plaintext).await?;
     keys.note_opened(session, &from.value, opened.version);
-    keys.note_use(session, &to.value);
+    // Of one key the request is one use.
+    if !same {
+        keys.note_use(session, &to.value);
+    }
 
     let mut answer = Map::new();
     let mut set = |name: &str, value: Value| answer.insert(name.to_owned(), value);

@@ -123,7 +123,7 @@ impl Keys {
     }
 
     /// The service's answer about what is in another account and not for the caller, or not there.
-    fn elsewhere(&self, session: &Session<'_>, reference: &str) -> KmsError {
+    pub(super) fn elsewhere(&self, session: &Session<'_>, reference: &str) -> KmsError {
         let caller = session.caller_arn();
         KmsErrorType::AccessDenied.because(format!(
             "User: {caller} is not authorized to perform: kms:{} on resource: {} because the resource does not exist in \

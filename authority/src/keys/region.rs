@@ -52,6 +52,7 @@ pub(super) async fn replicate_key(
     tag::refuse_reserved(tags.keys())?;
     let region = request.replica_region;
     check_region(&region)?;
+    keys.demand_served(&region)?;
     let facts = Facts::default()
         .with("kms:ReplicaRegion", region.as_str())
         .tagging(&tags);
@@ -162,6 +163,15 @@ pub(super) fn check_region(region: &str) -> Result<(), KmsError> {
 }
 
 impl Keys {
+    /// Refuses regions in which nobody could reach a key: those that the key API does not serve.
+    pub(super) fn demand_served(&self, region: &str) -> Result<(), KmsError> {
+        let served = &self.settings.served;
+        if served.is_empty() || region == self.settings.region || served.iter().any(|served| served == region) {
+            return Ok(());
+        }
+        Err(KmsErrorType::UnsupportedOperation.because(format!("`{region}` is no region of this service")))
+    }
+
     /// Adds to a change of `key` the change of what its related keys share with it.
     pub(super) async fn with_relatives(&self, mut change: Change, key: &KeyRecord) -> Result<Change, KmsError> {
         for mut relative in self.relatives(key).await? {

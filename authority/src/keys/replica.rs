@@ -20,6 +20,7 @@ use super::protection::Protection;
 use super::region::{check_region, demand_primary};
 use super::state::saving;
 use super::{Custody, Delegation, Family, KeyRecord, Keys, KmsError, KmsErrorType, Session, State, material, policy};
+use crate::approvals::Parameters;
 use crate::crypto::Material;
 use crate::crypto::blob::KeyId;
 use crate::fault::Fault;
@@ -95,6 +96,8 @@ pub(super) async fn export_replica(
         let message = "`Recipient` is this authority itself: ReplicateKey makes replicas in its own regions";
         return Err(KmsErrorType::Validation.because(message));
     }
+    let parameters = Parameters::default().with("Recipient", to.fingerprint.as_str());
+    let approved = keys.demand_approval(session, &key, parameters).await?;
     let mut materials = Vec::with_capacity(key.versions.len());
     for version in &key.versions {
         let secret = material::secret(&keys.vault, &key, version).await?;
@@ -116,6 +119,10 @@ pub(super) async fn export_replica(
         materials,
     };
     let bundle = bundle::seal(&own, &from, &to, &about, &contents)?;
+    if approved.id().is_some() {
+        // Used up before anybody has the bundle: a crash after this line costs an approval, and exports nothing.
+        keys.vault.commit(approved.spend(Change::new())).await?;
+    }
     tracing::warn!(tenant = %key.tenant, key = key.id, recipient = to.fingerprint, "key exported to another authority");
     Ok(json!({
         "KeyId": keys.arn(&key),
@@ -138,6 +145,7 @@ pub(super) async fn import_replica(
     let (about, contents) = bundle::open(&own, &to, &from, session.tenant, &bytes)?;
     let region = request.replica_region.unwrap_or_else(|| keys.region.clone());
     check_region(&region)?;
+    keys.demand_served(&region)?;
     let there = keys.in_region(&region);
     let before = keys
         .vault

@@ -94,8 +94,7 @@ impl Keys {
             return Ok(true);
         }
         let rotates = record.delegation == Delegation::Shared && !record.state.is_pending_deletion();
-        let schedule = record.schedule(&self.settings.schedule);
-        if !rotates || rotation::plan(&record.versions, now, &schedule).is_done(&record.versions) {
+        if !rotates || self.plan(record).is_done(&record.versions) {
             return Ok(false);
         }
         self.follow_plan(key).await?;
@@ -153,22 +152,28 @@ impl Keys {
         self.save(&key).await
     }
 
+    /// What is due for a shared key. Of a held one nothing goes: what has retired stays until the hold is lifted.
+    fn plan(&self, key: &KeyRecord) -> rotation::Plan {
+        let schedule = key.schedule(&self.settings.schedule);
+        let mut plan = rotation::plan(&key.versions, self.clock.now(), &schedule);
+        if key.protection.hold.is_some() {
+            plan.spare(&key.versions);
+        }
+        plan
+    }
+
     /// Brings the versions to what the plan says, and commits them with their material in one change.
     async fn follow_plan(&self, mut key: Held<KeyRecord>) -> Result<KeyRecord, KmsError> {
         let (tenant, id) = (key.value.tenant.clone(), key.value.id.clone());
-        let plan = rotation::plan(
-            &key.value.versions,
-            self.clock.now(),
-            &key.value.schedule(&self.settings.schedule),
-        );
+        let plan = self.plan(&key.value);
         let mut change = Change::new();
         for number in plan.retire {
             change = change.delete(paths::material(&tenant, &id, number));
         }
-        for version in plan.keep.iter().filter(|version| version.compromised) {
-            change = change.delete(paths::material(&tenant, &id, version.number));
-        }
         key.value.versions = plan.keep;
+        if key.value.protection.hold.is_none() {
+            change = without_compromised(change, &key.value);
+        }
         for slot in plan.make {
             let (version, made) = material::make_shared(&key.value, &slot).await?;
             change = made.store(change, &key.value, &version);
@@ -184,6 +189,14 @@ impl Keys {
         self.vault.commit(saving(change, &key)).await?;
         Ok(key.value)
     }
+}
+
+/// Deletes the material of versions that are compromised: nobody needs it any more.
+pub(super) fn without_compromised(change: Change, key: &KeyRecord) -> Change {
+    let compromised = key.versions.iter().filter(|version| version.compromised);
+    compromised.fold(change, |change, version| {
+        change.delete(paths::material(&key.tenant, &key.id, version.number))
+    })
 }
 
 /// When a key that rotates every `days` does so next.

@@ -122,6 +122,11 @@ pub(super) async fn cancel_key_deletion(
         let message = format!("{} is not pending deletion.", keys.arn(&key.value));
         return Err(KmsErrorType::InvalidState.because(message));
     }
+    // It may have begun already: a key with many grants goes in several looks.
+    if keys.is_deletion_due(&key.value) {
+        let message = format!("{} is being deleted: its waiting period is over.", keys.arn(&key.value));
+        return Err(KmsErrorType::InvalidState.because(message));
+    }
     key.value.state = if key.value.lacks_material() {
         State::PendingImport
     } else {
@@ -203,22 +208,26 @@ impl Keys {
         done.map_err(|error| error.fault.unwrap_or_else(|| Fault::internal(error.message)))
     }
 
-    /// Deletes a key whose window is over and that nothing holds, with its material, CA, aliases and grants, all at once.
+    /// Whether the key's window is over and nothing holds it.
+    fn is_deletion_due(&self, key: &KeyRecord) -> bool {
+        let is_over = matches!(key.state, State::PendingDeletion { at, .. } if at <= self.clock.now());
+        is_over && key.protection.hold.is_none()
+    }
+
+    /// Deletes a key whose deletion is due, with its material, CA, aliases and grants, all at once; of more grants than one
+    /// change takes, only those first.
     async fn delete_if_due(&self, key: Held<KeyRecord>) -> Result<bool, Fault> {
-        let is_held = key.value.protection.hold.is_some();
-        match key.value.state {
-            State::PendingDeletion { at, .. } if at <= self.clock.now() && !is_held => {}
-            _ => return Ok(false),
+        if !self.is_deletion_due(&key.value) {
+            return Ok(false);
         }
+        let _alone = self.counting_grants.lock().await;
         let (tenant, row) = (key.value.tenant.clone(), key.value.row());
         let path = paths::key(&tenant, &row);
         let prefix = paths::grants(&tenant, &row);
         let grants = self.vault.page::<GrantRecord>(&prefix, None, GRANTS_AT_ONCE).await?;
         let last = grants.len() < GRANTS_AT_ONCE;
         let mut change = Change::new().unchanged(path.clone(), key.stamp);
-        for (path, grant) in grants {
-            change = Self::without_grant(change, &key.value, path, &grant.value);
-        }
+        change = self.without_grants(change, &key.value, grants, !last).await?;
         if last {
             change = self.deleting(change, &key.value).await?.delete(path.clone());
         }

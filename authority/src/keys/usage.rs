@@ -56,16 +56,17 @@ pub(super) async fn get_key_last_usage(
 ) -> Result<Value, KmsError> {
     let facts = Facts::new(&request.grant_tokens);
     let key = keys.find_by_id(session, &request.key_id, &facts).await?.value;
-    let mut answer = json!({
+    // An empty object where it was never used.
+    let used = match keys.use_of(&key).await? {
+        Some(used) => json!({ "Operation": used.operation, "Timestamp": used.at }),
+        None => json!({}),
+    };
+    Ok(json!({
         "KeyId": keys.arn(&key),
+        "KeyLastUsage": used,
         "TrackingStartDate": key.created_at,
         "KeyCreationDate": key.created_at,
-    });
-    if let (Some(used), Some(members)) = (keys.use_of(&key).await?, answer.as_object_mut()) {
-        let used = json!({ "Operation": used.operation, "Timestamp": used.at });
-        members.insert("KeyLastUsage".to_owned(), used);
-    }
-    Ok(answer)
+    }))
 }
 
 impl Keys {
@@ -111,11 +112,12 @@ impl Keys {
     /// [`Fault`] of the store; what was not written is tried again. A commit that happened and was reported as failed is
     /// counted twice.
     pub async fn write_uses(&self) -> Result<(), Fault> {
-        // As many as there are now: keys that are in use all the time must not keep this going for ever.
-        let batches = self.uses.lock().keys.len().div_ceil(BATCH);
-        for _ in 0..batches {
+        // Those that there are now, each once: keys that are in use all the time must neither keep this going for ever nor
+        // take the others' place.
+        let paths: Vec<String> = self.uses.lock().keys.keys().cloned().collect();
+        for paths in paths.chunks(BATCH) {
             let _alone = self.uses.rows.lock().await;
-            let batch = self.uses.lock().take();
+            let batch = self.uses.lock().take(paths);
             if let Err(fault) = self.vault.retry(|| self.write_batch(&batch)).await {
                 self.uses.lock().put_back(batch, self.clock.now());
                 return Err(fault);
@@ -196,9 +198,8 @@ impl Held {
         self.keys.insert(path, tally);
     }
 
-    /// Takes some keys' uses out.
-    fn take(&mut self) -> Vec<(String, Tally)> {
-        let paths: Vec<String> = self.keys.keys().take(BATCH).cloned().collect();
+    /// Takes the uses of these keys out; those that are gone are left out.
+    fn take(&mut self, paths: &[String]) -> Vec<(String, Tally)> {
         paths.iter().filter_map(|path| self.remove(path)).collect()
     }
 
@@ -245,6 +246,11 @@ mod tests {
         held.count(format!("usage/{key:06}"), used);
     }
 
+    fn take(held: &mut Held, most: usize) -> Vec<(String, Tally)> {
+        let paths: Vec<String> = held.keys.keys().take(most).cloned().collect();
+        held.take(&paths)
+    }
+
     fn known(held: &Held) -> usize {
         held.keys.values().map(|tally| tally.principals.len()).sum()
     }
@@ -258,7 +264,7 @@ mod tests {
             }
         }
         assert_eq!(held.principals, 300 * tally::MAX_PRINCIPALS);
-        let batch = held.take();
+        let batch = take(&mut held, BATCH);
         assert_eq!((batch.len(), held.principals), (BATCH, known(&held)));
         for key in 0..300 {
             count(&mut held, key, 79);
@@ -266,8 +272,26 @@ mod tests {
         held.put_back(batch, 1);
         assert_eq!((held.keys.len(), held.principals), (300, known(&held)));
         held.remove("usage/000007");
-        while !held.take().is_empty() {}
+        while !take(&mut held, BATCH).is_empty() {}
         assert_eq!(held.principals, 0);
+    }
+
+    #[test]
+    fn a_key_in_use_all_the_time_takes_no_others_place() {
+        let mut held = Held::default();
+        for key in 0..3 * BATCH {
+            count(&mut held, key, 0);
+        }
+        let paths: Vec<String> = held.keys.keys().cloned().collect();
+        let mut taken = Vec::new();
+        for paths in paths.chunks(BATCH) {
+            taken.extend(held.take(paths).into_iter().map(|(path, _)| path));
+            // All that were taken are used again.
+            for path in &taken {
+                count(&mut held, path.trim_start_matches("usage/").parse().unwrap(), 0);
+            }
+        }
+        assert_eq!(taken, paths);
     }
 
     #[test]

@@ -67,6 +67,12 @@ impl Wired {
         let host = runtime::Host::new(runtime::Settings::default())?;
         let settings = KeySettings {
             region: config.region.clone(),
+            served: config
+                .kms
+                .as_ref()
+                .map(|kms| kms.regions.clone())
+                .unwrap_or_default()
+                .into(),
             schedule,
         };
         let bundles = Arc::new(Bundles::open(vault.clone(), host, clock.clone(), settings.clone()).await?);

@@ -22,11 +22,13 @@ const MOST: usize = 1 << 20;
 const TRIES: u32 = 8;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// What the same call may not be answered the next time.
-const PASSING: [&str; 4] = [
+const PASSING: [&str; 6] = [
     "ThrottlingException",
     "KMSInternalException",
     "KeyUnavailableException",
     "DependencyTimeoutException",
+    "ServiceUnavailableException",
+    "RequestTimeoutException",
 ];
 
 const TARGET: HeaderName = HeaderName::from_static("x-amz-target");

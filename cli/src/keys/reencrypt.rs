@@ -102,7 +102,9 @@ impl Reencrypt {
         let mut list = Lines::open(&self.file)?;
         let (api, runtime) = (self.key_api.open(admin)?, runtime()?);
         // Before any file is made: a key that is not there leaves nothing behind.
-        let to = runtime.block_on(destination(&api, &self.to))?;
+        let mut to = runtime.block_on(destination(&api, &self.to))?;
+        let context: BTreeMap<String, String> = self.context.iter().cloned().collect();
+        to.version = runtime.block_on(current_version(&api, &to, &context))?;
         let mut sink = match &self.out {
             Some(out) => Sink::open(out, &self.errors_file(out), self.resume)?,
             None => Sink::standard(),
@@ -112,7 +114,7 @@ impl Reencrypt {
         let run = Run {
             api: Arc::new(api),
             to: Arc::new(to),
-            context: Arc::new(self.context.iter().cloned().collect()),
+            context: Arc::new(context),
             dry_run: self.dry_run,
             concurrency: usize::from(self.concurrency),
         };
@@ -326,7 +328,7 @@ fn explained(error: &CallError) -> String {
     }
 }
 
-/// The key that the blobs shall be under, and its current version.
+/// The key that the blobs shall be under. Its current version is not known yet: the service's answer has no number of it.
 async fn destination(api: &KeyApi, key: &str) -> Result<Destination, Failure> {
     let answer = api.once("DescribeKey", &json!({ "KeyId": key })).await;
     let answer = answer.context(|| format!("the key `{}`", key.escape_debug()))?;
@@ -344,19 +346,36 @@ async fn destination(api: &KeyApi, key: &str) -> Result<Destination, Failure> {
             "{arn} is a key of {spec}: blobs are re-encrypted to symmetric encryption keys"
         )));
     }
-    let current = metadata.get("CurrentKeyMaterialId");
-    let versions = metadata.pointer("/Signet/Versions").and_then(Value::as_array);
-    let version = versions
-        .into_iter()
-        .flatten()
-        .find(|version| version.get("Kid") == current);
-    let version = version.and_then(|version| version.get("Number")?.as_u64());
     Ok(Destination {
         arn: text("Arn"),
         id: text("KeyId"),
         account: text("AWSAccountId"),
-        version: version.and_then(|number| u32::try_from(number).ok()),
+        version: None,
     })
+}
+
+/// The key's current version: the one that a blob made now names. Without the right to make one, none: then blobs that are
+/// under it already are re-encrypted like the others, which does no harm.
+async fn current_version(
+    api: &KeyApi,
+    to: &Destination,
+    context: &BTreeMap<String, String>,
+) -> Result<Option<u32>, Failure> {
+    let one_byte = json!({ "KeyId": to.arn, "Plaintext": "AA==", "EncryptionContext": context });
+    match api.call("Encrypt", &one_byte).await {
+        Ok(answer) => {
+            let blob = answer.get("CiphertextBlob").and_then(Value::as_str);
+            Ok(blob.and_then(|blob| to.version_of(blob)))
+        }
+        Err(error @ CallError::Refused { .. }) if !error.is_of_credentials() => {
+            output::note(&format!(
+                "blobs that are under the current version already are not skipped: Encrypt, which says what version it is, was \
+                 refused: {error}"
+            ));
+            Ok(None)
+        }
+        Err(error) => Err(Failure::new(error.to_string())),
+    }
 }
 
 fn pair(text: &str) -> Result<(String, String), String> {

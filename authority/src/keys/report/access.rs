@@ -6,7 +6,6 @@ use serde_json::{Value, json};
 use super::{Page, Question, add, head};
 use crate::clock::rfc3339;
 use crate::iam;
-use crate::keys::decide::Facts;
 use crate::keys::grant::{GrantRecord, operations};
 use crate::keys::usage::{OTHERS, Tally};
 use crate::keys::{Caller, Gate, KeyRecord, Keys, KmsError};
@@ -95,13 +94,14 @@ impl Keys {
         };
         let (facts, now) = (key.value.facts(), self.clock.now());
         let here = self.in_region(&key.value.region);
+        let grants = here.grants_to(&key.value, &caller).await?;
         let mut permitted = Vec::new();
         for operation in reviewed {
             let action = AdminAction::KEYS
                 .iter()
                 .find(|action| action.kms_name() == Some(operation));
             let Some(action) = action else { continue };
-            let access = here.access(*action, &caller, key, None, &Facts::default()).await?;
+            let access = here.access_by(*action, &caller, key, &grants)?;
             let decided = engine.authorize_keys(who, *action, AdminResource::Key(&facts), access, now);
             if decided.is_ok() {
                 permitted.push((*operation).to_owned());

@@ -28,6 +28,7 @@ async fn whether_another_accounts_key_exists_is_not_said() {
         ("DescribeKey", json!({})),
         ("Encrypt", json!({"Plaintext": "AAAA"})),
         ("ListGrants", json!({})),
+        ("RetireGrant", json!({"GrantId": "a".repeat(64)})),
     ] {
         let mut messages = Vec::new();
         for key in [&arn, &nowhere] {

@@ -183,6 +183,57 @@ async fn a_compromised_shared_key_leaves_the_jwks_and_comes_back_with_fresh_vers
     assert!(after.len() > old.len(), "{after:?}");
 }
 
+/// A held key rotates as ever, and each version's material stays; once it is released, what was due goes.
+#[tokio::test]
+async fn versions_of_a_held_key_outlive_their_retirement_and_their_compromise() {
+    let bench = Bench::new().await;
+    let key = bench.key("ECC_NIST_P256", "token", "shared", "alias/token").await;
+    let versions = async || {
+        metadata(&bench, &key).await["Signet"]["Versions"]
+            .as_array()
+            .unwrap()
+            .clone()
+    };
+    let material = async || bench.parts.store.scan("material/", None, 100).await.unwrap().len();
+    let revision = async || bench.parts.store.revision().await.unwrap();
+    let hold = json!({"KeyId": key, "Reason": "case 17"});
+    bench.verb("HoldKey", hold).await.unwrap();
+    let first = versions().await[0].clone();
+    let lost = versions().await[1]["Kid"].clone();
+    let body = json!({"KeyId": key, "Kid": lost});
+    bench.verb("MarkVersionCompromised", body).await.unwrap();
+    for _ in 0..3 {
+        bench.pass(365 * DAY);
+        bench.upkeep().await;
+        bench.verb("RotateKeyOnDemand", json!({"KeyId": key})).await.unwrap();
+    }
+    let all = versions().await;
+    assert!(all[0]["RetireAt"].as_u64().unwrap() < bench.now(), "{all:?}");
+    let numbers: Vec<_> = all.iter().map(|version| version["Number"].as_u64().unwrap()).collect();
+    let expected: Vec<_> = (1..).take(numbers.len()).collect();
+    assert_eq!(numbers, expected, "all there are, in their order");
+    assert_eq!(all[0]["Kid"], first["Kid"]);
+    assert_eq!(material().await, all.len());
+    // Nothing is due all the same: no look changes anything.
+    bench.upkeep().await;
+    let before = revision().await;
+    bench.upkeep().await;
+    assert_eq!(revision().await, before);
+    // At its release the compromised versions' material goes, and what has retired at the next look.
+    let last = all.last().unwrap()["Kid"].clone();
+    let body = json!({"KeyId": key, "Kid": last});
+    bench.verb("MarkVersionCompromised", body).await.unwrap();
+    let kept = material().await;
+    bench.verb("ReleaseKey", json!({"KeyId": key})).await.unwrap();
+    assert_eq!(material().await, kept - 2);
+    bench.upkeep().await;
+    let left = versions().await;
+    let is_due = |version: &&Value| version["RetireAt"].as_u64().unwrap() <= bench.now();
+    assert_eq!(left.iter().filter(is_due).count(), 0, "{left:?}");
+    assert_eq!(left.iter().filter(|version| version["Kid"] == last).count(), 1);
+    assert_eq!(material().await, left.len() - 1);
+}
+
 #[tokio::test]
 async fn held_material_outlives_its_time_unusable_and_a_compromise_its_return() {
     let bench = Bench::new().await;
@@ -218,6 +269,38 @@ async fn held_material_outlives_its_time_unusable_and_a_compromise_its_return() 
         .unwrap();
     let described = bench.verb("DescribeKey", json!({"KeyId": id})).await.unwrap();
     assert_eq!(described["KeyMetadata"]["KeyState"], "Disabled");
+}
+
+#[tokio::test]
+async fn material_in_use_or_under_hold_is_not_made_to_expire_sooner() {
+    let bench = Bench::new().await;
+    let id = external(&bench).await;
+    let given = parameters(&bench, &id).await;
+    let until = |at: u64| {
+        let mut request = import(&id, &given, &[7; 32]);
+        request["ExpirationModel"] = json!("KEY_MATERIAL_EXPIRES");
+        request["ValidTo"] = json!(at);
+        request
+    };
+    let end = bench.now() + 100 * DAY;
+    bench.verb("ImportKeyMaterial", until(end)).await.unwrap();
+    guard(&bench, 30).await;
+    // Unused: its end is its owner's business.
+    bench.verb("ImportKeyMaterial", until(end - 1)).await.unwrap();
+    encrypt(&bench, &id).await.unwrap();
+    let sooner = bench.verb("ImportKeyMaterial", until(end - 2)).await.unwrap_err();
+    assert_eq!(sooner.kind, KmsErrorType::InvalidState);
+    assert!(sooner.message.contains("was used for Encrypt"), "{sooner}");
+    bench.verb("ImportKeyMaterial", until(end)).await.unwrap();
+    guard(&bench, 0).await;
+    bench
+        .verb("HoldKey", json!({"KeyId": id, "Reason": "case 17"}))
+        .await
+        .unwrap();
+    let held = bench.verb("ImportKeyMaterial", until(end - 1)).await.unwrap_err();
+    assert!(held.message.contains("case 17"), "{held}");
+    bench.verb("ReleaseKey", json!({"KeyId": id})).await.unwrap();
+    bench.verb("ImportKeyMaterial", until(end - 1)).await.unwrap();
 }
 
 // R28: what time would delete sooner is deleted all the same.

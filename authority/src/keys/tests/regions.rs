@@ -1,6 +1,7 @@
 //! One key in several regions.
 
 use super::*;
+use crate::testing::Open;
 
 #[tokio::test]
 async fn a_key_is_in_its_region_only_unless_it_is_replicated() {
@@ -68,6 +69,21 @@ async fn a_key_is_in_its_region_only_unless_it_is_replicated() {
         primary["KeyMetadata"]["MultiRegionConfiguration"]["MultiRegionKeyType"],
         "PRIMARY"
     );
+}
+
+#[tokio::test]
+async fn a_key_is_replicated_to_regions_that_are_served() {
+    let bench = Bench::new().await;
+    let made = bench.verb("CreateKey", json!({"MultiRegion": true})).await.unwrap();
+    let mut keys = bench.wired.keys.in_region("local");
+    keys.settings.served = ["eu-1".to_owned(), "eu-2".to_owned()].into();
+    let replicate = async |region: &str| {
+        let body = json!({"KeyId": made["KeyMetadata"]["KeyId"], "ReplicaRegion": region}).to_string();
+        keys.call(&bench.tenant(), &Open, "ReplicateKey", body.as_bytes()).await
+    };
+    let error = replicate("eu-3").await.unwrap_err();
+    assert_eq!(error.kind, KmsErrorType::UnsupportedOperation);
+    replicate("eu-2").await.unwrap();
 }
 
 #[tokio::test]

@@ -312,6 +312,43 @@ async fn usage_is_counted_by_day_and_operation() {
     assert_eq!(bench.parts.store.scan(&prefix, None, 10).await.unwrap().len(), 2);
 }
 
+#[tokio::test]
+async fn a_days_row_that_does_not_open_stops_no_others() {
+    let bench = Bench::new().await;
+    let other = Tenant::parse(OTHER).unwrap();
+    bench.tenants.create(&other, "other").await.unwrap();
+    let path = |tenant: &Tenant| crate::paths::activity(tenant, bench.now() / DAY);
+    let broken = crate::store::Transaction::new().put(path(&bench.tenant()), "broken");
+    bench.parts.store.commit(broken).await.unwrap();
+    let keys = &bench.wired.keys;
+    for tenant in [&bench.tenant(), &other] {
+        keys.call(tenant, &Open, "ListKeys", b"{}").await.unwrap();
+    }
+    keys.write_uses().await.unwrap();
+    assert!(bench.parts.store.get(&path(&other)).await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn re_encrypting_under_the_same_key_is_one_use_of_it() {
+    let bench = Bench::new().await;
+    let (id, target) = (
+        bench.raw("SYMMETRIC_DEFAULT", "ENCRYPT_DECRYPT").await,
+        bench.raw("SYMMETRIC_DEFAULT", "ENCRYPT_DECRYPT").await,
+    );
+    let blob = encrypt(&bench, &id).await;
+    for to in [&id, &target] {
+        let body = json!({"CiphertextBlob": blob, "DestinationKeyId": to});
+        bench.verb("ReEncrypt", body).await.unwrap();
+    }
+    let held = bench.wired.keys.uses_held();
+    let counted = |id: &String| {
+        let (_, tally) = held.iter().find(|(path, _)| path.contains(id)).unwrap();
+        tally.principals["operator"].operations["ReEncrypt"]
+    };
+    // Away from it as well, which is another.
+    assert_eq!((counted(&id), counted(&target)), (2, 1));
+}
+
 const POLICY: &str = r#"{"Version": "2012-10-17", "Statement": [
     {"Sid": "account", "Effect": "Allow", "Principal": {"AWS": "arn:aws:iam::000000000001:root"}, "Action": "kms:*", "Resource": "*"},
     {"Sid": "ada", "Effect": "Allow", "Principal": {"AWS": "arn:aws:iam::000000000001:user/ada"}, "Action": "kms:Decrypt", "Resource": "*",

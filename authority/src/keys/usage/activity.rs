@@ -63,6 +63,8 @@ impl Keys {
             match self.vault.retry(|| self.write_day(&tenant, day, &counts)).await {
                 // A tenant that is not there was asked for.
                 Ok(()) | Err(Fault::NotFound { .. }) => {}
+                // One row that does not open must not keep the others from being written.
+                Err(fault @ Fault::Corrupt { .. }) => fault.log("what is known of a tenant's calls"),
                 Err(fault) => {
                     let mut held = self.uses.lock();
                     for (at, counts) in rest.into_iter().chain([((tenant, day), counts)]) {

@@ -16,8 +16,18 @@ pub struct Destination {
     pub id: String,
     /// The account that it is of.
     pub account: String,
-    /// The number of its current version; none where the key API does not say it.
+    /// The number of its current version; none where it could not be learned.
     pub version: Option<u32>,
+}
+
+impl Destination {
+    /// The version of this key that a blob is under, by what the blob itself says; none where it is another key's.
+    pub fn version_of(&self, ciphertext: &str) -> Option<u32> {
+        let blob = BASE64_STANDARD.decode(ciphertext).ok()?;
+        let header = Header::parse(&blob).ok()?;
+        let is_its = header.key_id.to_string() == self.id && header.tenant.as_str() == self.account;
+        is_its.then_some(header.version)
+    }
 }
 
 /// One blob of the list.
@@ -65,12 +75,7 @@ impl Item {
 
     /// Whether it is under the destination's current version already, by what the blob itself says.
     pub fn is_done(&self, to: &Destination) -> bool {
-        let blob = BASE64_STANDARD.decode(&self.ciphertext).unwrap_or_default();
-        Header::parse(&blob).is_ok_and(|header| {
-            Some(header.version) == to.version
-                && header.key_id.to_string() == to.id
-                && header.tenant.as_str() == to.account
-        })
+        to.version.is_some() && to.version_of(&self.ciphertext) == to.version
     }
 
     /// The `ReEncrypt` that moves it; its context stays.
@@ -179,6 +184,13 @@ mod tests {
         assert!(item(&blob).is_done(&to(Some(3), "000000000001")));
         assert!(!item(&blob).is_done(&to(Some(4), "000000000001")));
         assert!(!item(&blob).is_done(&to(None, "000000000001")));
+        // A blob made now says which version is current.
+        let version_of = |account: &str| to(None, account).version_of(&item(&blob).ciphertext);
+        assert_eq!(
+            (version_of("000000000001"), version_of("000000000002")),
+            (Some(3), None)
+        );
+        assert!(!item(b"").is_done(&to(None, "000000000001")));
         assert!(!item(&blob).is_done(&to(Some(3), "000000000002")));
         assert!(!item(&blob[..40]).is_done(&to(Some(3), "000000000001")));
         assert!(!item(b"").is_done(&to(Some(3), "000000000001")));
