@@ -241,8 +241,10 @@ impl Endpoint {
         let admitted = self.quotas.admit(principal.account(), operation.name())?;
         self.seal.demand_open()?;
         let input = operation.read(body)?;
-        if !needs_no_record(&format!("kms:{}", operation.name())) {
-            self.recorder.ready()?;
+        if let Err(refusal) = self.recorder.ready()
+            && !needs_no_record(&format!("kms:{}", operation.name()))
+        {
+            return Err(refusal);
         }
         self.execute(principal, gate, operation, &input, admitted).await
     }

@@ -14,6 +14,7 @@ use tempfile::TempDir;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::admin::{Admin, Gauges};
 use crate::bundle::{Applicant, InForce, Invalid, Outcome};
 use crate::clock::{Clock, held_at};
 use crate::config::Config;
@@ -27,7 +28,7 @@ use crate::init::{self, Initialised};
 use crate::keys::{Asked, Caller, Gate, KmsError};
 use crate::names::{EdgeId, Tenant};
 use crate::sealed::Vault;
-use crate::serve::{Parts, Wired};
+use crate::serve::{Parts, Wired, open_recorder};
 use crate::store::RedbStore;
 use crate::tenants::Tenants;
 
@@ -321,6 +322,16 @@ impl Bench {
             reason: Some("a test"),
         };
         self.wired.bundles.apply(files, dry_run, &applicant).await.unwrap()
+    }
+
+    /// The admin API over the same store, with an audit spool of its own.
+    pub(crate) async fn admin(&self) -> Admin {
+        let config = config(self.dir());
+        let (_stop, stopped) = watch::channel(false);
+        let (wired, _) = Wired::join(&config, &self.parts, stopped).await.unwrap();
+        let gauges = Gauges::new();
+        let recorder = open_recorder(&config, self.parts.clock.clone(), &gauges.metrics).unwrap();
+        wired.into_admin(gauges, recorder)
     }
 
     pub(crate) async fn delegate(

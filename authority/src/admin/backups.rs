@@ -93,22 +93,11 @@ mod tests {
     use signing::approval::Decision;
     use signing::digest::sha256;
     use signing::encoding::hex;
-    use tokio::sync::watch;
 
-    use super::super::{AdminToken, Gauges};
+    use super::super::AdminToken;
     use super::*;
     use crate::approvals::{Domain, REQUIRED, SafeguardChange};
-    use crate::serve::{Wired, open_recorder};
-    use crate::testing::{self, Bench};
-
-    async fn admin(bench: &Bench) -> Admin {
-        let config = testing::config(bench.dir());
-        let (_stop, stopped) = watch::channel(false);
-        let (wired, _) = Wired::join(&config, &bench.parts, stopped).await.unwrap();
-        let gauges = Gauges::new();
-        let recorder = open_recorder(&config, bench.parts.clock.clone(), &gauges.metrics).unwrap();
-        wired.into_admin(gauges, recorder)
-    }
+    use crate::testing::Bench;
 
     /// A request of the operator `root`.
     fn operator(admin: &Admin) -> Decisions {
@@ -133,7 +122,7 @@ mod tests {
     #[tokio::test]
     async fn the_admin_token_alone_sets_no_backup_key_where_there_is_a_quorum() {
         let bench = Bench::new().await;
-        let admin = admin(&bench).await;
+        let admin = bench.admin().await;
         let body = || {
             let made = backup::make_key(3, 2, bench.now()).unwrap();
             let secret = hex(made.authentication.expose());

@@ -174,3 +174,60 @@ pub(super) fn unrecorded(detail: Option<String>) -> Failure {
         .logged(detail.unwrap_or_default())
         .into()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+    use std::sync::Arc;
+    use std::task::{Context, Poll, Waker};
+
+    use http::Request;
+    use node::listen::{Handler, Peer, Protocol};
+    use serde_json::{Value, json};
+    use signing::digest::sha256;
+    use signing::encoding::hex;
+
+    use super::super::{AdminToken, Operators};
+    use super::*;
+    use crate::testing::{self, Bench};
+
+    #[tokio::test]
+    async fn what_a_caller_does_not_wait_for_is_done_whole_and_recorded() {
+        let bench = Bench::new().await;
+        let mut admin = bench.admin().await;
+        let recorder = admin.recorder.clone();
+        admin.token = AdminToken::new(&hex(&sha256(b"token"))).unwrap();
+        let operators = Operators(Arc::new(admin));
+        let peer = Peer {
+            address: SocketAddr::from(([192, 0, 2, 7], 4711)),
+            protocol: Protocol::Http2,
+            certificates: Arc::from([]),
+            secure: true,
+        };
+        let request = Request::post("/v1/tenants")
+            .header("authorization", "Bearer token")
+            .body(Bytes::from(json!({"id": "000000000077"}).to_string()))
+            .unwrap();
+        {
+            let mut call = Box::pin(operators.handle(request, &peer));
+            let polled = call.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+            assert!(
+                matches!(polled, Poll::Pending),
+                "the caller goes away before it is answered"
+            );
+        }
+        while Arc::strong_count(&operators.0) > 1 {
+            tokio::task::yield_now().await;
+        }
+        tokio::task::spawn_blocking(move || recorder.close()).await.unwrap();
+        let tail = audit::read::tail(&testing::config(bench.dir()).audit_dir(), false).unwrap();
+        let records = tail.map(|record| serde_json::from_str::<Value>(&record.unwrap().to_json()).unwrap());
+        let done: Vec<_> = records
+            .filter(|record| record["profile"] == "admin:CreateTenant")
+            .collect();
+        assert!(
+            matches!(&done[..], [record] if record["outcome"] == "performed"),
+            "{done:?}"
+        );
+    }
+}

@@ -1,4 +1,6 @@
 use super::*;
+use crate::keys::{KeyRecord, State};
+use crate::paths;
 
 #[tokio::test]
 async fn a_signed_request_is_executed_in_the_region_it_was_signed_for() {
@@ -279,6 +281,21 @@ async fn every_operation_is_on_record() {
     assert_eq!(sign["trace_id"], "0af7651916cd43dd8448eb211c80319c");
     assert_eq!(records[2]["code"], "NotFoundException");
     assert!(!json!(records).to_string().contains("Y2FuYXJ5"));
+}
+
+/// Stopping a key waits for no disk; starting it again does.
+#[tokio::test]
+async fn what_stops_a_key_happens_even_without_a_record() {
+    let site = Site::new().await;
+    let id = site.new_key().await;
+    site.close().await;
+    let body = json!({ "KeyId": id }).to_string();
+    let ask = |operation: &str| site.request(site.sender(), operation, &body);
+    assert_eq!(site.answer(ask("DisableKey")).await.0, 200);
+    let refused = site.refused(ask("EnableKey")).await;
+    assert_eq!(refused, (500, "KMSInternalException".to_owned()));
+    let keys = site.bench.wired.vault.all::<KeyRecord>(paths::KEYS).await.unwrap();
+    assert!(matches!(&keys[..], [(_, key)] if key.value.state == State::Disabled));
 }
 
 // R30: what cannot be recorded does not happen.
