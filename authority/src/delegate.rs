@@ -20,6 +20,7 @@ use crate::bundle::{Bundles, InForce};
 use crate::clock::Clock;
 use crate::edges::KnownEdge;
 use crate::fault::Fault;
+use crate::halts;
 use crate::issue::Issuer;
 use crate::keys::{CaRecord, Delegation, Family, KeyRecord, State, secret};
 use crate::names::{Tenant, check_incarnation, shown};
@@ -89,6 +90,7 @@ impl Delegations {
             delegate_request::Mode::Shared(_) => delegate_response::Mode::Shared(self.shared(&key.value).await?),
         };
         self.demand_unchanged(edge, &key).await?;
+        halts::demand_delegable(&self.vault, &key.value.tenant, &key.value.id, edge.id()).await?;
         tracing::info!(edge = %edge.id(), key = key.value.id, mode = wanted.1.as_str(), "key delegated");
         Ok(DelegateResponse { mode: Some(answer) })
     }

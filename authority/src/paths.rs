@@ -1,6 +1,7 @@
 //! Where each kind of row lives in the store, and under whose key it is sealed. Every path of the authority is made here.
 
 use crate::approvals::{Approval, Domain};
+use crate::halts::Halt;
 use crate::names::{EdgeId, Tenant};
 
 /// Whose key-encryption key seals a row.
@@ -26,7 +27,7 @@ impl Scope {
                 Domain::Tenant(tenant) => Some(Self::Tenant(tenant)),
                 Domain::Authority => Some(Self::System),
             },
-            "system" | "edges" | "tokens" | "bundle" | "access-keys" | "access-secrets" | "retirable" => {
+            "system" | "halts" | "edges" | "tokens" | "bundle" | "access-keys" | "access-secrets" | "retirable" => {
                 Some(Self::System)
             }
             _ => None,
@@ -76,6 +77,12 @@ pub const ANCHOR: &str = "system/anchor";
 pub const REVISIONS: &str = "system/revisions";
 /// What was replayed or waived after restores, oldest first.
 pub const UNSEALINGS: &str = "system/unsealings/";
+/// The CA of those who sign revocation lists.
+pub const REVOCATION_CA: &str = "system/revocation-ca";
+/// What operators have stopped.
+pub const HALTS: &str = "halts/";
+/// Written when what edges have decided by was withdrawn.
+pub const FLOOR: &str = "system/floor";
 /// Which bundle is published.
 pub const BUNDLE: &str = "bundle/current";
 
@@ -170,6 +177,11 @@ pub fn edge(id: &EdgeId) -> String {
     format!("{EDGES}{id}")
 }
 
+/// A stop, by its name.
+pub fn halt(halt: &Halt) -> String {
+    format!("{HALTS}{halt}")
+}
+
 /// A join token, by the SHA-256 of the token in hex.
 pub fn token(hash_hex: &str) -> String {
     format!("{TOKENS}{hash_hex}")
@@ -247,6 +259,8 @@ mod tests {
             REPLICA_OPENING.to_owned(),
             REPLICA_SIGNING.to_owned(),
             safeguards(&Domain::Authority),
+            halt(&Halt::Everything),
+            FLOOR.to_owned(),
             approval_by_id(&Domain::Authority, "apr-x"),
         ] {
             assert_eq!(Scope::of(&path), Some(Scope::System), "{path}");

@@ -163,6 +163,7 @@ impl Authority {
                 recorder.clone(),
             )),
             tokio::spawn(anchor::keep(anchor, vault, seal.clone())),
+            tokio::spawn(wired.revocations.clone().keep(wired.world.clone(), seal.clone())),
         ];
         let (names, lifetime) = (&config.grpc.names, config.grpc.certificate_lifetime.get());
         let own = OwnCertificate::issue(wired.issuer.clone(), wired.clock.clone(), names, lifetime).await?;

@@ -22,6 +22,9 @@ enum Effect {
     StopsAccessKey,
     StartsAccessKey,
     StopsEdge,
+    /// Stops what is named, as [`crate::halts::Halt`] reads it.
+    Halts,
+    Resumes,
     /// Replaces the bundle, by its digest.
     ReplacesBundle,
     /// Takes an approver away.
@@ -43,11 +46,14 @@ const STOPS: &[&str] = &[
     operation::DEACTIVATE_ACCESS_KEY,
     operation::DELETE_ACCESS_KEY,
     operation::REVOKE_EDGE,
+    operation::STOP,
 ];
 
 /// Operators' operations in the record, beside the key verbs.
 pub(crate) mod operation {
     pub(crate) const REVOKE_EDGE: &str = "admin:RevokeEdge";
+    pub(crate) const STOP: &str = "admin:Stop";
+    pub(crate) const RESUME: &str = "admin:Resume";
     pub(crate) const DEACTIVATE_ACCESS_KEY: &str = "admin:DeactivateAccessKey";
     pub(crate) const ACTIVATE_ACCESS_KEY: &str = "admin:ActivateAccessKey";
     pub(crate) const ROTATE_ACCESS_KEY: &str = "admin:RotateAccessKey";
@@ -79,6 +85,8 @@ fn effect(operation: &str) -> Option<Effect> {
         }
         operation::ACTIVATE_ACCESS_KEY => Effect::StartsAccessKey,
         operation::REVOKE_EDGE => Effect::StopsEdge,
+        operation::STOP => Effect::Halts,
+        operation::RESUME => Effect::Resumes,
         operation::APPLY_BUNDLE => Effect::ReplacesBundle,
         operation::REMOVE_APPROVER => Effect::RemovesApprover,
         operation::ADD_APPROVER | operation::SET_QUORUM | operation::SET_DELETION_GUARD => Effect::ChangesSafeguards,
@@ -103,6 +111,8 @@ pub(crate) struct Stops {
     pub(crate) keys: BTreeMap<String, BTreeSet<String>>,
     pub(crate) access_keys: BTreeSet<String>,
     pub(crate) edges: BTreeSet<String>,
+    /// Emergency stops, by name.
+    pub(crate) halts: BTreeSet<String>,
     /// Domains whose safeguards were changed, and the approvers that were taken away there.
     pub(crate) safeguards: BTreeMap<String, BTreeSet<String>>,
     /// The digest of the last bundle that was published.
@@ -156,6 +166,8 @@ impl Stops {
             Effect::StopsAccessKey => drop(self.access_keys.insert(named)),
             Effect::StartsAccessKey => drop(self.access_keys.remove(&named)),
             Effect::StopsEdge => drop(self.edges.insert(named)),
+            Effect::Halts => drop(self.halts.insert(named)),
+            Effect::Resumes => drop(self.halts.remove(&named)),
             Effect::ReplacesBundle | Effect::RemovesApprover | Effect::ChangesSafeguards => {}
         }
     }
@@ -242,10 +254,14 @@ mod tests {
             (operation::ROTATE_ACCESS_KEY, "z"),
             (operation::ACTIVATE_ACCESS_KEY, "x"),
             (operation::REVOKE_EDGE, "edge-1"),
+            (operation::STOP, "tenant/000000000001"),
+            (operation::STOP, "all"),
+            (operation::RESUME, "all"),
             (operation::APPLY_BUNDLE, ""),
         ]);
         assert_eq!(stops.access_keys.iter().collect::<Vec<_>>(), ["y"]);
         assert_eq!(stops.edges.iter().collect::<Vec<_>>(), ["edge-1"]);
+        assert_eq!(stops.halts.iter().collect::<Vec<_>>(), ["tenant/000000000001"]);
         assert_eq!(stops.bundle, Some([7; 32]));
     }
 

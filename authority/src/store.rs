@@ -52,6 +52,11 @@ pub trait Store: Send + Sync {
     /// The store's revision: 0 when nothing was ever written. A linearizable read.
     async fn revision(&self) -> Result<u64, StoreError>;
 
+    /// Whether other processes may write this store while this one has it open. Where nothing else is said, they may.
+    fn is_shared(&self) -> bool {
+        true
+    }
+
     /// The whole store as it is now, to be read page by page while it goes on being written. Holds on to what it shows, which
     /// costs space on disk: drop it soon.
     async fn snapshot(&self) -> Result<Box<dyn Snapshot>, StoreError>;

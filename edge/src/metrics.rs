@@ -31,6 +31,9 @@ pub struct Metrics {
     bundles: Family<ByCode, Counter>,
     ready: Gauge,
     connected: Gauge,
+    lease_renewals: Family<ByCode, Counter>,
+    lease_refusals: Counter,
+    lease_seconds_left: Gauge,
 }
 
 impl Default for Metrics {
@@ -49,6 +52,15 @@ impl Metrics {
             bundles: all.counters("bundles", "Bundles received, by whether they were taken into use"),
             ready: all.gauge("ready", "1 when every profile can be signed for"),
             connected: all.gauge("connected", "1 while the authority's watch stream stands"),
+            lease_renewals: all.counters("lease_renewals", "Renewals of leases, by what became of them"),
+            lease_refusals: all.counter(
+                "lease_refusals",
+                "Signatures that were refused because a lease had run out",
+            ),
+            lease_seconds_left: all.gauge(
+                "lease_seconds_left",
+                "For how long every key of the profiles may be signed with, if the authority stays away",
+            ),
             all,
         }
     }
@@ -83,6 +95,21 @@ impl Metrics {
     /// Whether the watch stream stands.
     pub fn connected(&self, connected: bool) {
         self.connected.set(i64::from(connected));
+    }
+
+    /// One renewal of leases: `sent`, `granted` or `late`.
+    pub fn lease_renewed(&self, code: &'static str) {
+        self.lease_renewals.get_or_create(&ByCode { code }).inc();
+    }
+
+    /// One signature that was refused for want of a lease.
+    pub fn lease_refused(&self) {
+        self.lease_refusals.inc();
+    }
+
+    /// The seconds that the leases run, at least.
+    pub fn lease_left(&self, seconds: u64) {
+        self.lease_seconds_left.set(i64::try_from(seconds).unwrap_or(i64::MAX));
     }
 
     /// The text of `/metrics`, with the plugins' own counters.

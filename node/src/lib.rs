@@ -16,10 +16,12 @@
     )
 )]
 
+pub mod boottime;
 pub mod config;
 pub mod contract;
 pub mod http_client;
 pub mod identity;
+pub mod lease;
 pub mod listen;
 pub mod oidc;
 pub mod problem;

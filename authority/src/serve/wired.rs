@@ -15,12 +15,15 @@ use crate::config::{Config, KmsConfig};
 use crate::delegate::Delegations;
 use crate::edges::Edges;
 use crate::enroll::Enrollment;
+use crate::halts::Stopping;
 use crate::init;
 use crate::issue::Issuer;
 use crate::keys::{KeySettings, Keys};
 use crate::kms::access_key::AccessKeys;
 use crate::kms::{Kms, Recorder};
+use crate::leases::Leases;
 use crate::revisions::Revisions;
+use crate::revocation::Revocations;
 use crate::seal::Seal;
 use crate::sealed::{Committed, Vault};
 use crate::tenants::Tenants;
@@ -38,6 +41,8 @@ pub(crate) struct Wired {
     pub(crate) edges: Arc<Edges>,
     pub(crate) world: Arc<World>,
     pub(crate) watches: Arc<Watches>,
+    pub(crate) leases: Arc<Leases>,
+    pub(crate) revocations: Arc<Revocations>,
     pub(crate) seal: Arc<Seal>,
     pub(crate) anchor: Anchor,
     pub(crate) clock: Clock,
@@ -81,11 +86,14 @@ impl Wired {
         let edges = Arc::new(Edges::new(vault.clone(), clock.clone(), config.trust_domain.clone()));
         let (world, commits) = World::load(vault.clone()).await?;
         let delegation_roots = vec![issuer.roots().delegations.der().to_vec()];
+        let leases = Arc::new(Leases::new(world.edges(), vault.store().is_shared()));
+        let revocations = Arc::new(Revocations::new(vault.clone(), issuer.clone(), clock.clone()));
         let watches = Arc::new(Watches::new(
             vault.clone(),
             world.clone(),
             clock.clone(),
             (revisions, seal.clone()),
+            (leases.clone(), revocations.list()),
             delegation_roots,
             stop,
         ));
@@ -100,6 +108,8 @@ impl Wired {
                 edges,
                 world,
                 watches,
+                leases,
+                revocations,
                 seal,
                 anchor,
                 clock,
@@ -163,6 +173,9 @@ impl Wired {
             seal: self.seal,
             token: self.token,
             tenants: Tenants::new(self.vault.clone(), self.clock.clone()),
+            stopping: Stopping::new(self.vault.clone(), self.keys.approvals().clone(), self.clock.clone()),
+            leases: self.leases,
+            revocations: self.revocations.list(),
             vault: self.vault,
             keys: self.keys,
             access_keys: self.access_keys,

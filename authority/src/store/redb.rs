@@ -161,6 +161,11 @@ impl Store for RedbStore {
         answer.await.map_err(|_| stopped())?
     }
 
+    /// Its file is locked.
+    fn is_shared(&self) -> bool {
+        false
+    }
+
     fn watch(&self) -> watch::Receiver<u64> {
         self.revisions.clone()
     }

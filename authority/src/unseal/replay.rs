@@ -11,6 +11,7 @@ use crate::approvals::{Domain, Safeguards};
 use crate::backup::format::AuditPosition;
 use crate::edges::{EdgeRecord, EdgeState};
 use crate::fault::Fault;
+use crate::halts::{Halt, HaltRecord};
 use crate::keys::{KeyRecord, Note, State, compromise};
 use crate::kms::RECORDER;
 use crate::kms::access_key::{AccessKeyRecord, Status};
@@ -27,7 +28,7 @@ const REASON: &str = "revoked after the backup that this authority was restored 
 /// One thing that was stopped again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Replayed {
-    /// `key`, `access_key`, `edge` or `safeguards`.
+    /// `key`, `access_key`, `edge`, `stop` or `safeguards`.
     pub what: &'static str,
     /// Its id.
     pub id: String,
@@ -104,6 +105,10 @@ pub(super) async fn apply(vault: &Vault, stops: Stops, now: u64) -> Result<(Vec<
     for id in &stops.edges {
         let stopped = revoke_edge(vault, id, now).await?;
         done.push(replayed("edge", id, stopped));
+    }
+    for name in &stops.halts {
+        let stopped = halt(vault, name, now).await?;
+        done.push(replayed("stop", name, stopped));
     }
     Ok((done, outstanding(vault, &stops).await?))
 }
@@ -249,6 +254,21 @@ async fn revoke_edge(vault: &Vault, id: &str, now: u64) -> Result<bool, Fault> {
     held.value.certificates.clear();
     let change = Change::new().replace(path, &held.value, held.stamp);
     vault.commit(change).await.map(|_| true)
+}
+
+/// A name that does not read stops everything: better too much than too little.
+async fn halt(vault: &Vault, name: &str, now: u64) -> Result<bool, Fault> {
+    let halt = Halt::parse(name).unwrap_or(Halt::Everything);
+    let path = paths::halt(&halt);
+    if vault.get::<HaltRecord>(&path).await?.is_some() {
+        return Ok(false);
+    }
+    let record = HaltRecord {
+        reason: KEY_REASON.to_owned(),
+        by: "restore:replay".to_owned(),
+        at: now,
+    };
+    vault.commit(Change::new().create(path, &record)).await.map(|_| true)
 }
 
 /// A bundle's content is not on record: only whether the one in force is the last one that was published.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::crypto::{KeySpec, KeyUsage};
-use crate::keys::tag::{CONTACT, OWNER, RESERVED};
+use crate::keys::tag::{CONTACT, LEASE, OWNER, RESERVED};
 use crate::keys::{Custody, Delegation, Family, KmsError, KmsErrorType};
 use crate::names::shown;
 
@@ -16,7 +16,14 @@ pub(super) struct Choice {
 
 impl Choice {
     pub(super) fn read(tags: &BTreeMap<String, String>, spec: KeySpec, usage: KeyUsage) -> Result<Self, KmsError> {
-        let known = ["signet:family", "signet:delegation", "signet:custody", OWNER, CONTACT];
+        let known = [
+            "signet:family",
+            "signet:delegation",
+            "signet:custody",
+            LEASE,
+            OWNER,
+            CONTACT,
+        ];
         if let Some(name) = tags
             .keys()
             .find(|name| name.starts_with(RESERVED) && !known.contains(&name.as_str()))
@@ -31,6 +38,19 @@ impl Choice {
             delegation: pick(tags, "signet:delegation", &delegations, Delegation::as_str)?,
             custody: pick(tags, "signet:custody", &custodies, Custody::as_str)?,
         };
+        if let Some(lease) = tags.get(LEASE) {
+            if choice.delegation == Delegation::None {
+                let why = "a key that signs at the authority only is not leased: leave `signet:lease` out";
+                return Err(KmsErrorType::Validation.because(why));
+            }
+            if crate::keys::lease::parse(lease).is_none() {
+                let why = format!(
+                    "the tag `{LEASE}` is a whole number and s, m or h, from 5s to 1h, not `{}`",
+                    shown(lease)
+                );
+                return Err(KmsErrorType::Validation.because(why));
+            }
+        }
         match choice.refusal(spec, usage) {
             Some(why) => Err(KmsErrorType::Validation.because(why)),
             None => Ok(choice),
