@@ -5,14 +5,15 @@ use serde_json::{Value, json};
 
 use crate::client::AdminArgs;
 use crate::failure::Failure;
-use crate::output;
+use crate::{fence, output};
 
 /// List edges, let new ones in, put one out.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   signet edges token edge-fra-1 > join.json     single use, ten minutes; give it to the edge
   signet edges list
-  signet edges revoke edge-fra-1                it signs nothing more within a second")]
+  signet edges revoke edge-fra-1                it signs nothing more within a second
+  signet edges revoke edge-fra-1 --wait         returns when that is certain, even if it is cut off")]
 pub struct Edges {
     #[command(subcommand)]
     command: Command,
@@ -39,6 +40,9 @@ enum Command {
     Revoke {
         /// The edge's id.
         edge: String,
+        /// Wait until it can sign no more, even if it is cut off.
+        #[arg(long)]
+        wait: bool,
     },
 }
 
@@ -51,10 +55,13 @@ impl Edges {
                 let body = json!({"edge_id": edge, "ttl_seconds": ttl});
                 output::json(&self.admin.call("POST", "/v1/edges/tokens", Some(&body))?)
             }
-            Command::Revoke { edge } => {
+            Command::Revoke { edge, wait } => {
                 let answer = self
                     .admin
                     .call("POST", &format!("/v1/edges/{edge}/revoke"), Some(&json!({})))?;
+                if *wait {
+                    return fence::print(&fence::wait(&self.admin, &format!("edge/{edge}"))?, edge, self.json);
+                }
                 if self.json {
                     output::json(&answer)
                 } else {
