@@ -27,6 +27,8 @@ mod haproxy;
 mod judge;
 #[path = "system/kms.rs"]
 mod kms;
+#[path = "system/leases.rs"]
+mod leases;
 #[path = "system/lifecycle.rs"]
 mod lifecycle;
 #[path = "system/paste.rs"]

@@ -26,6 +26,11 @@ pub enum Hsm {
 pub struct Process(Child);
 
 impl Process {
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.0.id()
+    }
+
     /// kill -9
     pub fn kill(mut self) {
         self.0.kill().unwrap();
