@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::approvals::{Approvals, Domain, Parameters, Wanted};
 use crate::clock::Clock;
+use crate::edges::EdgeRecord;
 use crate::fault::Fault;
 use crate::names::{EdgeId, Tenant, shown};
 use crate::paths;
@@ -198,6 +199,11 @@ impl Stopping {
         if reason.len() > MAX_REASON || reason.contains(char::is_control) {
             let message = format!("`reason` has at most {MAX_REASON} printable bytes");
             return Err(Fault::invalid("bad_request", message));
+        }
+        if let Halt::Delegation { edge: Some(edge), .. } = halt
+            && self.vault.get::<EdgeRecord>(&paths::edge(edge)).await?.is_none()
+        {
+            return Err(Fault::not_found(format!("there is no edge `{edge}`")));
         }
         let record = HaltRecord {
             reason: reason.to_owned(),

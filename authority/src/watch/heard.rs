@@ -18,7 +18,10 @@ use crate::names::check_incarnation;
 /// What an edge sends.
 pub type Messages = Pin<Box<dyn Stream<Item = Result<WatchUp, Status>> + Send>>;
 
-/// How long reading the state may take before a renewal is answered with nothing.
+/// The state that renewals were decided by, and the keys that are granted, with the lengths of their leases in milliseconds.
+type Decided = (u64, Vec<(Arc<str>, u64)>);
+
+/// How long reading the state may take before a renewal is left without an answer.
 const READ: Duration = Duration::from_secs(2);
 /// How long a revoked edge has to say that it signs nothing more.
 const LAST_WORD: Duration = Duration::from_secs(2);
@@ -59,9 +62,13 @@ impl Feed {
         let keys = self.watches.world.lease_lengths(&renewal.key_ids);
         // Before anything is read: whoever asks after a stop was committed has to see it.
         let noted = self.watches.leases.begin(&self.holder(), self.acknowledged, &keys);
-        let (revision, granted) = match noted {
+        let decided = match noted {
             true => self.decide(&keys).await?,
-            false => (self.revision, Vec::new()),
+            false => Some((self.revision, Vec::new())),
+        };
+        // What cannot be read is not answered: an answer without a key ends its lease.
+        let Some((revision, granted)) = decided else {
+            return Ok(());
         };
         let leases = granted.into_iter().map(|(id, duration)| Lease {
             key_id: id.to_string(),
@@ -76,22 +83,22 @@ impl Feed {
     }
 
     /// Which of the keys may be signed with, by a state that is not older than this call: the view, once it shows what the
-    /// store had after it began.
-    async fn decide(&mut self, keys: &[(Arc<str>, u64)]) -> Result<(u64, Vec<(Arc<str>, u64)>), End> {
-        let nothing = |revision| Ok((revision, Vec::new()));
+    /// store had after it began. None where that cannot be known now.
+    async fn decide(&mut self, keys: &[(Arc<str>, u64)]) -> Result<Option<Decided>, End> {
         let Ok(Ok(revision)) = timeout(READ, self.watches.vault.store().revision()).await else {
-            return nothing(self.revision);
+            return Ok(None);
         };
         let mut grown = self.watches.world.grown();
         let shown = timeout(READ, grown.wait_for(|shown| *shown >= revision));
         // The borrowed revision must not live on: it is a lock.
         let is_shown = shown.await.is_ok_and(|shown| shown.is_ok());
         if !is_shown || self.watches.seal.is_closed() {
-            return nothing(self.revision);
+            return Ok(None);
         }
         self.demand_standing().await?;
         let edge = self.edge.id().as_str();
-        Ok((revision, self.watches.world.signable(edge, self.acknowledged, keys)))
+        let signable = self.watches.world.signable(edge, self.acknowledged, keys);
+        Ok(Some((revision, signable)))
     }
 
     /// Waits a moment for a revoked edge to say that it has obeyed.

@@ -82,6 +82,7 @@ impl Leases {
             edge.metrics().lease_renewed("late");
             return;
         };
+        self.asked.retain(|nonce, _| self.renewals.is_under_way(*nonce));
         edge.hear(authority_ms, sent);
         let granted: HashMap<_, _> = grant
             .leases

@@ -63,7 +63,14 @@ impl Renewals {
             return None;
         }
         self.last_answered = sent;
+        // An answer to an older one would not count any more.
+        self.under_way.retain(|(_, at)| *at >= sent);
         Some(sent)
+    }
+
+    /// Whether an answer to this renewal would still count.
+    pub fn is_under_way(&self, nonce: u64) -> bool {
+        self.under_way.iter().any(|(known, _)| *known == nonce)
     }
 
     /// What the next renewal's time is reckoned from: the shortest of the leases that came for the renewal sent at `sent`,
@@ -116,6 +123,7 @@ mod tests {
         renewals.sent(11, 4_000);
         assert_eq!(renewals.answered(11), Some(4_000));
         assert_eq!(renewals.answered(10), None, "a later one was answered before it");
+        assert!(!renewals.is_under_way(10) && renewals.under_way.is_empty());
         renewals.sent(12, 5_000);
         renewals.forget();
         assert_eq!(renewals.answered(12), None, "its stream is gone");

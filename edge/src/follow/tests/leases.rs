@@ -32,6 +32,7 @@ async fn an_edge_that_is_cut_off_stops_when_its_leases_end() {
     rig.run();
     rig.until_ready().await;
     rig.authority.go(true);
+    until("cut off", async || !rig.edge.is_connected()).await;
     assert_eq!(mint(&rig).await, 201, "cut off, it goes on");
     rig.advance(6);
     let refused = rig.post("/v1/tokens/plain", json!({})).await;
