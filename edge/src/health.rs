@@ -13,10 +13,10 @@ use crate::state::Edge;
 pub fn ready(edge: &Edge) -> Response<Bytes> {
     let waiting_for = edge.waiting_for();
     // How long it goes on if the authority stays away.
-    let authority = json!({
-        "connected": edge.is_connected(),
-        "leases_end_in_seconds": edge.lease_left().map(|left| left / 1_000),
-    });
+    let mut authority = json!({"connected": edge.is_connected()});
+    if let (Some(left), Some(members)) = (edge.lease_left(), authority.as_object_mut()) {
+        members.insert("leases_end_in_seconds".to_owned(), json!(left / 1_000));
+    }
     if waiting_for.is_empty() {
         return answer::json(StatusCode::OK, &json!({"status": "ready", "authority": authority}));
     }

@@ -205,7 +205,7 @@ fn schemas() -> Value {
             "status": {"type": "string"},
             "authority": object(&["connected"], json!({
                 "connected": {"type": "boolean"},
-                "leases_end_in_seconds": {"type": ["integer", "null"], "description": "how long the edge goes on if the authority stays away"},
+                "leases_end_in_seconds": {"type": "integer", "description": "how long the edge goes on if the authority stays away"},
             })),
             "waiting_for": {"type": "array", "items": {"type": "string"}},
         })),
