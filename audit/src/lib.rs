@@ -3,6 +3,7 @@
 //! - [`record`]: the schema, an allow-list, its encoding and its hash.
 //! - [`spool`]: the local log: durable reservations, a writer thread, recovery after a crash.
 //! - [`read`]: the log as a stream of records, for `signet audit tail`.
+//! - [`export`]: records in the forms that other systems take in.
 //! - [`verify`]: every hash chain of a directory, checked.
 //!
 //! The promise (mode `reserve`): a sequence number is inside a durable reservation before an answer that carries its
@@ -21,6 +22,7 @@
     )
 )]
 
+pub mod export;
 mod frame;
 pub mod read;
 pub mod record;

@@ -218,7 +218,12 @@ impl Record {
 
     /// One line of JSON, without the line's end: what `signet audit tail` prints.
     pub fn to_json(&self) -> String {
-        json::line(self)
+        serde_json::Value::Object(self.fields()).to_string()
+    }
+
+    /// The members of that object.
+    pub fn fields(&self) -> serde_json::Map<String, serde_json::Value> {
+        json::fields(self)
     }
 }
 
