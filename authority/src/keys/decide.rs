@@ -48,6 +48,9 @@ pub trait Gate: Send + Sync {
     /// Takes down for the record what decided beside policies: `approval:ID`, `signet:override`.
     fn note(&self, _what: &str) {}
 
+    /// Takes down for the record which version of the key it was about.
+    fn note_version(&self, _kid: &str) {}
+
     /// `Denied` when no policy permits what is asked.
     ///
     /// # Errors
