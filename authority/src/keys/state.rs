@@ -272,6 +272,7 @@ impl Keys {
         self.cached.materials.forget(path);
         self.cached.publics.forget(path);
         self.cached.policies.forget(path);
+        self.cached.facts.forget(path);
         self.uses.forget(usage);
     }
 }
