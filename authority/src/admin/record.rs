@@ -232,7 +232,6 @@ mod tests {
         );
     }
 
-    // R6
     #[tokio::test]
     async fn the_record_of_a_version_names_it_and_a_tenants_custody_is_on_record() {
         let bench = Bench::new().await;

@@ -23,7 +23,6 @@ async fn custody(bench: &Bench, id: &Value) -> String {
         .to_owned()
 }
 
-// R1, R29
 #[tokio::test]
 async fn a_key_in_the_hsm_encrypts_under_data_keys_that_the_hsm_alone_opens() {
     let bench = Bench::new().await;
