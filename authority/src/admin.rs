@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | `POST /v1/keys/{Verb}?tenant=T` | a key verb, [`crate::keys`] |
 //! | `POST /v1/reports/{name}?tenant=T` | [`report`] |
-//! | `GET`, `POST /v1/tenants` | list, create |
+//! | `GET`, `POST /v1/tenants`, `PUT /v1/tenants/{id}/custody` | list, create, where its keys are kept by default |
 //! | `GET`, `POST /v1/access-keys`, `POST /v1/access-keys/{id}/{change}`, `DELETE /v1/access-keys/{id}` | [`access_keys`] |
 //! | `GET /v1/edges`, `POST /v1/edges/tokens`, `POST /v1/edges/{id}/revoke` | list, join token, revoke |
 //! | `POST /v1/backups`, `POST /v1/backups/{id}/next`, `GET`, `PUT /v1/backup-key`, `GET /v1/seal` | [`backups`] |
@@ -120,6 +120,7 @@ enum Route<'a> {
     Report(report::Kind),
     ListTenants,
     CreateTenant,
+    SetTenantCustody(&'a str),
     ListAccessKeys,
     CreateAccessKey,
     ChangeAccessKey(&'a str, access_keys::ChangeKind),
@@ -171,6 +172,7 @@ impl<'a> Route<'a> {
             }
             ["v1", "tenants"] if get => Ok(Self::ListTenants),
             ["v1", "tenants"] if post => Ok(Self::CreateTenant),
+            ["v1", "tenants", id, "custody"] if put => Ok(Self::SetTenantCustody(id)),
             ["v1", "access-keys"] if get => Ok(Self::ListAccessKeys),
             ["v1", "access-keys"] if post => Ok(Self::CreateAccessKey),
             ["v1", "access-keys", id] if delete => Ok(Self::DeleteAccessKey(id)),
@@ -204,6 +206,7 @@ impl<'a> Route<'a> {
             | ["v1", "approvals", _, "decisions"]
             | ["v1", "safeguards", _, "quorum" | "deletion-guard"]
             | ["v1", "safeguards", _, "approvers", _]
+            | ["v1", "tenants", _, "custody"]
             | ["v1", "edges", "tokens"]
             | ["v1", "edges", _, "revoke"] => wrong(),
             _ => Err(Problem::new(
@@ -231,7 +234,11 @@ impl<'a> Route<'a> {
     fn body(&self) -> usize {
         match self {
             Self::PutBundle => MAX_BUNDLE_BODY,
-            Self::Verb(_) | Self::CreateTenant | Self::CreateToken | Self::RevokeEdge(_) => MAX_BODY,
+            Self::Verb(_)
+            | Self::CreateTenant
+            | Self::SetTenantCustody(_)
+            | Self::CreateToken
+            | Self::RevokeEdge(_) => MAX_BODY,
             Self::CreateAccessKey | Self::ChangeAccessKey(..) | Self::Report(_) | Self::PutBackupKey => MAX_BODY,
             Self::SetQuorum(_) | Self::SetDeletionGuard(_) | Self::AddApprover(..) => MAX_BODY,
             Self::DecideApproval(_) => approvals::MAX_DECISION,
@@ -283,6 +290,7 @@ impl Admin {
             Route::Report(kind) => self.report(decisions, kind, query, body).await,
             Route::ListTenants => self.list_tenants(decisions).await,
             Route::CreateTenant => self.create_tenant(decisions, body).await,
+            Route::SetTenantCustody(id) => self.set_tenant_custody(decisions, id, body).await,
             Route::ListAccessKeys => self.list_access_keys(decisions, query).await,
             Route::CreateAccessKey => self.create_access_key(decisions, body).await,
             Route::ChangeAccessKey(id, change) => self.change_access_key(decisions, id, change, body).await,

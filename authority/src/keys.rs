@@ -19,6 +19,7 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use policies::KeyFacts;
 use policies::engine::AdminAction;
 
 use self::cache::Cache;
@@ -138,6 +139,7 @@ struct Cached {
     materials: Cache<Material>,
     publics: Cache<PublicKey>,
     policies: Cache<Document>,
+    facts: Cache<KeyFacts>,
 }
 
 impl Keys {
@@ -147,6 +149,7 @@ impl Keys {
             materials: Cache::new(cache::CAPACITY, cache::MAX_BYTES),
             publics: Cache::new(cache::CAPACITY, cache::MAX_BYTES),
             policies: Cache::new(cache::CAPACITY, cache::MAX_BYTES),
+            facts: Cache::new(cache::CAPACITY, cache::MAX_BYTES),
         };
         let approvals = Approvals::new(vault.clone(), clock.clone(), issuer.trust_domain());
         Self {

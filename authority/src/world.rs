@@ -13,7 +13,7 @@ use tokio::sync::{broadcast, watch};
 
 use crate::edges::{EdgeRecord, EdgeState};
 use crate::fault::Fault;
-use crate::keys::{Family, KeyRecord};
+use crate::keys::{Delegation, Family, KeyRecord};
 use crate::names::Tenant;
 use crate::paths;
 use crate::sealed::{Committed, Vault};
@@ -47,6 +47,8 @@ struct Known {
     is_told: bool,
     /// When time makes something due that the row alone says, Unix seconds.
     due_at: Option<u64>,
+    /// The record of a shared key, of which more than its row says what is due.
+    shared: Option<Arc<KeyRecord>>,
 }
 
 #[derive(Debug, Default)]
@@ -152,14 +154,12 @@ impl World {
         self.read(|state| state.keys.get(key_id).map(|known| known.tenant.clone()))
     }
 
-    /// The keys whose rows make something due at `now`, and those that `wanted` picks, with their tenants: row names.
-    pub fn keys_due(&self, now: u64, wanted: impl Fn(&contract::Key) -> bool) -> Vec<(Tenant, String)> {
+    /// The keys whose rows make something due at `now`, and the shared ones that `wanted` picks, with their tenants: row names.
+    pub fn keys_due(&self, now: u64, wanted: impl Fn(&KeyRecord) -> bool) -> Vec<(Tenant, String)> {
         self.read(|state| {
             let due = |known: &Known| known.due_at.is_some_and(|at| at <= now);
-            let keys = state
-                .keys
-                .iter()
-                .filter(|(_, known)| due(known) || wanted(&known.announced));
+            let wanted = |known: &Known| known.shared.as_deref().is_some_and(&wanted);
+            let keys = state.keys.iter().filter(|(_, known)| due(known) || wanted(known));
             keys.map(|(row, known)| (known.tenant.clone(), row.clone())).collect()
         })
     }
@@ -384,6 +384,7 @@ fn known(key: &KeyRecord) -> Known {
         announced: Arc::new(announce::key(key)),
         is_told: key.family != Family::Raw,
         due_at: key.due_at(),
+        shared: (key.delegation == Delegation::Shared).then(|| Arc::new(key.clone())),
     }
 }
 

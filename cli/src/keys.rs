@@ -20,6 +20,7 @@ mod rotations;
   signet keys create --alias alias/api --spec ECC_NIST_P256 --family token --delegation shared
   signet keys create --alias alias/release --spec ECC_NIST_P256 --family artifact --delegation own --custody token
   signet keys create --alias alias/data --spec SYMMETRIC_DEFAULT
+  signet keys create --alias alias/vault --spec SYMMETRIC_DEFAULT --custody token
   signet keys create --alias alias/box --spec RSA_3072 --usage ENCRYPT_DECRYPT
   signet keys list
   signet keys describe alias/api
@@ -121,9 +122,9 @@ struct Create {
     /// How edges get it.
     #[arg(long, default_value = "none", value_parser = ["none", "own", "shared"])]
     delegation: String,
-    /// Where its material lives.
-    #[arg(long, default_value = "wrapped", value_parser = ["wrapped", "token"])]
-    custody: String,
+    /// Where its material lives: sealed in the authority's store, or in the HSM. Without it, where the tenant's keys are kept.
+    #[arg(long, value_parser = ["wrapped", "token"])]
+    custody: Option<String>,
     /// Make it one that can have replicas in other regions.
     #[arg(long)]
     multi_region: bool,
@@ -336,7 +337,7 @@ impl Keys {
         let tags = tags(&[
             ("family", Some(&create.family)),
             ("delegation", Some(&create.delegation)),
-            ("custody", Some(&create.custody)),
+            ("custody", create.custody.as_ref()),
             ("owner", create.owner.as_ref()),
             ("contact", create.contact.as_ref()),
         ]);

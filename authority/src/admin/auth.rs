@@ -131,6 +131,10 @@ impl Gate for Decisions {
         self.lock().policies.insert(what.to_owned());
     }
 
+    fn note_version(&self, kid: &str) {
+        self.lock().kid = Some(kid.to_owned());
+    }
+
     fn allow(&self, asked: &Asked<'_>) -> Result<(), Fault> {
         self.allow(asked.action, asked.resource)
     }

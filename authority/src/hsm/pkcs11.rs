@@ -19,6 +19,7 @@ use failure::Failure;
 use objects::Objects;
 
 mod cache;
+mod data_key;
 mod failure;
 mod initialize;
 mod mechanisms;
@@ -36,6 +37,8 @@ pub(crate) struct Module {
     pin: AuthPin,
     info: HsmInfo,
     largest_curve: EcCurve,
+    /// Whether it wraps data keys.
+    wraps_data_keys: bool,
     /// Held while objects of the token are made, so that two threads do not make one each.
     making: Mutex<()>,
     /// Set when the token refused the PIN: it is not tried again, since tokens lock.
@@ -48,6 +51,7 @@ impl Module {
         let pkcs11 = load(&hello.module)?;
         let (slot, token) = find_token(&pkcs11, &hello.label)?;
         let largest_curve = mechanisms::check(&pkcs11, slot, &hello.label)?;
+        let wraps_data_keys = mechanisms::wraps_data_keys(&pkcs11, slot)?;
         let pin = String::from_utf8(hello.pin.0.clone())
             .map_err(|_| HsmErrorKind::Misconfigured.because("the pin is not UTF-8"))?;
         Ok(Self {
@@ -56,6 +60,7 @@ impl Module {
             label: hello.label.clone(),
             pin: AuthPin::from(pin),
             largest_curve,
+            wraps_data_keys,
             making: Mutex::new(()),
             refused: OnceLock::new(),
         })
@@ -152,6 +157,11 @@ impl Token {
             Call::SignRoot { role, message } => connected.sign_root(*role, message).map(Answer::Bytes),
             Call::GenerateWrapped(curve) => connected.generate_wrapped(&module, *curve).map(Answer::Wrapped),
             Call::SignWrapped { key, digest } => connected.sign_wrapped(key, digest).map(Answer::Bytes),
+            Call::GenerateAes => connected.generate_aes(&module).map(Answer::Aes),
+            Call::GenerateDataKey(key) => connected
+                .generate_data_key(key)
+                .map(|(secret, wrapped)| Answer::DataKey { secret, wrapped }),
+            Call::UnwrapDataKey { key, wrapped } => connected.unwrap_data_key(key, wrapped).map(Answer::Unwrapped),
             Call::Seal { plaintext, associated } => connected.seal(&plaintext.0, associated).map(Answer::Bytes),
             Call::Unseal { blob, associated } => connected.unseal(blob, associated).map(Answer::Secret),
             Call::Random(len) => connected.random(*len).map(Answer::Secret),

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
-use super::{EcCurve, HsmError, HsmInfo, Prehashed, RootKey, RootRole, WrappedKey};
+use super::{EcCurve, HsmError, HsmInfo, Prehashed, RootKey, RootRole, WrappedAes, WrappedKey};
 
 /// Largest frame body, in bytes. The largest honest one is a 64 KiB message with its envelope.
 pub(crate) const MAX_FRAME: usize = 128 * 1024;
@@ -92,6 +92,12 @@ pub(crate) enum Call {
         key: WrappedKey,
         digest: Prehashed,
     },
+    GenerateAes,
+    GenerateDataKey(WrappedAes),
+    UnwrapDataKey {
+        key: WrappedAes,
+        wrapped: Vec<u8>,
+    },
     Seal {
         plaintext: Sensitive,
         associated: Vec<u8>,
@@ -128,6 +134,12 @@ pub(crate) enum Answer {
     Opened(HsmInfo),
     Root(RootKey),
     Wrapped(WrappedKey),
+    Aes(WrappedAes),
+    DataKey {
+        secret: Sensitive,
+        wrapped: Vec<u8>,
+    },
+    Unwrapped(Option<Sensitive>),
     /// A DER signature or a sealed blob.
     Bytes(Vec<u8>),
     Secret(Sensitive),

@@ -13,13 +13,14 @@ use signing::key::Secret;
 
 use super::protocol::Sensitive;
 use super::{
-    EcCurve, Hsm, HsmError, HsmErrorKind, HsmInfo, MAX_ASSOCIATED_LEN, MAX_SECRET_LEN, Prehashed, RootKey, RootRole,
-    WrappedKey,
+    DATA_KEY_LEN, DataKey, EcCurve, Hsm, HsmError, HsmErrorKind, HsmInfo, MAX_ASSOCIATED_LEN, MAX_SECRET_LEN,
+    Prehashed, RootKey, RootRole, WrappedAes, WrappedKey,
 };
 use file::{KeyFile, Keys};
 
 mod aead;
 mod file;
+mod key_wrap;
 
 pub use file::Cost;
 
@@ -28,6 +29,8 @@ const ROOT_CURVE: EcCurve = EcCurve::P384;
 
 /// Separates wrapped keys from sealed secrets, beside their different keys.
 const WRAPPING_CONTEXT: &[u8] = b"signet software wrapped key v1";
+
+const AES_CONTEXT: &[u8] = b"signet software aes key v1";
 
 /// An [`Hsm`] in software.
 pub struct Software {
@@ -153,6 +156,28 @@ impl Hsm for Software {
         self.with_keys(|keys| {
             let pkcs8 = aead::open(&keys.wrapping.0, &key.blob, WRAPPING_CONTEXT)?;
             sign(&import(key.curve, pkcs8.expose())?, digest)
+        })
+    }
+
+    async fn generate_aes(&self) -> Result<WrappedAes, HsmError> {
+        let key = Secret::random(DATA_KEY_LEN).map_err(|_| random_failed())?;
+        let wrapped = self.with_keys(|keys| aead::seal(&keys.wrapping.0, key.expose(), AES_CONTEXT));
+        wrapped.map(|blob| WrappedAes { blob })
+    }
+
+    async fn generate_data_key(&self, key: &WrappedAes) -> Result<DataKey, HsmError> {
+        let secret = Secret::random(DATA_KEY_LEN).map_err(|_| random_failed())?;
+        let wrapped = self.with_keys(|keys| {
+            let key = aead::open(&keys.wrapping.0, &key.blob, AES_CONTEXT)?;
+            key_wrap::wrap(&key, &secret)
+        })?;
+        Ok(DataKey { secret, wrapped })
+    }
+
+    async fn unwrap_data_key(&self, key: &WrappedAes, wrapped: &[u8]) -> Result<Option<Secret>, HsmError> {
+        self.with_keys(|keys| {
+            let key = aead::open(&keys.wrapping.0, &key.blob, AES_CONTEXT)?;
+            key_wrap::unwrap(&key, wrapped)
         })
     }
 

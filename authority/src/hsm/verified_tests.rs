@@ -13,6 +13,8 @@ enum Lie {
     OtherKey,
     /// It seals something else.
     Sealing,
+    /// It wraps another data key than it answers.
+    DataKey,
     /// Its generator is stuck.
     Random,
     /// It answers too few random bytes.
@@ -66,6 +68,28 @@ impl Hsm for Liar {
             Lie::Bit => self.honest.sign_wrapped_digest(key, digest).await.map(flip),
             _ => self.honest.sign_wrapped_digest(key, digest).await,
         }
+    }
+
+    async fn generate_aes(&self) -> Result<WrappedAes, HsmError> {
+        self.honest.generate_aes().await
+    }
+
+    async fn generate_data_key(&self, key: &WrappedAes) -> Result<DataKey, HsmError> {
+        let made = self.honest.generate_data_key(key).await?;
+        let secret = match self.lie {
+            Lie::DataKey => self.honest.random(DATA_KEY_LEN).await?,
+            Lie::Random => Secret::new(vec![0xAA; DATA_KEY_LEN]),
+            Lie::ShortRandom => self.honest.random(DATA_KEY_LEN - 1).await?,
+            _ => made.secret,
+        };
+        Ok(DataKey {
+            secret,
+            wrapped: made.wrapped,
+        })
+    }
+
+    async fn unwrap_data_key(&self, key: &WrappedAes, wrapped: &[u8]) -> Result<Option<Secret>, HsmError> {
+        self.honest.unwrap_data_key(key, wrapped).await
     }
 
     async fn seal(&self, plaintext: &Secret, associated: &[u8]) -> Result<Vec<u8>, HsmError> {
@@ -176,6 +200,20 @@ async fn a_secret_sealed_wrongly_is_noticed_while_it_is_still_known() {
     assert!(error.detail.contains("another secret"), "{error}");
 }
 
+// R27
+#[tokio::test]
+async fn a_data_key_wrapped_wrongly_is_noticed_before_anything_is_encrypted_with_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let (hsm, _) = liar(directory.path(), Lie::DataKey).await;
+    let key = hsm.inner().generate_aes().await.unwrap();
+    for error in [
+        hsm.generate_aes().await.unwrap_err(),
+        hsm.generate_data_key(&key).await.unwrap_err(),
+    ] {
+        assert!(error.detail.contains("another data key"), "{error}");
+    }
+}
+
 // R24
 #[tokio::test]
 async fn a_stuck_generator_is_an_error() {
@@ -183,6 +221,7 @@ async fn a_stuck_generator_is_an_error() {
         let directory = tempfile::tempdir().unwrap();
         let (hsm, _) = liar(directory.path(), lie).await;
         assert!(hsm.random(32).await.unwrap_err().detail.contains("generator"));
+        assert!(hsm.generate_aes().await.unwrap_err().detail.contains("generator"));
     }
 }
 

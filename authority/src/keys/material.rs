@@ -4,15 +4,16 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use serde::de::DeserializeOwned;
 use signing::digest::sha256;
 use signing::encoding::hex;
 use signing::key::{PublicKey as Verifying, Secret, SigningKey};
 
 use super::turns::Turns;
 use super::{Custody, KeyRecord, Keys, KmsError, KmsErrorType};
-use crate::crypto::{CryptoError, KeySpec, Material, PublicKey};
+use crate::crypto::{BadCiphertext, CryptoError, KeySpec, Material, PublicKey};
 use crate::fault::Fault;
-use crate::hsm::{EcCurve, WrappedKey};
+use crate::hsm::{DataKey, EcCurve, WrappedAes, WrappedKey};
 use crate::names::Tenant;
 use crate::paths;
 use crate::rotation::{NEVER, Slot, Version};
@@ -28,15 +29,18 @@ pub(super) enum Made {
     Wrapped(Secret),
     /// Wrapped by the HSM.
     InHsm(WrappedKey),
+    /// Wrapped by the HSM, to wrap data keys there.
+    AesInHsm(WrappedAes),
 }
 
 impl Made {
     /// Stores it as the material of a version.
     pub(super) fn store(&self, change: Change, key: &KeyRecord, version: &Version) -> Change {
-        let path = paths::material(&key.tenant, &key.id, version.number);
+        let path = key.material(version.number);
         match self {
             Self::Wrapped(secret) => change.create_secret(path, secret),
             Self::InHsm(wrapped) => change.create(path, wrapped),
+            Self::AesInHsm(wrapped) => change.create(path, wrapped),
         }
     }
 }
@@ -73,6 +77,11 @@ pub(super) async fn make_raw(keys: &Keys, key: &KeyRecord) -> Result<(Version, M
         Custody::Wrapped => {
             let material = generate(&key.tenant, key.spec).await?;
             Ok((raw_version(keys, key, &material)?, Made::Wrapped(material.export()?)))
+        }
+        Custody::Token if key.spec == KeySpec::SymmetricDefault => {
+            let wrapped = keys.vault.hsm().generate_aes().await.map_err(Fault::from)?;
+            // Nobody out here knows the key: its id is that of what the HSM made of it, which is another for each key.
+            Ok((new_raw(keys, key, &wrapped.blob, None), Made::AesInHsm(wrapped)))
         }
         Custody::Token => {
             let curve = match key.spec {
@@ -138,17 +147,21 @@ pub(super) fn identify(key: &str, material: &Material) -> Result<(String, String
 
 /// The secret of a version with custody `wrapped`, as it was stored.
 pub(crate) async fn secret(vault: &Vault, key: &KeyRecord, version: &Version) -> Result<Secret, Fault> {
-    let path = paths::material(&key.tenant, &key.id, version.number);
+    let path = key.material(version.number);
     let missing = || Fault::Corrupt {
         detail: format!("`{path}` is missing"),
     };
     vault.get_secret(&path).await?.ok_or_else(missing)
 }
 
-/// The private key of a version with custody `token`, wrapped.
-pub(super) async fn wrapped_key(keys: &Keys, key: &KeyRecord, version: &Version) -> Result<WrappedKey, KmsError> {
-    let path = paths::material(&key.tenant, &key.id, version.number);
-    let row = keys.vault.get::<WrappedKey>(&path).await?;
+/// The key of a version with custody `token`, wrapped: a [`WrappedKey`] or a [`WrappedAes`].
+pub(super) async fn wrapped_key<T: DeserializeOwned>(
+    keys: &Keys,
+    key: &KeyRecord,
+    version: &Version,
+) -> Result<T, KmsError> {
+    let path = key.material(version.number);
+    let row = keys.vault.get::<T>(&path).await?;
     Ok(row
         .ok_or_else(|| Fault::Corrupt {
             detail: format!("`{path}` is missing"),
@@ -184,6 +197,25 @@ impl Keys {
             .materials
             .put(&path, version.number, revision, material.clone(), KEY_BYTES);
         Ok(material)
+    }
+
+    /// A data key for one ciphertext of a key of custody `token`, made and wrapped in the HSM.
+    pub(super) async fn new_data_key(&self, key: &KeyRecord, version: &Version) -> Result<DataKey, KmsError> {
+        let wrapping = wrapped_key::<WrappedAes>(self, key, version).await?;
+        let made = self.vault.hsm().generate_data_key(&wrapping).await;
+        Ok(made.map_err(Fault::from)?)
+    }
+
+    /// The data key of a ciphertext of a key of custody `token`, opened in the HSM.
+    pub(super) async fn data_key(
+        &self,
+        key: &KeyRecord,
+        version: &Version,
+        wrapped: &[u8],
+    ) -> Result<Secret, KmsError> {
+        let wrapping = wrapped_key::<WrappedAes>(self, key, version).await?;
+        let opened = self.vault.hsm().unwrap_data_key(&wrapping, wrapped).await;
+        Ok(opened.map_err(Fault::from)?.ok_or(BadCiphertext)?)
     }
 
     /// The public half of a version of a raw key, parsed once for the row as it is.

@@ -135,7 +135,7 @@ impl Recorder {
             tenant: entry.account.into(),
             profile: Some(entry.operation.into()),
             key: entry.decided.key.map(Into::into),
-            kid: None,
+            kid: entry.decided.kid.map(Into::into),
             digest: entry.digest,
             policies: policies.into(),
             plugins: Vec::new(),

@@ -4,8 +4,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use node::contract::{Delegation, Key};
-
 use crate::admin::about;
 use crate::approvals::{Approval, Approvals};
 use crate::clock::Clock;
@@ -63,10 +61,10 @@ pub(crate) async fn write_uses(keys: &Keys) {
     }
 }
 
-/// One look at every key that may be due; the rows decide whether it is.
+/// One look at every key that is due, as far as the view knows; the rows decide whether it is.
 pub(crate) async fn look(keys: &Keys, world: &World, clock: &Clock) {
     let now = clock.now();
-    for (tenant, row) in world.keys_due(now, |key| may_rotate(key, now)) {
+    for (tenant, row) in world.keys_due(now, |key| keys.rotation_is_due(key)) {
         if let Err(fault) = keys.upkeep(&tenant, &row).await {
             fault.log("upkeep of a key");
         }
@@ -96,20 +94,4 @@ fn record_expiry(recorder: &Recorder, approval: &Approval) {
         let detail = refusal.detail.unwrap_or_default();
         tracing::error!(id = approval.id, detail, "a request's end is not on record");
     }
-}
-
-/// Whether any of the times of a shared key's versions has come that a plan looks at.
-fn may_rotate(key: &Key, now: u64) -> bool {
-    let signs = |version: &node::contract::KeyVersion| {
-        !version.compromised && (version.sign_from..version.sign_until).contains(&now)
-    };
-    let stands_by = |version: &node::contract::KeyVersion| !version.compromised && version.sign_from > now;
-    key.delegation() == Delegation::Shared
-        && (key.versions.iter().any(|version| version.retire_at <= now)
-            || !key.versions.iter().any(signs)
-            || !key.versions.iter().any(stands_by)
-                && key
-                    .versions
-                    .iter()
-                    .any(|version| version.sign_until < crate::rotation::NEVER))
 }

@@ -115,14 +115,17 @@ impl RedbStore {
 
 #[async_trait]
 impl Store for RedbStore {
+    /// On the caller's thread: one row is a few pages that redb's cache holds, which takes microseconds, and handing that to
+    /// another thread and back takes longer. Bounded by the depth of the tree and the largest row (a bundle's file, which
+    /// requests do not read); a page that is not in the cache costs one read of a local disk, and no read waits for a
+    /// commit's flush. Scans and snapshots, which have no such bound, and the writer have threads of their own.
     async fn get(&self, path: &str) -> Result<Option<Row>, StoreError> {
         check_path(path)?;
-        let path = path.to_owned();
-        self.read(move |transaction| {
-            let rows = transaction.open_table(ROWS)?;
-            Ok(rows.get(path.as_str())?.map(|found| row(found.value())))
-        })
-        .await
+        let read = || -> Result<Option<Row>, redb::Error> {
+            let rows = self.database.begin_read()?.open_table(ROWS)?;
+            Ok(rows.get(path)?.map(|found| row(found.value())))
+        };
+        read().map_err(classify)
     }
 
     async fn scan(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<(String, Row)>, StoreError> {

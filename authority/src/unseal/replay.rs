@@ -15,6 +15,7 @@ use crate::keys::{KeyRecord, Note, State, compromise};
 use crate::kms::RECORDER;
 use crate::kms::access_key::{AccessKeyRecord, Status};
 use crate::paths;
+use crate::rotation;
 use crate::sealed::{Change, Vault};
 use crate::stops::{Stops, needs_review, stops_key};
 
@@ -129,7 +130,7 @@ async fn stop_keys(vault: &Vault, stops: &Stops, now: u64) -> Result<Vec<Replaye
         let mut stopped = false;
         for (path, held) in rows.iter().filter(|(_, held)| held.value.id == *id) {
             let mut key = held.value.clone();
-            stop_key(&mut key, operations, now);
+            stop_key(&mut key, operations, stops.versions.get(id), now);
             if key != held.value {
                 vault.commit(Change::new().replace(path, &key, held.stamp)).await?;
                 stopped = true;
@@ -156,7 +157,7 @@ async fn stop_keys(vault: &Vault, stops: &Stops, now: u64) -> Result<Vec<Replaye
 }
 
 /// As far as the record tells what was done to it.
-fn stop_key(key: &mut KeyRecord, operations: &BTreeSet<String>, now: u64) {
+fn stop_key(key: &mut KeyRecord, operations: &BTreeSet<String>, marked: Option<&BTreeSet<String>>, now: u64) {
     let did = |operation: &str| operations.contains(operation);
     let mark = Note {
         reason: KEY_REASON.to_owned(),
@@ -169,9 +170,11 @@ fn stop_key(key: &mut KeyRecord, operations: &BTreeSet<String>, now: u64) {
     if did("kms:CancelKeyDeletion") && key.state.is_pending_deletion() {
         key.state = State::Disabled;
     }
-    // Of a version the record does not say which: the key counts as compromised.
-    if did("kms:MarkKeyCompromised") || did("kms:MarkVersionCompromised") {
+    if did("kms:MarkKeyCompromised") {
         compromise(key, &mark, now);
+    }
+    for kid in marked.into_iter().flatten() {
+        rotation::compromise(&mut key.versions, kid, now);
     }
     if did("kms:HoldKey") {
         key.protection.hold.get_or_insert(mark);

@@ -55,12 +55,7 @@ pub(super) fn check(pkcs11: &Pkcs11, slot: Slot, label: &str) -> Result<EcCurve,
         .map_err(|error| Failure::from(error).into_error())?;
     let missing: Vec<_> = NEEDED
         .iter()
-        .filter(|needed| {
-            !(offered.contains(&needed.mechanism)
-                && pkcs11
-                    .get_mechanism_info(slot, needed.mechanism)
-                    .is_ok_and(|info| (needed.allows)(&info)))
-        })
+        .filter(|needed| !(offered.contains(&needed.mechanism) && allows(pkcs11, slot, needed)))
         .map(|needed| format!("{} (for {})", needed.name, needed.purpose))
         .collect();
     if !missing.is_empty() {
@@ -75,4 +70,31 @@ pub(super) fn check(pkcs11: &Pkcs11, slot: Slot, label: &str) -> Result<EcCurve,
         256..384 => Ok(EcCurve::P256),
         _ => Err(HsmErrorKind::Unsupported.because(format!("the token `{label}` signs with no curve of 256 bits"))),
     }
+}
+
+/// Without which there are no symmetric keys of custody `token`; everything else works.
+const KEY_WRAP: Needed = Needed {
+    mechanism: MechanismType::AES_KEY_WRAP,
+    name: "CKM_AES_KEY_WRAP",
+    purpose: "wrapping data keys",
+    allows: |info| info.wrap() && info.unwrap(),
+};
+
+/// Whether the token wraps data keys.
+pub(super) fn wraps_data_keys(pkcs11: &Pkcs11, slot: Slot) -> Result<bool, HsmError> {
+    let offered = pkcs11
+        .get_mechanism_list(slot)
+        .map_err(|error| Failure::from(error).into_error())?;
+    Ok(offered.contains(&KEY_WRAP.mechanism) && allows(pkcs11, slot, &KEY_WRAP))
+}
+
+/// What is said where it does not.
+pub(super) fn no_key_wrap(label: &str) -> HsmError {
+    let (name, purpose) = (KEY_WRAP.name, KEY_WRAP.purpose);
+    HsmErrorKind::Unsupported.because(format!("the token `{label}` lacks {name} (for {purpose})"))
+}
+
+fn allows(pkcs11: &Pkcs11, slot: Slot, needed: &Needed) -> bool {
+    let info = pkcs11.get_mechanism_info(slot, needed.mechanism);
+    info.is_ok_and(|info| (needed.allows)(&info))
 }
