@@ -1,5 +1,6 @@
 //! The authority's configuration file, TOML. Unknown fields are refused.
 
+mod export;
 mod kms;
 
 use std::net::SocketAddr;
@@ -11,6 +12,7 @@ use serde::Deserialize;
 use crate::names::is_trust_domain;
 use crate::rotation::Schedule;
 
+pub use self::export::{ExportConfig, FileExport, HttpExport, SyslogExport};
 pub(crate) use self::kms::is_region;
 pub use self::kms::{KmsAudit, KmsConfig, KmsQuota};
 
@@ -48,6 +50,9 @@ pub struct Config {
     /// Node identities.
     #[serde(default)]
     pub enrollment: EnrollmentConfig,
+    /// Where audit records go besides the log.
+    #[serde(default)]
+    pub export: Vec<ExportConfig>,
 }
 
 /// Which HSM.
@@ -227,6 +232,7 @@ impl Config {
         if let Some(kms) = &self.kms {
             kms.check()?;
         }
+        export::check(&self.export)?;
         self.check_hsm()?;
         self.check_times()
     }

@@ -23,6 +23,7 @@ pub mod crypto;
 pub mod delegate;
 pub mod edges;
 pub mod enroll;
+pub mod export;
 pub mod fault;
 pub mod grpc;
 pub mod hsm;

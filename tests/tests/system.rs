@@ -17,6 +17,8 @@ mod backup;
 mod batches;
 #[path = "system/callers.rs"]
 mod callers;
+#[path = "system/chaos.rs"]
+mod chaos;
 #[path = "system/cli.rs"]
 mod cli;
 #[path = "system/clients.rs"]
