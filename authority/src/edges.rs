@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use signing::certificate::Certificate;
 use signing::digest::sha256;
 use signing::encoding::{base64url, hex};
+use signing::key::PublicKey;
 
 use crate::clock::Clock;
 use crate::fault::Fault;
@@ -85,6 +86,7 @@ pub struct KnownEdge {
     record: EdgeRecord,
     serial: String,
     not_after: u64,
+    key: PublicKey,
 }
 
 impl KnownEdge {
@@ -106,6 +108,11 @@ impl KnownEdge {
     /// The last second of that certificate.
     pub fn not_after(&self) -> u64 {
         self.not_after
+    }
+
+    /// The key of that certificate, which the connection was made with.
+    pub fn key(&self) -> &PublicKey {
+        &self.key
     }
 }
 
@@ -314,6 +321,7 @@ impl Edges {
             record,
             serial,
             not_after: leaf.not_after(),
+            key: leaf.public_key().map_err(|_| refuse("does not read"))?,
         })
     }
 

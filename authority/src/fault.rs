@@ -63,6 +63,12 @@ pub enum Fault {
         /// For the log.
         detail: String,
     },
+    /// Too many wait for the HSM. Nothing is wrong; later it works.
+    #[error("the HSM is busy; try again later")]
+    Busy {
+        /// For the log.
+        detail: String,
+    },
     /// This authority is sealed ([`crate::seal`]): it uses and hands out no key.
     #[error("this authority is sealed after its store was restored or put back; its operator has to unseal it")]
     Sealed,
@@ -152,6 +158,7 @@ impl Fault {
             Self::State { code, .. } => Problem::new(known(code, "conflict"), self.to_string()),
             Self::Raced { .. } => Problem::new("conflict", self.to_string()),
             Self::Unavailable { .. } => Problem::new("unavailable", self.to_string()),
+            Self::Busy { .. } => Problem::new("overloaded", self.to_string()),
             Self::Sealed => Problem::new("sealed", self.to_string()),
             Self::Corrupt { .. } | Self::Internal { .. } => {
                 return Problem::internal(self.detail().unwrap_or_default());
@@ -166,7 +173,8 @@ impl Fault {
     /// What only the log may see; none where the message says it all.
     pub fn detail(&self) -> Option<&str> {
         match self {
-            Self::Unavailable { detail, .. } | Self::Corrupt { detail } | Self::Internal { detail } => Some(detail),
+            Self::Unavailable { detail, .. } | Self::Busy { detail } => Some(detail),
+            Self::Corrupt { detail } | Self::Internal { detail } => Some(detail),
             _ => None,
         }
     }
@@ -194,6 +202,9 @@ impl From<HsmError> for Fault {
     fn from(error: HsmError) -> Self {
         match error.kind {
             HsmErrorKind::Tampered => Self::Corrupt {
+                detail: error.to_string(),
+            },
+            HsmErrorKind::Busy => Self::Busy {
                 detail: error.to_string(),
             },
             HsmErrorKind::BadRequest => Self::Internal {
@@ -227,6 +238,7 @@ impl From<Fault> for tonic::Status {
             Fault::State { .. } => Code::FailedPrecondition,
             Fault::Raced { .. } => Code::Aborted,
             Fault::Unavailable { .. } | Fault::Sealed => Code::Unavailable,
+            Fault::Busy { .. } => Code::ResourceExhausted,
             Fault::Corrupt { .. } | Fault::Internal { .. } => Code::Internal,
         };
         tonic::Status::new(code, fault.to_string())

@@ -42,6 +42,7 @@ pub mod serve;
 mod stops;
 pub mod store;
 pub mod tenants;
+mod turns;
 pub mod unseal;
 pub mod watch;
 pub mod world;

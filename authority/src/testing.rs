@@ -1,10 +1,11 @@
 //! An authority in a temporary directory, with a software HSM and a clock that stands until it is moved.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use node::contract::{DelegateRequest, DelegateResponse, EnrollRequest, OwnKey, SharedKey, delegate_request};
+use node::handover::{Receiver, receiving_message};
 use policies::engine::{AccountFacts, AccountKind};
 use rustls_pki_types::CertificateDer;
 use serde_json::{Value, json};
@@ -349,12 +350,26 @@ impl Bench {
     }
 }
 
+/// The key of every edge here, and what they open shared keys with.
+pub(crate) static NODE_KEY: LazyLock<SigningKey> = LazyLock::new(|| SigningKey::generate(Algorithm::Es256).unwrap());
+pub(crate) static RECEIVER: LazyLock<Receiver> = LazyLock::new(|| Receiver::new().unwrap());
+
 pub(crate) fn csr() -> Vec<u8> {
-    signing::csr::create(&SigningKey::generate(Algorithm::Es256).unwrap()).unwrap()
+    signing::csr::create(&NODE_KEY).unwrap()
 }
 
+/// A receiving key with its signature, of `edge-1`.
 pub(crate) fn shared() -> delegate_request::Mode {
-    delegate_request::Mode::Shared(SharedKey {})
+    shared_with(&NODE_KEY, "edge-1")
+}
+
+pub(crate) fn shared_with(node_key: &SigningKey, edge: &str) -> delegate_request::Mode {
+    let receiving_key = RECEIVER.public().to_vec();
+    let message = receiving_message("example.org", edge, INCARNATION, &receiving_key);
+    delegate_request::Mode::Shared(SharedKey {
+        signature: node_key.sign(&message).unwrap(),
+        receiving_key,
+    })
 }
 
 /// A key of the edge's own with its proof, for the edge and key named.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use audit::spool::Spool;
 use node::contract;
+use node::handover::Receiver;
 use node::identity::TrustRuleError;
 use tokio::sync::{Notify, Semaphore, watch};
 
@@ -38,6 +39,7 @@ pub struct Edge {
     waiting: Semaphore,
     metrics: Metrics,
     incarnation: String,
+    receiver: Receiver,
     roots: ArcSwap<Vec<Vec<u8>>>,
     clock_warned: AtomicBool,
     wake: Notify,
@@ -45,13 +47,14 @@ pub struct Edge {
 }
 
 impl Edge {
-    /// An edge that knows nothing yet. `incarnation` is fresh for each start: 128 bits in hex.
+    /// An edge that knows nothing yet. `incarnation` (128 bits in hex) and `receiver` are fresh for each start.
     pub fn new(
         config: Config,
         uplink: Arc<Uplink>,
         host: runtime::Host,
         spool: Spool,
         incarnation: String,
+        receiver: Receiver,
     ) -> Result<Arc<Edge>, TrustRuleError> {
         Ok(Arc::new(Edge {
             config,
@@ -66,6 +69,7 @@ impl Edge {
             waiting: Semaphore::new(MOST_WAITING),
             metrics: Metrics::new(),
             incarnation,
+            receiver,
             roots: ArcSwap::default(),
             clock_warned: AtomicBool::new(false),
             wake: Notify::new(),
@@ -86,6 +90,11 @@ impl Edge {
     /// This process, as delegations and records name it.
     pub fn incarnation(&self) -> &str {
         &self.incarnation
+    }
+
+    /// What shared keys are sealed to.
+    pub fn receiver(&self) -> &Receiver {
+        &self.receiver
     }
 
     /// The delegated keys.

@@ -18,6 +18,7 @@
 
 pub mod config;
 pub mod contract;
+pub mod handover;
 pub mod http_client;
 pub mod identity;
 pub mod listen;

@@ -27,7 +27,7 @@ use tonic::{Code, Streaming};
 
 use super::*;
 use crate::clock::Clock;
-use crate::testing::{self, DELEGATE, INCARNATION, TENANT, shared};
+use crate::testing::{self, DELEGATE, INCARNATION, TENANT, shared, shared_with};
 
 mod safeguards;
 
@@ -244,7 +244,7 @@ async fn an_edge_joins_watches_gets_a_key_and_is_stopped() {
     let request = DelegateRequest {
         key_id: key.clone(),
         incarnation: INCARNATION.into(),
-        mode: Some(shared()),
+        mode: Some(shared_with(&node.key, "edge-1")),
     };
     assert!(
         client

@@ -60,6 +60,12 @@ async fn a_shared_delegation_must_be_what_it_says() {
         (Lie::OwnForShared, "a certificate came"),
         (Lie::SharedTwice, "came twice"),
         (Lie::SharedUnderAnotherName, "is another key"),
+        (Lie::SealedForOtherEdge, "was not sealed to this process"),
+        (Lie::SealedForOtherProcess, "was not sealed to this process"),
+        (Lie::SealedAsOtherKey, "was not sealed to this process"),
+        (Lie::SealedAsOtherVersion, "was not sealed to this process"),
+        (Lie::SealedUntilLater, "was not sealed to this process"),
+        (Lie::SealedToOtherReceiver, "was not sealed to this process"),
     ] {
         rig.authority.state().lie = Some(lie);
         let failure = ask::delegation(&rig.edge, &rig.uplink, &key).await.unwrap_err();
