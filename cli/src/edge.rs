@@ -61,6 +61,7 @@ impl Edge {
         match self.command {
             Command::Join { config, join } => {
                 let config = load(&config)?;
+                node::hardening::harden(config.allow_swap)?;
                 let text = std::fs::read_to_string(&join).context(|| format!("`{}`", join.display()))?;
                 let join: Join = serde_json::from_str(&text).context(|| format!("`{}`", join.display()))?;
                 let root = CertificateDer::from_pem_slice(join.node_root_pem.as_bytes());
@@ -83,6 +84,7 @@ impl Edge {
             Command::Run { config, log, log_json } => {
                 node::telemetry::init(if log_json { LogFormat::Json } else { LogFormat::Text }, &log)?;
                 let config = load(&config)?;
+                node::hardening::harden(config.allow_swap)?;
                 runtime()?.block_on(async {
                     let running = edge::start(config).await?;
                     let (https, http) = (running.https(), running.http());

@@ -21,6 +21,10 @@ pub struct Config {
     pub listen: Listen,
     /// The certificate shown to callers. Re-read when the files change.
     pub tls: Tls,
+    /// Start although memory cannot be locked and swap is on. Default false: keys could be written to the swap device, and
+    /// outlive the process there.
+    #[serde(default)]
+    pub allow_swap: bool,
     /// Bounds on connections, times and sizes; each has a safe default.
     #[serde(default)]
     pub limits: Limits,

@@ -119,7 +119,8 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         );
     }
     let uplink = Arc::new(Uplink::new(&config.authority, identity)?);
-    let host = runtime::Host::new(runtime::Settings::default())?;
+    // Guests hold no keys, and their pool is reserved by the terabyte.
+    let host = node::hardening::aside(|| runtime::Host::new(runtime::Settings::default()))?;
     let certificate = ReloadingCertificate::open(&config.tls.certificate, &config.tls.key)?;
     let edge = Edge::new(config, uplink.clone(), host, spool, incarnation, Receiver::new()?)?;
     let shutdown = Shutdown::new();

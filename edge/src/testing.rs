@@ -261,6 +261,7 @@ fn config(dir: &TempDir) -> Config {
             certificate: "none".into(),
             key: "none".into(),
         },
+        allow_swap: false,
         limits: node::listen::Limits::default(),
         audit: Audit::default(),
     }

@@ -198,6 +198,7 @@ pub(super) async fn authority_config(
         trust_domain: TRUST_DOMAIN.into(),
         data_dir: dir,
         anchor_file: None,
+        allow_swap: true,
         region: REGION.into(),
         hsm: hsm(data).await?,
         grpc: GrpcConfig {
@@ -369,6 +370,7 @@ async fn start_edge(data: &Path, pki: &Pki, addresses: &Addresses, admin: &Targe
             certificate: pki.path("server.pem"),
             key: pki.path("server.key.pem"),
         },
+        allow_swap: true,
         limits,
         audit: Audit::default(),
     };
