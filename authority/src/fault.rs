@@ -63,9 +63,11 @@ pub enum Fault {
         /// For the log.
         detail: String,
     },
-    /// Too many wait for the HSM. Nothing is wrong; later it works.
-    #[error("the HSM is busy; try again later")]
+    /// Too many want the same. Nothing is wrong; later it works.
+    #[error("the {part} is busy; try again later")]
     Busy {
+        /// `hsm`, or `trust rule`.
+        part: &'static str,
         /// For the log.
         detail: String,
     },
@@ -173,7 +175,7 @@ impl Fault {
     /// What only the log may see; none where the message says it all.
     pub fn detail(&self) -> Option<&str> {
         match self {
-            Self::Unavailable { detail, .. } | Self::Busy { detail } => Some(detail),
+            Self::Unavailable { detail, .. } | Self::Busy { detail, .. } => Some(detail),
             Self::Corrupt { detail } | Self::Internal { detail } => Some(detail),
             _ => None,
         }
@@ -205,6 +207,7 @@ impl From<HsmError> for Fault {
                 detail: error.to_string(),
             },
             HsmErrorKind::Busy => Self::Busy {
+                part: "hsm",
                 detail: error.to_string(),
             },
             HsmErrorKind::BadRequest => Self::Internal {

@@ -21,6 +21,7 @@ pub mod clock;
 pub mod config;
 pub mod crypto;
 pub mod delegate;
+pub mod edge_trust;
 pub mod edges;
 pub mod enroll;
 pub mod fault;

@@ -1,5 +1,6 @@
 //! An authority in a temporary directory, with a software HSM and a clock that stands until it is moved.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
@@ -290,16 +291,22 @@ impl Bench {
 
     /// Enrolls an edge; answers the certificates it would show.
     pub(crate) async fn enroll(&self, id: &str) -> Vec<CertificateDer<'static>> {
+        self.enroll_with(id, BTreeMap::new()).await
+    }
+
+    /// As [`Bench::edge`], with labels.
+    pub(crate) async fn edge_with(&self, id: &str, labels: BTreeMap<String, String>) -> KnownEdge {
+        let certificates = self.enroll_with(id, labels).await;
+        self.wired.edges.authenticate(&certificates).await.unwrap()
+    }
+
+    async fn enroll_with(&self, id: &str, labels: BTreeMap<String, String>) -> Vec<CertificateDer<'static>> {
         let id = EdgeId::parse(id).unwrap();
-        let (token, _) = self
-            .wired
-            .edges
-            .create_token(&id, 600, Default::default())
-            .await
-            .unwrap();
+        let (token, _) = self.wired.edges.create_token(&id, 600, labels).await.unwrap();
         let request = EnrollRequest {
             join_token: token,
             csr: csr(),
+            ..EnrollRequest::default()
         };
         let response = self.enrollment.enroll(&request).await.unwrap();
         response.certificates.into_iter().map(CertificateDer::from).collect()

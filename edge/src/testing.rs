@@ -257,6 +257,7 @@ fn config(dir: &TempDir) -> Config {
             http: None,
             http3: false,
         },
+        join: None,
         tls: Tls {
             certificate: "none".into(),
             key: "none".into(),

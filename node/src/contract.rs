@@ -26,6 +26,8 @@ impl fmt::Debug for EnrollRequest {
         f.debug_struct("EnrollRequest")
             .field("join_token", &"[redacted]")
             .field("csr", &self.csr.len())
+            .field("oidc_token", &"[redacted]")
+            .field("trust_rule", &self.trust_rule)
             .finish()
     }
 }
@@ -40,6 +42,8 @@ mod tests {
         let enroll = EnrollRequest {
             join_token: "canary-join".into(),
             csr: vec![1],
+            oidc_token: "canary-oidc".into(),
+            trust_rule: "fleet".into(),
         };
         assert!(!format!("{enroll:?}").contains("canary"));
     }

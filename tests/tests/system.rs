@@ -21,8 +21,14 @@ mod callers;
 mod cli;
 #[path = "system/clients.rs"]
 mod clients;
+#[path = "system/fleets.rs"]
+mod fleets;
 #[path = "system/haproxy.rs"]
 mod haproxy;
+#[path = "system/hardening.rs"]
+mod hardening;
+#[path = "system/hsm_faults.rs"]
+mod hsm_faults;
 #[path = "system/judge.rs"]
 mod judge;
 #[path = "system/kms.rs"]

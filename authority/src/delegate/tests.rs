@@ -357,6 +357,41 @@ async fn policies_decide_who_gets_which_key() {
 }
 
 #[tokio::test]
+async fn a_policy_limits_a_key_to_the_edges_of_a_region() {
+    let (bench, token, _) = bench().await;
+    bench
+        .verb(
+            "TagResource",
+            json!({"KeyId": token, "Tags": [{"TagKey": "region", "TagValue": "eu"}]}),
+        )
+        .await
+        .unwrap();
+    let policy = "@id(\"by-region\")\npermit (principal is Edge, action == Action::\"Delegate\", resource is Key)\n\
+                  when { principal.hasTag(\"region\") && resource.hasTag(\"region\") &&\n\
+                  principal.getTag(\"region\") == resource.getTag(\"region\") };\n";
+    bench.apply(policy).await;
+    let of = |region: Option<&str>| {
+        region
+            .map(|region| ("region".to_owned(), region.to_owned()))
+            .into_iter()
+            .collect()
+    };
+    for (id, region, may) in [
+        ("edge-1", Some("eu"), true),
+        ("edge-2", Some("us"), false),
+        ("edge-3", None, false),
+    ] {
+        let edge = bench.edge_with(id, of(region)).await;
+        let answer = bench.delegate(&edge, &token, shared_with(&NODE_KEY, id)).await;
+        if may {
+            assert_eq!(shared_versions(answer.unwrap()).versions.len(), 2);
+        } else {
+            assert_eq!(code(answer), "no_permit", "{id}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn before_the_first_bundle_nothing_is_delegated() {
     let bench = Bench::new().await;
     let token = bench.key("ECC_NIST_P256", "token", "shared", "alias/token").await;

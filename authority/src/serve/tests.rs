@@ -197,7 +197,11 @@ impl Site {
         let key = SigningKey::generate(Algorithm::Es256).unwrap();
         let csr = signing::csr::create(&key).unwrap();
         let join_token = token["join_token"].as_str().unwrap().to_owned();
-        let request = EnrollRequest { join_token, csr };
+        let request = EnrollRequest {
+            join_token,
+            csr,
+            ..EnrollRequest::default()
+        };
         let answer = self.client(None).enroll(request.clone()).await.unwrap().into_inner();
         let again = self.client(None).enroll(request).await.unwrap_err();
         assert_eq!(again.code(), Code::Unauthenticated, "single use");
@@ -359,6 +363,7 @@ async fn strangers_get_nothing_and_harm_nothing() {
     let large = EnrollRequest {
         join_token: "x".repeat(100_000),
         csr: Vec::new(),
+        ..EnrollRequest::default()
     };
     assert_eq!(
         site.client(None).enroll(large).await.unwrap_err().code(),
