@@ -7,6 +7,7 @@
 //! | `GET`, `POST /v1/tenants`, `PUT /v1/tenants/{id}/custody` | list, create, where its keys are kept by default |
 //! | `GET`, `POST /v1/access-keys`, `POST /v1/access-keys/{id}/{change}`, `DELETE /v1/access-keys/{id}` | [`access_keys`] |
 //! | `GET /v1/edges`, `POST /v1/edges/tokens`, `POST /v1/edges/{id}/revoke` | list, join token, revoke |
+//! | `GET /v1/edges/trust`, `PUT`, `DELETE /v1/edges/trust/{name}`, `POST …/revoke` | whose tokens make edges, [`edge_trust`] |
 //! | `POST /v1/backups`, `POST /v1/backups/{id}/next`, `GET`, `PUT /v1/backup-key`, `GET /v1/seal` | [`backups`] |
 //! | `GET`, `PUT /v1/bundle` (`?dry_run=true`), `GET /v1/profiles` | the bundle in force, a new one, what it offers |
 //! | `GET /v1/approvals`, `GET /v1/approvals/{id}`, `POST /v1/approvals/{id}/decisions` | [`approvals`]; the latter two without a token |
@@ -32,6 +33,7 @@ use self::record::Operation;
 use crate::backup::service::Backups;
 use crate::bundle::Bundles;
 use crate::clock::Clock;
+use crate::edge_trust::EdgeTrust;
 use crate::edges::Edges;
 use crate::fault::Fault;
 use crate::issue::Issuer;
@@ -54,6 +56,7 @@ mod approvals;
 mod auth;
 mod backups;
 mod bundle;
+mod edge_trust;
 mod edges;
 mod health;
 mod record;
@@ -99,6 +102,7 @@ pub struct Admin {
     pub(crate) tenants: Tenants,
     pub(crate) access_keys: Arc<AccessKeys>,
     pub(crate) edges: Arc<Edges>,
+    pub(crate) edge_trust: Arc<EdgeTrust>,
     pub(crate) bundles: Arc<Bundles>,
     pub(crate) issuer: Arc<Issuer>,
     pub(crate) watches: Arc<Watches>,
@@ -128,6 +132,10 @@ enum Route<'a> {
     ListEdges,
     CreateToken,
     RevokeEdge(&'a str),
+    ListEdgeTrust,
+    AddEdgeTrust(&'a str),
+    RemoveEdgeTrust(&'a str),
+    RevokeEdgeTrust(&'a str),
     GetBundle,
     PutBundle,
     ListProfiles,
@@ -186,6 +194,7 @@ impl<'a> Route<'a> {
             ["v1", "edges"] if get => Ok(Self::ListEdges),
             ["v1", "edges", "tokens"] if post => Ok(Self::CreateToken),
             ["v1", "edges", id, "revoke"] if post => Ok(Self::RevokeEdge(id)),
+            ["v1", "edges", "trust", ..] if let Some(route) = edge_trust::route(method, &parts) => Ok(route),
             ["v1", "bundle"] if get => Ok(Self::GetBundle),
             ["v1", "bundle"] if put => Ok(Self::PutBundle),
             ["v1", "profiles"] if get => Ok(Self::ListProfiles),
@@ -207,7 +216,9 @@ impl<'a> Route<'a> {
             | ["v1", "safeguards", _, "quorum" | "deletion-guard"]
             | ["v1", "safeguards", _, "approvers", _]
             | ["v1", "tenants", _, "custody"]
-            | ["v1", "edges", "tokens"]
+            | ["v1", "edges", "tokens" | "trust"]
+            | ["v1", "edges", "trust", _]
+            | ["v1", "edges", "trust", _, "revoke"]
             | ["v1", "edges", _, "revoke"] => wrong(),
             _ => Err(Problem::new(
                 "not_found",
@@ -240,6 +251,7 @@ impl<'a> Route<'a> {
             | Self::CreateToken
             | Self::RevokeEdge(_) => MAX_BODY,
             Self::CreateAccessKey | Self::ChangeAccessKey(..) | Self::Report(_) | Self::PutBackupKey => MAX_BODY,
+            Self::AddEdgeTrust(_) | Self::RevokeEdgeTrust(_) => MAX_BODY,
             Self::SetQuorum(_) | Self::SetDeletionGuard(_) | Self::AddApprover(..) => MAX_BODY,
             Self::DecideApproval(_) => approvals::MAX_DECISION,
             _ => 0,
@@ -298,6 +310,10 @@ impl Admin {
             Route::ListEdges => self.list_edges(decisions).await,
             Route::CreateToken => self.create_token(decisions, body).await,
             Route::RevokeEdge(id) => self.revoke_edge(decisions, id, body).await,
+            Route::ListEdgeTrust => self.list_edge_trust(decisions).await,
+            Route::AddEdgeTrust(name) => self.add_edge_trust(decisions, name, body).await,
+            Route::RemoveEdgeTrust(name) => self.remove_edge_trust(decisions, name).await,
+            Route::RevokeEdgeTrust(name) => self.revoke_edge_trust(decisions, name, body).await,
             Route::GetBundle => self.get_bundle(decisions).await,
             Route::PutBundle => {
                 let dry_run = parameter(query, "dry_run", &["true", "false"])?.as_deref() == Some("true");

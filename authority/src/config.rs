@@ -33,6 +33,10 @@ pub struct Config {
     /// The region in the ARNs that operators are shown. Default `local`. KMS clients see the region that they sign for.
     #[serde(default = "default_region")]
     pub region: String,
+    /// Start although memory cannot be locked and swap is on. Default false: keys could be written to the swap device, and
+    /// outlive the process there.
+    #[serde(default)]
+    pub allow_swap: bool,
     /// The HSM.
     pub hsm: HsmConfig,
     /// For edges.

@@ -12,6 +12,7 @@ use crate::delegate::Delegations;
 use crate::edges::{Edges, KnownEdge};
 use crate::enroll::Enrollment;
 use crate::fault::Fault;
+use crate::kms::{Decided, Entry, Recorder};
 use crate::seal::Seal;
 use crate::watch::{EventStream, Watches};
 
@@ -21,6 +22,8 @@ pub use self::certificate::OwnCertificate;
 mod accept;
 mod certificate;
 
+/// The operation in the record.
+const ENROLL: &str = "edges:Enroll";
 /// Bytes of a request.
 const MAX_REQUEST: usize = 64 << 10;
 /// Calls that may wait for the HSM at once; more are told to come back (R37).
@@ -41,17 +44,19 @@ pub struct Service {
     delegations: Delegations,
     watches: Arc<Watches>,
     seal: Arc<Seal>,
+    recorder: Arc<Recorder>,
     in_flight: Semaphore,
 }
 
 impl Service {
     /// Over the parts.
-    pub fn new(
+    pub(crate) fn new(
         edges: Arc<Edges>,
         enrollment: Enrollment,
         delegations: Delegations,
         watches: Arc<Watches>,
         seal: Arc<Seal>,
+        recorder: Arc<Recorder>,
     ) -> Self {
         Self {
             edges,
@@ -59,6 +64,7 @@ impl Service {
             delegations,
             watches,
             seal,
+            recorder,
             in_flight: Semaphore::new(IN_FLIGHT),
         }
     }
@@ -74,11 +80,49 @@ impl Service {
         self.edges.authenticate(&peer.0).await
     }
 
+    /// Takes an edge in, and puts that on record before it has its certificate. What is refused is counted: a stranger who could
+    /// have it recorded could fill the record.
+    async fn take_in(&self, request: &EnrollRequest) -> Result<EnrollResponse, Fault> {
+        self.recorder.ready().map_err(|refusal| unrecorded(refusal.detail))?;
+        let enrolled = self.enrollment.enroll(request).await.inspect_err(|fault| {
+            self.recorder.count(ENROLL, Some(fault.code()));
+        })?;
+        let by = match request.oidc_token.is_empty() {
+            true => "join-token".to_owned(),
+            false => format!("trust:{}", request.trust_rule),
+        };
+        let entry = Entry {
+            operation: ENROLL,
+            caller: &format!("edge:{}", enrolled.edge_id),
+            account: "",
+            decided: Decided {
+                key: Some(enrolled.edge_id.clone()),
+                tenant: None,
+                policies: [by].into(),
+            },
+            digest: None,
+            refused: None,
+            request_id: uuid::Uuid::new_v4(),
+            headers: &http::HeaderMap::new(),
+        };
+        self.recorder
+            .record(entry)
+            .map_err(|refusal| unrecorded(refusal.detail))?;
+        Ok(enrolled)
+    }
+
     fn enter(&self) -> Result<SemaphorePermit<'_>, Status> {
         self.seal.demand_open()?;
         self.in_flight
             .try_acquire()
             .map_err(|_| Status::resource_exhausted("too many calls at once; try again"))
+    }
+}
+
+fn unrecorded(detail: Option<String>) -> Fault {
+    Fault::Unavailable {
+        part: "audit record",
+        detail: detail.unwrap_or_default(),
     }
 }
 
@@ -96,7 +140,7 @@ impl Authority for Service {
 
     async fn enroll(&self, request: Request<EnrollRequest>) -> Result<Response<EnrollResponse>, Status> {
         let _permit = self.enter()?;
-        bounded(self.enrollment.enroll(request.get_ref())).await
+        bounded(self.take_in(request.get_ref())).await
     }
 
     async fn renew(&self, request: Request<RenewRequest>) -> Result<Response<EnrollResponse>, Status> {

@@ -1,8 +1,9 @@
-//! The HSM that roots every key: what the authority asks of it, and the four things that answer.
+//! The HSM that roots every key: what the authority asks of it, and the things that answer.
 //!
 //! - [`worker::Worker`]: a PKCS#11 module in a process of its own (`signet hsm-worker`), killed and restarted when it hangs or crashes;
 //! - [`software::Software`]: no HSM at all, a file sealed under a passphrase, for machines without one;
 //! - [`verified::Verified`]: around either, and what the rest of the authority should hold: it verifies each signature before it is used;
+//! - [`queue::Queued`]: around that, turns that are fair to tenants;
 //! - `pkcs11` runs inside the worker and is never loaded into the authority.
 //!
 //! Objects that live in the token, and nothing else does: two roots (EC, sign only), a sealing master (AES-256, encrypt and
@@ -17,6 +18,7 @@ pub mod error;
 mod pkcs11;
 mod protocol;
 pub mod provision;
+pub mod queue;
 pub mod software;
 pub mod verified;
 pub mod worker;
@@ -28,6 +30,7 @@ pub(crate) mod testing;
 
 pub use digest::Prehashed;
 pub use error::{HsmError, HsmErrorKind};
+pub use queue::Queued;
 pub use verified::Verified;
 
 /// Longest `random` request and longest sealed plaintext, in bytes: what an HSM is asked to hold is keys, not files.

@@ -27,6 +27,7 @@ use self::usage::Uses;
 use crate::approvals::Approvals;
 use crate::clock::Clock;
 use crate::crypto::{Material, PublicKey};
+use crate::hsm::queue::on_behalf_of;
 use crate::iam::Document;
 use crate::issue::Issuer;
 use crate::names::Tenant;
@@ -76,7 +77,6 @@ mod sign;
 mod state;
 mod store;
 mod tag;
-mod turns;
 mod usage;
 mod verbs;
 
@@ -201,13 +201,17 @@ impl Keys {
             action: *action,
             gate,
         };
-        let mut result = verbs::dispatch(self, &session, body).await;
-        for _ in 1..TRIES {
-            if !matches!(&result, Err(error) if error.is_raced()) {
-                break;
+        let answer = async {
+            let mut result = verbs::dispatch(self, &session, body).await;
+            for _ in 1..TRIES {
+                if !matches!(&result, Err(error) if error.is_raced()) {
+                    break;
+                }
+                result = verbs::dispatch(self, &session, body).await;
             }
-            result = verbs::dispatch(self, &session, body).await;
-        }
+            result
+        };
+        let result = on_behalf_of(tenant, answer).await;
         self.note_call(tenant, name, &result);
         if let Err(KmsError { fault: Some(fault), .. }) = &result {
             fault.log(verb);

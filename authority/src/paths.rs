@@ -26,9 +26,8 @@ impl Scope {
                 Domain::Tenant(tenant) => Some(Self::Tenant(tenant)),
                 Domain::Authority => Some(Self::System),
             },
-            "system" | "edges" | "tokens" | "bundle" | "access-keys" | "access-secrets" | "retirable" => {
-                Some(Self::System)
-            }
+            "system" | "edges" | "edge-trust" | "tokens" | "bundle" | "access-keys" | "access-secrets"
+            | "retirable" => Some(Self::System),
             _ => None,
         }
     }
@@ -52,7 +51,9 @@ pub const TENANTS: &str = "tenants/";
 pub const KEYS: &str = "keys/";
 /// All edges.
 pub const EDGES: &str = "edges/";
-/// All join tokens.
+/// All rules about whose tokens make edges.
+pub const EDGE_TRUST: &str = "edge-trust/";
+/// All join tokens, and the other tokens that made edges.
 pub const TOKENS: &str = "tokens/";
 /// All access keys.
 pub const ACCESS_KEYS: &str = "access-keys/";
@@ -170,7 +171,12 @@ pub fn edge(id: &EdgeId) -> String {
     format!("{EDGES}{id}")
 }
 
-/// A join token, by the SHA-256 of the token in hex.
+/// A rule about whose tokens make edges.
+pub fn edge_trust(name: &EdgeId) -> String {
+    format!("{EDGE_TRUST}{name}")
+}
+
+/// A join token, by the SHA-256 of the token in hex; a token under a trust rule, by that of what is signed in it.
 pub fn token(hash_hex: &str) -> String {
     format!("{TOKENS}{hash_hex}")
 }
@@ -238,6 +244,7 @@ mod tests {
         for path in [
             AUTHORITY.to_owned(),
             edge(&EdgeId::parse("e").unwrap()),
+            edge_trust(&EdgeId::parse("e").unwrap()),
             token("00"),
             bundle_file("ab", 3),
             access_key("AKIA"),

@@ -167,7 +167,7 @@ impl Authority {
         let (names, lifetime) = (&config.grpc.names, config.grpc.certificate_lifetime.get());
         let own = OwnCertificate::issue(wired.issuer.clone(), wired.clock.clone(), names, lifetime).await?;
         tasks.push(tokio::spawn(own.clone().keep()));
-        let (grpc_addr, grpc) = serve_edges(&wired, &config, &own, &stop)?;
+        let (grpc_addr, grpc) = serve_edges(&wired, &config, &own, &recorder, &stop)?;
         let shutdown = Shutdown::new();
         let certificate = server_certificate(&config, &own, &shutdown, &mut tasks)?;
         let kms = match &config.kms {
@@ -200,6 +200,7 @@ fn serve_edges(
     wired: &Wired,
     config: &Config,
     own: &OwnCertificate,
+    recorder: &Arc<Recorder>,
     stop: &watch::Sender<bool>,
 ) -> Result<(SocketAddr, JoinHandle<()>), StartError> {
     let roots = ClientRoots::new([wired.issuer.roots().nodes.der().to_vec().into()])?;
@@ -211,6 +212,7 @@ fn serve_edges(
         wired.delegations(config),
         wired.watches.clone(),
         wired.seal.clone(),
+        recorder.clone(),
     );
     let incoming = grpc::accept(listener, tls, config.grpc.connections, stop.subscribe());
     let task = tokio::spawn(grpc::serve(service, incoming, stop.subscribe()));

@@ -24,6 +24,8 @@ enum Effect {
     StopsAccessKey,
     StartsAccessKey,
     StopsEdge,
+    /// Stops a rule about whose tokens make edges.
+    StopsEdgeTrust,
     /// Replaces the bundle, by its digest.
     ReplacesBundle,
     /// Takes an approver away.
@@ -48,11 +50,15 @@ const STOPS: &[&str] = &[
     operation::DEACTIVATE_ACCESS_KEY,
     operation::DELETE_ACCESS_KEY,
     operation::REVOKE_EDGE,
+    operation::REVOKE_EDGE_TRUST,
 ];
 
 /// Operators' operations in the record, beside the key verbs.
 pub(crate) mod operation {
     pub(crate) const REVOKE_EDGE: &str = "admin:RevokeEdge";
+    pub(crate) const REMOVE_EDGE_TRUST: &str = "admin:RemoveEdgeTrust";
+    /// Of all edges that a trust rule enrolled.
+    pub(crate) const REVOKE_EDGE_TRUST: &str = "admin:RevokeEdgeTrust";
     pub(crate) const DEACTIVATE_ACCESS_KEY: &str = "admin:DeactivateAccessKey";
     pub(crate) const ACTIVATE_ACCESS_KEY: &str = "admin:ActivateAccessKey";
     pub(crate) const ROTATE_ACCESS_KEY: &str = "admin:RotateAccessKey";
@@ -84,6 +90,7 @@ fn effect(operation: &str) -> Option<Effect> {
         }
         operation::ACTIVATE_ACCESS_KEY => Effect::StartsAccessKey,
         operation::REVOKE_EDGE => Effect::StopsEdge,
+        operation::REMOVE_EDGE_TRUST | operation::REVOKE_EDGE_TRUST => Effect::StopsEdgeTrust,
         operation::APPLY_BUNDLE => Effect::ReplacesBundle,
         operation::REMOVE_APPROVER => Effect::RemovesApprover,
         operation::ADD_APPROVER | operation::SET_QUORUM | operation::SET_DELETION_GUARD => Effect::ChangesSafeguards,
@@ -110,6 +117,8 @@ pub(crate) struct Stops {
     pub(crate) versions: BTreeMap<String, BTreeSet<String>>,
     pub(crate) access_keys: BTreeSet<String>,
     pub(crate) edges: BTreeSet<String>,
+    /// Trust rules by name, and whether the edges that they enrolled were revoked.
+    pub(crate) edge_trust: BTreeMap<String, bool>,
     /// Domains whose safeguards were changed, and the approvers that were taken away there.
     pub(crate) safeguards: BTreeMap<String, BTreeSet<String>>,
     /// The digest of the last bundle that was published.
@@ -176,6 +185,9 @@ impl Stops {
             Effect::StopsAccessKey => drop(self.access_keys.insert(named)),
             Effect::StartsAccessKey => drop(self.access_keys.remove(&named)),
             Effect::StopsEdge => drop(self.edges.insert(named)),
+            Effect::StopsEdgeTrust => {
+                *self.edge_trust.entry(named).or_default() |= operation == self::operation::REVOKE_EDGE_TRUST;
+            }
             Effect::ReplacesBundle | Effect::RemovesApprover | Effect::ChangesSafeguards => {}
         }
     }
@@ -266,10 +278,17 @@ mod tests {
             (operation::ROTATE_ACCESS_KEY, "z"),
             (operation::ACTIVATE_ACCESS_KEY, "x"),
             (operation::REVOKE_EDGE, "edge-1"),
+            (operation::REVOKE_EDGE_TRUST, "k8s"),
+            (operation::REMOVE_EDGE_TRUST, "k8s"),
+            (operation::REMOVE_EDGE_TRUST, "ci"),
             (operation::APPLY_BUNDLE, ""),
         ]);
         assert_eq!(stops.access_keys.iter().collect::<Vec<_>>(), ["y"]);
         assert_eq!(stops.edges.iter().collect::<Vec<_>>(), ["edge-1"]);
+        assert_eq!(
+            stops.edge_trust,
+            BTreeMap::from([("ci".to_owned(), false), ("k8s".to_owned(), true)])
+        );
         assert_eq!(stops.bundle, Some([7; 32]));
     }
 

@@ -19,8 +19,15 @@ pub struct Config {
     pub public_url: String,
     /// Where to listen.
     pub listen: Listen,
+    /// How this edge enrolls by itself when it starts without a valid identity. Absent: by `signet edge join` and a join token.
+    #[serde(default)]
+    pub join: Option<Join>,
     /// The certificate shown to callers. Re-read when the files change.
     pub tls: Tls,
+    /// Start although memory cannot be locked and swap is on. Default false: keys could be written to the swap device, and
+    /// outlive the process there.
+    #[serde(default)]
+    pub allow_swap: bool,
     /// Bounds on connections, times and sizes; each has a safe default.
     #[serde(default)]
     pub limits: Limits,
@@ -63,6 +70,18 @@ fn one_or_many<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<
 
 fn yes() -> bool {
     true
+}
+
+/// Enrolment by a token of the platform, under a trust rule of the authority (`signet edges trust add`).
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Join {
+    /// The token, such as a Kubernetes projected service-account token. Good for one enrolment; read when it is needed.
+    pub oidc_token_file: PathBuf,
+    /// The name of the rule that takes it.
+    pub trust_rule: String,
+    /// The authority's node root, PEM, from `signet authority init --out`. With a wrong one a stranger could be the authority.
+    pub node_root_file: PathBuf,
 }
 
 /// PEM files of the server's certificate.
@@ -183,6 +202,8 @@ key = "key.pem"
             ("[tls]", "[tls]\npassword = \"x\"", "password"),
             ("[listen]", "[listen]\nhttps3 = true", "https3"),
             ("key = \"key.pem\"", "", "key"),
+            ("[tls]", "[join]\noidc_token_file = \"t\"\n[tls]", "join"),
+            ("[tls]", "[join]\npassword = \"x\"\n[tls]", "join.password"),
         ] {
             let error = load(&GOOD.replace(from, to)).unwrap_err();
             assert!(error.contains(names), "{to}: {error}");

@@ -9,21 +9,24 @@ use crate::answer;
 use crate::openapi;
 use crate::state::Edge;
 
-/// `GET /readyz`: 200 when every profile can be signed for, else 503 and what is missing.
+/// `GET /readyz`: 200 when every profile can be signed for, else 503 and what is missing; and for how long each key is held.
 pub fn ready(edge: &Edge) -> Response<Bytes> {
-    let waiting_for = edge.waiting_for();
+    let (waiting_for, seconds_left) = (edge.waiting_for(), edge.seconds_left());
     if waiting_for.is_empty() {
-        return answer::json(StatusCode::OK, &json!({"status": "ready"}));
+        return answer::json(
+            StatusCode::OK,
+            &json!({"status": "ready", "seconds_left": seconds_left}),
+        );
     }
     answer::json(
         StatusCode::SERVICE_UNAVAILABLE,
-        &json!({"status": "not ready", "waiting_for": waiting_for}),
+        &json!({"status": "not ready", "waiting_for": waiting_for, "seconds_left": seconds_left}),
     )
 }
 
 /// `GET /metrics`: Prometheus text format.
 pub fn metrics(edge: &Edge) -> Response<Bytes> {
-    let mut response = Response::new(Bytes::from(edge.metrics().render(&edge.world())));
+    let mut response = Response::new(Bytes::from(edge.metrics().render(&edge.world(), &edge.seconds_left())));
     let text = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
     response.headers_mut().insert(CONTENT_TYPE, text);
     response

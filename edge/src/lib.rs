@@ -26,6 +26,7 @@ mod health;
 mod identity;
 mod ids;
 mod jitter;
+mod join;
 mod keyring;
 mod metrics;
 mod openapi;
@@ -45,6 +46,7 @@ mod verify;
 mod world;
 
 pub use config::Config;
-pub use identity::{IdentityError, enrolled};
+pub use identity::{Identity, IdentityError, enrolled};
+pub use join::{Credential, JoinError, join_by_itself};
 pub use serve::{Running, StartError, start};
 pub use uplink::{UplinkError, join};

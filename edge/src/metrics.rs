@@ -1,5 +1,6 @@
 //! Counters of this edge in OpenMetrics text. Labels come from the bundle and from this code, never from a request.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -85,10 +86,15 @@ impl Metrics {
         self.connected.set(i64::from(connected));
     }
 
-    /// The text of `/metrics`, with the plugins' own counters.
-    pub fn render(&self, world: &World) -> String {
+    /// The text of `/metrics`, with the plugins' own counters and how long each key is held.
+    pub fn render(&self, world: &World, seconds_left: &BTreeMap<String, u64>) -> String {
+        const END: &str = "# EOF\n";
         let rendered = self.all.render().and_then(|mut text| {
+            // What follows goes before the end marker that the encoder has written.
+            text.truncate(text.len().saturating_sub(END.len()));
             plugins(&mut text, world)?;
+            delegations(&mut text, seconds_left)?;
+            text.push_str(END);
             Ok(text)
         });
         rendered.unwrap_or_else(|error| {
@@ -98,10 +104,20 @@ impl Metrics {
     }
 }
 
-/// The plugins' counters go before the end marker that the encoder has written.
+fn delegations(text: &mut String, seconds_left: &BTreeMap<String, u64>) -> std::fmt::Result {
+    const NAME: &str = "signet_edge_delegation_seconds_left";
+    writeln!(
+        text,
+        "# HELP {NAME} Seconds for which each key is held, were the authority gone."
+    )?;
+    writeln!(text, "# TYPE {NAME} gauge")?;
+    for (key, seconds) in seconds_left {
+        writeln!(text, "{NAME}{{key=\"{key}\"}} {seconds}")?;
+    }
+    Ok(())
+}
+
 fn plugins(text: &mut String, world: &World) -> std::fmt::Result {
-    const END: &str = "# EOF\n";
-    text.truncate(text.len().saturating_sub(END.len()));
     writeln!(
         text,
         "# HELP signet_edge_plugin_calls Calls of each plugin, by outcome."
@@ -116,7 +132,6 @@ fn plugins(text: &mut String, world: &World) -> std::fmt::Result {
             )?;
         }
     }
-    text.push_str(END);
     Ok(())
 }
 

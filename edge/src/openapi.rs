@@ -202,6 +202,7 @@ fn schemas() -> Value {
         "Health": object(&["status"], json!({
             "status": {"type": "string"},
             "waiting_for": {"type": "array", "items": {"type": "string"}},
+            "seconds_left": {"type": "object", "additionalProperties": {"type": "integer"}, "description": "of each key, by its id: for how long this edge could sign on without its authority"},
         })),
         "Problem": object(&["type", "title", "status", "code", "request_id"], json!({
             "type": {"type": "string", "format": "uri"},

@@ -243,6 +243,15 @@ impl From<SignError> for Refusal {
                 "this edge holds no valid delegation of the profile's key",
                 detail,
             ),
+            SignError::NotYet(seconds) => {
+                let safe = "the next version of the profile's key signs when verifiers have learnt it";
+                let mut refusal = Refusal::new("key_unavailable", safe, detail);
+                refusal.0.problem = refusal
+                    .0
+                    .problem
+                    .with_header(http::header::RETRY_AFTER, seconds.to_string());
+                refusal
+            }
             SignError::Mismatch(_) | SignError::Key(_) | SignError::Token(_) => Refusal::new(
                 "key_unavailable",
                 "the profile's key cannot be used; the operators' log says why",

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use audit::spool::{OpenError, Retention, Settings as SpoolSettings, Spool};
+use node::handover::{HandoverError, Receiver};
 use node::identity::TrustRuleError;
 use node::listen::{self, Server, Shutdown};
 use node::tls::{self, ClientAuth, ReloadingCertificate, TlsError};
@@ -52,6 +53,9 @@ pub enum StartError {
     /// The kernel gave no randomness.
     #[error(transparent)]
     Random(#[from] signing::key::KeyError),
+    /// No key that shared keys are sealed to.
+    #[error(transparent)]
+    Receiver(#[from] HandoverError),
     /// The empty trust rules could not be made.
     #[error(transparent)]
     Trust(#[from] TrustRuleError),
@@ -115,9 +119,10 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         );
     }
     let uplink = Arc::new(Uplink::new(&config.authority, identity)?);
-    let host = runtime::Host::new(runtime::Settings::default())?;
+    // Guests hold no keys, and their pool is reserved by the terabyte.
+    let host = node::hardening::aside(|| runtime::Host::new(runtime::Settings::default()))?;
     let certificate = ReloadingCertificate::open(&config.tls.certificate, &config.tls.key)?;
-    let edge = Edge::new(config, uplink.clone(), host, spool, incarnation)?;
+    let edge = Edge::new(config, uplink.clone(), host, spool, incarnation, Receiver::new()?)?;
     let shutdown = Shutdown::new();
     let server = Server::new(
         Arc::new(Api::new(edge.clone())),

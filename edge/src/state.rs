@@ -1,5 +1,6 @@
 //! What one edge process holds, shared by its listeners and its background tasks.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -7,13 +8,14 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use audit::spool::Spool;
 use node::contract;
+use node::handover::Receiver;
 use node::identity::TrustRuleError;
 use tokio::sync::{Notify, Semaphore, watch};
 
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::identity::Identity;
-use crate::keyring::{Keyring, LogicalKey, State};
+use crate::keyring::{Delegation, Keyring, State};
 use crate::metrics::Metrics;
 use crate::record::MOST_WAITING;
 use crate::uplink::Uplink;
@@ -38,6 +40,7 @@ pub struct Edge {
     waiting: Semaphore,
     metrics: Metrics,
     incarnation: String,
+    receiver: Receiver,
     roots: ArcSwap<Vec<Vec<u8>>>,
     clock_warned: AtomicBool,
     wake: Notify,
@@ -45,13 +48,14 @@ pub struct Edge {
 }
 
 impl Edge {
-    /// An edge that knows nothing yet. `incarnation` is fresh for each start: 128 bits in hex.
+    /// An edge that knows nothing yet. `incarnation` (128 bits in hex) and `receiver` are fresh for each start.
     pub fn new(
         config: Config,
         uplink: Arc<Uplink>,
         host: runtime::Host,
         spool: Spool,
         incarnation: String,
+        receiver: Receiver,
     ) -> Result<Arc<Edge>, TrustRuleError> {
         Ok(Arc::new(Edge {
             config,
@@ -66,6 +70,7 @@ impl Edge {
             waiting: Semaphore::new(MOST_WAITING),
             metrics: Metrics::new(),
             incarnation,
+            receiver,
             roots: ArcSwap::default(),
             clock_warned: AtomicBool::new(false),
             wake: Notify::new(),
@@ -86,6 +91,11 @@ impl Edge {
     /// This process, as delegations and records name it.
     pub fn incarnation(&self) -> &str {
         &self.incarnation
+    }
+
+    /// What shared keys are sealed to.
+    pub fn receiver(&self) -> &Receiver {
+        &self.receiver
     }
 
     /// The delegated keys.
@@ -222,7 +232,8 @@ impl Edge {
         self.wake.notified().await;
     }
 
-    /// What this edge waits for before it can sign for every profile; empty when it is ready.
+    /// What this edge waits for before it can sign for every profile; empty when it is ready. A key that is stopped on purpose
+    /// is nothing to wait for.
     pub fn waiting_for(&self) -> Vec<String> {
         if self.keyring.is_revoked() {
             return vec!["nothing: the authority has revoked this edge".into()];
@@ -238,7 +249,15 @@ impl Edge {
                     "key `{}` of profile `{}`: the authority has none",
                     profile.key, profile.name
                 ),
-                Some(key) if self.is_held(&key, now) => return None,
+                Some(key) if key.state != State::Enabled => return None,
+                Some(key) if let Some(from) = self.keyring.signs_from(key.facts.id(), now) => {
+                    let wait = from.checked_sub(now).filter(|wait| *wait > 0)?;
+                    format!(
+                        "key `{}` for profile `{}`: its version signs in {wait} s, when verifiers have learnt it",
+                        key.facts.id(),
+                        profile.name
+                    )
+                }
                 Some(key) => format!(
                     "a delegation of key `{}` for profile `{}`",
                     key.facts.id(),
@@ -250,9 +269,17 @@ impl Edge {
         waits.collect()
     }
 
-    /// A key that is stopped on purpose is nothing to wait for.
-    fn is_held(&self, key: &LogicalKey, now: u64) -> bool {
-        key.state != State::Enabled || self.keyring.signs_until(key.facts.id()) > now
+    /// For how many seconds this edge could sign on if its authority were gone from now on, by the id of each key that a profile
+    /// names and an edge holds; 0 where it cannot.
+    pub fn seconds_left(&self) -> BTreeMap<String, u64> {
+        let (world, now) = (self.world.load(), self.now());
+        let keys = world.profiles().filter_map(|profile| self.keyring.resolve(profile));
+        let delegated = keys.filter(|key| key.delegation != Delegation::None && key.state == State::Enabled);
+        let left = delegated.map(|key| {
+            let until = self.keyring.signs_until(key.facts.id());
+            (key.facts.id().to_owned(), until.saturating_sub(now))
+        });
+        left.collect()
     }
 
     /// Re-computes readiness; called by the task that keeps delegations.

@@ -15,6 +15,7 @@ use audit::record::{Draft, Event, Record};
 use audit::spool::Spool;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
+use node::handover::Receiver;
 use node::listen::{Handler, Peer, Protocol};
 use serde_json::{Value, json};
 use signing::algorithm::Algorithm;
@@ -116,13 +117,24 @@ impl Rig {
         authority.publish(bundle);
         let dir = tempfile::tempdir().unwrap();
         let (spool, _) = Spool::open(dir.path(), EDGE, "0a", audit::spool::Settings::default()).unwrap();
-        let uplink = Arc::new(Uplink::over(authority.serve(), Identity::named(TRUST_DOMAIN, EDGE)));
+        let node_key = SigningKey::generate(Algorithm::Es256).unwrap();
+        authority.state().node_key = node_key.public().cloned();
+        let identity = Identity::named(TRUST_DOMAIN, EDGE, &node_key);
+        let uplink = Arc::new(Uplink::over(authority.serve(), identity));
         let settings = runtime::Settings {
             max_calls: 16,
             ..runtime::Settings::default()
         };
         let host = runtime::Host::new(settings).unwrap();
-        let edge = Edge::new(config(&dir), uplink.clone(), host, spool, "0a".into()).unwrap();
+        let edge = Edge::new(
+            config(&dir),
+            uplink.clone(),
+            host,
+            spool,
+            "0a".into(),
+            Receiver::new().unwrap(),
+        )
+        .unwrap();
         Rig {
             api: Api::new(edge.clone()),
             tasks: JoinSet::new(),
@@ -245,10 +257,12 @@ fn config(dir: &TempDir) -> Config {
             http: None,
             http3: false,
         },
+        join: None,
         tls: Tls {
             certificate: "none".into(),
             key: "none".into(),
         },
+        allow_swap: false,
         limits: node::listen::Limits::default(),
         audit: Audit::default(),
     }

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use hyper_util::rt::TokioIo;
+use node::contract::RenewRequest;
 use node::contract::authority_client::AuthorityClient;
-use node::contract::{EnrollRequest, RenewRequest};
 use rustls::pki_types::{CertificateDer, ServerName};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -16,6 +16,7 @@ use tonic::transport::{Channel, Endpoint, Uri};
 
 use crate::identity::{self, Identity, IdentityError};
 use crate::jitter;
+use crate::join::Credential;
 use crate::state::Edge;
 
 /// A bundle with its plugins comes in one message.
@@ -124,12 +125,12 @@ impl Uplink {
     }
 }
 
-/// Trades a join token for an identity in `state_dir`. `root` is the authority's node root, from whoever gave the token:
+/// Trades a token for an identity in `state_dir`. `root` is the authority's node root, from whoever gave the token:
 /// without it a stranger could answer.
 pub async fn join(
     authority: &str,
     root: CertificateDer<'static>,
-    token: &str,
+    credential: Credential,
     state_dir: &Path,
 ) -> Result<Identity, UplinkError> {
     let endpoint: Uri = authority
@@ -138,10 +139,7 @@ pub async fn join(
     let config = client_config(vec![root], None)?;
     let mut client = AuthorityClient::new(channel(&endpoint, config)?);
     let request = identity::Request::new()?;
-    let call = EnrollRequest {
-        join_token: token.to_owned(),
-        csr: request.csr.clone(),
-    };
+    let call = credential.request(request.csr.clone());
     let answer = client.enroll(call).await?.into_inner();
     Ok(identity::store(state_dir, request, &answer, None)?)
 }

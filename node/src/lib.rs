@@ -18,6 +18,8 @@
 
 pub mod config;
 pub mod contract;
+pub mod handover;
+pub mod hardening;
 pub mod http_client;
 pub mod identity;
 pub mod listen;

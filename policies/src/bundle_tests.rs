@@ -64,6 +64,7 @@ fn an_empty_bundle_file_is_a_bundle_and_none_is_not() {
     );
 }
 
+// R31
 #[test]
 fn sizes_numbers_and_paths_are_bounded() {
     let whole = |extra: Vec<File>| {

@@ -25,8 +25,14 @@ mod cli;
 mod clients;
 #[path = "system/custody.rs"]
 mod custody;
+#[path = "system/fleets.rs"]
+mod fleets;
 #[path = "system/haproxy.rs"]
 mod haproxy;
+#[path = "system/hardening.rs"]
+mod hardening;
+#[path = "system/hsm_faults.rs"]
+mod hsm_faults;
 #[path = "system/judge.rs"]
 mod judge;
 #[path = "system/kms.rs"]

@@ -9,7 +9,6 @@ use signing::digest::sha256;
 use signing::encoding::hex;
 use signing::key::{PublicKey as Verifying, Secret, SigningKey};
 
-use super::turns::Turns;
 use super::{Custody, KeyRecord, Keys, KmsError, KmsErrorType};
 use crate::crypto::{BadCiphertext, CryptoError, KeySpec, Material, PublicKey};
 use crate::fault::Fault;
@@ -18,6 +17,7 @@ use crate::names::Tenant;
 use crate::paths;
 use crate::rotation::{NEVER, Slot, Version};
 use crate::sealed::{Change, Held, Vault};
+use crate::turns::Turns;
 
 /// Bytes of memory that an opened key takes, at most.
 const KEY_BYTES: usize = 16 << 10;
@@ -96,12 +96,15 @@ pub(super) async fn make_raw(keys: &Keys, key: &KeyRecord) -> Result<(Version, M
 }
 
 /// RSA keys are made one at a time: each keeps a processor busy for up to seconds, and the others are for everybody else.
-static RSA: Turns = Turns::new();
+static RSA: Turns = Turns::new(1);
 
 /// Fresh material for an account, off the threads that serve others.
 pub(super) async fn generate(account: &Tenant, spec: KeySpec) -> Result<Material, KmsError> {
     let _turn = match spec {
-        KeySpec::Rsa2048 | KeySpec::Rsa3072 | KeySpec::Rsa4096 => Some(RSA.take(account).await?),
+        KeySpec::Rsa2048 | KeySpec::Rsa3072 | KeySpec::Rsa4096 => {
+            let turn = RSA.take(Some(account.clone())).await;
+            Some(turn.map_err(|_| KmsErrorType::Throttling.because("Rate exceeded"))?)
+        }
         _ => None,
     };
     let made = tokio::task::spawn_blocking(move || Material::generate(spec)).await;

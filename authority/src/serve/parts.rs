@@ -11,7 +11,7 @@ use crate::clock::Clock;
 use crate::config::{Config, HsmConfig, Pkcs11Config, SoftwareConfig};
 use crate::hsm::software::Software;
 use crate::hsm::worker::{PinSource, Worker, WorkerConfig};
-use crate::hsm::{Hsm, Verified};
+use crate::hsm::{Hsm, Queued, Verified};
 use crate::paths;
 use crate::store::{RedbStore, Store};
 
@@ -19,6 +19,8 @@ use crate::store::{RedbStore, Store};
 const STORE_FILE: &str = "store.redb";
 /// The software HSM's file in the data directory.
 const SOFTWARE_HSM_FILE: &str = "software-hsm";
+/// Calls of the software HSM at once, as many as a token has sessions by default.
+const SOFTWARE_AT_ONCE: usize = 4;
 
 impl Config {
     /// The audit spool's directory.
@@ -77,13 +79,18 @@ impl Parts {
 /// The HSM that a configuration names.
 pub(crate) async fn open_hsm(config: &Config) -> Result<Arc<dyn Hsm>, StartError> {
     Ok(match &config.hsm {
-        HsmConfig::Pkcs11(token) => Arc::new(Verified::new(Worker::start(worker(token)).await?)),
+        HsmConfig::Pkcs11(token) => {
+            let worker = worker(token);
+            let sessions = usize::from(worker.sessions);
+            Arc::new(Queued::new(Verified::new(Worker::start(worker).await?), sessions))
+        }
         HsmConfig::Software(software) => {
             let file = software
                 .file
                 .clone()
                 .unwrap_or_else(|| config.data_dir.join(SOFTWARE_HSM_FILE));
-            Arc::new(Verified::new(Software::open(file, passphrase(software)?).await?))
+            let software = Software::open(file, passphrase(software)?).await?;
+            Arc::new(Queued::new(Verified::new(software), SOFTWARE_AT_ONCE))
         }
     })
 }

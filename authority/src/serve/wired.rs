@@ -13,6 +13,7 @@ use crate::bundle::Bundles;
 use crate::clock::Clock;
 use crate::config::{Config, KmsConfig};
 use crate::delegate::Delegations;
+use crate::edge_trust::EdgeTrust;
 use crate::edges::Edges;
 use crate::enroll::Enrollment;
 use crate::init;
@@ -36,6 +37,7 @@ pub(crate) struct Wired {
     pub(crate) keys: Arc<Keys>,
     pub(crate) access_keys: Arc<AccessKeys>,
     pub(crate) edges: Arc<Edges>,
+    pub(crate) edge_trust: Arc<EdgeTrust>,
     pub(crate) world: Arc<World>,
     pub(crate) watches: Arc<Watches>,
     pub(crate) seal: Arc<Seal>,
@@ -64,7 +66,8 @@ impl Wired {
             clock.clone(),
         ));
         let schedule = config.rotation.schedule();
-        let host = runtime::Host::new(runtime::Settings::default())?;
+        // Guests hold no keys, and their pool is reserved by the terabyte.
+        let host = node::hardening::aside(|| runtime::Host::new(runtime::Settings::default()))?;
         let settings = KeySettings {
             region: config.region.clone(),
             served: config
@@ -79,6 +82,7 @@ impl Wired {
         let keys = Arc::new(Keys::new(vault.clone(), issuer.clone(), clock.clone(), settings));
         let access_keys = Arc::new(AccessKeys::new(vault.clone(), clock.clone()));
         let edges = Arc::new(Edges::new(vault.clone(), clock.clone(), config.trust_domain.clone()));
+        let edge_trust = Arc::new(EdgeTrust::new(vault.clone(), clock.clone()));
         let (world, commits) = World::load(vault.clone()).await?;
         let delegation_roots = vec![issuer.roots().delegations.der().to_vec()];
         let watches = Arc::new(Watches::new(
@@ -98,6 +102,7 @@ impl Wired {
                 keys,
                 access_keys,
                 edges,
+                edge_trust,
                 world,
                 watches,
                 seal,
@@ -123,7 +128,12 @@ impl Wired {
 
     pub(crate) fn enrollment(&self, config: &Config) -> Enrollment {
         let lifetime = config.enrollment.certificate_lifetime.get();
-        Enrollment::new(self.edges.clone(), self.issuer.clone(), lifetime)
+        Enrollment::new(
+            self.edges.clone(),
+            self.edge_trust.clone(),
+            self.issuer.clone(),
+            lifetime,
+        )
     }
 
     pub(crate) fn delegations(&self, config: &Config) -> Delegations {
@@ -167,6 +177,7 @@ impl Wired {
             keys: self.keys,
             access_keys: self.access_keys,
             edges: self.edges,
+            edge_trust: self.edge_trust,
             bundles: self.bundles,
             issuer: self.issuer,
             watches: self.watches,

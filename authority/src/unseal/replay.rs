@@ -9,11 +9,13 @@ use signing::encoding::{from_hex, hex};
 
 use crate::approvals::{Domain, Safeguards};
 use crate::backup::format::AuditPosition;
+use crate::edge_trust;
 use crate::edges::{EdgeRecord, EdgeState};
 use crate::fault::Fault;
 use crate::keys::{KeyRecord, Note, State, compromise};
 use crate::kms::RECORDER;
 use crate::kms::access_key::{AccessKeyRecord, Status};
+use crate::names::EdgeId;
 use crate::paths;
 use crate::rotation;
 use crate::sealed::{Change, Vault};
@@ -28,7 +30,7 @@ const REASON: &str = "revoked after the backup that this authority was restored 
 /// One thing that was stopped again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Replayed {
-    /// `key`, `access_key`, `edge` or `safeguards`.
+    /// `key`, `access_key`, `edge`, `edge_trust` or `safeguards`.
     pub what: &'static str,
     /// Its id.
     pub id: String,
@@ -105,6 +107,10 @@ pub(super) async fn apply(vault: &Vault, stops: Stops, now: u64) -> Result<(Vec<
     for id in &stops.edges {
         let stopped = revoke_edge(vault, id, now).await?;
         done.push(replayed("edge", id, stopped));
+    }
+    for (name, with_edges) in &stops.edge_trust {
+        let stopped = stop_edge_trust(vault, name, *with_edges, now).await?;
+        done.push(replayed("edge_trust", name, stopped));
     }
     Ok((done, outstanding(vault, &stops).await?))
 }
@@ -252,6 +258,23 @@ async fn revoke_edge(vault: &Vault, id: &str, now: u64) -> Result<bool, Fault> {
     held.value.certificates.clear();
     let change = Change::new().replace(path, &held.value, held.stamp);
     vault.commit(change).await.map(|_| true)
+}
+
+/// Stops a trust rule and, where that was done, revokes the edges that it enrolled before the backup; later ones are not known
+/// here.
+async fn stop_edge_trust(vault: &Vault, name: &str, with_edges: bool, now: u64) -> Result<bool, Fault> {
+    let Ok(name) = EdgeId::parse(name) else {
+        return Ok(false);
+    };
+    let mut stopped = edge_trust::stop(vault, &name, now).await?;
+    if with_edges {
+        for (_, held) in vault.all::<EdgeRecord>(paths::EDGES).await? {
+            if held.value.enrolled_by.as_ref() == Some(&name) {
+                stopped |= revoke_edge(vault, held.value.id.as_str(), now).await?;
+            }
+        }
+    }
+    Ok(stopped)
 }
 
 /// A bundle's content is not on record: only whether the one in force is the last one that was published.

@@ -198,6 +198,7 @@ pub(super) async fn authority_config(
         trust_domain: TRUST_DOMAIN.into(),
         data_dir: dir,
         anchor_file: None,
+        allow_swap: true,
         region: REGION.into(),
         hsm: hsm(data).await?,
         grpc: GrpcConfig {
@@ -351,7 +352,8 @@ async fn start_edge(data: &Path, pki: &Pki, addresses: &Addresses, admin: &Targe
         let text = |name: &str| token.get(name).and_then(Value::as_str).unwrap_or_default();
         let root = CertificateDer::from_pem_slice(text("node_root_pem").as_bytes());
         let root = root.map_err(|error| Failure::new(format!("the node root is not a PEM certificate: {error}")))?;
-        edge::join(&authority, root, text("join_token"), &state_dir).await?;
+        let credential = edge::Credential::JoinToken(text("join_token").to_owned());
+        edge::join(&authority, root, credential, &state_dir).await?;
     }
     let limits = node::listen::Limits {
         drain: Duration::from_secs(5),
@@ -366,10 +368,12 @@ async fn start_edge(data: &Path, pki: &Pki, addresses: &Addresses, admin: &Targe
             http: Some(loopback(addresses.plain)),
             http3: true,
         },
+        join: None,
         tls: Tls {
             certificate: pki.path("server.pem"),
             key: pki.path("server.key.pem"),
         },
+        allow_swap: true,
         limits,
         audit: Audit::default(),
     };

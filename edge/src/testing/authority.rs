@@ -11,6 +11,7 @@ use node::contract::{
     self, Bundle, DelegateRequest, DelegateResponse, EnrollRequest, EnrollResponse, Heartbeat, OwnDelegation, OwnKey,
     RenewRequest, Revoked, SharedDelegation, WatchEvent, WatchRequest, delegate_request, delegate_response,
 };
+use node::handover::receiving_message;
 use signing::delegation::possession_message;
 use signing::key::PublicKey;
 use tokio::io::DuplexStream;
@@ -213,11 +214,20 @@ impl Authority for Fake {
                     delegate_response::Mode::Own(OwnDelegation { certificates })
                 }
             }
-            (Some(delegate_request::Mode::Shared(_)), contract::Delegation::Shared) => {
+            (Some(delegate_request::Mode::Shared(shared)), contract::Delegation::Shared) => {
+                let message = receiving_message(TRUST_DOMAIN, EDGE, &request.incarnation, &shared.receiving_key);
+                let node_key = state.node_key.as_ref().unwrap();
+                let signed = node_key.verify(&message, &shared.signature);
+                signed.map_err(|_| Status::permission_denied("the receiving key is not this node's"))?;
                 if lie == Some(Lie::OwnForShared) {
                     delegate_response::Mode::Own(OwnDelegation::default())
                 } else {
-                    delegate_response::Mode::Shared(key.hand_out(lifetime, lie))
+                    delegate_response::Mode::Shared(key.hand_out(
+                        &shared.receiving_key,
+                        &request.incarnation,
+                        lifetime,
+                        lie,
+                    ))
                 }
             }
             _ => return Err(Status::failed_precondition("the key has another delegation")),

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use node::contract::watch_event::Event;
 use node::contract::{Bundle, Snapshot, WatchEvent, WatchRequest};
+use signing::key::PublicKey;
 use tokio::sync::mpsc;
 use tonic::Status;
 
@@ -25,11 +26,19 @@ pub enum Lie {
     SharedTwice,
     SharedUnderAnotherName,
     SharedEmpty,
+    SealedForOtherEdge,
+    SealedForOtherProcess,
+    SealedAsOtherKey,
+    SealedAsOtherVersion,
+    SealedUntilLater,
+    SealedToOtherReceiver,
     Ended,
 }
 
 #[derive(Default)]
 pub struct State {
+    /// Of the edge's certificate, had it one.
+    pub node_key: Option<PublicKey>,
     pub revision: u64,
     pub keys: BTreeMap<String, Key>,
     pub bundle: Option<Bundle>,

@@ -26,6 +26,16 @@ pub enum Hsm {
 pub struct Process(Child);
 
 impl Process {
+    /// Its id.
+    pub fn pid(&self) -> u32 {
+        self.0.id()
+    }
+
+    /// Waits for its end.
+    pub fn wait(mut self) -> std::process::ExitStatus {
+        self.0.wait().unwrap()
+    }
+
     /// kill -9
     pub fn kill(mut self) {
         self.0.kill().unwrap();
@@ -178,15 +188,20 @@ impl Site {
     }
 
     fn spawn(&self, role: &str) -> Process {
+        self.spawn_with(role, role)
+    }
+
+    /// `signet ROLE run` with `etc/NAME.toml`, logging to `NAME.log`.
+    pub fn spawn_with(&self, role: &str, name: &str) -> Process {
         let log = std::fs::File::options()
             .create(true)
             .append(true)
-            .open(self.path(&format!("{role}.log")))
+            .open(self.path(&format!("{name}.log")))
             .unwrap();
         let mut command = Command::new(signet());
         command
             .args([role, "run", "--config"])
-            .arg(self.path(&format!("etc/{role}.toml")));
+            .arg(self.path(&format!("etc/{name}.toml")));
         Process(
             command
                 .stdin(Stdio::null())

@@ -1,0 +1,118 @@
+//! What the kernel says of the real processes: no key leaves their memory by a core dump or a swap device (R25).
+
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use rustix::process::{Pid, Resource, Rlimit, Signal, geteuid, prlimit};
+use system_tests::{signal, within};
+
+use crate::production::site::{Hsm, Site};
+
+/// A line of `/proc/PID/status`, in KiB.
+fn memory(pid: u32, name: &str) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+    line.trim_start_matches(':')
+        .trim()
+        .trim_end_matches(" kB")
+        .parse()
+        .unwrap()
+}
+
+fn core_limits(pid: u32) -> String {
+    let limits = std::fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
+    let line = limits
+        .lines()
+        .find(|line| line.starts_with("Max core file size"))
+        .unwrap();
+    line.split_whitespace().skip(4).take(2).collect::<Vec<_>>().join(" ")
+}
+
+/// The process that the authority runs its PKCS#11 module in.
+pub fn worker(authority: u32) -> Option<u32> {
+    let children = std::fs::read_dir(format!("/proc/{authority}/task"))
+        .unwrap()
+        .filter_map(|task| {
+            let path = task.unwrap().path().join("children");
+            std::fs::read_to_string(path).ok()
+        });
+    let children = children.collect::<String>();
+    children.split_whitespace().next().map(|pid| pid.parse().unwrap())
+}
+
+/// Lifts the limit on core files, so that only what the process did about itself stands against a dump.
+fn allow_core(pid: u32) {
+    let none = Rlimit {
+        current: None,
+        maximum: None,
+    };
+    prlimit(Pid::from_raw(i32::try_from(pid).unwrap()), Resource::Core, none).unwrap();
+}
+
+// R25
+#[test]
+fn processes_with_keys_dump_no_core_and_are_locked_in_memory() {
+    let mut site = Site::walk(Hsm::SoftHsm);
+    let (authority, edge) = (site.authority.take().unwrap(), site.edge.take().unwrap());
+    let worker = worker(authority.pid()).expect("the worker is a child of the authority");
+    for (name, pid) in [("authority", authority.pid()), ("edge", edge.pid()), ("worker", worker)] {
+        assert_eq!(core_limits(pid), "0 0", "{name}");
+        let (locked, resident) = (memory(pid, "VmLck"), memory(pid, "VmRSS"));
+        println!("{name}: {} MiB resident, {} MiB locked", resident / 1024, locked / 1024);
+        if geteuid().is_root() {
+            // The plugins' pool of terabytes is not, and nothing that was only reserved is in memory.
+            assert!(locked > 1024, "{name}: {locked} KiB are locked");
+            assert!(resident < 512 * 1024, "{name}: {resident} KiB are resident");
+        }
+    }
+    assert_eq!(site.mint().status, 201, "plugins and all");
+
+    if !geteuid().is_root() {
+        return;
+    }
+    // What the same signal does to a process that has not protected itself, where cores are written at all.
+    let dir = tempfile::tempdir().unwrap();
+    let mut control = Command::new("sleep")
+        .arg("60")
+        .current_dir(dir.path())
+        .stdin(Stdio::null())
+        .spawn()
+        .unwrap();
+    allow_core(control.id());
+    signal(control.id(), Signal::SEGV);
+    println!(
+        "an ordinary process dumps its core: {}",
+        control.wait().unwrap().core_dumped()
+    );
+    allow_core(worker);
+    signal(worker, Signal::SEGV);
+    within(10, "another worker is started", || {
+        self::worker(authority.pid()).is_some_and(|now| now != worker)
+    });
+    let log = site.logs();
+    assert!(log.contains("signal: 11") && !log.contains("core dumped"), "{log}");
+    for process in [authority, edge] {
+        allow_core(process.pid());
+        signal(process.pid(), Signal::SEGV);
+        let status = process.wait();
+        assert!(status.signal() == Some(11) && !status.core_dumped(), "{status:?}");
+    }
+}
+
+#[test]
+fn a_restarted_edge_signs_soon() {
+    let mut site = Site::walk(Hsm::Software);
+    for _ in 0..3 {
+        site.edge.take().unwrap().kill();
+        let began = Instant::now();
+        site.edge = Some(site.spawn_with("edge", "edge"));
+        within(15, "the first signature", || site.mint().status == 201);
+        println!("edge restart → first signature: {} ms", began.elapsed().as_millis());
+    }
+    let ready = site.get("/readyz").json();
+    assert!(
+        ready["seconds_left"].as_object().is_some_and(|keys| !keys.is_empty()),
+        "{ready}"
+    );
+}
