@@ -70,7 +70,7 @@ impl Edge {
                 let identity = runtime()?.block_on(joined).map_err(|error| match error {
                     edge::UplinkError::Refused(status) => Failure::new(format!(
                         "`{}` did not enrol this edge: {}",
-                        config.authority,
+                        config.authority.join("`, `"),
                         status.message()
                     )),
                     other => other.into(),
