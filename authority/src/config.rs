@@ -1,6 +1,7 @@
 //! The authority's configuration file, TOML. Unknown fields are refused.
 
 mod kms;
+mod store;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -13,6 +14,7 @@ use crate::rotation::Schedule;
 
 pub(crate) use self::kms::is_region;
 pub use self::kms::{KmsAudit, KmsConfig, KmsQuota};
+pub use self::store::{EtcdConfig, StoreConfig};
 
 const HOUR: u64 = 3600;
 const DAY: u64 = 24 * HOUR;
@@ -28,6 +30,9 @@ pub struct Config {
     /// A file that shows that the store was not put back to an older state, on another disk at best: without it, or behind it,
     /// the authority stays sealed. Default `DATA_DIR/anchor`.
     pub anchor_file: Option<PathBuf>,
+    /// Where the state is: `"redb"` (default), in the data directory, or an etcd cluster that several authorities share.
+    #[serde(default)]
+    pub store: StoreConfig,
     /// The region in the ARNs that operators are shown. Default `local`. KMS clients see the region that they sign for.
     #[serde(default = "default_region")]
     pub region: String,
@@ -227,6 +232,7 @@ impl Config {
         if let Some(kms) = &self.kms {
             kms.check()?;
         }
+        self.store.check()?;
         self.check_hsm()?;
         self.check_times()
     }
@@ -237,6 +243,10 @@ impl Config {
             HsmConfig::Pkcs11(token) if !one(token.pin_file.is_some(), token.pin_env.is_some()) => {
                 Err(("hsm", "needs exactly one of `pin_file` and `pin_env`".into()))
             }
+            HsmConfig::Software(_) if !self.store.replica().is_empty() => Err((
+                "hsm.kind",
+                "must be `pkcs11` with a store that others share: the software HSM is of one process".into(),
+            )),
             HsmConfig::Software(file) if !one(file.passphrase_file.is_some(), file.passphrase_env.is_some()) => Err((
                 "hsm",
                 "needs exactly one of `passphrase_file` and `passphrase_env`".into(),
@@ -363,6 +373,11 @@ mod tests {
             ),
             ("[admin]", "[surprise]\n[admin]", "surprise"),
             ("[admin]", "[kms]\nport = 1\n[admin]", "port"),
+            (
+                "[hsm]",
+                "store = { etcd = [\"http://[::1]:1\"], replica = \"a\" }\n[hsm]",
+                "hsm.kind",
+            ),
             (
                 "[admin]",
                 "[kms]\naddress = \"127.0.0.1:0\"\nplain_address = \"0.0.0.0:0\"\n[admin]",

@@ -198,6 +198,7 @@ pub(super) async fn authority_config(
         trust_domain: TRUST_DOMAIN.into(),
         data_dir: dir,
         anchor_file: None,
+        store: Default::default(),
         region: REGION.into(),
         hsm: hsm(data).await?,
         grpc: GrpcConfig {
