@@ -21,6 +21,8 @@ mod callers;
 mod cli;
 #[path = "system/clients.rs"]
 mod clients;
+#[path = "system/cluster.rs"]
+mod cluster;
 #[path = "system/haproxy.rs"]
 mod haproxy;
 #[path = "system/judge.rs"]

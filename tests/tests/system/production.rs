@@ -1,7 +1,7 @@
 //! Authority and edge as two processes, from the configuration files of `deploy/`, by the commands of the guide.
 
 #[path = "production/site.rs"]
-mod site;
+pub mod site;
 
 use std::process::Command;
 use std::time::Instant;
