@@ -2,6 +2,7 @@
 
 mod export;
 mod kms;
+mod store;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -15,6 +16,7 @@ use crate::rotation::Schedule;
 pub use self::export::{ExportConfig, FileExport, HttpExport, SyslogExport};
 pub(crate) use self::kms::is_region;
 pub use self::kms::{KmsAudit, KmsConfig, KmsQuota};
+pub use self::store::{EtcdConfig, StoreConfig};
 
 const HOUR: u64 = 3600;
 const DAY: u64 = 24 * HOUR;
@@ -30,6 +32,9 @@ pub struct Config {
     /// A file that shows that the store was not put back to an older state, on another disk at best: without it, or behind it,
     /// the authority stays sealed. Default `DATA_DIR/anchor`.
     pub anchor_file: Option<PathBuf>,
+    /// Where the state is: `"redb"` (default), in the data directory, or an etcd cluster that several authorities share.
+    #[serde(default)]
+    pub store: StoreConfig,
     /// The region in the ARNs that operators are shown. Default `local`. KMS clients see the region that they sign for.
     #[serde(default = "default_region")]
     pub region: String,
@@ -237,6 +242,7 @@ impl Config {
             kms.check()?;
         }
         export::check(&self.export)?;
+        self.store.check()?;
         self.check_hsm()?;
         self.check_times()
     }
@@ -247,6 +253,10 @@ impl Config {
             HsmConfig::Pkcs11(token) if !one(token.pin_file.is_some(), token.pin_env.is_some()) => {
                 Err(("hsm", "needs exactly one of `pin_file` and `pin_env`".into()))
             }
+            HsmConfig::Software(_) if !self.store.replica().is_empty() => Err((
+                "hsm.kind",
+                "must be `pkcs11` with a store that others share: the software HSM is of one process".into(),
+            )),
             HsmConfig::Software(file) if !one(file.passphrase_file.is_some(), file.passphrase_env.is_some()) => Err((
                 "hsm",
                 "needs exactly one of `passphrase_file` and `passphrase_env`".into(),
@@ -373,6 +383,11 @@ mod tests {
             ),
             ("[admin]", "[surprise]\n[admin]", "surprise"),
             ("[admin]", "[kms]\nport = 1\n[admin]", "port"),
+            (
+                "[hsm]",
+                "store = { etcd = [\"http://[::1]:1\"], replica = \"a\" }\n[hsm]",
+                "hsm.kind",
+            ),
             (
                 "[admin]",
                 "[kms]\naddress = \"127.0.0.1:0\"\nplain_address = \"0.0.0.0:0\"\n[admin]",

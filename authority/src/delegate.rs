@@ -111,7 +111,15 @@ impl Delegations {
 
     async fn find(&self, id: &str) -> Result<Held<KeyRecord>, Fault> {
         let missing = || Fault::not_found(format!("there is no key `{}`", shown(id)));
-        let tenant: Tenant = self.world.tenant_of(id).ok_or_else(missing)?;
+        let tenant: Tenant = match self.world.tenant_of(id) {
+            Some(tenant) => tenant,
+            // The edge asks again, or another authority.
+            None if !self.world.is_loaded() => {
+                let detail = "the keys are still being read".to_owned();
+                return Err(Fault::Unavailable { part: "store", detail });
+            }
+            None => return Err(missing()),
+        };
         self.vault.get(&paths::key(&tenant, id)).await?.ok_or_else(missing)
     }
 

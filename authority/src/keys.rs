@@ -128,8 +128,8 @@ pub struct Keys {
     region: String,
     cached: Arc<Cached>,
     uses: Arc<Uses>,
-    /// Held from reading how many grants a key has until the change of them is committed: one process writes a store, so
-    /// that no change of grants overtakes another.
+    /// Held from reading how many grants a key has until the change of them is committed, so that those of this process do not
+    /// overtake each other. What another authority changes meanwhile fails the commit, and the verb is tried again.
     counting_grants: Arc<tokio::sync::Mutex<()>>,
     approvals: Arc<Approvals>,
 }

@@ -71,14 +71,21 @@ pub const BACKUP_KEY: &str = "system/backup-key";
 pub const BACKUP_AUTHENTICATION: &str = "system/backup-authentication";
 /// Why this authority does not serve; absent when it does.
 pub const SEAL: &str = "system/seal";
-/// That there is an anchor outside this store.
+/// That there is an anchor outside this store, of an authority that is alone on it.
 pub const ANCHOR: &str = "system/anchor";
+/// Which of several authorities does what time makes due.
+pub const LEADER: &str = "system/leader";
 /// The secret that edges' revisions are shown to be ours with.
 pub const REVISIONS: &str = "system/revisions";
 /// What was replayed or waived after restores, oldest first.
 pub const UNSEALINGS: &str = "system/unsealings/";
 /// Which bundle is published.
 pub const BUNDLE: &str = "bundle/current";
+
+/// That one of several authorities has an anchor outside this store.
+pub fn anchor_of(replica: &str) -> String {
+    format!("{ANCHOR}/{replica}")
+}
 
 /// A tenant's own row.
 pub fn tenant(tenant: &Tenant) -> String {
@@ -194,6 +201,11 @@ pub fn access_secret(id: &str) -> String {
 /// A domain's quorum, approvers and deletion guard.
 pub fn safeguards(domain: &Domain) -> String {
     format!("safeguards/{domain}")
+}
+
+/// Changed by whoever stores a request for approval, so that several authorities do so one after the other.
+pub fn asking(domain: &Domain) -> String {
+    format!("safeguards/{domain}/asking")
 }
 
 /// A domain's requests for approval.

@@ -21,6 +21,7 @@ use crate::hsm::HsmError;
 use crate::init::{self, Initialised};
 use crate::keys::Keys;
 use crate::kms::Recorder;
+use crate::leader::Leadership;
 use crate::seal::{Reason, Seal};
 use crate::sealed::Vault;
 use crate::store::StoreError;
@@ -28,10 +29,12 @@ use crate::store::StoreError;
 pub use self::key_api::KeyApi;
 pub use self::parts::Parts;
 pub(crate) use self::parts::{open_hsm, open_store, store_path};
+use self::upkeep::Upkeep;
 pub(crate) use self::wired::Wired;
 pub(crate) use self::wired::open_recorder;
 
 mod key_api;
+mod others;
 mod parts;
 pub(crate) mod upkeep;
 mod wired;
@@ -146,24 +149,19 @@ impl Authority {
         let (wired, commits) = Wired::join(&config, &parts, stop.subscribe()).await?;
         let gauges = Gauges::new();
         let recorder = wired.recorder(&config, &gauges.metrics)?;
-        let (keys, world, seal) = (wired.keys.clone(), wired.world.clone(), wired.seal.clone());
-        let used = keys.clone();
-        let (vault, anchor) = (wired.vault.clone(), wired.anchor.clone());
+        let (keys, seal) = (wired.keys.clone(), wired.seal.clone());
+        let last = (wired.vault.clone(), wired.anchor.clone());
         if let Some(reason) = seal.reason() {
             tracing::error!("{reason}");
         }
         let mut tasks = vec![
-            tokio::spawn(world.clone().follow(commits, wired.on_bundle())),
-            tokio::spawn(upkeep::keep(
-                keys,
-                world,
-                wired.edges.clone(),
-                seal.clone(),
-                wired.clock.clone(),
-                recorder.clone(),
-            )),
-            tokio::spawn(anchor::keep(anchor, vault, seal.clone())),
+            tokio::spawn(wired.world.clone().follow(commits, wired.on_bundle())),
+            tokio::spawn(others::follow(last.0.clone(), seal.clone(), wired.token.clone())),
+            tokio::spawn(anchor::keep(last.1.clone(), last.0.clone(), seal.clone())),
         ];
+        let leadership = Leadership::new(last.0.clone(), config.store.replica());
+        let upkeep = Upkeep::of(&wired, recorder.clone()).keep(leadership, stop.subscribe());
+        let upkeep = tokio::spawn(upkeep);
         let (names, lifetime) = (&config.grpc.names, config.grpc.certificate_lifetime.get());
         let own = OwnCertificate::issue(wired.issuer.clone(), wired.clock.clone(), names, lifetime).await?;
         tasks.push(tokio::spawn(own.clone().keep()));
@@ -174,7 +172,6 @@ impl Authority {
             Some(kms) => Some(KeyApi::start(&wired, kms, &certificate, &recorder, &shutdown)?),
             None => None,
         };
-        let last = (wired.vault.clone(), wired.anchor.clone());
         let admin = wired.into_admin(gauges, recorder.clone());
         let (admin_addr, admin) = serve_operators(admin, &config, certificate, &shutdown)?;
         tracing::info!(%admin_addr, %grpc_addr, kms = ?kms, hsm = parts.hsm.info().kind, "authority started");
@@ -190,7 +187,8 @@ impl Authority {
             admin,
             grpc,
             tasks,
-            keys: used,
+            upkeep,
+            keys,
             parts,
         })
     }
@@ -275,6 +273,7 @@ pub struct Running {
     admin: JoinHandle<()>,
     grpc: JoinHandle<()>,
     tasks: Vec<JoinHandle<()>>,
+    upkeep: JoinHandle<()>,
     keys: Arc<Keys>,
     parts: Parts,
 }
@@ -312,6 +311,12 @@ impl Running {
         let _ = self.admin.await;
         if let Some(kms) = self.kms {
             kms.stop().await;
+        }
+        // It was told to stop, and gives its place to another authority before it ends.
+        let mut upkeep = self.upkeep;
+        if tokio::time::timeout(DRAIN, &mut upkeep).await.is_err() {
+            upkeep.abort();
+            let _ = upkeep.await;
         }
         // Nobody uses a key any more. Before the tasks are cut off, one of which may be writing: behind this it has nothing
         // to write. Whoever holds the keys holds the store open.

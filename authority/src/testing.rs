@@ -131,7 +131,7 @@ impl Bench {
         let stop = watch::channel(false).0;
         let (wired, commits) = Wired::join(&config, &parts, stop.subscribe()).await.unwrap();
         let follow = tokio::spawn(wired.world.clone().follow(commits, wired.on_bundle()));
-        Self {
+        let bench = Self {
             tenants: Tenants::new(wired.vault.clone(), clock.clone()),
             enrollment: wired.enrollment(&config),
             delegations: wired.delegations(&config),
@@ -142,7 +142,9 @@ impl Bench {
             clock,
             follow,
             dir,
-        }
+        };
+        bench.settle().await;
+        bench
     }
 
     /// Stops and starts again on the same directory.
@@ -179,6 +181,10 @@ impl Bench {
 
     pub(crate) fn dir(&self) -> &TempDir {
         &self.dir
+    }
+
+    pub(crate) fn clock(&self) -> Clock {
+        self.clock.clone()
     }
 
     pub(crate) fn path(&self) -> &std::path::Path {
@@ -337,6 +343,7 @@ impl Bench {
         let config = config(self.dir());
         let (_stop, stopped) = watch::channel(false);
         let (wired, _) = Wired::join(&config, &self.parts, stopped).await.unwrap();
+        wired.world.reload().await;
         let gauges = Gauges::new();
         let recorder = open_recorder(&config, self.parts.clock.clone(), &gauges.metrics).unwrap();
         wired.into_admin(gauges, recorder)

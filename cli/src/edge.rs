@@ -113,7 +113,7 @@ async fn enroll(config: &edge::Config, join: Option<&Path>) -> Result<edge::Iden
     joined.map_err(|error| match error {
         edge::UplinkError::Refused(status) => Failure::new(format!(
             "`{}` did not enrol this edge: {}",
-            config.authority,
+            config.authority.join("`, `"),
             status.message()
         )),
         other => other.into(),

@@ -22,6 +22,7 @@ mod progress;
 mod report;
 mod restore;
 mod sign;
+mod store;
 mod tenants;
 mod verify;
 
@@ -66,6 +67,7 @@ enum Command {
     Load(load::Load),
     Backup(backup::Backup),
     Restore(restore::Restore),
+    Store(store::Store),
     Authority(authority::Authority),
     Edge(edge::Edge),
     #[command(hide = true)]
@@ -93,6 +95,7 @@ fn main() -> ExitCode {
         Command::Load(command) => command.run(),
         Command::Backup(command) => command.run(),
         Command::Restore(command) => command.run(),
+        Command::Store(command) => command.run(),
         Command::Authority(command) => command.run(),
         Command::Edge(command) => command.run(),
         Command::HsmWorker(command) => command.run(),

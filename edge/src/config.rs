@@ -10,8 +10,10 @@ use serde::Deserialize;
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// The authority's gRPC address, `https://HOST:PORT`.
-    pub authority: String,
+    /// The authority's gRPC address, `https://HOST:PORT`, or those of several on one store, 1 to 16. The edge talks to one of them,
+    /// any one, until it does not answer.
+    #[serde(deserialize_with = "authorities")]
+    pub authority: Vec<String>,
     /// Identity and audit spool; made by `signet edge join`. Mode 0700. Two edges never share one.
     pub state_dir: PathBuf,
     /// How callers and verifiers reach this fleet, `https://HOST[:PORT]`, without a path. Issuers that name no URL of
@@ -49,6 +51,23 @@ pub struct Listen {
     /// HTTP/3 on UDP. Default true.
     #[serde(default = "yes")]
     pub http3: bool,
+}
+
+fn authorities<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(
+        untagged,
+        expecting = "expected an address such as \"https://authority:9444\", or a list of them"
+    )]
+    enum OneOrMany {
+        One(String),
+        Many(Vec<String>),
+    }
+    match OneOrMany::deserialize(deserializer)? {
+        OneOrMany::One(address) => Ok(vec![address]),
+        OneOrMany::Many(addresses) if (1..=16).contains(&addresses.len()) => Ok(addresses),
+        OneOrMany::Many(_) => Err(serde::de::Error::custom("1 to 16 addresses are taken")),
+    }
 }
 
 fn one_or_many<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<SocketAddr>, D::Error> {
@@ -135,8 +154,8 @@ impl Config {
                 format!("`{http}` is not a loopback address; cleartext carries caller tokens"),
             );
         }
-        if !self.authority.starts_with("https://") {
-            return invalid("authority", format!("`{}` must begin with https://", self.authority));
+        if let Some(plain) = self.authority.iter().find(|address| !address.starts_with("https://")) {
+            return invalid("authority", format!("`{plain}` must begin with https://"));
         }
         let host = self
             .public_url
@@ -187,6 +206,10 @@ key = "key.pem"
         assert_eq!(config.audit.max_bytes, 1 << 30);
         let many = load(&GOOD.replace("\"0.0.0.0:443\"", "[\"0.0.0.0:443\", \"[::]:443\"]")).unwrap();
         assert_eq!(many.listen.https.len(), 2);
+        assert_eq!(config.authority, ["https://authority.example:8443"]);
+        let two = "[\"https://a.example:8443\", \"https://b.example:8443\"]";
+        let two = load(&GOOD.replace("\"https://authority.example:8443\"", two)).unwrap();
+        assert_eq!(two.authority, ["https://a.example:8443", "https://b.example:8443"]);
     }
 
     #[test]
@@ -194,6 +217,13 @@ key = "key.pem"
         for (from, to, names) in [
             ("127.0.0.1:8080", "0.0.0.0:8080", "listen.http"),
             ("https://authority", "http://authority", "authority"),
+            ("\"https://authority.example:8443\"", "[]", "1 to 16 addresses"),
+            ("\"https://authority.example:8443\"", "7", "authority"),
+            (
+                "\"https://authority.example:8443\"",
+                "[\"https://a\", \"ftp://b\"]",
+                "`ftp://b` must begin with https://",
+            ),
             ("https://edge.example", "https://edge.example/x", "public_url"),
             ("https://edge.example", "https://", "public_url"),
             ("https://edge.example", "edge.example", "public_url"),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// A random number in `0..=limit`, from the kernel.
-fn below(limit: u64) -> u64 {
+pub fn below(limit: u64) -> u64 {
     let mut bytes = [0; 8];
     match getrandom::fill(&mut bytes) {
         Ok(()) => u64::from_le_bytes(bytes)

@@ -86,7 +86,7 @@ pub async fn join_by_itself(config: &Config, now: u64) -> Result<Option<Identity
     let joined = join(&config.authority, root, credential(by)?, &config.state_dir).await;
     joined.map(Some).map_err(|error| match error {
         UplinkError::Refused(status) => JoinError::Refused {
-            authority: config.authority.clone(),
+            authority: config.authority.join("`, `"),
             why: status.message().to_owned(),
         },
         other => other.into(),

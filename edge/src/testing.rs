@@ -249,7 +249,7 @@ impl Rig {
 
 fn config(dir: &TempDir) -> Config {
     Config {
-        authority: "https://authority.test".into(),
+        authority: vec!["https://authority.test".into()],
         state_dir: dir.path().to_owned(),
         public_url: "https://edge.test".into(),
         listen: Listen {

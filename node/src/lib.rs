@@ -16,6 +16,7 @@
     )
 )]
 
+pub mod channel;
 pub mod config;
 pub mod contract;
 pub mod handover;

@@ -27,6 +27,8 @@ mod clients;
 mod custody;
 #[path = "system/fleets.rs"]
 mod fleets;
+#[path = "system/cluster.rs"]
+mod cluster;
 #[path = "system/haproxy.rs"]
 mod haproxy;
 #[path = "system/hardening.rs"]

@@ -18,8 +18,14 @@ use crate::backup::format::AuditPosition;
 use crate::clock::Clock;
 use crate::stops;
 
-/// The spool's name in its records, where an edge has its id.
-pub(crate) const NAME: &str = "authority";
+/// The spool's name in its records, where an edge has its id: of one of several replicas with `-NAME` behind it.
+const NAME: &str = "authority";
+
+/// Whether a chain of records is an authority's.
+pub(crate) fn is_recorder(name: &str) -> bool {
+    name.strip_prefix(NAME)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+}
 
 /// Records operations and counts them.
 pub(crate) struct Recorder {
@@ -54,12 +60,17 @@ impl Recorder {
     /// Opens the spool in `directory`, which one process has at a time. Blocks on the disk.
     pub(crate) fn open(
         directory: &Path,
+        replica: &str,
         settings: Settings,
         clock: Clock,
         metrics: &Metrics,
     ) -> Result<Self, OpenError> {
         let incarnation = Uuid::new_v4().simple().to_string();
-        let (spool, recovered) = Spool::open(directory, NAME, &incarnation, settings)?;
+        let name = match replica {
+            "" => NAME.to_owned(),
+            replica => format!("{NAME}-{replica}"),
+        };
+        let (spool, recovered) = Spool::open(directory, &name, &incarnation, settings)?;
         if let Some(before) = recovered
             .predecessor
             .filter(|before| before.damaged || before.unaccounted.is_some())

@@ -2,14 +2,18 @@
 //! to forget.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use tokio::sync::watch;
+
+use super::Wired;
 use crate::admin::about;
 use crate::approvals::{Approval, Approvals};
 use crate::clock::Clock;
 use crate::edges::Edges;
 use crate::keys::Keys;
 use crate::kms::{Entry, Recorder};
+use crate::leader::Leadership;
 use crate::seal::Seal;
 use crate::world::World;
 
@@ -22,35 +26,61 @@ const EXPIRE_EVERY: u64 = 10;
 /// Looks between two writings of keys' uses: what a process that is killed loses.
 const USES_EVERY: u64 = 60;
 
-/// Looks each second until the process ends. What fails is tried again at the next look. A sealed authority changes nothing.
-pub(crate) async fn keep(
+/// What the upkeep is done with.
+pub(crate) struct Upkeep {
     keys: Arc<Keys>,
     world: Arc<World>,
     edges: Arc<Edges>,
     seal: Arc<Seal>,
     clock: Clock,
     recorder: Arc<Recorder>,
-) {
-    let mut looks: u64 = 0;
-    loop {
-        if seal.is_closed() {
-            tokio::time::sleep(TICK).await;
-            continue;
+}
+
+impl Upkeep {
+    /// Of the parts of an authority.
+    pub(crate) fn of(wired: &Wired, recorder: Arc<Recorder>) -> Self {
+        Self {
+            keys: wired.keys.clone(),
+            world: wired.world.clone(),
+            edges: wired.edges.clone(),
+            seal: wired.seal.clone(),
+            clock: wired.clock.clone(),
+            recorder,
         }
-        look(&keys, &world, &clock).await;
+    }
+
+    /// Looks each second until `stop` turns true. What fails is tried again at the next look. A sealed authority changes nothing,
+    /// and of several on one store only the leader does, but for the uses of keys, which each writes down for itself.
+    pub(crate) async fn keep(self, mut leadership: Leadership, mut stop: watch::Receiver<bool>) {
+        let mut looks: u64 = 0;
+        while !*stop.borrow_and_update() {
+            if !self.seal.is_closed() {
+                if let Err(fault) = leadership.lead(Instant::now(), self.due(looks)).await {
+                    fault.log("upkeep");
+                }
+                if looks.is_multiple_of(USES_EVERY) {
+                    write_uses(&self.keys).await;
+                }
+                looks = looks.wrapping_add(1);
+            }
+            tokio::select! {
+                () = tokio::time::sleep(TICK) => {}
+                _ = stop.changed() => break,
+            }
+        }
+        leadership.resign().await;
+    }
+
+    async fn due(&self, looks: u64) {
+        look(&self.keys, &self.world, &self.clock).await;
         if looks.is_multiple_of(SWEEP_EVERY)
-            && let Err(fault) = edges.sweep_tokens().await
+            && let Err(fault) = self.edges.sweep_tokens().await
         {
             fault.log("forgetting old join tokens");
         }
-        if looks.is_multiple_of(USES_EVERY) {
-            write_uses(&keys).await;
-        }
         if looks.is_multiple_of(EXPIRE_EVERY) {
-            expire(keys.approvals(), &recorder).await;
+            expire(self.keys.approvals(), &self.recorder).await;
         }
-        looks = looks.wrapping_add(1);
-        tokio::time::sleep(TICK).await;
     }
 }
 

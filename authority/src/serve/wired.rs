@@ -83,7 +83,7 @@ impl Wired {
         let access_keys = Arc::new(AccessKeys::new(vault.clone(), clock.clone()));
         let edges = Arc::new(Edges::new(vault.clone(), clock.clone(), config.trust_domain.clone()));
         let edge_trust = Arc::new(EdgeTrust::new(vault.clone(), clock.clone()));
-        let (world, commits) = World::load(vault.clone()).await?;
+        let (world, commits) = World::new(vault.clone());
         let delegation_roots = vec![issuer.roots().delegations.der().to_vec()];
         let watches = Arc::new(Watches::new(
             vault.clone(),
@@ -193,5 +193,11 @@ pub(crate) fn open_recorder(config: &Config, clock: Clock, metrics: &Metrics) ->
     let directory = config.audit_dir();
     super::make_private_dir(&directory)?;
     let bounds = config.kms.as_ref().map(|kms| kms.audit).unwrap_or_default();
-    Ok(Arc::new(Recorder::open(&directory, bounds.settings(), clock, metrics)?))
+    Ok(Arc::new(Recorder::open(
+        &directory,
+        config.store.replica(),
+        bounds.settings(),
+        clock,
+        metrics,
+    )?))
 }

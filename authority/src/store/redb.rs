@@ -8,9 +8,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTableMetadata, StorageBackend, TableDefinition};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
-use super::{MAX_SCAN, Row, SNAPSHOT_PAGE, Snapshot, Store, StoreError, Transaction, check, check_path};
+use super::{
+    COMMITS_KEPT, Committed, MAX_SCAN, Row, SNAPSHOT_PAGE, Snapshot, Store, StoreError, Transaction, check, check_path,
+};
 use backend::Guarded;
 use writer::{Commit, Writer};
 
@@ -36,6 +38,7 @@ pub struct RedbStore {
     database: Arc<Database>,
     commits: mpsc::Sender<Commit>,
     revisions: watch::Receiver<u64>,
+    committed: broadcast::Sender<Committed>,
     writer: Mutex<Option<std::thread::JoinHandle<()>>>,
 }
 
@@ -76,7 +79,8 @@ impl RedbStore {
         let revision = writer::prepare(&database)?;
         let (announce, revisions) = watch::channel(revision);
         let (commits, queue) = mpsc::channel(QUEUE);
-        let writer = Writer::new(Arc::clone(&database), queue, announce);
+        let committed = broadcast::channel(COMMITS_KEPT).0;
+        let writer = Writer::new(Arc::clone(&database), queue, (announce, committed.clone()));
         let writer = std::thread::Builder::new()
             .name("store".to_owned())
             .spawn(move || writer.run())
@@ -85,6 +89,7 @@ impl RedbStore {
             database,
             commits,
             revisions,
+            committed,
             writer: Mutex::new(Some(writer)),
         })
     }
@@ -166,6 +171,14 @@ impl Store for RedbStore {
 
     fn watch(&self) -> watch::Receiver<u64> {
         self.revisions.clone()
+    }
+
+    fn commits(&self) -> broadcast::Receiver<Committed> {
+        self.committed.subscribe()
+    }
+
+    fn is_shared(&self) -> bool {
+        false
     }
 
     async fn revision(&self) -> Result<u64, StoreError> {

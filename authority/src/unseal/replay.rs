@@ -13,8 +13,8 @@ use crate::edge_trust;
 use crate::edges::{EdgeRecord, EdgeState};
 use crate::fault::Fault;
 use crate::keys::{KeyRecord, Note, State, compromise};
-use crate::kms::RECORDER;
 use crate::kms::access_key::{AccessKeyRecord, Status};
+use crate::kms::is_recorder;
 use crate::names::EdgeId;
 use crate::paths;
 use crate::rotation;
@@ -66,12 +66,12 @@ pub(super) fn read(directory: &Path, from: Option<&AuditPosition>) -> Result<Sto
     if let Some(fault) = report.faults.first() {
         return Err(broken(format!("it is damaged ({fault}); take another copy")));
     }
-    if report.chains.iter().all(|chain| chain.edge != RECORDER) {
+    if report.chains.iter().all(|chain| !is_recorder(&chain.edge)) {
         return Err(broken("it is not an authority's, or is empty".to_owned()));
     }
     let holds = |at: &AuditPosition| {
         let of = report.chains.iter().find(|chain| chain.incarnation == at.incarnation);
-        of.is_some_and(|chain| chain.edge == RECORDER && (chain.first..=chain.last).contains(&at.sequence))
+        of.is_some_and(|chain| is_recorder(&chain.edge) && (chain.first..=chain.last).contains(&at.sequence))
     };
     if let Some(at) = from.filter(|at| !holds(at)) {
         return Err(broken(format!(

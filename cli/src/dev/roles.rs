@@ -199,6 +199,7 @@ pub(super) async fn authority_config(
         data_dir: dir,
         anchor_file: None,
         allow_swap: true,
+        store: Default::default(),
         region: REGION.into(),
         hsm: hsm(data).await?,
         grpc: GrpcConfig {
@@ -345,7 +346,7 @@ pub(super) async fn call(admin: &Target, method: &str, path: &str, body: Option<
 async fn start_edge(data: &Path, pki: &Pki, addresses: &Addresses, admin: &Target) -> Result<edge::Running, Failure> {
     let state_dir = data.join("edge");
     files::private_dir(&state_dir)?;
-    let authority = format!("https://localhost:{}", addresses.grpc);
+    let authority = vec![format!("https://localhost:{}", addresses.grpc)];
     if !edge::enrolled(&state_dir, now()) {
         let body = json!({"edge_id": EDGE, "ttl_seconds": 60});
         let token = call(admin, "POST", "/v1/edges/tokens", Some(&body)).await?;

@@ -59,7 +59,7 @@ fn pod(site: &Site, name: &str) {
 }
 
 fn start(site: &Site, name: &str) -> Process {
-    site.spawn_with("edge", name)
+    site.spawn("edge", name)
 }
 
 fn edges(site: &Site) -> Vec<serde_json::Value> {

@@ -106,7 +106,7 @@ fn a_restarted_edge_signs_soon() {
     for _ in 0..3 {
         site.edge.take().unwrap().kill();
         let began = Instant::now();
-        site.edge = Some(site.spawn_with("edge", "edge"));
+        site.edge = Some(site.spawn("edge", "edge"));
         within(15, "the first signature", || site.mint().status == 201);
         println!("edge restart → first signature: {} ms", began.elapsed().as_millis());
     }

@@ -105,7 +105,12 @@ impl Site {
 
     /// Walks the guide to its end.
     pub fn walk(hsm: Hsm) -> Site {
-        let mut site = Site::prepare(hsm);
+        Site::prepare(hsm).walked(hsm)
+    }
+
+    /// Walks the guide with the files as they are.
+    pub fn walked(self, hsm: Hsm) -> Site {
+        let mut site = self;
         for block in blocks(&std::fs::read_to_string(checkout().join("docs/guides/production.md")).unwrap()) {
             if hsm == Hsm::Software && block.contains("softhsm2-util") {
                 continue;
@@ -141,6 +146,11 @@ impl Site {
         std::fs::write(self.path(name), content).unwrap();
     }
 
+    /// Where the authority listens for edges, for operators, and for KMS clients.
+    pub fn authority_ports(&self) -> [u16; 3] {
+        [self.ports[0], self.ports[1], self.ports[3]]
+    }
+
     /// What a command of the guide is on this machine.
     pub fn here(&self, text: &str) -> String {
         let [grpc, admin, https, kms] = self.ports;
@@ -174,7 +184,7 @@ impl Site {
 
     /// `signet authority run`, and waits until it listens.
     pub fn start_authority(&mut self) {
-        self.authority = Some(self.spawn("authority"));
+        self.authority = Some(self.spawn("authority", "authority"));
         let port = self.ports[1];
         within(30, "the authority listens", || {
             std::net::TcpStream::connect(("127.0.0.1", port)).is_ok()
@@ -183,16 +193,12 @@ impl Site {
 
     /// `signet edge run`, and waits until it answers.
     pub fn start_edge(&mut self) {
-        self.edge = Some(self.spawn("edge"));
+        self.edge = Some(self.spawn("edge", "edge"));
         within(30, "the edge answers", || self.get("/livez").status == 200);
     }
 
-    fn spawn(&self, role: &str) -> Process {
-        self.spawn_with(role, role)
-    }
-
-    /// `signet ROLE run` with `etc/NAME.toml`, logging to `NAME.log`.
-    pub fn spawn_with(&self, role: &str, name: &str) -> Process {
+    /// `signet ROLE run` with the configuration `etc/NAME.toml`, logging to `NAME.log`.
+    pub fn spawn(&self, role: &str, name: &str) -> Process {
         let log = std::fs::File::options()
             .create(true)
             .append(true)
@@ -314,7 +320,7 @@ fn private(path: &Path) {
 }
 
 /// Ports that are free for TCP and UDP, all held until all are found.
-fn free_ports() -> [u16; 4] {
+pub fn free_ports() -> [u16; 4] {
     let mut held = Vec::new();
     while held.len() < 4 {
         let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
