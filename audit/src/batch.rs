@@ -232,6 +232,11 @@ impl Filled {
         self.batch.root = root_of(&self.records);
     }
 
+    /// The records.
+    pub fn decoded(&self) -> impl Iterator<Item = Record> {
+        self.records.iter().filter_map(|record| Record::decode(record).ok())
+    }
+
     /// The record with this number.
     pub fn record(&self, sequence: u64) -> Option<&[u8]> {
         let at = usize::try_from(sequence.checked_sub(self.batch.first)?).ok()?;

@@ -343,7 +343,8 @@ impl Log {
             let damaged = || LogError::Damaged(format!("leaf {index} is not what was written"));
             let batch = Batch::parse(leaf).map_err(|_| damaged())?;
             let filled = packs.filled(&batch)?.ok_or_else(damaged)?;
-            batch.holds(&filled.records).map_err(|_| damaged())
+            batch.holds(&filled.records).map_err(|_| damaged())?;
+            Ok::<_, LogError>(true)
         })?;
         let mut stored = Stored::new(objects, next.size);
         let roots = [(next.size, next.root), (self.signed.size, self.signed.root)];
@@ -441,7 +442,7 @@ fn recover(objects: &dyn Objects, signed: &Checkpoint) -> Result<(RightEdge, Cha
     read::leaves(objects, signed.size, from, |index, leaf| {
         let batch = Batch::parse(leaf).map_err(|_| LogError::Damaged(format!("leaf {index} cannot be read")))?;
         chains.advance(&batch);
-        Ok::<_, LogError>(())
+        Ok::<_, LogError>(true)
     })?;
     Ok((right, chains))
 }

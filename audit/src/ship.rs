@@ -64,11 +64,12 @@ impl Outbox {
         Ok(self.ahead.front().filter(|(record, _)| is_durable(record)))
     }
 
-    /// The next chunk; none where there is nothing new. Records of its process below `from` are passed over.
+    /// The next chunk of the process `of`; none where it has nothing new before the next process. Its records below `from`
+    /// are passed over.
     ///
     /// # Errors
     /// As [`Outbox::incarnation`].
-    pub fn chunk(&mut self, own: &str, durable: u64, from: u64) -> Result<Option<Chunk>, ReadError> {
+    pub fn chunk(&mut self, (own, durable): (&str, u64), of: &str, from: u64) -> Result<Option<Chunk>, ReadError> {
         let mut chunk: Option<Chunk> = None;
         let mut bytes = 0_usize;
         loop {
@@ -85,6 +86,7 @@ impl Outbox {
             let (sequence, segment) = (record.sequence, *segment);
             let Ok(encoded) = record.encode() else { return Ok(chunk) };
             match &mut chunk {
+                None if record.incarnation != of => return Ok(None),
                 None if sequence < from => {}
                 None => {
                     bytes = encoded.len();
@@ -137,7 +139,11 @@ mod tests {
     }
 
     fn all(outbox: &mut Outbox, own: &str, durable: u64) -> Vec<Chunk> {
-        std::iter::from_fn(|| outbox.chunk(own, durable, 0).unwrap()).collect()
+        let mut next = || {
+            let of = outbox.incarnation(own, durable).unwrap()?.to_owned();
+            outbox.chunk((own, durable), &of, 0).unwrap()
+        };
+        std::iter::from_fn(&mut next).collect()
     }
 
     #[test]
@@ -167,11 +173,13 @@ mod tests {
         let spool = spool(directory.path(), "i1", 30);
         let mut outbox = Outbox::open(directory.path(), 0).unwrap();
         assert_eq!(outbox.incarnation("i1", 31).unwrap(), Some("i1"));
-        let chunk = outbox.chunk("i1", 9, 4).unwrap().unwrap();
+        let chunk = outbox.chunk(("i1", 9), "i1", 4).unwrap().unwrap();
         assert_eq!((chunk.records.len(), chunk.last), (6, 9));
-        assert_eq!(outbox.chunk("i1", 9, 4).unwrap(), None);
-        assert_eq!(outbox.chunk("i1", 31, 4).unwrap().unwrap().last, 31);
+        assert_eq!(outbox.chunk(("i1", 9), "i1", 4).unwrap(), None);
+        assert_eq!(outbox.chunk(("i1", 31), "i1", 4).unwrap().unwrap().last, 31);
         drop(spool);
+        let after = outbox.chunk(("i1", 99), "i2", 0);
+        assert_eq!(after.unwrap(), None, "another process's are another matter");
     }
 
     #[test]
@@ -187,11 +195,8 @@ mod tests {
         let _recorded = spool.append(&draft()).unwrap();
         spool.flush().unwrap();
         spool.flush().unwrap();
-        let left = Outbox::open(directory.path(), 0)
-            .unwrap()
-            .chunk("i1", u64::MAX, 0)
-            .unwrap()
-            .unwrap();
+        let mut left = Outbox::open(directory.path(), 0).unwrap();
+        let left = left.chunk(("i1", u64::MAX), "i1", 0).unwrap().unwrap();
         assert!(left.last <= chunks[1].last && spool.status().disk_bytes > 32 << 10);
         spool.shipped(chunks.last().unwrap().segment);
         // Removing follows the next batch, whose end the next flush waits for.

@@ -18,6 +18,7 @@ pub mod approvals;
 pub mod backup;
 pub mod bundle;
 pub mod clock;
+mod collect;
 pub mod config;
 pub mod crypto;
 pub mod delegate;

@@ -76,6 +76,8 @@ pub const ANCHOR: &str = "system/anchor";
 pub const REVISIONS: &str = "system/revisions";
 /// What was replayed or waived after restores, oldest first.
 pub const UNSEALINGS: &str = "system/unsealings/";
+/// The key that signs the audit log's checkpoints.
+pub const AUDIT_KEY: &str = "system/audit-key";
 /// Which bundle is published.
 pub const BUNDLE: &str = "bundle/current";
 
@@ -246,6 +248,7 @@ mod tests {
             retirable("local", "00"),
             REPLICA_OPENING.to_owned(),
             REPLICA_SIGNING.to_owned(),
+            AUDIT_KEY.to_owned(),
             safeguards(&Domain::Authority),
             approval_by_id(&Domain::Authority, "apr-x"),
         ] {

@@ -14,6 +14,7 @@ use tokio::task::JoinHandle;
 
 use crate::admin::{Admin, Gauges, Operators};
 use crate::anchor::{self, Anchor};
+use crate::collect::{Collector, Drain};
 use crate::config::Config;
 use crate::fault::Fault;
 use crate::grpc::{self, OwnCertificate};
@@ -80,6 +81,9 @@ pub enum StartError {
     /// The audit spool.
     #[error(transparent)]
     Audit(#[from] audit::spool::OpenError),
+    /// The audit log.
+    #[error(transparent)]
+    Log(audit::log::LogError),
     /// The plugin host.
     #[error(transparent)]
     Plugins(#[from] runtime::HostError),
@@ -146,6 +150,7 @@ impl Authority {
         let (wired, commits) = Wired::join(&config, &parts, stop.subscribe()).await?;
         let gauges = Gauges::new();
         let recorder = wired.recorder(&config, &gauges.metrics)?;
+        let (log, drain) = wired.log(&config, &gauges.metrics, &recorder).await?;
         let (keys, world, seal) = (wired.keys.clone(), wired.world.clone(), wired.seal.clone());
         let used = keys.clone();
         let (vault, anchor) = (wired.vault.clone(), wired.anchor.clone());
@@ -167,7 +172,7 @@ impl Authority {
         let (names, lifetime) = (&config.grpc.names, config.grpc.certificate_lifetime.get());
         let own = OwnCertificate::issue(wired.issuer.clone(), wired.clock.clone(), names, lifetime).await?;
         tasks.push(tokio::spawn(own.clone().keep()));
-        let (grpc_addr, grpc) = serve_edges(&wired, &config, &own, &stop)?;
+        let (grpc_addr, grpc) = serve_edges(&wired, &config, &own, &stop, log.clone())?;
         let shutdown = Shutdown::new();
         let certificate = server_certificate(&config, &own, &shutdown, &mut tasks)?;
         let kms = match &config.kms {
@@ -175,7 +180,7 @@ impl Authority {
             None => None,
         };
         let last = (wired.vault.clone(), wired.anchor.clone());
-        let admin = wired.into_admin(gauges, recorder.clone());
+        let admin = wired.into_admin(gauges, recorder.clone(), log.clone());
         let (admin_addr, admin) = serve_operators(admin, &config, certificate, &shutdown)?;
         tracing::info!(%admin_addr, %grpc_addr, kms = ?kms, hsm = parts.hsm.info().kind, "authority started");
         Ok(Running {
@@ -184,6 +189,7 @@ impl Authority {
             kms,
             seal,
             recorder,
+            log: log.zip(drain),
             last,
             shutdown,
             stop,
@@ -201,6 +207,7 @@ fn serve_edges(
     config: &Config,
     own: &OwnCertificate,
     stop: &watch::Sender<bool>,
+    log: Option<Arc<Collector>>,
 ) -> Result<(SocketAddr, JoinHandle<()>), StartError> {
     let roots = ClientRoots::new([wired.issuer.roots().nodes.der().to_vec().into()])?;
     let tls = tls::server_config(own.certificate(), ClientAuth::Optional(roots), tls::ALPN_GRPC)?;
@@ -211,6 +218,7 @@ fn serve_edges(
         wired.delegations(config),
         wired.watches.clone(),
         wired.seal.clone(),
+        log,
     );
     let incoming = grpc::accept(listener, tls, config.grpc.connections, stop.subscribe());
     let task = tokio::spawn(grpc::serve(service, incoming, stop.subscribe()));
@@ -266,6 +274,8 @@ pub struct Running {
     kms: Option<KeyApi>,
     seal: Arc<Seal>,
     recorder: Arc<Recorder>,
+    /// None while it is sealed.
+    log: Option<(Arc<Collector>, Drain)>,
     /// For the last word of the anchor.
     last: (Arc<Vault>, Anchor),
     shutdown: Shutdown,
@@ -322,6 +332,11 @@ impl Running {
         }
         let recorder = self.recorder;
         let _ = tokio::task::spawn_blocking(move || recorder.close()).await;
+        if let Some((log, drain)) = self.log {
+            // The last records of the spool that is closed now, and the last checkpoint.
+            drain.finish().await;
+            let _ = tokio::task::spawn_blocking(move || log.close()).await;
+        }
         let (vault, anchor) = self.last;
         if let Err(fault) = anchor.advance(&vault, &self.seal).await {
             fault.log("writing the anchor");

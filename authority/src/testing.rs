@@ -331,7 +331,7 @@ impl Bench {
         let (wired, _) = Wired::join(&config, &self.parts, stopped).await.unwrap();
         let gauges = Gauges::new();
         let recorder = open_recorder(&config, self.parts.clock.clone(), &gauges.metrics).unwrap();
-        wired.into_admin(gauges, recorder)
+        wired.into_admin(gauges, recorder, None)
     }
 
     pub(crate) async fn delegate(

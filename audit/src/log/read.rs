@@ -4,6 +4,7 @@ use std::io;
 use std::path::Path;
 
 use super::objects::{Directory, Objects};
+use super::proof::Proof;
 use super::tiles::{self, Stored, WIDTH};
 use super::{CHECKPOINT, LogError};
 use crate::batch::{Batch, Filled, unpack};
@@ -70,32 +71,45 @@ impl View {
         Stored::new(self.objects(), self.checkpoint.size)
     }
 
-    /// Every batch from leaf `from` on, with its records, until `each` says no (false).
+    /// Every batch from leaf `from` on, with its records, which are checked against it, until `each` says no (false).
     ///
     /// # Errors
     /// [`LogError`]: a leaf or a pack that is missing or damaged.
     pub fn batches(&self, from: u64, mut each: impl FnMut(u64, &Filled) -> bool) -> Result<(), LogError> {
         let mut packs = Packs::new(self.objects());
-        let mut goes_on = true;
         leaves(self.objects(), self.checkpoint.size, from, |index, leaf| {
-            if goes_on {
-                let damaged = || LogError::Damaged(format!("leaf {index} cannot be read"));
-                let batch = Batch::parse(leaf).map_err(|_| damaged())?;
-                goes_on = each(index, packs.filled(&batch)?.ok_or_else(damaged)?);
-            }
-            Ok::<_, LogError>(())
+            let damaged = || LogError::Damaged(format!("leaf {index} cannot be read"));
+            let batch = Batch::parse(leaf).map_err(|_| damaged())?;
+            let filled = packs.filled(&batch)?.ok_or_else(damaged)?;
+            batch.holds(&filled.records).map_err(|_| damaged())?;
+            Ok(each(index, filled))
         })
     }
 
-    /// Every record from leaf `from` on, until `each` says no (false).
+    /// Every record from leaf `from` on, checked as those of [`View::batches`], until `each` says no (false).
     ///
     /// # Errors
     /// As [`View::batches`].
     pub fn records(&self, from: u64, mut each: impl FnMut(u64, Record) -> bool) -> Result<(), LogError> {
-        self.batches(from, |index, filled| {
-            let mut decoded = filled.records.iter().filter_map(|record| Record::decode(record).ok());
-            decoded.all(|record| each(index, record))
-        })
+        self.batches(from, |index, filled| filled.decoded().all(|record| each(index, record)))
+    }
+
+    /// The proof of a record; none where the log has no such record.
+    ///
+    /// # Errors
+    /// As [`View::batches`].
+    pub fn prove(&self, edge: &str, incarnation: &str, sequence: u64) -> Result<Option<Proof>, LogError> {
+        let mut found = None;
+        self.batches(0, |index, filled| {
+            let batch = &filled.batch;
+            let own = (batch.edge.as_str(), batch.incarnation.as_str()) == (edge, incarnation);
+            if own && (batch.first..=batch.last).contains(&sequence) {
+                found = Some((index, filled.clone()));
+            }
+            found.is_none()
+        })?;
+        let made = found.map(|(index, filled)| Proof::make(self, index, &filled, sequence));
+        made.transpose()
     }
 
     /// The root that the first `size` leaves have, as the tiles say.
@@ -144,12 +158,12 @@ impl<'o> Packs<'o> {
     }
 }
 
-/// The leaves from `from` to before `size`, each checked against its hash in its tile.
+/// The leaves from `from` to before `size`, each checked against its hash in its tile, until `each` says no (false).
 pub(super) fn leaves<E: From<io::Error>>(
     objects: &dyn Objects,
     size: u64,
     from: u64,
-    mut each: impl FnMut(u64, &[u8]) -> Result<(), E>,
+    mut each: impl FnMut(u64, &[u8]) -> Result<bool, E>,
 ) -> Result<(), E> {
     let mut index = from;
     while index < size {
@@ -169,7 +183,9 @@ pub(super) fn leaves<E: From<io::Error>>(
             if leaf_hash(leaf) != hash {
                 return Err(broken(&name).into());
             }
-            each(at, leaf)?;
+            if !each(at, leaf)? {
+                return Ok(());
+            }
         }
         index = first.saturating_add(WIDTH);
     }

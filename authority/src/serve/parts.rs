@@ -26,6 +26,11 @@ impl Config {
         self.data_dir.join("audit")
     }
 
+    /// The audit log's directory.
+    pub fn log_dir(&self) -> PathBuf {
+        self.data_dir.join("log")
+    }
+
     /// The file outside the store that shows that it was not put back.
     pub fn anchor(&self) -> Anchor {
         let default = || self.data_dir.join("anchor");
