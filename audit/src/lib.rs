@@ -5,6 +5,11 @@
 //! - [`read`]: the log as a stream of records, for `signet audit tail`.
 //! - [`export`]: records in the forms that other systems take in.
 //! - [`verify`]: every hash chain of a directory, checked.
+//! - [`read`]: the spool as a stream of records, for `signet audit tail` and for shipping.
+//! - [`ship`]: the spool in chunks, as they go to the authority.
+//! - [`verify`]: every hash chain of a spool's directory, checked.
+//! - [`log`]: what the authority makes of everybody's records: batches ([`batch`]) in a Merkle tree ([`tree`]) under signed
+//!   checkpoints ([`note`]); proofs, verification, reconciliation.
 //!
 //! The promise (mode `reserve`): a sequence number is inside a durable reservation before an answer that carries its
 //! signature leaves, and its record is on disk within a second. A crash leaves at most one reservation of unknown
@@ -23,9 +28,15 @@
 )]
 
 pub mod export;
+pub mod batch;
+pub mod filter;
 mod frame;
+pub mod log;
+pub mod note;
 pub mod read;
 pub mod record;
+pub mod ship;
 pub mod spool;
+pub mod tree;
 pub mod verify;
 mod volume;

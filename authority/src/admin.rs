@@ -12,6 +12,7 @@
 //! | `GET`, `PUT /v1/bundle` (`?dry_run=true`), `GET /v1/profiles` | the bundle in force, a new one, what it offers |
 //! | `GET /v1/approvals`, `GET /v1/approvals/{id}`, `POST /v1/approvals/{id}/decisions` | [`approvals`]; the latter two without a token |
 //! | `GET /v1/safeguards/{tenant}`, `PUT …/quorum`, `PUT …/deletion-guard`, `PUT`, `DELETE …/approvers/{name}` | who approves |
+//! | `GET /v1/audit/log`, `GET /v1/audit/records`, `GET /v1/audit/proof` | [`audit_log`] |
 //! | `GET /v1/roots`, `/livez`, `/readyz`, `/metrics` | without a token: none of it is secret |
 //!
 //! The token is verified before a body is read; what it may is Cedar's decision, on each request. What changes something is put
@@ -33,6 +34,7 @@ use self::record::Operation;
 use crate::backup::service::Backups;
 use crate::bundle::Bundles;
 use crate::clock::Clock;
+use crate::collect::Collector;
 use crate::edge_trust::EdgeTrust;
 use crate::edges::Edges;
 use crate::fault::Fault;
@@ -53,6 +55,7 @@ pub use self::auth::{AdminToken, Operator};
 mod access_keys;
 mod answer;
 mod approvals;
+mod audit_log;
 mod auth;
 mod backups;
 mod bundle;
@@ -109,6 +112,7 @@ pub struct Admin {
     pub(crate) world: Arc<World>,
     pub(crate) backups: Backups,
     pub(crate) recorder: Arc<Recorder>,
+    pub(crate) log: Option<Arc<Collector>>,
     pub(crate) seal: Arc<Seal>,
     pub(crate) clock: Clock,
     pub(crate) gauges: Gauges,
@@ -152,6 +156,9 @@ enum Route<'a> {
     GetBackupKey,
     PutBackupKey,
     Seal,
+    AuditLog,
+    AuditRecords,
+    AuditProof,
 }
 
 impl<'a> Route<'a> {
@@ -204,6 +211,9 @@ impl<'a> Route<'a> {
             ["v1", "backup-key"] if get => Ok(Self::GetBackupKey),
             ["v1", "backup-key"] if put => Ok(Self::PutBackupKey),
             ["v1", "seal"] if get => Ok(Self::Seal),
+            ["v1", "audit", "log"] if get => Ok(Self::AuditLog),
+            ["v1", "audit", "records"] if get => Ok(Self::AuditRecords),
+            ["v1", "audit", "proof"] if get => Ok(Self::AuditProof),
             ["livez" | "readyz" | "metrics"]
             | [
                 "v1",
@@ -211,6 +221,7 @@ impl<'a> Route<'a> {
                 | "backup-key" | "seal",
             ]
             | ["v1", "backups", _, "next"]
+            | ["v1", "audit", "log" | "records" | "proof"]
             | ["v1", "keys" | "access-keys" | "approvals" | "safeguards", _]
             | ["v1", "approvals", _, "decisions"]
             | ["v1", "safeguards", _, "quorum" | "deletion-guard"]
@@ -331,6 +342,9 @@ impl Admin {
             Route::GetBackupKey => self.get_backup_key(decisions).await,
             Route::PutBackupKey => self.put_backup_key(decisions, body).await,
             Route::Seal => self.seal(decisions).await,
+            Route::AuditLog => self.audit_log(decisions),
+            Route::AuditRecords => self.audit_records(decisions, query).await,
+            Route::AuditProof => self.audit_proof(decisions, query).await,
             Route::Live
             | Route::Ready
             | Route::Metrics

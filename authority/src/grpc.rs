@@ -4,10 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use node::contract::authority_server::{Authority, AuthorityServer};
-use node::contract::{DelegateRequest, DelegateResponse, EnrollRequest, EnrollResponse, RenewRequest, WatchRequest};
+use node::contract::{
+    AuditSegment, DelegateRequest, DelegateResponse, EnrollRequest, EnrollResponse, RenewRequest, WatchRequest,
+};
 use tokio::sync::{Semaphore, SemaphorePermit, watch};
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 
+use self::ship::Receipts;
+use crate::collect::Collector;
 use crate::delegate::Delegations;
 use crate::edges::{Edges, KnownEdge};
 use crate::enroll::Enrollment;
@@ -21,6 +25,7 @@ pub use self::certificate::OwnCertificate;
 
 mod accept;
 mod certificate;
+mod ship;
 
 /// The operation in the record.
 const ENROLL: &str = "edges:Enroll";
@@ -28,7 +33,7 @@ const ENROLL: &str = "edges:Enroll";
 const MAX_REQUEST: usize = 64 << 10;
 /// Calls that may wait for the HSM at once; more are told to come back (R37).
 const IN_FLIGHT: usize = 128;
-/// Streams of one connection; an edge needs two.
+/// Streams of one connection; an edge needs three.
 const STREAMS: u32 = 64;
 /// Bytes of a request's header fields, decoded.
 const MAX_HEADERS: u32 = 16 << 10;
@@ -45,6 +50,7 @@ pub struct Service {
     watches: Arc<Watches>,
     seal: Arc<Seal>,
     recorder: Arc<Recorder>,
+    log: Option<Arc<Collector>>,
     in_flight: Semaphore,
 }
 
@@ -57,6 +63,7 @@ impl Service {
         watches: Arc<Watches>,
         seal: Arc<Seal>,
         recorder: Arc<Recorder>,
+        log: Option<Arc<Collector>>,
     ) -> Self {
         Self {
             edges,
@@ -65,6 +72,7 @@ impl Service {
             watches,
             seal,
             recorder,
+            log,
             in_flight: Semaphore::new(IN_FLIGHT),
         }
     }
@@ -137,6 +145,7 @@ async fn bounded<T>(call: impl Future<Output = Result<T, Fault>>) -> Result<Resp
 #[tonic::async_trait]
 impl Authority for Service {
     type WatchStream = EventStream;
+    type ShipAuditStream = Receipts;
 
     async fn enroll(&self, request: Request<EnrollRequest>) -> Result<Response<EnrollResponse>, Status> {
         let _permit = self.enter()?;
@@ -168,6 +177,16 @@ impl Authority for Service {
             self.watches.open(edge, request.into_inner()).await
         })
         .await
+    }
+
+    async fn ship_audit(&self, request: Request<Streaming<AuditSegment>>) -> Result<Response<Receipts>, Status> {
+        self.seal.demand_open()?;
+        let edge = self.authenticate(&request).await?;
+        let log = self
+            .log
+            .clone()
+            .ok_or_else(|| Status::unavailable("there is no audit log"))?;
+        Ok(Response::new(ship::take(edge.id().as_str(), log, request.into_inner())))
     }
 }
 

@@ -18,6 +18,7 @@ pub mod approvals;
 pub mod backup;
 pub mod bundle;
 pub mod clock;
+mod collect;
 pub mod config;
 pub mod copy;
 pub mod crypto;

@@ -79,6 +79,8 @@ pub const LEADER: &str = "system/leader";
 pub const REVISIONS: &str = "system/revisions";
 /// What was replayed or waived after restores, oldest first.
 pub const UNSEALINGS: &str = "system/unsealings/";
+/// The key that signs the audit log's checkpoints.
+pub const AUDIT_KEY: &str = "system/audit-key";
 /// Which bundle is published.
 pub const BUNDLE: &str = "bundle/current";
 
@@ -265,6 +267,7 @@ mod tests {
             retirable("local", "00"),
             REPLICA_OPENING.to_owned(),
             REPLICA_SIGNING.to_owned(),
+            AUDIT_KEY.to_owned(),
             safeguards(&Domain::Authority),
             approval_by_id(&Domain::Authority, "apr-x"),
         ] {

@@ -14,6 +14,7 @@ use tokio::task::JoinHandle;
 
 use crate::admin::{Admin, Gauges, Operators};
 use crate::anchor::{self, Anchor};
+use crate::collect::{Collector, Drain};
 use crate::config::Config;
 use crate::fault::Fault;
 use crate::grpc::{self, OwnCertificate};
@@ -83,6 +84,9 @@ pub enum StartError {
     /// The audit spool.
     #[error(transparent)]
     Audit(#[from] audit::spool::OpenError),
+    /// The audit log.
+    #[error(transparent)]
+    Log(audit::log::LogError),
     /// The plugin host.
     #[error(transparent)]
     Plugins(#[from] runtime::HostError),
@@ -149,6 +153,7 @@ impl Authority {
         let (wired, commits) = Wired::join(&config, &parts, stop.subscribe()).await?;
         let gauges = Gauges::new();
         let recorder = wired.recorder(&config, &gauges.metrics)?;
+        let (log, drain) = wired.log(&config, &gauges.metrics, &recorder).await?;
         let (keys, seal) = (wired.keys.clone(), wired.seal.clone());
         let last = (wired.vault.clone(), wired.anchor.clone());
         if let Some(reason) = seal.reason() {
@@ -165,14 +170,14 @@ impl Authority {
         let (names, lifetime) = (&config.grpc.names, config.grpc.certificate_lifetime.get());
         let own = OwnCertificate::issue(wired.issuer.clone(), wired.clock.clone(), names, lifetime).await?;
         tasks.push(tokio::spawn(own.clone().keep()));
-        let (grpc_addr, grpc) = serve_edges(&wired, &config, &own, &recorder, &stop)?;
+        let (grpc_addr, grpc) = serve_edges(&wired, &config, &own, (&recorder, log.clone()), &stop)?;
         let shutdown = Shutdown::new();
         let certificate = server_certificate(&config, &own, &shutdown, &mut tasks)?;
         let kms = match &config.kms {
             Some(kms) => Some(KeyApi::start(&wired, kms, &certificate, &recorder, &shutdown)?),
             None => None,
         };
-        let admin = wired.into_admin(gauges, recorder.clone());
+        let admin = wired.into_admin(gauges, recorder.clone(), log.clone());
         let (admin_addr, admin) = serve_operators(admin, &config, certificate, &shutdown)?;
         tracing::info!(%admin_addr, %grpc_addr, kms = ?kms, hsm = parts.hsm.info().kind, "authority started");
         Ok(Running {
@@ -181,6 +186,7 @@ impl Authority {
             kms,
             seal,
             recorder,
+            log: log.zip(drain),
             last,
             shutdown,
             stop,
@@ -198,7 +204,7 @@ fn serve_edges(
     wired: &Wired,
     config: &Config,
     own: &OwnCertificate,
-    recorder: &Arc<Recorder>,
+    (recorder, log): (&Arc<Recorder>, Option<Arc<Collector>>),
     stop: &watch::Sender<bool>,
 ) -> Result<(SocketAddr, JoinHandle<()>), StartError> {
     let roots = ClientRoots::new([wired.issuer.roots().nodes.der().to_vec().into()])?;
@@ -211,6 +217,7 @@ fn serve_edges(
         wired.watches.clone(),
         wired.seal.clone(),
         recorder.clone(),
+        log,
     );
     let incoming = grpc::accept(listener, tls, config.grpc.connections, stop.subscribe());
     let task = tokio::spawn(grpc::serve(service, incoming, stop.subscribe()));
@@ -266,6 +273,8 @@ pub struct Running {
     kms: Option<KeyApi>,
     seal: Arc<Seal>,
     recorder: Arc<Recorder>,
+    /// None while it is sealed.
+    log: Option<(Arc<Collector>, Drain)>,
     /// For the last word of the anchor.
     last: (Arc<Vault>, Anchor),
     shutdown: Shutdown,
@@ -329,6 +338,11 @@ impl Running {
         }
         let recorder = self.recorder;
         let _ = tokio::task::spawn_blocking(move || recorder.close()).await;
+        if let Some((log, drain)) = self.log {
+            // The last records of the spool that is closed now, and the last checkpoint.
+            drain.finish().await;
+            let _ = tokio::task::spawn_blocking(move || log.close()).await;
+        }
         let (vault, anchor) = self.last;
         if let Err(fault) = anchor.advance(&vault, &self.seal).await {
             fault.log("writing the anchor");

@@ -346,7 +346,7 @@ impl Bench {
         wired.world.reload().await;
         let gauges = Gauges::new();
         let recorder = open_recorder(&config, self.parts.clock.clone(), &gauges.metrics).unwrap();
-        wired.into_admin(gauges, recorder)
+        wired.into_admin(gauges, recorder, None)
     }
 
     pub(crate) async fn delegate(

@@ -117,8 +117,11 @@ pub struct Tls {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Audit {
-    /// Bytes that the spool may take on disk, default 1 GiB. At the bound signing stops, unless `drop_oldest`.
+    /// Bytes that the spool may take on disk, default 1 GiB. At the bound, which only records reach that the authority did
+    /// not take yet, signing stops, unless `drop_oldest`.
     pub max_bytes: u64,
+    /// Bytes of shipped segments that stay, default 64 MiB: what `signet audit tail` can look back at on this machine.
+    pub keep_shipped: u64,
     /// At the bound, drop the oldest segment instead of stopping: records are lost, which the spool itself records.
     pub drop_oldest: bool,
 }
@@ -127,6 +130,7 @@ impl Default for Audit {
     fn default() -> Audit {
         Audit {
             max_bytes: 1 << 30,
+            keep_shipped: 64 << 20,
             drop_oldest: false,
         }
     }

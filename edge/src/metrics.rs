@@ -32,6 +32,7 @@ pub struct Metrics {
     bundles: Family<ByCode, Counter>,
     ready: Gauge,
     connected: Gauge,
+    shipped: Counter,
 }
 
 impl Default for Metrics {
@@ -49,6 +50,7 @@ impl Metrics {
             refusals: all.counters("refusals", "Refused requests and batch elements, by code"),
             bundles: all.counters("bundles", "Bundles received, by whether they were taken into use"),
             ready: all.gauge("ready", "1 when every profile can be signed for"),
+            shipped: all.counter("audit_shipped", "Audit records that the authority has made durable"),
             connected: all.gauge("connected", "1 while the authority's watch stream stands"),
             all,
         }
@@ -84,6 +86,11 @@ impl Metrics {
     /// Whether the watch stream stands.
     pub fn connected(&self, connected: bool) {
         self.connected.set(i64::from(connected));
+    }
+
+    /// Records that the authority has.
+    pub fn shipped(&self, records: u64) {
+        self.shipped.inc_by(records);
     }
 
     /// The text of `/metrics`, with the plugins' own counters and how long each key is held.

@@ -11,7 +11,7 @@ use node::problem::Problem;
 use policies::engine::Denial;
 use policies::intent::IntentError;
 use policies::permit::{ClearError, Cleared, RetryAfter};
-use policies::profile::Profile;
+use policies::profile::{AuditMode, Profile};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -283,15 +283,52 @@ impl Edge {
                 outcome: VerdictOutcome::Allowed,
             })
             .collect();
-        let _recorded = match self.spool().append(&draft) {
-            Err(SpoolError::Behind) => self.append_later(&draft, signed.cleared(), patience).await?,
-            appended => appended.map_err(unavailable)?,
+        let cleared = signed.cleared();
+        let _recorded = match cleared.profile().audit {
+            AuditMode::Reserve => match self.spool().append(&draft) {
+                Err(SpoolError::Behind) => self.append_later(&draft, cleared, patience).await?,
+                appended => appended.map_err(unavailable)?,
+            },
+            AuditMode::Commit => self.commit(&draft, cleared, patience).await?,
         };
         subject.served.signatures.inc();
         Ok(Recorded {
             request_id: subject.id_text.clone(),
             signed,
         })
+    }
+
+    /// Until the record is durable. The key may be stopped meanwhile, so it is asked again: then there is the record of a
+    /// signature that did not leave.
+    async fn commit(
+        &self,
+        draft: &Draft<'_>,
+        cleared: &Cleared,
+        patience: Instant,
+    ) -> Result<audit::spool::Recorded, Refusal> {
+        let committed = async {
+            let behind = match self.spool().commit(draft).await {
+                Err(SpoolError::Behind) => self
+                    .waiting()
+                    .try_acquire()
+                    .map_err(|_| unavailable(SpoolError::Behind))?,
+                committed => return committed.map_err(unavailable),
+            };
+            loop {
+                let progress = self.spool().progress();
+                match self.spool().commit(draft).await {
+                    Err(SpoolError::Behind) => progress.await,
+                    committed => {
+                        drop(behind);
+                        return committed.map_err(unavailable);
+                    }
+                }
+            }
+        };
+        let committed = tokio::time::timeout_at(patience, committed).await;
+        let committed = committed.unwrap_or_else(|_| Err(unavailable(SpoolError::Behind)))?;
+        self.keyring().still_signs(cleared)?;
+        Ok(committed)
     }
 
     /// The key may be stopped while the disk catches up, so it is asked again before each try.

@@ -21,7 +21,7 @@ use crate::config::{Config, Invalid};
 use crate::identity::{self, IdentityError};
 use crate::state::Edge;
 use crate::uplink::{Uplink, UplinkError};
-use crate::{delegate, follow};
+use crate::{delegate, follow, ship};
 
 /// How often the certificate's files are looked at.
 const CERTIFICATE_CHECK: Duration = Duration::from_secs(5);
@@ -135,6 +135,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         tokio::spawn(certificate.watch(CERTIFICATE_CHECK, shutdown.clone())),
         tokio::spawn(follow::follow(edge.clone(), uplink.clone())),
         tokio::spawn(delegate::keep(edge.clone(), uplink.clone())),
+        tokio::spawn(ship::keep(edge.clone(), uplink.clone())),
         tokio::spawn(uplink.renew(edge.config().state_dir.clone(), edge.clone())),
         tokio::spawn(edge.clone().load_bundles()),
         tokio::spawn(edge.clone().sweep()),
@@ -159,6 +160,7 @@ fn open_spool(
     fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir)?;
     let settings = SpoolSettings {
         max_bytes: config.audit.max_bytes,
+        keep_shipped: config.audit.keep_shipped,
         retention: if config.audit.drop_oldest {
             Retention::DropOldest
         } else {

@@ -3,6 +3,7 @@
 pub mod authority;
 pub mod bench;
 pub mod files;
+pub mod log;
 pub mod pki;
 pub mod store;
 
@@ -116,7 +117,7 @@ impl Rig {
         policies::engine::Engine::new(&parsed).unwrap();
         authority.publish(bundle);
         let dir = tempfile::tempdir().unwrap();
-        let (spool, _) = Spool::open(dir.path(), EDGE, "0a", audit::spool::Settings::default()).unwrap();
+        let (spool, _) = Spool::open(&dir.path().join("audit"), EDGE, "0a", audit::spool::Settings::default()).unwrap();
         let node_key = SigningKey::generate(Algorithm::Es256).unwrap();
         authority.state().node_key = node_key.public().cloned();
         let identity = Identity::named(TRUST_DOMAIN, EDGE, &node_key);
@@ -231,7 +232,7 @@ impl Rig {
 
     /// As [`Rig::records`], of what is on disk already.
     pub fn written(&self) -> Vec<Draft<'static>> {
-        let mut tail = audit::read::tail(self.dir.path(), false).unwrap();
+        let mut tail = audit::read::tail(&self.dir.path().join("audit"), false).unwrap();
         let records: Vec<Record> = std::iter::from_fn(|| tail.poll()).map(Result::unwrap).collect();
         let uses = records.into_iter().filter_map(|record| match record.event {
             Event::Use(draft) => Some(draft),

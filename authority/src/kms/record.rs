@@ -168,6 +168,30 @@ impl Recorder {
         }
     }
 
+    /// What brings the records to the audit log: the spool, and the process that writes it.
+    pub(crate) fn source(&self) -> (Arc<Spool>, String) {
+        (self.spool.clone(), self.incarnation.clone())
+    }
+
+    /// Records that something is wrong with the audit trail itself, and says it in the log.
+    pub(crate) fn alarm(&self, what: &str, why: &str) {
+        tracing::error!(what, "audit: {why}");
+        let recorded = self.record(Entry {
+            operation: what,
+            caller: "signet",
+            account: "authority",
+            decided: Decided::default(),
+            digest: None,
+            refused: None,
+            request_id: Uuid::new_v4(),
+            headers: &HeaderMap::new(),
+        });
+        if let Err(refusal) = recorded {
+            let detail = refusal.detail.unwrap_or_default();
+            tracing::error!(what, detail, "an alarm is not on record");
+        }
+    }
+
     /// Writes what is waiting and lets go of the directory. Blocks on the disk.
     pub(crate) fn close(&self) {
         self.spool.close();

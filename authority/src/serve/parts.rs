@@ -36,6 +36,11 @@ impl Config {
         }
     }
 
+    /// The audit log's directory.
+    pub fn log_dir(&self) -> PathBuf {
+        self.data_dir.join("log")
+    }
+
     /// The file outside the store that shows that it was not put back.
     pub fn anchor(&self) -> Anchor {
         let default = || self.data_dir.join("anchor");

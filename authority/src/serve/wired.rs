@@ -11,6 +11,7 @@ use crate::anchor::Anchor;
 use crate::backup::service::Backups;
 use crate::bundle::Bundles;
 use crate::clock::Clock;
+use crate::collect::{Collector, Drain};
 use crate::config::{Config, KmsConfig};
 use crate::delegate::Delegations;
 use crate::edge_trust::EdgeTrust;
@@ -152,6 +153,26 @@ impl Wired {
         open_recorder(config, self.clock.clone(), metrics)
     }
 
+    /// The audit log, and what brings this authority's own records to it. None while the authority is sealed: of its store nothing
+    /// is to be believed, and a replay wants the spool as it is.
+    pub(crate) async fn log(
+        &self,
+        config: &Config,
+        metrics: &Metrics,
+        recorder: &Arc<Recorder>,
+    ) -> Result<(Option<Arc<Collector>>, Option<Drain>), StartError> {
+        if self.seal.is_closed() {
+            return Ok((None, None));
+        }
+        let alarming = recorder.clone();
+        let alarm = Box::new(move |what: &'static str, why: &str| alarming.alarm(what, why));
+        let place = (config.log_dir(), config.trust_domain.as_str());
+        let log = Collector::open(&self.vault, (&place.0, place.1), metrics, alarm).await?;
+        let (spool, incarnation) = recorder.source();
+        let drain = Drain::start(log.clone(), spool, config.audit_dir(), incarnation);
+        Ok((Some(log), Some(drain)))
+    }
+
     /// The key API.
     pub(crate) fn key_api(&self, config: &KmsConfig, recorder: Arc<Recorder>) -> Kms {
         let parts = crate::kms::Parts {
@@ -166,8 +187,9 @@ impl Wired {
         Kms::new(config, parts)
     }
 
-    pub(crate) fn into_admin(self, gauges: Gauges, recorder: Arc<Recorder>) -> Admin {
+    pub(crate) fn into_admin(self, gauges: Gauges, recorder: Arc<Recorder>, log: Option<Arc<Collector>>) -> Admin {
         Admin {
+            log,
             backups: Backups::new(self.vault.clone()),
             recorder,
             seal: self.seal,

@@ -8,8 +8,9 @@ use hyper_util::rt::TokioIo;
 use node::contract::authority_server::{Authority, AuthorityServer};
 use node::contract::watch_event::Event;
 use node::contract::{
-    self, Bundle, DelegateRequest, DelegateResponse, EnrollRequest, EnrollResponse, Heartbeat, OwnDelegation, OwnKey,
-    RenewRequest, Revoked, SharedDelegation, WatchEvent, WatchRequest, delegate_request, delegate_response,
+    self, AuditSegment, Bundle, DelegateRequest, DelegateResponse, EnrollRequest, EnrollResponse, Heartbeat,
+    OwnDelegation, OwnKey, RenewRequest, Revoked, SharedDelegation, WatchEvent, WatchRequest, delegate_request,
+    delegate_response,
 };
 use node::handover::receiving_message;
 use signing::delegation::possession_message;
@@ -18,7 +19,7 @@ use tokio::io::DuplexStream;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::{Channel, Endpoint, Server};
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 
 use super::pki::{Key, Pki};
 pub use super::store::Lie;
@@ -154,6 +155,15 @@ impl Fake {
 #[tonic::async_trait]
 impl Authority for Fake {
     type WatchStream = ReceiverStream<Result<WatchEvent, Status>>;
+    type ShipAuditStream = super::log::Receipts;
+
+    async fn ship_audit(
+        &self,
+        request: Request<Streaming<AuditSegment>>,
+    ) -> Result<Response<Self::ShipAuditStream>, Status> {
+        self.demand_standing()?;
+        Ok(super::log::take(self.clone(), request))
+    }
 
     async fn enroll(&self, _: Request<EnrollRequest>) -> Result<Response<EnrollResponse>, Status> {
         Err(Status::unimplemented("not here"))

@@ -51,6 +51,7 @@ pub struct State {
     pub delegated: Vec<String>,
     pub log: Vec<(u64, Event)>,
     pub streams: Vec<Events>,
+    pub audit: super::log::Log,
 }
 
 impl State {
