@@ -27,8 +27,8 @@
     )
 )]
 
-pub mod export;
 pub mod batch;
+pub mod export;
 pub mod filter;
 mod frame;
 pub mod log;

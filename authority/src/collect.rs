@@ -98,12 +98,12 @@ impl Collector {
     /// [`StartError::Log`] for a log that is not what it was: an authority that cannot keep its log does not start.
     pub(crate) async fn open(
         vault: &Vault,
-        (directory, trust_domain): (&Path, &str),
+        (directory, replica, trust_domain): (&Path, &str, &str),
         metrics: &Metrics,
         alarm: Alarm,
     ) -> Result<Arc<Self>, StartError> {
         let begun = audit::log::read::View::is_log(directory);
-        let (key, is_new) = key::load(vault, trust_domain, begun).await?;
+        let (key, is_new) = key::load(vault, replica, trust_domain, begun).await?;
         let vkey = key.verifier().to_string();
         let path = directory.to_owned();
         let opened = tokio::task::spawn_blocking(move || open(&path, key)).await;
@@ -199,6 +199,13 @@ impl Collector {
     /// Why nothing is written any more; none where all is well.
     pub(crate) fn broken(&self) -> Option<String> {
         self.shared.told().broken
+    }
+
+    /// What no other log of this authority is called.
+    pub(crate) fn short_name(&self) -> String {
+        let note = self.note();
+        let origin = note.lines().next().unwrap_or_default();
+        origin.rsplit('/').next().unwrap_or_default().to_owned()
     }
 
     /// Where the log is.

@@ -8,12 +8,14 @@
 
 mod file;
 mod http;
+mod log;
 mod syslog;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ::http::HeaderMap;
 use async_trait::async_trait;
 use audit::record::{Event, Record};
 use node::telemetry::{Label, Metrics};
@@ -21,9 +23,13 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use crate::clock::Clock;
-use crate::config::ExportConfig;
+use crate::collect::Collector;
+use crate::config::{Config, ExportConfig};
+use crate::kms::{Decided, Entry, Recorder};
+use crate::serve::make_private_dir;
 
 /// Records in one batch at most.
 const BATCH: usize = 500;
@@ -36,22 +42,31 @@ const LOOK: Duration = Duration::from_secs(1);
 
 /// A place in the order of all records: the next to read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub(crate) struct Place {
-    /// The number of the log's pack, from 1; 0 before the first.
-    pub(crate) pack: u64,
+struct Place {
+    /// The number of the log's leaf, which is a batch of records, from 0.
+    leaf: u64,
     /// Records of it that were read.
-    pub(crate) read: usize,
+    read: usize,
 }
 
 /// Records, and the place after them.
-pub(crate) struct Page {
-    pub(crate) records: Vec<Record>,
-    pub(crate) next: Place,
+struct Page {
+    records: Vec<Record>,
+    next: Place,
+}
+
+impl Page {
+    fn nothing(place: Place) -> Self {
+        Self {
+            records: Vec::new(),
+            next: place,
+        }
+    }
 }
 
 /// What is exported: every durable record, in one order that stays.
 #[async_trait]
-pub(crate) trait Source: Send + Sync {
+trait Source: Send + Sync {
     /// Records from a place on, at most `limit`; none where there are none yet. Why they cannot be read is for the log.
     async fn read(&self, from: Place, limit: usize) -> Result<Page, String>;
 }
@@ -73,24 +88,24 @@ pub struct ExportError {
 
 /// A stretch of records that a sink will not get.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Gap {
-    pub(crate) sink: String,
+struct Gap {
+    sink: String,
     /// `EDGE/INCARNATION/SEQUENCE` of the first and the last.
-    pub(crate) first: String,
-    pub(crate) last: String,
-    pub(crate) records: usize,
+    first: String,
+    last: String,
+    records: usize,
 }
 
 /// Counters of all sinks.
 #[derive(Clone)]
-pub(crate) struct Counters {
+struct Counters {
     sent: Family<Label, Counter>,
     failures: Family<Label, Counter>,
     lost: Family<Label, Counter>,
 }
 
 /// One sink at work.
-pub(crate) struct Export {
+struct Export {
     name: String,
     sink: Box<dyn Sink>,
     place_file: PathBuf,
@@ -101,8 +116,64 @@ pub(crate) struct Export {
     on_gap: Arc<dyn Fn(&Gap) + Send + Sync>,
 }
 
+/// Begins to export a log to every sink of the configuration, until `stop` turns true.
+///
+/// # Errors
+/// [`ExportError`]: a sink cannot be set up.
+pub(crate) fn start(
+    config: &Config,
+    log: &Collector,
+    (recorder, clock): (&Arc<Recorder>, &Clock),
+    metrics: &Metrics,
+    stop: &watch::Sender<bool>,
+) -> Result<Vec<JoinHandle<()>>, ExportError> {
+    let counters = Counters::new(metrics);
+    // Named after the log: in another one, every sink begins at the beginning.
+    let directory = config.data_dir.join("export").join(log.short_name());
+    let source = Arc::new(log::LogSource(log.directory().to_owned()));
+    let mut tasks = Vec::new();
+    for sink in &config.export {
+        make_private_dir(&directory).map_err(|error| ExportError {
+            name: sink.name().to_owned(),
+            reason: error.to_string(),
+        })?;
+        let recorder = recorder.clone();
+        let on_gap = Arc::new(move |gap: &Gap| gap.record(&recorder));
+        let export = Export::new(sink, &directory, clock.clone(), counters.clone(), on_gap)?;
+        tasks.push(tokio::spawn(export.run(source.clone(), stop.subscribe())));
+    }
+    Ok(tasks)
+}
+
+impl Gap {
+    fn record(&self, recorder: &Recorder) {
+        let what = [
+            format!("first:{}", self.first),
+            format!("last:{}", self.last),
+            format!("records:{}", self.records),
+        ];
+        let recorded = recorder.record(Entry {
+            operation: "audit:ExportGap",
+            caller: &format!("export:{}", self.sink),
+            account: "",
+            decided: Decided {
+                policies: what.into(),
+                ..Decided::default()
+            },
+            digest: None,
+            refused: None,
+            request_id: uuid::Uuid::new_v4(),
+            headers: &HeaderMap::new(),
+        });
+        if let Err(refusal) = recorded {
+            let detail = refusal.detail.unwrap_or_default();
+            tracing::error!(sink = self.sink, detail, "a gap of an export is not on record");
+        }
+    }
+}
+
 impl Counters {
-    pub(crate) fn new(metrics: &Metrics) -> Self {
+    fn new(metrics: &Metrics) -> Self {
         Self {
             sent: metrics.counters("export_records", "Audit records that a sink took"),
             failures: metrics.counters(
@@ -119,7 +190,7 @@ impl Export {
     ///
     /// # Errors
     /// [`ExportError`]: a file that the configuration names cannot be read, or is not what it should be.
-    pub(crate) fn new(
+    fn new(
         config: &ExportConfig,
         directory: &std::path::Path,
         clock: Clock,
@@ -150,7 +221,7 @@ impl Export {
     }
 
     /// Exports until `stop` turns true.
-    pub(crate) async fn run(mut self, source: Arc<dyn Source>, mut stop: watch::Receiver<bool>) {
+    async fn run(mut self, source: Arc<dyn Source>, mut stop: watch::Receiver<bool>) {
         let mut work = std::pin::pin!(self.work(source.as_ref()));
         loop {
             tokio::select! {

@@ -106,6 +106,7 @@ impl Service {
             decided: Decided {
                 key: Some(enrolled.edge_id.clone()),
                 tenant: None,
+                kid: None,
                 policies: [by].into(),
             },
             digest: None,

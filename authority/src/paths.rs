@@ -84,6 +84,14 @@ pub const AUDIT_KEY: &str = "system/audit-key";
 /// Which bundle is published.
 pub const BUNDLE: &str = "bundle/current";
 
+/// The key of an audit log's checkpoints: each of several authorities has a log of its own.
+pub fn audit_key_of(replica: &str) -> String {
+    match replica {
+        "" => AUDIT_KEY.to_owned(),
+        replica => format!("{AUDIT_KEY}/{replica}"),
+    }
+}
+
 /// That one of several authorities has an anchor outside this store.
 pub fn anchor_of(replica: &str) -> String {
     format!("{ANCHOR}/{replica}")

@@ -16,6 +16,7 @@ use crate::admin::{Admin, Gauges, Operators};
 use crate::anchor::{self, Anchor};
 use crate::collect::{Collector, Drain};
 use crate::config::Config;
+use crate::export;
 use crate::fault::Fault;
 use crate::grpc::{self, OwnCertificate};
 use crate::hsm::HsmError;
@@ -87,6 +88,9 @@ pub enum StartError {
     /// The audit log.
     #[error(transparent)]
     Log(audit::log::LogError),
+    /// A sink for audit records.
+    #[error(transparent)]
+    Export(#[from] crate::export::ExportError),
     /// The plugin host.
     #[error(transparent)]
     Plugins(#[from] runtime::HostError),
@@ -167,6 +171,10 @@ impl Authority {
         let leadership = Leadership::new(last.0.clone(), config.store.replica());
         let upkeep = Upkeep::of(&wired, recorder.clone()).keep(leadership, stop.subscribe());
         let upkeep = tokio::spawn(upkeep);
+        if let Some(log) = &log {
+            let from = (&recorder, &wired.clock);
+            tasks.extend(export::start(&config, log, from, &gauges.metrics, &stop)?);
+        }
         let (names, lifetime) = (&config.grpc.names, config.grpc.certificate_lifetime.get());
         let own = OwnCertificate::issue(wired.issuer.clone(), wired.clock.clone(), names, lifetime).await?;
         tasks.push(tokio::spawn(own.clone().keep()));

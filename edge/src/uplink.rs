@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use node::channel::{self, BadAddress, Peer};
-use node::contract::authority_client::AuthorityClient;
 use node::contract::RenewRequest;
+use node::contract::authority_client::AuthorityClient;
 use rustls::pki_types::CertificateDer;
 use tonic::transport::Channel;
 

@@ -23,12 +23,12 @@ mod chaos;
 mod cli;
 #[path = "system/clients.rs"]
 mod clients;
+#[path = "system/cluster.rs"]
+mod cluster;
 #[path = "system/custody.rs"]
 mod custody;
 #[path = "system/fleets.rs"]
 mod fleets;
-#[path = "system/cluster.rs"]
-mod cluster;
 #[path = "system/haproxy.rs"]
 mod haproxy;
 #[path = "system/hardening.rs"]

@@ -12,7 +12,7 @@ use audit::spool::Spool;
 use tokio::task::JoinHandle;
 
 use super::{Collector, Unshipped};
-use crate::kms::RECORDER;
+use crate::kms::Chain;
 
 /// Between two looks at the spool.
 const LOOK: Duration = Duration::from_millis(200);
@@ -31,7 +31,7 @@ struct Source {
     collector: Arc<Collector>,
     spool: Arc<Spool>,
     directory: PathBuf,
-    incarnation: String,
+    own: Chain,
     /// Nothing below is looked at again.
     segment: u64,
     /// Damage was met: nothing is removed any more.
@@ -39,15 +39,15 @@ struct Source {
 }
 
 impl Drain {
-    /// Of the spool in `directory` that the process `incarnation` writes.
-    pub(crate) fn start(collector: Arc<Collector>, spool: Arc<Spool>, directory: PathBuf, incarnation: String) -> Self {
+    /// Of the spool in `directory` that this process writes as its `own`.
+    pub(crate) fn start(collector: Arc<Collector>, spool: Arc<Spool>, directory: PathBuf, own: Chain) -> Self {
         let ending = Arc::new(AtomicBool::new(false));
         let end = ending.clone();
         let source = Source {
             collector,
             spool,
             directory,
-            incarnation,
+            own,
             segment: 0,
             damaged: false,
         };
@@ -116,7 +116,7 @@ impl Source {
         mut outbox: Outbox,
         at: Option<(String, u64)>,
     ) -> Result<(Outbox, Option<(String, u64)>, Vec<Chunk>), String> {
-        let own = self.incarnation.clone();
+        let own = self.own.incarnation.clone();
         let durable = self.spool.status().durable;
         let read = blocking(move || {
             let mut chunks = Vec::new();
@@ -140,15 +140,26 @@ impl Source {
         Ok((outbox, next, chunks))
     }
 
+    fn shipment(&self, incarnation: &str, records: Vec<Vec<u8>>) -> Shipment {
+        Shipment {
+            edge: self.own.edge.clone(),
+            incarnation: incarnation.to_owned(),
+            records,
+        }
+    }
+
     async fn ask(&self, incarnation: &str) -> Result<u64, String> {
-        let asked = self.collector.offer(shipment(incarnation, Vec::new())).await;
+        let asked = self.collector.offer(self.shipment(incarnation, Vec::new())).await;
         Ok(asked.map_err(text)?.await.map_err(text)?.next)
     }
 
     async fn bring(&mut self, chunks: Vec<Chunk>) -> Result<(), String> {
         let mut receipts = Vec::with_capacity(chunks.len());
         for chunk in chunks {
-            let offered = self.collector.offer(shipment(&chunk.incarnation, chunk.records)).await;
+            let offered = self
+                .collector
+                .offer(self.shipment(&chunk.incarnation, chunk.records))
+                .await;
             receipts.push((offered.map_err(text)?, chunk.segment));
         }
         for (receipt, segment) in receipts {
@@ -180,14 +191,6 @@ fn read(
     let next = outbox.incarnation(own.0, own.1)?;
     let is_new = |next: &&str| at.as_ref().is_none_or(|(of, _)| of != next);
     Ok(next.filter(is_new).map(str::to_owned))
-}
-
-fn shipment(incarnation: &str, records: Vec<Vec<u8>>) -> Shipment {
-    Shipment {
-        edge: RECORDER.to_owned(),
-        incarnation: incarnation.to_owned(),
-        records,
-    }
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, String> {

@@ -12,8 +12,14 @@ use crate::paths;
 use crate::sealed::{Change, Vault};
 
 /// The key of the log that is there, or a new one for a log that is about to begin; and whether it is new.
-pub(super) async fn load(vault: &Vault, trust_domain: &str, begun: bool) -> Result<(NoteKey, bool), Fault> {
-    let known = vault.get_secret(paths::AUDIT_KEY).await?;
+pub(super) async fn load(
+    vault: &Vault,
+    replica: &str,
+    trust_domain: &str,
+    begun: bool,
+) -> Result<(NoteKey, bool), Fault> {
+    let path = paths::audit_key_of(replica);
+    let known = vault.get_secret(&path).await?;
     match known {
         Some(secret) if begun => {
             let key = SigningKey::import(Algorithm::EdDsa, &secret)?;
@@ -21,18 +27,18 @@ pub(super) async fn load(vault: &Vault, trust_domain: &str, begun: bool) -> Resu
         }
         Some(_) => {
             tracing::error!("the audit log is gone: another one begins; find out what happened to the old one");
-            Ok((fresh(vault, trust_domain, true).await?, true))
+            Ok((fresh(vault, &path, trust_domain, true).await?, true))
         }
-        None => Ok((fresh(vault, trust_domain, false).await?, true)),
+        None => Ok((fresh(vault, &path, trust_domain, false).await?, true)),
     }
 }
 
-async fn fresh(vault: &Vault, trust_domain: &str, replaces: bool) -> Result<NoteKey, Fault> {
+async fn fresh(vault: &Vault, path: &str, trust_domain: &str, replaces: bool) -> Result<NoteKey, Fault> {
     let key = SigningKey::generate(Algorithm::EdDsa)?;
     let secret: Secret = key.export()?;
     let change = match replaces {
-        true => Change::new().overwrite_bytes(paths::AUDIT_KEY, secret.expose()),
-        false => Change::new().create_secret(paths::AUDIT_KEY, &secret),
+        true => Change::new().overwrite_bytes(path, secret.expose()),
+        false => Change::new().create_secret(path, &secret),
     };
     vault.commit(change).await?;
     named(trust_domain, key)

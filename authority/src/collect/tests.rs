@@ -7,7 +7,7 @@ use audit::spool::{Settings, Spool};
 use uuid::Uuid;
 
 use super::*;
-use crate::kms::RECORDER;
+use crate::kms::Chain;
 use crate::testing::Bench;
 
 type Alarms = Arc<Mutex<Vec<(&'static str, String)>>>;
@@ -35,7 +35,7 @@ impl Site {
         let place = (self.directory(), "example.org");
         Collector::open(
             &self.bench.wired.vault,
-            (&place.0, place.1),
+            (&place.0, "", place.1),
             &Metrics::new("test"),
             alarm,
         )
@@ -190,9 +190,13 @@ async fn the_authority_s_own_spool_is_drained_and_does_not_fill_up() {
         keep_shipped: 32 << 10,
         ..Settings::default()
     };
-    let (spool, _) = Spool::open(&directory, RECORDER, "i1", settings).unwrap();
+    let (spool, _) = Spool::open(&directory, "authority", "i1", settings).unwrap();
     let spool = Arc::new(spool);
-    let drain = Drain::start(log.clone(), spool.clone(), directory, "i1".into());
+    let own = Chain {
+        edge: "authority".into(),
+        incarnation: "i1".into(),
+    };
+    let drain = Drain::start(log.clone(), spool.clone(), directory, own);
     let patience = tokio::time::Instant::now() + Duration::from_secs(60);
     let mut written = 0_u128;
     // Five times what the directory may hold: it comes to a halt when the log does not take it.

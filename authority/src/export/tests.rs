@@ -52,18 +52,15 @@ impl Packs {
 impl Source for Packs {
     async fn read(&self, from: Place, limit: usize) -> Result<Page, String> {
         let packs = self.0.lock().unwrap();
-        let mut place = Place {
-            pack: from.pack.max(1),
-            ..from
-        };
-        while let Some(pack) = packs.get(usize::try_from(place.pack).unwrap() - 1) {
+        let mut place = from;
+        while let Some(pack) = packs.get(usize::try_from(place.leaf).unwrap()) {
             let records: Vec<_> = pack.iter().skip(place.read).take(limit).cloned().collect();
             if !records.is_empty() {
                 place.read += records.len();
                 return Ok(Page { records, next: place });
             }
             place = Place {
-                pack: place.pack + 1,
+                leaf: place.leaf + 1,
                 read: 0,
             };
         }

@@ -7,7 +7,9 @@ use async_trait::async_trait;
 use signing::key::Secret;
 use tokio::time::timeout;
 
-use super::{EcCurve, Hsm, HsmError, HsmErrorKind, HsmInfo, Prehashed, RootKey, RootRole, WrappedKey};
+use super::{
+    DataKey, EcCurve, Hsm, HsmError, HsmErrorKind, HsmInfo, Prehashed, RootKey, RootRole, WrappedAes, WrappedKey,
+};
 use crate::names::Tenant;
 use crate::turns::{Turn, Turns};
 
@@ -82,6 +84,21 @@ impl<H: Hsm> Hsm for Queued<H> {
         self.inner.sign_wrapped_digest(key, digest).await
     }
 
+    async fn generate_aes(&self) -> Result<WrappedAes, HsmError> {
+        let _turn = self.turn().await?;
+        self.inner.generate_aes().await
+    }
+
+    async fn generate_data_key(&self, key: &WrappedAes) -> Result<DataKey, HsmError> {
+        let _turn = self.turn().await?;
+        self.inner.generate_data_key(key).await
+    }
+
+    async fn unwrap_data_key(&self, key: &WrappedAes, wrapped: &[u8]) -> Result<Option<Secret>, HsmError> {
+        let _turn = self.turn().await?;
+        self.inner.unwrap_data_key(key, wrapped).await
+    }
+
     async fn seal(&self, plaintext: &Secret, associated: &[u8]) -> Result<Vec<u8>, HsmError> {
         let _turn = self.turn().await?;
         self.inner.seal(plaintext, associated).await
@@ -145,6 +162,18 @@ mod tests {
         }
 
         async fn sign_wrapped_digest(&self, _: &WrappedKey, _: &Prehashed) -> Result<Vec<u8>, HsmError> {
+            std::future::pending().await
+        }
+
+        async fn generate_aes(&self) -> Result<WrappedAes, HsmError> {
+            std::future::pending().await
+        }
+
+        async fn generate_data_key(&self, _: &WrappedAes) -> Result<DataKey, HsmError> {
+            std::future::pending().await
+        }
+
+        async fn unwrap_data_key(&self, _: &WrappedAes, _: &[u8]) -> Result<Option<Secret>, HsmError> {
             std::future::pending().await
         }
 

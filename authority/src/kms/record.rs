@@ -30,10 +30,17 @@ pub(crate) fn is_recorder(name: &str) -> bool {
 /// Records operations and counts them.
 pub(crate) struct Recorder {
     spool: Arc<Spool>,
+    name: String,
     incarnation: String,
     clock: Clock,
     requests: Family<Label, Counter>,
     refusals: Family<Label, Counter>,
+}
+
+/// Whose records a process writes: the name that stands where an edge has its id, and the process.
+pub(crate) struct Chain {
+    pub(crate) edge: String,
+    pub(crate) incarnation: String,
 }
 
 /// One operation, to be recorded.
@@ -82,6 +89,7 @@ impl Recorder {
         }
         Ok(Self {
             spool: Arc::new(spool),
+            name,
             incarnation,
             clock,
             requests: metrics.counters(
@@ -169,8 +177,12 @@ impl Recorder {
     }
 
     /// What brings the records to the audit log: the spool, and the process that writes it.
-    pub(crate) fn source(&self) -> (Arc<Spool>, String) {
-        (self.spool.clone(), self.incarnation.clone())
+    pub(crate) fn source(&self) -> (Arc<Spool>, Chain) {
+        let own = Chain {
+            edge: self.name.clone(),
+            incarnation: self.incarnation.clone(),
+        };
+        (self.spool.clone(), own)
     }
 
     /// Records that something is wrong with the audit trail itself, and says it in the log.

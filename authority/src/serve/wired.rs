@@ -166,10 +166,11 @@ impl Wired {
         }
         let alarming = recorder.clone();
         let alarm = Box::new(move |what: &'static str, why: &str| alarming.alarm(what, why));
-        let place = (config.log_dir(), config.trust_domain.as_str());
-        let log = Collector::open(&self.vault, (&place.0, place.1), metrics, alarm).await?;
-        let (spool, incarnation) = recorder.source();
-        let drain = Drain::start(log.clone(), spool, config.audit_dir(), incarnation);
+        let directory = config.log_dir();
+        let place = (&*directory, config.store.replica(), config.trust_domain.as_str());
+        let log = Collector::open(&self.vault, place, metrics, alarm).await?;
+        let (spool, own) = recorder.source();
+        let drain = Drain::start(log.clone(), spool, config.audit_dir(), own);
         Ok((Some(log), Some(drain)))
     }
 
