@@ -13,6 +13,8 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use signing::key::Secret;
 
+use crate::crypto::MacAlgorithm;
+
 pub mod digest;
 pub mod error;
 mod pkcs11;
@@ -44,6 +46,15 @@ pub const WRAPPED_DATA_KEY_LEN: usize = DATA_KEY_LEN + 8;
 
 /// Longest associated data of a sealed secret, in bytes: a row's path and version.
 pub const MAX_ASSOCIATED_LEN: usize = 4096;
+
+/// Refuses messages that are too long for a MAC.
+fn check_mac_message(message: &[u8]) -> Result<(), HsmError> {
+    if message.len() <= MAX_SECRET_LEN {
+        return Ok(());
+    }
+    let detail = format!("a MAC of {} bytes; at most {MAX_SECRET_LEN}", message.len());
+    Err(HsmErrorKind::BadRequest.because(detail))
+}
 
 /// A hardware security module, or what stands in for one.
 ///
@@ -97,6 +108,13 @@ pub trait Hsm: Send + Sync {
     /// Opens what [`Hsm::generate_data_key`] wrapped under `key`; none for anything else. `Tampered` when `key` was not made by
     /// this HSM.
     async fn unwrap_data_key(&self, key: &WrappedAes, wrapped: &[u8]) -> Result<Option<Secret>, HsmError>;
+
+    /// Makes an HMAC key of custody `token`, as long as the hash, which has passed a test (R24). As with
+    /// [`Hsm::generate_aes`] nothing is stored in the token. `Unsupported` when the HSM does not make such MACs.
+    async fn generate_mac_key(&self, algorithm: MacAlgorithm) -> Result<WrappedMac, HsmError>;
+
+    /// The MAC of a message of at most [`MAX_SECRET_LEN`] bytes, made in the HSM. `Tampered` when `key` was not made by this HSM.
+    async fn mac(&self, key: &WrappedMac, message: &[u8]) -> Result<Vec<u8>, HsmError>;
 
     /// Seals up to [`MAX_SECRET_LEN`] bytes under the sealing master (AES-256-GCM, random nonce). `associated` (the row's
     /// path and version, R29) is authenticated, not stored. For key-encryption keys, of which there is one a tenant: random
@@ -203,6 +221,15 @@ pub struct WrappedKey {
 /// An AES-256 key of custody `token` as the store keeps it: useless without the HSM that made it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WrappedAes {
+    /// The key under the wrapping master. Opaque; its format belongs to the HSM that made it.
+    pub blob: Vec<u8>,
+}
+
+/// An HMAC key of custody `token` as the store keeps it: useless without the HSM that made it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WrappedMac {
+    /// What it makes, for the key's whole life (R1).
+    pub algorithm: MacAlgorithm,
     /// The key under the wrapping master. Opaque; its format belongs to the HSM that made it.
     pub blob: Vec<u8>,
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use signing::key::Secret;
 
 use super::*;
+use crate::crypto::MacAlgorithm;
 
 #[tokio::test]
 async fn the_software_hsm_keeps_the_contract() {
@@ -95,6 +96,8 @@ struct Kept {
     keys: Vec<WrappedKey>,
     sealed: Vec<u8>,
     data_key: (WrappedAes, DataKey),
+    /// A key, and its MAC of `after a restart`.
+    mac: (WrappedMac, Vec<u8>),
 }
 
 async fn keeps_the_contract(hsm: &dyn Hsm) -> Kept {
@@ -103,6 +106,7 @@ async fn keeps_the_contract(hsm: &dyn Hsm) -> Kept {
     let keys = makes_wrapped_keys(hsm).await;
     refuses_altered_keys(hsm, &keys[0]).await;
     let data_key = wraps_data_keys(hsm, &keys[0]).await;
+    let mac = makes_macs(hsm, &keys[0], &data_key.0).await;
     let sealed = seals(hsm, &keys[0]).await;
     gives_random_bytes(hsm).await;
     hsm.healthy().await.unwrap();
@@ -111,6 +115,7 @@ async fn keeps_the_contract(hsm: &dyn Hsm) -> Kept {
         keys,
         sealed,
         data_key,
+        mac,
     }
 }
 
@@ -126,6 +131,8 @@ impl Kept {
                 .verify(&key.spki_der, &signature)
                 .unwrap();
         }
+        let (key, mac) = &self.mac;
+        assert_eq!(hsm.mac(key, b"after a restart").await.unwrap(), *mac);
         let (key, made) = &self.data_key;
         let opened = hsm.unwrap_data_key(key, &made.wrapped).await.unwrap().unwrap();
         assert!(opened.matches(made.secret.expose()));
@@ -290,6 +297,36 @@ async fn wraps_data_keys(hsm: &dyn Hsm, ec: &WrappedKey) -> (WrappedAes, DataKey
     let error = hsm.sign_wrapped(&as_ec, b"x").await.unwrap_err();
     assert_eq!(error.kind, HsmErrorKind::Tampered, "{error}");
     (key, first)
+}
+
+// R1, R24
+async fn makes_macs(hsm: &dyn Hsm, ec: &WrappedKey, aes: &WrappedAes) -> (WrappedMac, Vec<u8>) {
+    let mut kept = None;
+    for algorithm in MacAlgorithm::ALL.iter().copied() {
+        let key = hsm.generate_mac_key(algorithm).await.unwrap();
+        let other = hsm.generate_mac_key(algorithm).await.unwrap();
+        assert_eq!(key.algorithm, algorithm);
+        let mac = hsm.mac(&key, b"after a restart").await.unwrap();
+        assert_eq!(mac.len(), algorithm.tag_len());
+        assert_eq!(hsm.mac(&key, b"after a restart").await.unwrap(), mac);
+        assert_ne!(hsm.mac(&key, b"After a restart").await.unwrap(), mac);
+        assert_ne!(hsm.mac(&other, b"after a restart").await.unwrap(), mac);
+        hsm.mac(&key, &[7; MAX_SECRET_LEN]).await.unwrap();
+        let error = hsm.mac(&key, &[7; MAX_SECRET_LEN + 1]).await.unwrap_err();
+        assert_eq!(error.kind, HsmErrorKind::BadRequest);
+        let mut blobs = vec![vec![], ec.blob.clone(), aes.blob.clone(), key.blob[8..].to_vec()];
+        for index in [0, key.blob.len() - 1] {
+            let mut blob = key.blob.clone();
+            blob[index] ^= 1;
+            blobs.push(blob);
+        }
+        for blob in blobs {
+            let error = hsm.mac(&WrappedMac { algorithm, blob }, b"x").await.unwrap_err();
+            assert_eq!(error.kind, HsmErrorKind::Tampered, "{algorithm:?}: {error}");
+        }
+        kept = Some((key, mac));
+    }
+    kept.unwrap()
 }
 
 // R29

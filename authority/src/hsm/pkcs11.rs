@@ -16,12 +16,14 @@ use super::protocol::{Answer, Call, Hello, Sensitive};
 use super::{EcCurve, HsmError, HsmErrorKind, HsmInfo, MAX_SECRET_LEN};
 use cache::Cache;
 use failure::Failure;
+use mechanisms::Needed;
 use objects::Objects;
 
 mod cache;
 mod data_key;
 mod failure;
 mod initialize;
+mod mac;
 mod mechanisms;
 mod objects;
 mod public_key;
@@ -37,8 +39,6 @@ pub(crate) struct Module {
     pin: AuthPin,
     info: HsmInfo,
     largest_curve: EcCurve,
-    /// Whether it wraps data keys.
-    wraps_data_keys: bool,
     /// Held while objects of the token are made, so that two threads do not make one each.
     making: Mutex<()>,
     /// Set when the token refused the PIN: it is not tried again, since tokens lock.
@@ -51,7 +51,6 @@ impl Module {
         let pkcs11 = load(&hello.module)?;
         let (slot, token) = find_token(&pkcs11, &hello.label)?;
         let largest_curve = mechanisms::check(&pkcs11, slot, &hello.label)?;
-        let wraps_data_keys = mechanisms::wraps_data_keys(&pkcs11, slot)?;
         let pin = String::from_utf8(hello.pin.0.clone())
             .map_err(|_| HsmErrorKind::Misconfigured.because("the pin is not UTF-8"))?;
         Ok(Self {
@@ -60,7 +59,6 @@ impl Module {
             label: hello.label.clone(),
             pin: AuthPin::from(pin),
             largest_curve,
-            wraps_data_keys,
             making: Mutex::new(()),
             refused: OnceLock::new(),
         })
@@ -69,6 +67,12 @@ impl Module {
     /// What the token says about itself.
     pub(crate) fn info(&self) -> HsmInfo {
         self.info.clone()
+    }
+
+    /// Refuses where the token lacks any of these, which not every token has.
+    fn demand(&self, needed: &[Needed]) -> Result<(), Failure> {
+        let (slot, _) = find_token(&self.pkcs11, &self.label)?;
+        Ok(mechanisms::demand(&self.pkcs11, slot, &self.label, needed)?)
     }
 
     fn connect(&self) -> Result<Session, Failure> {
@@ -162,6 +166,8 @@ impl Token {
                 .generate_data_key(key)
                 .map(|(secret, wrapped)| Answer::DataKey { secret, wrapped }),
             Call::UnwrapDataKey { key, wrapped } => connected.unwrap_data_key(key, wrapped).map(Answer::Unwrapped),
+            Call::GenerateMacKey(algorithm) => connected.generate_mac_key(&module, *algorithm).map(Answer::MacKey),
+            Call::Mac { key, message } => connected.mac(key, message).map(Answer::Bytes),
             Call::Seal { plaintext, associated } => connected.seal(&plaintext.0, associated).map(Answer::Bytes),
             Call::Unseal { blob, associated } => connected.unseal(blob, associated).map(Answer::Secret),
             Call::Random(len) => connected.random(*len).map(Answer::Secret),

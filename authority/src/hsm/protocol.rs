@@ -12,7 +12,8 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
-use super::{EcCurve, HsmError, HsmInfo, Prehashed, RootKey, RootRole, WrappedAes, WrappedKey};
+use super::{EcCurve, HsmError, HsmInfo, Prehashed, RootKey, RootRole, WrappedAes, WrappedKey, WrappedMac};
+use crate::crypto::MacAlgorithm;
 
 /// Largest frame body, in bytes. The largest honest one is a 64 KiB message with its envelope.
 pub(crate) const MAX_FRAME: usize = 128 * 1024;
@@ -98,6 +99,11 @@ pub(crate) enum Call {
         key: WrappedAes,
         wrapped: Vec<u8>,
     },
+    GenerateMacKey(MacAlgorithm),
+    Mac {
+        key: WrappedMac,
+        message: Vec<u8>,
+    },
     Seal {
         plaintext: Sensitive,
         associated: Vec<u8>,
@@ -135,6 +141,7 @@ pub(crate) enum Answer {
     Root(RootKey),
     Wrapped(WrappedKey),
     Aes(WrappedAes),
+    MacKey(WrappedMac),
     DataKey {
         secret: Sensitive,
         wrapped: Vec<u8>,

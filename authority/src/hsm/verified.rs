@@ -1,13 +1,15 @@
 //! No wrong signature leaves: what an HSM answers is checked before anything is built on it (R27).
 
 use async_trait::async_trait;
+use aws_lc_rs::constant_time::verify_slices_are_equal;
 use signing::key::Secret;
 use tokio::sync::OnceCell;
 
 use super::{
     DATA_KEY_LEN, DataKey, EcCurve, Hsm, HsmError, HsmErrorKind, HsmInfo, MAX_SECRET_LEN, Prehashed, RootKey, RootRole,
-    WRAPPED_DATA_KEY_LEN, WrappedAes, WrappedKey,
+    WRAPPED_DATA_KEY_LEN, WrappedAes, WrappedKey, WrappedMac,
 };
+use crate::crypto::MacAlgorithm;
 
 /// An HSM whose signatures are verified, whose new keys have signed once, and whose sealings and wrapped
 /// data keys have been opened once.
@@ -107,6 +109,25 @@ impl<H: Hsm> Hsm for Verified<H> {
 
     async fn unwrap_data_key(&self, key: &WrappedAes, wrapped: &[u8]) -> Result<Option<Secret>, HsmError> {
         self.inner.unwrap_data_key(key, wrapped).await
+    }
+
+    async fn generate_mac_key(&self, algorithm: MacAlgorithm) -> Result<WrappedMac, HsmError> {
+        let key = self.inner.generate_mac_key(algorithm).await?;
+        if key.algorithm != algorithm {
+            return Err(HsmErrorKind::WrongSignature.because("it made a key of another MAC than was asked"));
+        }
+        self.mac(&key, b"signet consistency test").await?;
+        Ok(key)
+    }
+
+    /// Made twice: nobody out here can tell a right MAC from a wrong one, but two wrong ones are not the same.
+    async fn mac(&self, key: &WrappedMac, message: &[u8]) -> Result<Vec<u8>, HsmError> {
+        let mac = self.inner.mac(key, message).await?;
+        let again = self.inner.mac(key, message).await?;
+        if mac.len() != key.algorithm.tag_len() || verify_slices_are_equal(&mac, &again).is_err() {
+            return Err(HsmErrorKind::WrongSignature.because("two MACs of one message differ; both have been withheld"));
+        }
+        Ok(mac)
     }
 
     async fn seal(&self, plaintext: &Secret, associated: &[u8]) -> Result<Vec<u8>, HsmError> {

@@ -92,6 +92,20 @@ impl Hsm for Liar {
         self.honest.unwrap_data_key(key, wrapped).await
     }
 
+    async fn generate_mac_key(&self, algorithm: MacAlgorithm) -> Result<WrappedMac, HsmError> {
+        self.honest.generate_mac_key(algorithm).await
+    }
+
+    async fn mac(&self, key: &WrappedMac, message: &[u8]) -> Result<Vec<u8>, HsmError> {
+        let mac = self.honest.mac(key, message).await?;
+        let again = self.asked.fetch_xor(true, std::sync::atomic::Ordering::Relaxed);
+        match self.lie {
+            Lie::Bit if again => Ok(flip(mac)),
+            Lie::ShortRandom => Ok(mac[1..].to_vec()),
+            _ => Ok(mac),
+        }
+    }
+
     async fn seal(&self, plaintext: &Secret, associated: &[u8]) -> Result<Vec<u8>, HsmError> {
         match self.lie {
             Lie::Sealing => {
@@ -198,6 +212,20 @@ async fn a_secret_sealed_wrongly_is_noticed_while_it_is_still_known() {
     let (hsm, _) = liar(directory.path(), Lie::Sealing).await;
     let error = hsm.seal(&Secret::new(b"secret".to_vec()), b"row").await.unwrap_err();
     assert!(error.detail.contains("another secret"), "{error}");
+}
+
+// R27
+#[tokio::test]
+async fn no_wrong_mac_leaves() {
+    for lie in [Lie::Bit, Lie::ShortRandom] {
+        let directory = tempfile::tempdir().unwrap();
+        let (hsm, _) = liar(directory.path(), lie).await;
+        let error = hsm.generate_mac_key(MacAlgorithm::HmacSha256).await.unwrap_err();
+        assert_eq!(error.kind, HsmErrorKind::WrongSignature, "{error}");
+        let key = hsm.inner().generate_mac_key(MacAlgorithm::HmacSha256).await.unwrap();
+        let error = hsm.mac(&key, b"x").await.unwrap_err();
+        assert!(error.detail.contains("withheld"), "{error}");
+    }
 }
 
 // R27

@@ -18,8 +18,9 @@ use tokio::time::timeout;
 use super::protocol::{Answer, Call, MAX_ROOT_MESSAGE, Sensitive};
 use super::{
     DataKey, EcCurve, Hsm, HsmError, HsmErrorKind, HsmInfo, Prehashed, RootKey, RootRole, WRAPPED_DATA_KEY_LEN,
-    WrappedAes, WrappedKey,
+    WrappedAes, WrappedKey, WrappedMac, check_mac_message,
 };
+use crate::crypto::MacAlgorithm;
 use supervisor::State;
 
 mod child;
@@ -254,6 +255,24 @@ impl Hsm for Worker {
             Answer::Unwrapped(secret) => Ok(secret.map(exposed)),
             _ => Err(unexpected()),
         }
+    }
+
+    async fn generate_mac_key(&self, algorithm: MacAlgorithm) -> Result<WrappedMac, HsmError> {
+        match self.call(Call::GenerateMacKey(algorithm)).await? {
+            Answer::MacKey(key) => Ok(key),
+            _ => Err(unexpected()),
+        }
+    }
+
+    async fn mac(&self, key: &WrappedMac, message: &[u8]) -> Result<Vec<u8>, HsmError> {
+        check_mac_message(message)?;
+        bytes(
+            self.call(Call::Mac {
+                key: key.clone(),
+                message: message.to_vec(),
+            })
+            .await?,
+        )
     }
 
     async fn seal(&self, plaintext: &Secret, associated: &[u8]) -> Result<Vec<u8>, HsmError> {

@@ -12,7 +12,7 @@ use signing::key::{PublicKey as Verifying, Secret, SigningKey};
 use super::{Custody, KeyRecord, Keys, KmsError, KmsErrorType};
 use crate::crypto::{BadCiphertext, CryptoError, KeySpec, Material, PublicKey};
 use crate::fault::Fault;
-use crate::hsm::{DataKey, EcCurve, WrappedAes, WrappedKey};
+use crate::hsm::{DataKey, EcCurve, WrappedAes, WrappedKey, WrappedMac};
 use crate::names::Tenant;
 use crate::paths;
 use crate::rotation::{NEVER, Slot, Version};
@@ -31,6 +31,8 @@ pub(super) enum Made {
     InHsm(WrappedKey),
     /// Wrapped by the HSM, to wrap data keys there.
     AesInHsm(WrappedAes),
+    /// Wrapped by the HSM, to make MACs there.
+    MacInHsm(WrappedMac),
 }
 
 impl Made {
@@ -41,6 +43,7 @@ impl Made {
             Self::Wrapped(secret) => change.create_secret(path, secret),
             Self::InHsm(wrapped) => change.create(path, wrapped),
             Self::AesInHsm(wrapped) => change.create(path, wrapped),
+            Self::MacInHsm(wrapped) => change.create(path, wrapped),
         }
     }
 }
@@ -78,21 +81,28 @@ pub(super) async fn make_raw(keys: &Keys, key: &KeyRecord) -> Result<(Version, M
             let material = generate(&key.tenant, key.spec).await?;
             Ok((raw_version(keys, key, &material)?, Made::Wrapped(material.export()?)))
         }
-        Custody::Token if key.spec == KeySpec::SymmetricDefault => {
-            let wrapped = keys.vault.hsm().generate_aes().await.map_err(Fault::from)?;
-            // Nobody out here knows the key: its id is that of what the HSM made of it, which is another for each key.
-            Ok((new_raw(keys, key, &wrapped.blob, None), Made::AesInHsm(wrapped)))
-        }
-        Custody::Token => {
-            let curve = match key.spec {
-                KeySpec::EccNistP384 => EcCurve::P384,
-                _ => EcCurve::P256,
-            };
-            let wrapped = keys.vault.hsm().generate_wrapped(curve).await.map_err(Fault::from)?;
-            let version = new_raw(keys, key, &wrapped.spki_der, Some(&wrapped.spki_der));
-            Ok((version, Made::InHsm(wrapped)))
-        }
+        Custody::Token => make_in_hsm(keys, key).await,
     }
+}
+
+/// Nobody out here knows a secret that the HSM made: its id is that of its wrapped form, which is another for each key.
+async fn make_in_hsm(keys: &Keys, key: &KeyRecord) -> Result<(Version, Made), KmsError> {
+    let hsm = keys.vault.hsm();
+    if key.spec == KeySpec::SymmetricDefault {
+        let wrapped = hsm.generate_aes().await.map_err(Fault::from)?;
+        return Ok((new_raw(keys, key, &wrapped.blob, None), Made::AesInHsm(wrapped)));
+    }
+    if let [algorithm] = key.spec.mac_algorithms(key.usage) {
+        let wrapped = hsm.generate_mac_key(*algorithm).await.map_err(Fault::from)?;
+        return Ok((new_raw(keys, key, &wrapped.blob, None), Made::MacInHsm(wrapped)));
+    }
+    let curve = match key.spec {
+        KeySpec::EccNistP384 => EcCurve::P384,
+        _ => EcCurve::P256,
+    };
+    let wrapped = hsm.generate_wrapped(curve).await.map_err(Fault::from)?;
+    let version = new_raw(keys, key, &wrapped.spki_der, Some(&wrapped.spki_der));
+    Ok((version, Made::InHsm(wrapped)))
 }
 
 /// RSA keys are made one at a time: each keeps a processor busy for up to seconds, and the others are for everybody else.
@@ -157,7 +167,7 @@ pub(crate) async fn secret(vault: &Vault, key: &KeyRecord, version: &Version) ->
     vault.get_secret(&path).await?.ok_or_else(missing)
 }
 
-/// The key of a version with custody `token`, wrapped: a [`WrappedKey`] or a [`WrappedAes`].
+/// The key of a version with custody `token`, wrapped: a [`WrappedKey`], a [`WrappedAes`] or a [`WrappedMac`].
 pub(super) async fn wrapped_key<T: DeserializeOwned>(
     keys: &Keys,
     key: &KeyRecord,

@@ -70,7 +70,9 @@ pub(super) async fn settle(
                 stopped = stopped.saturating_add(1);
                 let to_do = match key.is_secret() {
                     false => "make a new key and move its aliases to it; its public half still verifies what it signed",
-                    true => "make a new key and move its aliases to it; what it encrypted opens with the old HSM alone",
+                    true => {
+                        "make a new key and move its aliases to it; what it encrypted or authenticated needs the old HSM"
+                    }
                 };
                 ("key", "its secret was in the old HSM alone: it is disabled", to_do)
             }

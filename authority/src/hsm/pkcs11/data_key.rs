@@ -16,9 +16,7 @@ use super::{Connected, Module, mechanisms};
 impl Connected {
     /// Makes a key, wraps it, and tests what comes out of the wrapping: the key as it will be used.
     pub(super) fn generate_aes(&mut self, module: &Module) -> Result<WrappedAes, Failure> {
-        if !module.wraps_data_keys {
-            return Err(mechanisms::no_key_wrap(&module.label).into());
-        }
+        module.demand(&mechanisms::KEY_WRAP)?;
         let wrapping = self.master(Master::Wrapping)?;
         let made = self.generate(true, &[Attribute::Wrap(true), Attribute::Unwrap(true)])?;
         let blob = self.session.wrap_key(&Mechanism::AesKeyWrap, wrapping, made);

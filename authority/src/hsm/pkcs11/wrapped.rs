@@ -21,6 +21,8 @@ pub(super) enum Kind {
     Ec,
     /// An AES key (RFC 3394).
     Aes,
+    /// The secret of a MAC key, with padding (RFC 5649).
+    Mac,
 }
 
 impl Connected {
@@ -111,7 +113,7 @@ impl Connected {
         }
         let wrapping = self.master(Master::Wrapping)?;
         let mechanism = match kind {
-            Kind::Ec => Mechanism::AesKeyWrapPad,
+            Kind::Ec | Kind::Mac => Mechanism::AesKeyWrapPad,
             Kind::Aes => Mechanism::AesKeyWrap,
         };
         let unwrapped = self.session.unwrap_key(&mechanism, wrapping, blob, template);
@@ -135,6 +137,7 @@ fn blob_digest(kind: Kind, blob: &[u8]) -> Result<BlobDigest, HsmError> {
     let kind = match kind {
         Kind::Ec => b"ec\0\0",
         Kind::Aes => b"aes\0",
+        Kind::Mac => b"mac\0",
     };
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &[kind.as_slice(), blob].concat());
     BlobDigest::try_from(digest.as_ref()).map_err(|_| tampered())

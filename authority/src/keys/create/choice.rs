@@ -77,7 +77,7 @@ impl Choice {
                 "a shared key is handed to edges, so it cannot stay in the HSM: leave `signet:custody` out, or delegate `own`",
             ),
             (Custody::Token, Delegation::None) if !stays_in_hsm(spec, usage) => Some(
-                "the HSM keeps SYMMETRIC_DEFAULT keys, and ECC_NIST_P256 and ECC_NIST_P384 keys that sign: set `signet:custody` to `wrapped`",
+                "the HSM keeps SYMMETRIC_DEFAULT and HMAC keys, and ECC_NIST_P256 and ECC_NIST_P384 keys that sign: set `signet:custody` to `wrapped`",
             ),
             // With `own`, what has custody `token` is the key's CA: always.
             _ => None,
@@ -95,7 +95,7 @@ fn signs_at_edges(spec: KeySpec, usage: KeyUsage) -> bool {
 
 fn stays_in_hsm(spec: KeySpec, usage: KeyUsage) -> bool {
     match spec {
-        KeySpec::SymmetricDefault => true,
+        KeySpec::SymmetricDefault | KeySpec::Hmac224 | KeySpec::Hmac256 | KeySpec::Hmac384 | KeySpec::Hmac512 => true,
         KeySpec::EccNistP256 | KeySpec::EccNistP384 => usage == KeyUsage::SignVerify,
         _ => false,
     }

@@ -1,4 +1,4 @@
-//! Symmetric keys that stay in the HSM.
+//! Symmetric and HMAC keys that stay in the HSM.
 
 use super::*;
 use crate::crypto::blob::Header;
@@ -141,12 +141,43 @@ async fn it_does_what_symmetric_keys_do_through_its_rotations_to_its_end() {
 }
 
 #[tokio::test]
+async fn macs_are_made_and_checked_in_the_hsm() {
+    let bench = Bench::new().await;
+    let token = tags(&[("signet:custody", "token")]);
+    for bits in ["224", "256", "384", "512"] {
+        let spec = format!("HMAC_{bits}");
+        let body = json!({"KeySpec": spec, "KeyUsage": "GENERATE_VERIFY_MAC", "Tags": token});
+        let made = bench.verb("CreateKey", body).await.unwrap();
+        let id = made["KeyMetadata"]["KeyId"].clone();
+        assert_eq!(custody(&bench, &id).await, "token");
+        let algorithm = format!("HMAC_SHA_{bits}");
+        let request = json!({"KeyId": id, "Message": STANDARD.encode("message"), "MacAlgorithm": algorithm});
+        let mac = bench.verb("GenerateMac", request.clone()).await.unwrap()["Mac"].clone();
+        let verify = |message: &str, mac: &Value| {
+            let mut body = request.clone();
+            body["Message"] = json!(STANDARD.encode(message));
+            body["Mac"] = mac.clone();
+            body
+        };
+        let verified = bench.verb("VerifyMac", verify("message", &mac)).await.unwrap();
+        assert_eq!(verified["MacValid"], true);
+        let truncated = json!(STANDARD.encode(&bytes(&mac)[..16]));
+        for (message, mac) in [("Message", &mac), ("message", &truncated)] {
+            let body = verify(message, mac);
+            assert_eq!(refused(&bench, "VerifyMac", body).await, "KMSInvalidMacException");
+        }
+        bench.verb("DisableKey", json!({"KeyId": id})).await.unwrap();
+        assert_eq!(refused(&bench, "GenerateMac", request).await, "DisabledException");
+    }
+}
+
+#[tokio::test]
 async fn what_cannot_stay_in_the_hsm_or_would_leave_it_is_refused() {
     let bench = Bench::new().await;
     let token = tags(&[("signet:custody", "token")]);
     for (spec, usage) in [
-        ("HMAC_256", "GENERATE_VERIFY_MAC"),
         ("RSA_2048", "ENCRYPT_DECRYPT"),
+        ("ECC_SECG_P256K1", "SIGN_VERIFY"),
         ("ECC_NIST_P256", "KEY_AGREEMENT"),
         ("ECC_NIST_EDWARDS25519", "SIGN_VERIFY"),
         ("ML_KEM_768", "ENCAPSULATE_DECAPSULATE"),
@@ -154,7 +185,8 @@ async fn what_cannot_stay_in_the_hsm_or_would_leave_it_is_refused() {
         let body = json!({"KeySpec": spec, "KeyUsage": usage, "Tags": token});
         let error = bench.verb("CreateKey", body).await.unwrap_err();
         assert!(
-            error.kind == KmsErrorType::Validation && error.message.contains("the HSM keeps SYMMETRIC_DEFAULT"),
+            error.kind == KmsErrorType::Validation
+                && error.message.contains("the HSM keeps SYMMETRIC_DEFAULT and HMAC"),
             "{spec}: {error}"
         );
     }
@@ -213,13 +245,13 @@ async fn a_tenants_default_custody_is_for_keys_that_say_nothing_of_it() {
         .unwrap();
     assert_eq!(custody(&bench, &managed["KeyMetadata"]["KeyId"]).await, "token");
     // What cannot stay there is refused rather than kept elsewhere unsaid.
-    let hmac = |tags: Value| json!({"KeySpec": "HMAC_256", "KeyUsage": "GENERATE_VERIFY_MAC", "Tags": tags});
-    for body in [hmac(json!([])), json!({"Origin": "EXTERNAL"})] {
+    let large = |tags: Value| json!({"KeySpec": "ECC_NIST_P521", "KeyUsage": "SIGN_VERIFY", "Tags": tags});
+    for body in [large(json!([])), json!({"Origin": "EXTERNAL"})] {
         let error = create(body).await.unwrap_err();
         assert!(error.message.contains("set `signet:custody` to `wrapped`"), "{error}");
     }
     let wrapped = tags(&[("signet:custody", "wrapped")]);
-    assert_eq!(create(hmac(wrapped)).await.unwrap(), "wrapped");
+    assert_eq!(create(large(wrapped)).await.unwrap(), "wrapped");
     // Shared keys are handed to edges, whatever the default.
     bench.key("ECC_NIST_P256", "token", "shared", "alias/token").await;
     assert_eq!(custody(&bench, &json!("alias/token")).await, "wrapped");
