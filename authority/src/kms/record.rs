@@ -162,9 +162,8 @@ impl Recorder {
         (self.spool.clone(), self.incarnation.clone())
     }
 
-    /// Records that something is wrong with the audit trail itself, and says it in the log.
-    pub(crate) fn alarm(&self, what: &str, why: &str) {
-        tracing::error!(what, "audit: {why}");
+    /// Records what happened to the audit trail itself.
+    pub(crate) fn alarm(&self, what: &str) {
         let recorded = self.record(Entry {
             operation: what,
             caller: "signet",
@@ -177,7 +176,7 @@ impl Recorder {
         });
         if let Err(refusal) = recorded {
             let detail = refusal.detail.unwrap_or_default();
-            tracing::error!(what, detail, "an alarm is not on record");
+            tracing::error!(what, detail, "what happened to the audit trail is not on record");
         }
     }
 

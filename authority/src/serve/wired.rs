@@ -155,7 +155,7 @@ impl Wired {
             return Ok((None, None));
         }
         let alarming = recorder.clone();
-        let alarm = Box::new(move |what: &'static str, why: &str| alarming.alarm(what, why));
+        let alarm = Box::new(move |what: &'static str| alarming.alarm(what));
         let place = (config.log_dir(), config.trust_domain.as_str());
         let log = Collector::open(&self.vault, (&place.0, place.1), metrics, alarm).await?;
         let (spool, incarnation) = recorder.source();

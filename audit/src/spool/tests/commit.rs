@@ -83,3 +83,65 @@ async fn what_cannot_be_written_or_synced_is_not_answered() {
     tokio::task::spawn_blocking(move || closed.close()).await.unwrap();
     assert!(spool.commit(&draft()).await.is_err());
 }
+
+/// What mode `commit` costs, beside `reserve`: open loop, each latency from the moment that the record was due.
+/// `cargo nextest run --release -p audit --run-ignored only --no-capture at_20000`
+#[ignore = "a measurement, for a quiet machine"]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn at_20000_records_a_second() {
+    for _ in 0..5 {
+        for commits in [false, true] {
+            measure(commits).await;
+        }
+    }
+}
+
+async fn measure(commits: bool) {
+    const SECONDS: u32 = 4;
+    const A_TICK: u32 = 20;
+    let directory = tempfile::tempdir().unwrap();
+    let (spool, _) = Spool::open(directory.path(), "edge-1", "i1", Settings::default()).unwrap();
+    let spool = Arc::new(spool);
+    let (latencies, mut all) = tokio::sync::mpsc::unbounded_channel();
+    let mut tick = tokio::time::interval(Duration::from_millis(1));
+    let cpu = cpu_us();
+    for _ in 0..SECONDS * 1_000 {
+        let due = tick.tick().await;
+        for _ in 0..A_TICK {
+            let (spool, latencies) = (spool.clone(), latencies.clone());
+            tokio::spawn(async move {
+                let recorded = match commits {
+                    true => spool.commit(&draft()).await,
+                    false => spool.append(&draft()),
+                };
+                latencies.send((due.elapsed(), recorded.is_ok())).unwrap();
+            });
+        }
+    }
+    drop(latencies);
+    let mut times = Vec::new();
+    let mut refused = 0;
+    while let Some((time, recorded)) = all.recv().await {
+        times.push(time.as_micros());
+        refused += u32::from(!recorded);
+    }
+    let cost = (cpu_us() - cpu) / times.len() as u128;
+    times.sort_unstable();
+    let at = |share: usize| times[times.len() * share / 1000];
+    let mode = if commits { "commit " } else { "reserve" };
+    eprintln!(
+        "{mode} {} records/s: p50 {} us, p99 {} us, p99.9 {} us, {cost} CPU-us a record, {refused} refused",
+        times.len() as u32 / SECONDS,
+        at(500),
+        at(990),
+        at(999),
+    );
+}
+
+/// User and system time of this process, microseconds.
+fn cpu_us() -> u128 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+    let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+    let ticks: u128 = fields[11].parse::<u128>().unwrap() + fields[12].parse::<u128>().unwrap();
+    ticks * 10_000
+}
