@@ -32,8 +32,8 @@ const WAITING: usize = 16 << 10;
 /// Bytes.
 const UNIT: usize = 1 << 10;
 
-/// Something is wrong that a person has to look at.
-pub(crate) type Alarm = Box<dyn Fn(&'static str, &str) + Send + Sync>;
+/// Puts what happened to the log itself on record.
+pub(crate) type Alarm = Box<dyn Fn(&'static str) + Send + Sync>;
 
 /// The log as the rest of the authority sees it.
 pub(crate) struct Collector {
@@ -109,7 +109,8 @@ impl Collector {
         let opened = tokio::task::spawn_blocking(move || open(&path, key)).await;
         let log = opened.map_err(|error| Fault::internal(error.to_string()))??;
         if is_new {
-            alarm("audit:BeginLog", &format!("a new audit log begins; its key is {vkey}"));
+            tracing::info!(key = vkey, "an audit log begins");
+            alarm("audit:BeginLog");
         }
         let told = Told {
             note: log.note().to_owned(),

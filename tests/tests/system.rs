@@ -11,6 +11,8 @@
 mod approvals;
 #[path = "system/architecture.rs"]
 mod architecture;
+#[path = "system/audit.rs"]
+mod audit;
 #[path = "system/backup.rs"]
 mod backup;
 #[path = "system/batches.rs"]

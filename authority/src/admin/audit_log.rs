@@ -204,3 +204,59 @@ fn broken(error: LogError) -> Fault {
         detail: error.to_string(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use http::Method;
+
+    use super::*;
+    use crate::admin::Route;
+
+    // R33
+    #[test]
+    fn nothing_in_the_api_says_where_records_go() {
+        let places = [
+            "/v1/audit",
+            "/v1/audit/log",
+            "/v1/audit/records",
+            "/v1/audit/proof",
+            "/v1/audit/sinks",
+            "/v1/sinks",
+            "/v1/audit/export",
+            "/v1/config",
+            "/v1/audit/witness",
+        ];
+        for place in places {
+            for method in [Method::POST, Method::PUT, Method::PATCH, Method::DELETE] {
+                assert!(Route::find(&method, place).is_err(), "{method} {place}");
+            }
+        }
+        assert!(Question::parse(Some("sink=https://evil.example")).is_err());
+        assert!(Question::parse(Some("from=1&directory=/tmp")).is_err());
+    }
+
+    #[test]
+    fn a_question_is_read_as_it_was_encoded() {
+        let question = Question::parse(Some(
+            "from=7&caller=oidc%3Ahttps%3A%2F%2Fa%23b%20c&outcome=refused&to_ms=9",
+        ));
+        let question = question.unwrap();
+        assert_eq!(question.from, 7);
+        assert_eq!(question.filter.caller.as_deref(), Some("oidc:https://a#b c"));
+        assert_eq!(
+            (question.filter.outcome.as_deref(), question.filter.to_ms),
+            (Some("refused"), Some(9))
+        );
+        for bad in [
+            "from=x",
+            "from=-1",
+            "caller=%zz",
+            "caller=%e",
+            "caller=%ff",
+            "edge=a&edge=b",
+            "nothing=1",
+        ] {
+            assert!(Question::parse(Some(bad)).is_err(), "{bad}");
+        }
+    }
+}

@@ -10,7 +10,7 @@ use super::*;
 use crate::kms::Chain;
 use crate::testing::Bench;
 
-type Alarms = Arc<Mutex<Vec<(&'static str, String)>>>;
+type Alarms = Arc<Mutex<Vec<&'static str>>>;
 
 struct Site {
     bench: Bench,
@@ -31,7 +31,7 @@ impl Site {
 
     async fn open(&self) -> Result<Arc<Collector>, StartError> {
         let alarms = self.alarms.clone();
-        let alarm: Alarm = Box::new(move |what, why| alarms.lock().unwrap().push((what, why.to_owned())));
+        let alarm: Alarm = Box::new(move |what| alarms.lock().unwrap().push(what));
         let place = (self.directory(), "example.org");
         Collector::open(
             &self.bench.wired.vault,
@@ -43,7 +43,7 @@ impl Site {
     }
 
     fn alarms(&self) -> Vec<&'static str> {
-        self.alarms.lock().unwrap().iter().map(|(what, _)| *what).collect()
+        self.alarms.lock().unwrap().clone()
     }
 
     fn verified(&self, key: &str) -> Report {

@@ -185,9 +185,8 @@ impl Recorder {
         (self.spool.clone(), own)
     }
 
-    /// Records that something is wrong with the audit trail itself, and says it in the log.
-    pub(crate) fn alarm(&self, what: &str, why: &str) {
-        tracing::error!(what, "audit: {why}");
+    /// Records what happened to the audit trail itself.
+    pub(crate) fn alarm(&self, what: &str) {
         let recorded = self.record(Entry {
             operation: what,
             caller: "signet",
@@ -200,7 +199,7 @@ impl Recorder {
         });
         if let Err(refusal) = recorded {
             let detail = refusal.detail.unwrap_or_default();
-            tracing::error!(what, detail, "an alarm is not on record");
+            tracing::error!(what, detail, "what happened to the audit trail is not on record");
         }
     }
 

@@ -165,7 +165,7 @@ impl Wired {
             return Ok((None, None));
         }
         let alarming = recorder.clone();
-        let alarm = Box::new(move |what: &'static str, why: &str| alarming.alarm(what, why));
+        let alarm = Box::new(move |what: &'static str| alarming.alarm(what));
         let directory = config.log_dir();
         let place = (&*directory, config.store.replica(), config.trust_domain.as_str());
         let log = Collector::open(&self.vault, place, metrics, alarm).await?;

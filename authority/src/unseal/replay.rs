@@ -1,8 +1,9 @@
 //! Reads an audit spool from a backup on, and does to the restored state what it says was done.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use audit::log::read::View;
 use audit::record::Record;
 use serde::Serialize;
 use signing::encoding::{from_hex, hex};
@@ -59,7 +60,8 @@ pub(crate) fn end(directory: &Path) -> Result<Option<AuditPosition>, Fault> {
     Ok(last)
 }
 
-/// What is stopped at the end of the record behind `from`, or of all of it. Blocks on the disk.
+/// What is stopped at the end of the record behind `from`, or of all of it. The audit log beside the spool, if it is there, has
+/// what the spool does not hold any more. Blocks on the disk.
 pub(super) fn read(directory: &Path, from: Option<&AuditPosition>) -> Result<Stops, Fault> {
     let broken = |what: String| Fault::invalid("bad_audit", format!("audit spool `{}`: {what}", directory.display()));
     let report = audit::verify::directory(directory).map_err(|error| broken(error.to_string()))?;
@@ -69,27 +71,61 @@ pub(super) fn read(directory: &Path, from: Option<&AuditPosition>) -> Result<Sto
     if report.chains.iter().all(|chain| !is_recorder(&chain.edge)) {
         return Err(broken("it is not an authority's, or is empty".to_owned()));
     }
-    let holds = |at: &AuditPosition| {
-        let of = report.chains.iter().find(|chain| chain.incarnation == at.incarnation);
-        of.is_some_and(|chain| is_recorder(&chain.edge) && (chain.first..=chain.last).contains(&at.sequence))
+    let mut history = History {
+        from,
+        behind: from.is_none(),
+        seen: BTreeMap::new(),
+        stops: Stops::default(),
     };
-    if let Some(at) = from.filter(|at| !holds(at)) {
-        return Err(broken(format!(
+    let log = directory
+        .parent()
+        .map(|beside| beside.join("log"))
+        .filter(|log| View::is_log(log));
+    if let Some(log) = log {
+        let damaged = |error: audit::log::LogError| broken(format!("the log `{}` beside it: {error}", log.display()));
+        let view = View::open(&log, None).map_err(damaged)?;
+        let own = |record: &Record| is_recorder(&record.edge);
+        let take = |_, record: Record| {
+            own(&record).then(|| history.take(&record));
+            true
+        };
+        view.records(0, take).map_err(damaged)?;
+    }
+    for record in audit::read::tail(directory, false).map_err(|error| broken(error.to_string()))? {
+        history.take(&record.map_err(|error| broken(error.to_string()))?);
+    }
+    match from {
+        Some(at) if !history.behind => Err(broken(format!(
             "it does not reach back to the backup (record {} of the process `{}`); name the directory of the authority that the \
              backup was made of, with --audit",
             at.sequence, at.incarnation
-        )));
+        ))),
+        _ => Ok(history.stops),
     }
-    let mut stops = Stops::default();
-    let mut behind = from.is_none();
-    for record in audit::read::tail(directory, false).map_err(|error| broken(error.to_string()))? {
-        let record = record.map_err(|error| broken(error.to_string()))?;
-        if behind {
-            stops.take(&record);
+}
+
+/// Records in their order, each once.
+struct History<'a> {
+    from: Option<&'a AuditPosition>,
+    /// What comes now is behind `from`.
+    behind: bool,
+    /// The last number of each process.
+    seen: BTreeMap<String, u64>,
+    stops: Stops,
+}
+
+impl History<'_> {
+    fn take(&mut self, record: &Record) {
+        let last = self.seen.entry(record.incarnation.clone()).or_default();
+        if record.sequence <= *last {
+            return;
         }
-        behind |= from.is_some_and(|at| is_at(&record, at));
+        *last = record.sequence;
+        if self.behind {
+            self.stops.take(record);
+        }
+        self.behind |= self.from.is_some_and(|at| is_at(record, at));
     }
-    Ok(stops)
 }
 
 fn is_at(record: &Record, at: &AuditPosition) -> bool {
