@@ -8,12 +8,13 @@
 //! | `GET`, `POST /v1/access-keys`, `POST /v1/access-keys/{id}/{change}`, `DELETE /v1/access-keys/{id}` | [`access_keys`] |
 //! | `GET /v1/edges`, `POST /v1/edges/tokens`, `POST /v1/edges/{id}/revoke` | list, join token, revoke |
 //! | `GET /v1/edges/trust`, `PUT`, `DELETE /v1/edges/trust/{name}`, `POST …/revoke` | whose tokens make edges, [`edge_trust`] |
+//! | `GET`, `POST /v1/stops`, `POST /v1/stops/resume`, `POST /v1/fence` | [`stops`] |
 //! | `POST /v1/backups`, `POST /v1/backups/{id}/next`, `GET`, `PUT /v1/backup-key`, `GET /v1/seal` | [`backups`] |
 //! | `GET`, `PUT /v1/bundle` (`?dry_run=true`), `GET /v1/profiles` | the bundle in force, a new one, what it offers |
 //! | `GET /v1/approvals`, `GET /v1/approvals/{id}`, `POST /v1/approvals/{id}/decisions` | [`approvals`]; the latter two without a token |
 //! | `GET /v1/safeguards/{tenant}`, `PUT …/quorum`, `PUT …/deletion-guard`, `PUT`, `DELETE …/approvers/{name}` | who approves |
 //! | `GET /v1/audit/log`, `GET /v1/audit/records`, `GET /v1/audit/proof` | [`audit_log`] |
-//! | `GET /v1/roots`, `/livez`, `/readyz`, `/metrics` | without a token: none of it is secret |
+//! | `GET /v1/roots`, `/v1/revocations`, `/livez`, `/readyz`, `/metrics` | without a token: none of it is secret |
 //!
 //! The token is verified before a body is read; what it may is Cedar's decision, on each request. What changes something is put
 //! on record ([`record`]) before it is answered. A sealed authority answers what tells about it, and takes a bundle.
@@ -38,10 +39,12 @@ use crate::collect::Collector;
 use crate::edge_trust::EdgeTrust;
 use crate::edges::Edges;
 use crate::fault::Fault;
+use crate::halts::Stopping;
 use crate::issue::Issuer;
 use crate::keys::Keys;
 use crate::kms::Recorder;
 use crate::kms::access_key::AccessKeys;
+use crate::leases::Leases;
 use crate::names::{Tenant, shown};
 use crate::seal::Seal;
 use crate::sealed::Vault;
@@ -64,6 +67,7 @@ mod edges;
 mod health;
 mod record;
 mod report;
+mod stops;
 mod tenants;
 
 /// Bytes of a body: a bundle's, and any other's.
@@ -78,6 +82,8 @@ pub(crate) struct Gauges {
     revision: Gauge,
     rolled_back_by: Gauge,
     sealed: Gauge,
+    leases: Gauge,
+    stops: Gauge,
 }
 
 impl Gauges {
@@ -91,6 +97,8 @@ impl Gauges {
                 "store_rolled_back_by",
                 "Revisions an edge was ahead of this store; above 0 the store was put back",
             ),
+            leases: metrics.gauge("leases", "Leases of edges that may run"),
+            stops: metrics.gauge("stops", "Emergency stops that stand"),
             sealed: metrics.gauge("sealed", "1 while the authority is sealed and uses no key"),
             metrics,
         }
@@ -109,6 +117,9 @@ pub struct Admin {
     pub(crate) bundles: Arc<Bundles>,
     pub(crate) issuer: Arc<Issuer>,
     pub(crate) watches: Arc<Watches>,
+    pub(crate) leases: Arc<Leases>,
+    pub(crate) stopping: Stopping,
+    pub(crate) revocations: tokio::sync::watch::Receiver<String>,
     pub(crate) world: Arc<World>,
     pub(crate) backups: Backups,
     pub(crate) recorder: Arc<Recorder>,
@@ -124,6 +135,11 @@ enum Route<'a> {
     Ready,
     Metrics,
     Roots,
+    Revocations,
+    ListStops,
+    Stop,
+    Resume,
+    Fence,
     Verb(&'a str),
     Report(report::Kind),
     ListTenants,
@@ -177,6 +193,11 @@ impl<'a> Route<'a> {
             ["readyz"] if get => Ok(Self::Ready),
             ["metrics"] if get => Ok(Self::Metrics),
             ["v1", "roots"] if get => Ok(Self::Roots),
+            ["v1", "revocations"] if get => Ok(Self::Revocations),
+            ["v1", "stops"] if get => Ok(Self::ListStops),
+            ["v1", "stops"] if post => Ok(Self::Stop),
+            ["v1", "stops", "resume"] if post => Ok(Self::Resume),
+            ["v1", "fence"] if post => Ok(Self::Fence),
             ["v1", "keys", verb] if post => Ok(Self::Verb(verb)),
             ["v1", "reports", name] if let Some(kind) = report::Kind::parse(name) => {
                 if post {
@@ -218,8 +239,9 @@ impl<'a> Route<'a> {
             | [
                 "v1",
                 "roots" | "tenants" | "access-keys" | "edges" | "bundle" | "profiles" | "approvals" | "backups"
-                | "backup-key" | "seal",
+                | "backup-key" | "seal" | "revocations" | "stops" | "fence",
             ]
+            | ["v1", "stops", "resume"]
             | ["v1", "backups", _, "next"]
             | ["v1", "audit", "log" | "records" | "proof"]
             | ["v1", "keys" | "access-keys" | "approvals" | "safeguards", _]
@@ -248,7 +270,10 @@ impl<'a> Route<'a> {
     }
 
     fn is_open(&self) -> bool {
-        let service = matches!(self, Self::Live | Self::Ready | Self::Metrics | Self::Roots);
+        let service = matches!(
+            self,
+            Self::Live | Self::Ready | Self::Metrics | Self::Roots | Self::Revocations
+        );
         service || matches!(self, Self::ShowApproval(_) | Self::DecideApproval(_))
     }
 
@@ -263,6 +288,7 @@ impl<'a> Route<'a> {
             | Self::RevokeEdge(_) => MAX_BODY,
             Self::CreateAccessKey | Self::ChangeAccessKey(..) | Self::Report(_) | Self::PutBackupKey => MAX_BODY,
             Self::AddEdgeTrust(_) | Self::RevokeEdgeTrust(_) => MAX_BODY,
+            Self::Stop | Self::Resume | Self::Fence => MAX_BODY,
             Self::SetQuorum(_) | Self::SetDeletionGuard(_) | Self::AddApprover(..) => MAX_BODY,
             Self::DecideApproval(_) => approvals::MAX_DECISION,
             _ => 0,
@@ -278,6 +304,7 @@ impl Admin {
             Route::Ready => return self.ready().await,
             Route::Metrics => return self.metrics(),
             Route::Roots => return self.roots(),
+            Route::Revocations => return self.revocations(),
             Route::ShowApproval(id) => return self.show_approval(id).await,
             Route::DecideApproval(approval) => {
                 return self.decide_approval(approval, body, (&head.headers, id)).await;
@@ -345,10 +372,15 @@ impl Admin {
             Route::AuditLog => self.audit_log(decisions),
             Route::AuditRecords => self.audit_records(decisions, query).await,
             Route::AuditProof => self.audit_proof(decisions, query).await,
+            Route::ListStops => self.list_stops(decisions).await,
+            Route::Stop => self.stop(decisions, body).await,
+            Route::Resume => self.resume(decisions, body).await,
+            Route::Fence => self.fence(decisions, body).await,
             Route::Live
             | Route::Ready
             | Route::Metrics
             | Route::Roots
+            | Route::Revocations
             | Route::ShowApproval(_)
             | Route::DecideApproval(_) => Err(Problem::internal("routed twice").into()),
         }

@@ -13,6 +13,7 @@ use tokio::sync::Mutex;
 use crate::approvals::Approved;
 use crate::clock::Clock;
 use crate::fault::Fault;
+use crate::halts::Floor;
 use crate::keys::KeySettings;
 use crate::paths;
 use crate::sealed::{Change, Vault};
@@ -195,16 +196,15 @@ impl Bundles {
             wide_trust: wide::rules(&before.bundle, &bundle),
             approved_by: None,
         };
-        if dry_run
-            || before
-                .published
-                .as_ref()
-                .is_some_and(|published| published.digest == digest)
-        {
+        let published = before.published.as_ref();
+        let unchanged = published.is_some_and(|published| published.digest == digest);
+        if dry_run || unchanged && !applicant.fence {
             return Ok(Ok(outcome));
         }
         let approved = applicant.demand(&digest, &outcome.wide_trust).await?;
-        let revision = self.publish(&digest, &files, approved.as_ref()).await?;
+        let revision = self
+            .publish(&digest, &files, approved.as_ref(), applicant.fence)
+            .await?;
         let published = Some(Published {
             digest: digest.clone(),
             files,
@@ -236,6 +236,7 @@ impl Bundles {
         digest: &str,
         files: &[(String, Vec<u8>)],
         approved: Option<&Approved>,
+        fence: bool,
     ) -> Result<u64, Fault> {
         let attempt = || async {
             let before = self.vault.get::<Current>(paths::BUNDLE).await?;
@@ -250,6 +251,11 @@ impl Bundles {
                 None => Change::new(),
             };
             let mut change = change.set(paths::BUNDLE, &current, before.as_ref().map(|before| before.stamp));
+            if fence {
+                let floor = self.vault.get::<Floor>(paths::FLOOR).await?;
+                let at = self.clock.now();
+                change = change.set(paths::FLOOR, &Floor { at }, floor.map(|floor| floor.stamp));
+            }
             for (index, (_, content)) in files.iter().enumerate() {
                 change = change.overwrite_bytes(paths::bundle_file(digest, index), content);
             }

@@ -21,6 +21,7 @@ use crate::bundle::{Bundles, InForce};
 use crate::clock::Clock;
 use crate::edges::KnownEdge;
 use crate::fault::Fault;
+use crate::halts;
 use crate::hsm::queue::on_behalf_of;
 use crate::issue::Issuer;
 use crate::keys::{CaRecord, Delegation, Family, KeyRecord, State, secret};
@@ -87,6 +88,7 @@ impl Delegations {
         let answer = self.hand_over(edge, &request.incarnation, &key.value, mode);
         let answer = on_behalf_of(&key.value.tenant, answer).await?;
         self.demand_unchanged(edge, &key).await?;
+        halts::demand_delegable(&self.vault, &key.value.tenant, &key.value.id, edge.id()).await?;
         tracing::info!(edge = %edge.id(), key = key.value.id, mode = wanted.1.as_str(), "key delegated");
         Ok(DelegateResponse { mode: Some(answer) })
     }

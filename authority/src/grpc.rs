@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use node::contract::authority_server::{Authority, AuthorityServer};
+use node::contract::watch_up::Up;
 use node::contract::{
-    AuditSegment, DelegateRequest, DelegateResponse, EnrollRequest, EnrollResponse, RenewRequest, WatchRequest,
+    AuditSegment, DelegateRequest, DelegateResponse, EnrollRequest, EnrollResponse, RenewRequest, WatchUp,
 };
 use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use tonic::{Request, Response, Status, Streaming};
@@ -39,6 +40,8 @@ const STREAMS: u32 = 64;
 const MAX_HEADERS: u32 = 16 << 10;
 /// How often a silent peer is asked whether it is there, and how long it may take to say so.
 const KEEPALIVE: Duration = Duration::from_secs(10);
+/// How long an edge may take to say what it has, once it has opened its stream.
+const FIRST_WORD: Duration = Duration::from_secs(5);
 /// The longest a call may take. The HSM's own deadline is shorter.
 const CALL: Duration = Duration::from_secs(15);
 
@@ -171,13 +174,16 @@ impl Authority for Service {
         .await
     }
 
-    async fn watch(&self, request: Request<WatchRequest>) -> Result<Response<EventStream>, Status> {
+    async fn watch(&self, request: Request<Streaming<WatchUp>>) -> Result<Response<EventStream>, Status> {
         self.seal.demand_open()?;
-        bounded(async {
-            let edge = self.authenticate(&request).await?;
-            self.watches.open(edge, request.into_inner()).await
-        })
-        .await
+        // Before a word is read.
+        let edge = bounded(self.authenticate(&request)).await?.into_inner();
+        let mut messages = request.into_inner();
+        let first = tokio::time::timeout(FIRST_WORD, messages.message()).await;
+        let Ok(Some(Up::Request(first))) = first.map(|first| first.ok().flatten().and_then(|first| first.up)) else {
+            return Err(Status::invalid_argument("a stream begins with a WatchRequest"));
+        };
+        bounded(self.watches.open(edge, first, Box::pin(messages))).await
     }
 
     async fn ship_audit(&self, request: Request<Streaming<AuditSegment>>) -> Result<Response<Receipts>, Status> {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use signing::certificate::{Certificate, CertificateError, Prepared, Validity};
 use signing::delegation::{DelegationName, KeyName, Scope, prepare_key_ca, prepare_leaf, prepare_root};
 use signing::node_certificate::{TlsNames, Usage, prepare_node, prepare_node_root};
+use signing::revocation;
 
 use crate::clock::Clock;
 use crate::fault::Fault;
@@ -98,18 +99,31 @@ impl Issuer {
         sign_with_root(self.hsm.as_ref(), RootRole::Nodes, prepared).await
     }
 
+    /// A new CA for the signers of revocation lists.
+    pub async fn revocation_ca(&self) -> Result<CaRecord, Fault> {
+        let name = KeyName {
+            trust_domain: self.trust_domain.clone(),
+            tenant: revocation::SIGNER_TENANT.to_owned(),
+            key: revocation::SIGNER_KEY.to_owned(),
+        };
+        let ca_key = self.hsm.generate_wrapped(EcCurve::P256).await?;
+        self.certify(&name, ca_key, false).await
+    }
+
     async fn certify_ca(&self, key: &KeyRecord, ca_key: WrappedKey) -> Result<CaRecord, Fault> {
         let name = KeyName {
             trust_domain: self.trust_domain.clone(),
             tenant: key.tenant.to_string(),
             key: key.id.clone(),
         };
+        self.certify(&name, ca_key, key.family == Family::Artifact).await
+    }
+
+    async fn certify(&self, name: &KeyName, ca_key: WrappedKey, code_signing: bool) -> Result<CaRecord, Fault> {
         let root = &self.roots.delegations;
         let validity = self.validity(CA_LIFETIME, root);
         let serial = signing::key::random_bytes()?;
-        let code_signing = key.family == Family::Artifact;
-        let prepared =
-            prepare_key_ca(&name, &ca_key.spki_der, validity, serial, root, code_signing).map_err(refused)?;
+        let prepared = prepare_key_ca(name, &ca_key.spki_der, validity, serial, root, code_signing).map_err(refused)?;
         let certificate = sign_with_root(self.hsm.as_ref(), RootRole::Delegations, prepared).await?;
         Ok(CaRecord {
             key: ca_key,

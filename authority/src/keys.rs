@@ -10,6 +10,7 @@
 //! | `signet:family` | `raw` (default), `token`, `artifact` | what it signs, and nothing else (R38) |
 //! | `signet:delegation` | `none` (default), `own`, `shared` | how edges come by it |
 //! | `signet:custody` | `wrapped` (default), `token` | where its private half is used |
+//! | `signet:lease` | `5s` to `1h`, `60s` (default) | how long an edge signs without hearing from the authority |
 //! | `signet:owner`, `signet:contact` | text | who answers for it, instead of who made it |
 //!
 //! The CA of a key with delegation `own` is a row of its own: no verb takes its name, and [`crate::delegate`] alone reads it.
@@ -57,6 +58,7 @@ mod error;
 mod grant;
 mod import;
 mod input;
+mod lease;
 mod lifecycle;
 mod mac;
 mod managed;

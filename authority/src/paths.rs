@@ -1,6 +1,7 @@
 //! Where each kind of row lives in the store, and under whose key it is sealed. Every path of the authority is made here.
 
 use crate::approvals::{Approval, Domain};
+use crate::halts::Halt;
 use crate::names::{EdgeId, Tenant};
 
 /// Whose key-encryption key seals a row.
@@ -26,7 +27,7 @@ impl Scope {
                 Domain::Tenant(tenant) => Some(Self::Tenant(tenant)),
                 Domain::Authority => Some(Self::System),
             },
-            "system" | "edges" | "edge-trust" | "tokens" | "bundle" | "access-keys" | "access-secrets"
+            "system" | "halts" | "edges" | "edge-trust" | "tokens" | "bundle" | "access-keys" | "access-secrets"
             | "retirable" => Some(Self::System),
             _ => None,
         }
@@ -81,6 +82,12 @@ pub const REVISIONS: &str = "system/revisions";
 pub const UNSEALINGS: &str = "system/unsealings/";
 /// The key that signs the audit log's checkpoints.
 pub const AUDIT_KEY: &str = "system/audit-key";
+/// The CA of those who sign revocation lists.
+pub const REVOCATION_CA: &str = "system/revocation-ca";
+/// What operators have stopped.
+pub const HALTS: &str = "halts/";
+/// Written when what edges have decided by was withdrawn.
+pub const FLOOR: &str = "system/floor";
 /// Which bundle is published.
 pub const BUNDLE: &str = "bundle/current";
 
@@ -188,6 +195,11 @@ pub fn edge(id: &EdgeId) -> String {
     format!("{EDGES}{id}")
 }
 
+/// A stop, by its name.
+pub fn halt(halt: &Halt) -> String {
+    format!("{HALTS}{halt}")
+}
+
 /// A rule about whose tokens make edges.
 pub fn edge_trust(name: &EdgeId) -> String {
     format!("{EDGE_TRUST}{name}")
@@ -277,6 +289,8 @@ mod tests {
             REPLICA_SIGNING.to_owned(),
             AUDIT_KEY.to_owned(),
             safeguards(&Domain::Authority),
+            halt(&Halt::Everything),
+            FLOOR.to_owned(),
             approval_by_id(&Domain::Authority, "apr-x"),
         ] {
             assert_eq!(Scope::of(&path), Some(Scope::System), "{path}");

@@ -167,6 +167,7 @@ impl Authority {
             tokio::spawn(wired.world.clone().follow(commits, wired.on_bundle())),
             tokio::spawn(others::follow(last.0.clone(), seal.clone(), wired.token.clone())),
             tokio::spawn(anchor::keep(last.1.clone(), last.0.clone(), seal.clone())),
+            tokio::spawn(wired.revocations.clone().keep(wired.world.clone(), seal.clone())),
         ];
         let leadership = Leadership::new(last.0.clone(), config.store.replica());
         let upkeep = Upkeep::of(&wired, recorder.clone()).keep(leadership, stop.subscribe());

@@ -26,6 +26,9 @@ enum Effect {
     StopsEdge,
     /// Stops a rule about whose tokens make edges.
     StopsEdgeTrust,
+    /// Stops what is named, as [`crate::halts::Halt`] reads it.
+    Halts,
+    Resumes,
     /// Replaces the bundle, by its digest.
     ReplacesBundle,
     /// Takes an approver away.
@@ -51,6 +54,7 @@ const STOPS: &[&str] = &[
     operation::DELETE_ACCESS_KEY,
     operation::REVOKE_EDGE,
     operation::REVOKE_EDGE_TRUST,
+    operation::STOP,
 ];
 
 /// Operators' operations in the record, beside the key verbs.
@@ -59,6 +63,8 @@ pub(crate) mod operation {
     pub(crate) const REMOVE_EDGE_TRUST: &str = "admin:RemoveEdgeTrust";
     /// Of all edges that a trust rule enrolled.
     pub(crate) const REVOKE_EDGE_TRUST: &str = "admin:RevokeEdgeTrust";
+    pub(crate) const STOP: &str = "admin:Stop";
+    pub(crate) const RESUME: &str = "admin:Resume";
     pub(crate) const DEACTIVATE_ACCESS_KEY: &str = "admin:DeactivateAccessKey";
     pub(crate) const ACTIVATE_ACCESS_KEY: &str = "admin:ActivateAccessKey";
     pub(crate) const ROTATE_ACCESS_KEY: &str = "admin:RotateAccessKey";
@@ -91,6 +97,8 @@ fn effect(operation: &str) -> Option<Effect> {
         operation::ACTIVATE_ACCESS_KEY => Effect::StartsAccessKey,
         operation::REVOKE_EDGE => Effect::StopsEdge,
         operation::REMOVE_EDGE_TRUST | operation::REVOKE_EDGE_TRUST => Effect::StopsEdgeTrust,
+        operation::STOP => Effect::Halts,
+        operation::RESUME => Effect::Resumes,
         operation::APPLY_BUNDLE => Effect::ReplacesBundle,
         operation::REMOVE_APPROVER => Effect::RemovesApprover,
         operation::ADD_APPROVER | operation::SET_QUORUM | operation::SET_DELETION_GUARD => Effect::ChangesSafeguards,
@@ -119,6 +127,8 @@ pub(crate) struct Stops {
     pub(crate) edges: BTreeSet<String>,
     /// Trust rules by name, and whether the edges that they enrolled were revoked.
     pub(crate) edge_trust: BTreeMap<String, bool>,
+    /// Emergency stops, by name.
+    pub(crate) halts: BTreeSet<String>,
     /// Domains whose safeguards were changed, and the approvers that were taken away there.
     pub(crate) safeguards: BTreeMap<String, BTreeSet<String>>,
     /// The digest of the last bundle that was published.
@@ -188,6 +198,8 @@ impl Stops {
             Effect::StopsEdgeTrust => {
                 *self.edge_trust.entry(named).or_default() |= operation == self::operation::REVOKE_EDGE_TRUST;
             }
+            Effect::Halts => drop(self.halts.insert(named)),
+            Effect::Resumes => drop(self.halts.remove(&named)),
             Effect::ReplacesBundle | Effect::RemovesApprover | Effect::ChangesSafeguards => {}
         }
     }
@@ -281,6 +293,9 @@ mod tests {
             (operation::REVOKE_EDGE_TRUST, "k8s"),
             (operation::REMOVE_EDGE_TRUST, "k8s"),
             (operation::REMOVE_EDGE_TRUST, "ci"),
+            (operation::STOP, "tenant/000000000001"),
+            (operation::STOP, "all"),
+            (operation::RESUME, "all"),
             (operation::APPLY_BUNDLE, ""),
         ]);
         assert_eq!(stops.access_keys.iter().collect::<Vec<_>>(), ["y"]);
@@ -289,6 +304,7 @@ mod tests {
             stops.edge_trust,
             BTreeMap::from([("ci".to_owned(), false), ("k8s".to_owned(), true)])
         );
+        assert_eq!(stops.halts.iter().collect::<Vec<_>>(), ["tenant/000000000001"]);
         assert_eq!(stops.bundle, Some([7; 32]));
     }
 

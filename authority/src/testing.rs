@@ -334,6 +334,7 @@ impl Bench {
             approvals: self.wired.keys.approvals(),
             requester: "operator:test",
             reason: Some("a test"),
+            fence: false,
         };
         self.wired.bundles.apply(files, dry_run, &applicant).await.unwrap()
     }

@@ -10,20 +10,25 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use node::contract::watch_event::Event;
-use node::contract::{Bundle, Heartbeat, Key, Revoked, Snapshot, WatchEvent, WatchRequest};
+use node::contract::{Bundle, Heartbeat, Key, RevocationList, Revoked, Snapshot, WatchEvent, WatchRequest};
 use tokio::sync::mpsc::{self, Sender};
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
+pub use self::heard::Messages;
 use crate::clock::Clock;
 use crate::edges::KnownEdge;
 use crate::fault::Fault;
+use crate::leases::Leases;
 use crate::revisions::Revisions;
 use crate::seal::{Reason, Seal};
 use crate::sealed::Vault;
 use crate::world::{Update, World, revocation};
+
+mod heard;
 
 /// Sent when nothing else was, so that a dead stream is noticed.
 const HEARTBEAT: Duration = Duration::from_secs(1);
@@ -45,6 +50,8 @@ pub struct Watches {
     revisions: Arc<Revisions>,
     seal: Arc<Seal>,
     delegation_roots: Vec<Vec<u8>>,
+    leases: Arc<Leases>,
+    revocations: watch::Receiver<String>,
     stop: watch::Receiver<bool>,
     connected: Mutex<HashMap<String, usize>>,
     ahead: AtomicU64,
@@ -57,6 +64,7 @@ impl Watches {
         world: Arc<World>,
         clock: Clock,
         (revisions, seal): (Arc<Revisions>, Arc<Seal>),
+        (leases, revocations): (Arc<Leases>, watch::Receiver<String>),
         delegation_roots: Vec<Vec<u8>>,
         stop: watch::Receiver<bool>,
     ) -> Self {
@@ -67,6 +75,8 @@ impl Watches {
             revisions,
             seal,
             delegation_roots,
+            leases,
+            revocations,
             stop,
             connected: Mutex::default(),
             ahead: AtomicU64::new(0),
@@ -85,7 +95,12 @@ impl Watches {
     }
 
     /// Opens the stream of an edge that has been authenticated just now.
-    pub async fn open(self: &Arc<Self>, edge: KnownEdge, request: WatchRequest) -> Result<EventStream, Fault> {
+    pub async fn open(
+        self: &Arc<Self>,
+        edge: KnownEdge,
+        request: WatchRequest,
+        messages: Messages,
+    ) -> Result<EventStream, Fault> {
         if self
             .connected()
             .get(edge.id().as_str())
@@ -99,18 +114,26 @@ impl Watches {
             self.is_ahead(&edge, &request, at_least).await?;
         }
         let (events, stream) = mpsc::channel(QUEUED);
+        let revision = if request.revision > at_least {
+            0
+        } else {
+            request.revision
+        };
         let feed = Feed {
             watches: self.clone(),
+            incarnation: request.incarnation.into(),
             events,
-            revision: if request.revision > at_least {
-                0
-            } else {
-                request.revision
-            },
+            messages,
+            revision,
+            told: revision,
+            acknowledged: revision,
+            floor: 0,
             bundle_digest: request.bundle_digest,
             at_least,
             edge,
         };
+        // What it said on a stream that broke may not have come.
+        self.leases.acknowledge(&feed.holder(), revision);
         self.count(feed.edge.id().as_str(), true);
         tokio::spawn(feed.run());
         Ok(ReceiverStream::new(stream))
@@ -158,9 +181,16 @@ enum End {
 struct Feed {
     watches: Arc<Watches>,
     edge: KnownEdge,
+    /// The edge's process.
+    incarnation: Arc<str>,
     events: Sender<Result<WatchEvent, Status>>,
+    messages: Messages,
     /// What the edge has been told.
     revision: u64,
+    /// The highest revision that an event carried, and that the edge has acknowledged.
+    told: u64,
+    acknowledged: u64,
+    floor: u64,
     /// The bundle that the edge holds.
     bundle_digest: String,
     /// The view may say something about this edge only once it shows this revision.
@@ -181,6 +211,8 @@ impl Feed {
         let mut grown = self.watches.world.grown();
         let mut stop = self.watches.stop.clone();
         let mut sealed = self.watches.seal.closed();
+        let mut revocations = self.watches.revocations.clone();
+        revocations.mark_changed();
         let mut beat = interval(HEARTBEAT);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -195,10 +227,25 @@ impl Feed {
             if let Some(update) = self.watches.world.since(self.revision) {
                 self.update(update).await?;
             }
+            // When all else has been told: it is for others than this edge.
+            if revocations.has_changed().unwrap_or(false) {
+                let jws = revocations.borrow_and_update().clone();
+                if !jws.is_empty() {
+                    self.send(self.revision, Event::Revocations(RevocationList { jws }))
+                        .await?;
+                }
+            }
             tokio::select! {
                 _ = grown.changed() => {}
                 _ = stop.changed() => {}
                 _ = sealed.changed() => {}
+                Ok(()) = revocations.changed() => revocations.mark_changed(),
+                message = self.messages.next() => match message {
+                    Some(Ok(message)) => self.hear(message).await?,
+                    Some(Err(_)) => return Err(End::Gone),
+                    // It has no more to say, and goes on listening.
+                    None => self.messages = Box::pin(tokio_stream::pending()),
+                },
                 () = self.events.closed() => return Err(End::Gone),
                 _ = beat.tick() => self.send(self.revision, Event::Heartbeat(Heartbeat {})).await?,
             }
@@ -220,7 +267,9 @@ impl Feed {
         }
         let record = self.watches.world.edge(self.edge.id().as_str());
         if let Some(reason) = revocation(record.as_ref()) {
-            self.send(self.revision, Event::Revoked(Revoked { reason })).await?;
+            let revision = self.watches.world.revision();
+            self.send(revision, Event::Revoked(Revoked { reason })).await?;
+            self.last_word(revision).await;
             let status = Status::permission_denied(format!("the edge `{}` is revoked", self.edge.id()));
             return Err(End::Told(status));
         }
@@ -237,31 +286,29 @@ impl Feed {
         }
     }
 
+    /// Sends one state of the world. Only the last event carries its revision and its floor: what is stopped has come before.
     async fn update(&mut self, update: Update) -> Result<(), End> {
-        match update {
-            Update::Snapshot { revision, keys, bundle } => {
-                let snapshot = Snapshot {
-                    bundle: self.unless_held(bundle),
-                    keys: keys.iter().map(|key| Key::clone(key)).collect(),
-                    delegation_roots: self.watches.delegation_roots.clone(),
-                };
-                self.send(revision, Event::Snapshot(snapshot)).await?;
-                self.revision = revision;
-            }
-            Update::Changes { revision, keys, bundle } => {
-                let bundle = self.unless_held(bundle).map(Event::Bundle);
-                let mut events: Vec<_> = bundle
-                    .into_iter()
-                    .chain(keys.iter().map(|key| Event::Key(Key::clone(key))))
-                    .collect();
-                let last = events.pop().unwrap_or(Event::Heartbeat(Heartbeat {}));
-                for event in events {
-                    self.send(self.revision, event).await?;
-                }
-                self.send(revision, last).await?;
-                self.revision = revision;
-            }
+        let told = update.halts.told(self.edge.id().as_str());
+        let mut events = vec![Event::Stops(told)];
+        let bundle = self.unless_held(update.bundle);
+        let keys = update.keys.iter().map(|key| Key::clone(key));
+        if update.everything {
+            events.push(Event::Snapshot(Snapshot {
+                bundle,
+                keys: keys.collect(),
+                delegation_roots: self.watches.delegation_roots.clone(),
+            }));
+        } else {
+            events.extend(bundle.map(Event::Bundle));
+            events.extend(keys.map(Event::Key));
         }
+        let last = events.pop().unwrap_or(Event::Heartbeat(Heartbeat {}));
+        for event in events {
+            self.send(self.revision, event).await?;
+        }
+        self.floor = update.floor;
+        self.send(update.revision, last).await?;
+        self.revision = update.revision;
         Ok(())
     }
 
@@ -272,9 +319,11 @@ impl Feed {
         Some(Bundle::clone(&bundle))
     }
 
-    async fn send(&self, revision: u64, event: Event) -> Result<(), End> {
+    async fn send(&mut self, revision: u64, event: Event) -> Result<(), End> {
+        self.told = self.told.max(revision);
         let event = WatchEvent {
             revision,
+            floor: self.floor,
             authority_time_ms: self.watches.clock.now_ms(),
             revision_proof: self.watches.revisions.prove(revision),
             event: Some(event),

@@ -5,26 +5,30 @@
 //! same store. Where one is missing everything is read anew. Nothing here is a decision: whoever hands out a key or a certificate
 //! reads the store itself.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use node::contract;
+use signing::revocation::Rule;
 use tokio::sync::{broadcast, watch};
 
+use self::state::{State, read, read_one};
 use crate::edges::{EdgeRecord, EdgeState};
 use crate::fault::Fault;
-use crate::keys::{Delegation, Family, KeyRecord};
+use crate::halts::Halts;
+use crate::keys::KeyRecord;
 use crate::names::Tenant;
-use crate::paths;
 use crate::sealed::{Committed, Vault};
 
 mod announce;
+mod state;
 
-/// Changes kept for edges that come back: those further behind get a snapshot.
-const LOG_LEN: usize = 16_384;
 /// Between two tries to read everything anew when that failed.
 const RELOAD_PAUSE: Duration = Duration::from_millis(250);
+
+/// No delegation lives longer, seconds: the bound of `delegation.lifetime`, and the day of a clock that was wrong.
+const LONGEST_DELEGATION: u64 = 8 * 86_400;
 
 /// What a change was about.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,31 +39,10 @@ pub enum Item {
     Edge(String),
     /// The published bundle.
     Bundle,
-}
-
-/// A key as edges see it, and whose it is.
-#[derive(Clone, Debug)]
-struct Known {
-    tenant: Tenant,
-    announced: Arc<contract::Key>,
-    /// Edges sign with it.
-    is_told: bool,
-    /// When time makes something due that the row alone says, Unix seconds.
-    due_at: Option<u64>,
-    /// The record of a shared key, of which more than its row says what is due.
-    shared: Option<Arc<KeyRecord>>,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    /// 0: not read yet. An authority's store has more.
-    revision: u64,
-    keys: BTreeMap<String, Known>,
-    edges: BTreeMap<String, EdgeRecord>,
-    bundle: Option<Arc<contract::Bundle>>,
-    /// Complete for revisions above `log_from`.
-    log: VecDeque<(u64, Item)>,
-    log_from: u64,
+    /// What operators have stopped, by name.
+    Halt(String),
+    /// That what edges have decided by was withdrawn.
+    Floor,
 }
 
 /// The one view that all watch streams share.
@@ -70,27 +53,21 @@ pub struct World {
     grown: watch::Sender<u64>,
 }
 
-/// What a stream has to send next.
+/// What a stream has to send next: one state of the world, whole.
 #[derive(Clone, Debug)]
-pub enum Update {
-    /// Everything: the stream is too far behind, or new.
-    Snapshot {
-        /// The revision it brings the edge to.
-        revision: u64,
-        /// All keys.
-        keys: Vec<Arc<contract::Key>>,
-        /// The bundle, if one is published.
-        bundle: Option<Arc<contract::Bundle>>,
-    },
-    /// What changed, in order.
-    Changes {
-        /// The revision they bring the edge to.
-        revision: u64,
-        /// Keys, as they are now.
-        keys: Vec<Arc<contract::Key>>,
-        /// The bundle, if it changed.
-        bundle: Option<Arc<contract::Bundle>>,
-    },
+pub struct Update {
+    /// The revision it brings the edge to.
+    pub revision: u64,
+    /// The latest revision that withdrew what edges may have decided by already.
+    pub floor: u64,
+    /// What operators have stopped.
+    pub halts: Arc<Halts>,
+    /// Whether `keys` are all there are: the stream is too far behind, or new. Else those that changed, in order.
+    pub everything: bool,
+    /// Keys, as they are now.
+    pub keys: Vec<Arc<contract::Key>>,
+    /// The bundle, if one is published and it may have changed.
+    pub bundle: Option<Arc<contract::Bundle>>,
 }
 
 impl World {
@@ -148,8 +125,8 @@ impl World {
     /// The keys whose rows make something due at `now`, and the shared ones that `wanted` picks, with their tenants: row names.
     pub fn keys_due(&self, now: u64, wanted: impl Fn(&KeyRecord) -> bool) -> Vec<(Tenant, String)> {
         self.read(|state| {
-            let due = |known: &Known| known.due_at.is_some_and(|at| at <= now);
-            let wanted = |known: &Known| known.shared.as_deref().is_some_and(&wanted);
+            let due = |known: &state::Known| known.due_at.is_some_and(|at| at <= now);
+            let wanted = |known: &state::Known| known.shared.as_deref().is_some_and(&wanted);
             let keys = state.keys.iter().filter(|(_, known)| due(known) || wanted(known));
             keys.map(|(row, known)| (known.tenant.clone(), row.clone())).collect()
         })
@@ -158,6 +135,87 @@ impl World {
     /// How many keys there are.
     pub fn key_count(&self) -> usize {
         self.read(|state| state.keys.len())
+    }
+
+    /// How long leases of these keys are, milliseconds: of those that edges sign with.
+    pub fn lease_lengths(&self, keys: &[String]) -> Vec<(Arc<str>, u64)> {
+        self.read(|state| {
+            let known = keys.iter().filter_map(|id| Some((id, state.keys.get(id)?)));
+            let told = known.filter(|(_, known)| known.is_told);
+            told.map(|(id, known)| (id.as_str().into(), known.lease_ms)).collect()
+        })
+    }
+
+    /// The keys that edges sign with, of one tenant or of all, and the longest of their leases, milliseconds.
+    pub fn leased(&self, tenant: Option<&Tenant>) -> (BTreeSet<String>, u64) {
+        self.read(|state| {
+            let of = |known: &&state::Known| known.is_told && tenant.is_none_or(|tenant| known.tenant == *tenant);
+            let keys = state.keys.iter().filter(|(_, known)| of(known));
+            let longest = keys.clone().map(|(_, known)| known.lease_ms).max();
+            (keys.map(|(id, _)| id.clone()).collect(), longest.unwrap_or(0))
+        })
+    }
+
+    /// Which of these keys an edge may sign with that has acknowledged `acknowledged`: none while it decides by what was
+    /// withdrawn since.
+    pub fn signable(&self, edge: &str, acknowledged: u64, keys: &[(Arc<str>, u64)]) -> Vec<(Arc<str>, u64)> {
+        self.read(|state| {
+            if acknowledged < state.floor {
+                return Vec::new();
+            }
+            let signs = |id: &str| {
+                state.keys.get(id).is_some_and(|known| {
+                    known.announced.state() == contract::KeyState::Enabled
+                        && known.is_told
+                        && !state.halts.has_tenant(known.tenant.as_str())
+                        && !state.halts.has_delegation(id, edge)
+                })
+            };
+            keys.iter().filter(|(id, _)| signs(id)).cloned().collect()
+        })
+    }
+
+    /// What verifiers are to refuse: kids of compromised versions, and delegations of compromised keys, of revoked edges, and
+    /// those that are withdrawn at `now` (Unix seconds).
+    pub fn revoked(&self, now: u64) -> (u64, Vec<String>, Vec<Rule>) {
+        self.read(|state| {
+            let told = state.keys.values().filter(|known| known.is_told);
+            let versions = told.clone().flat_map(|known| &known.announced.versions);
+            let kids = versions
+                .filter(|version| version.compromised)
+                .map(|version| version.kid.clone());
+            // Older delegations have ended by themselves.
+            let counts = |at: u64| at.saturating_add(LONGEST_DELEGATION) > now;
+            let keys = told.filter_map(|known| Some((&known.announced.id, known.compromised_at?)));
+            let keys = keys.filter(|(_, at)| counts(*at)).map(|(id, at)| Rule {
+                key: Some(id.clone()),
+                edge: None,
+                issued_until: at,
+            });
+            let edges = state.edges.values().filter_map(|edge| match edge.state {
+                EdgeState::Revoked { at, .. } if counts(at) => Some(Rule {
+                    key: None,
+                    edge: Some(edge.id.to_string()),
+                    issued_until: at,
+                }),
+                _ => None,
+            });
+            let withdrawn = state.halts.delegations().map(|(key, edge)| Rule {
+                key: Some(key),
+                edge,
+                issued_until: now,
+            });
+            (
+                state.revision,
+                kids.collect(),
+                keys.chain(edges).chain(withdrawn).collect(),
+            )
+        })
+    }
+
+    /// What operators have stopped.
+    pub fn halts(&self) -> Arc<Halts> {
+        self.read(|state| state.halts.clone())
     }
 
     /// An edge as last seen.
@@ -180,16 +238,7 @@ impl World {
                 return None;
             }
             if revision == 0 || revision < state.log_from || revision > state.revision {
-                return Some(Update::Snapshot {
-                    revision: state.revision,
-                    keys: state
-                        .keys
-                        .values()
-                        .filter(|known| known.is_told)
-                        .map(|known| known.announced.clone())
-                        .collect(),
-                    bundle: state.bundle.clone(),
-                });
+                return Some(state.everything());
             }
             Some(state.changes(revision))
         })
@@ -207,7 +256,7 @@ impl World {
         }
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         for (item, value) in fresh {
-            state.set(item.clone(), value);
+            state.set(item.clone(), value, commit.revision);
             state.log.push_back((commit.revision, item));
         }
         state.revision = commit.revision;
@@ -237,118 +286,6 @@ impl World {
                 }
             }
         }
-    }
-}
-
-/// A row's new content; `None`: it is gone.
-enum Fresh {
-    Key(Option<Known>),
-    Edge(Option<EdgeRecord>),
-    Bundle(Option<Arc<contract::Bundle>>),
-}
-
-impl State {
-    fn set(&mut self, item: Item, fresh: Fresh) {
-        match (item, fresh) {
-            (Item::Key(id), Fresh::Key(Some(known))) => drop(self.keys.insert(id, known)),
-            (Item::Key(id), Fresh::Key(None)) => drop(self.keys.remove(&id)),
-            (Item::Edge(id), Fresh::Edge(Some(edge))) => drop(self.edges.insert(id, edge)),
-            (Item::Edge(id), Fresh::Edge(None)) => drop(self.edges.remove(&id)),
-            (_, Fresh::Bundle(bundle)) => self.bundle = bundle,
-            _ => {}
-        }
-    }
-
-    fn trim(&mut self) {
-        while self.log.len() > LOG_LEN {
-            if let Some((revision, _)) = self.log.pop_front() {
-                self.log_from = revision;
-            }
-        }
-    }
-
-    /// Each key once, as it is now, whatever happened to it in between.
-    fn changes(&self, revision: u64) -> Update {
-        let (mut seen, mut keys, mut bundle) = (std::collections::BTreeSet::new(), Vec::new(), None);
-        for (at, item) in self.log.iter().rev() {
-            if *at <= revision {
-                break;
-            }
-            match item {
-                Item::Key(id) if seen.insert(id.as_str()) => keys.push(match self.keys.get(id) {
-                    Some(known) if !known.is_told => continue,
-                    Some(known) => known.announced.clone(),
-                    None => Arc::new(contract::Key {
-                        id: id.clone(),
-                        deleted: true,
-                        ..contract::Key::default()
-                    }),
-                }),
-                Item::Bundle => bundle = self.bundle.clone(),
-                Item::Key(_) | Item::Edge(_) => {}
-            }
-        }
-        keys.reverse();
-        Update::Changes {
-            revision: self.revision,
-            keys,
-            bundle,
-        }
-    }
-}
-
-/// Reads everything. The revision is taken first: what changes while reading is read twice rather than missed.
-async fn read(vault: &Vault) -> Result<State, Fault> {
-    let revision = vault.store().revision().await?;
-    let mut state = State {
-        revision,
-        log_from: revision,
-        ..State::default()
-    };
-    for (_, held) in vault.all::<KeyRecord>(paths::KEYS).await? {
-        state.keys.insert(held.value.row(), known(&held.value));
-    }
-    for (_, held) in vault.all::<EdgeRecord>(paths::EDGES).await? {
-        state.edges.insert(held.value.id.to_string(), held.value);
-    }
-    state.bundle = crate::bundle::load(vault)
-        .await?
-        .map(|files| Arc::new(announce::bundle(files)));
-    Ok(state)
-}
-
-async fn read_one(vault: &Vault, path: &str) -> Result<Option<(Item, Fresh)>, Fault> {
-    if let Some(id) = path.strip_prefix(paths::KEYS).and_then(|rest| rest.split('/').nth(1)) {
-        let held = vault.get::<KeyRecord>(path).await?;
-        return Ok(Some((
-            Item::Key(id.to_owned()),
-            Fresh::Key(held.map(|held| known(&held.value))),
-        )));
-    }
-    if let Some(id) = path.strip_prefix(paths::EDGES) {
-        let held = vault.get::<EdgeRecord>(path).await?;
-        return Ok(Some((
-            Item::Edge(id.to_owned()),
-            Fresh::Edge(held.map(|held| held.value)),
-        )));
-    }
-    if path == paths::BUNDLE {
-        let files = crate::bundle::load(vault).await?;
-        return Ok(Some((
-            Item::Bundle,
-            Fresh::Bundle(files.map(|files| Arc::new(announce::bundle(files)))),
-        )));
-    }
-    Ok(None)
-}
-
-fn known(key: &KeyRecord) -> Known {
-    Known {
-        tenant: key.tenant.clone(),
-        announced: Arc::new(announce::key(key)),
-        is_told: key.family != Family::Raw,
-        due_at: key.due_at(),
-        shared: (key.delegation == Delegation::Shared).then(|| Arc::new(key.clone())),
     }
 }
 

@@ -9,13 +9,14 @@ use serde_json::{Value, json};
 
 use crate::client::AdminArgs;
 use crate::failure::Failure;
-use crate::output;
+use crate::{fence, output};
 
 /// Apply and show bundles.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   signet bundle apply --diff ./bundle     show what would change, and every mistake
   signet bundle apply ./bundle            validated as a whole, then pushed to every edge
+  signet bundle apply ./bundle --fence    returns when no edge signs by the bundle before any more
   signet bundle show")]
 pub struct Bundle {
     #[command(subcommand)]
@@ -36,6 +37,9 @@ enum Command {
         /// Only show what would change.
         #[arg(long)]
         diff: bool,
+        /// It is stricter: what was decided by the bundle before is signed no more. Waits until that holds at every edge.
+        #[arg(long, conflicts_with = "diff")]
+        fence: bool,
         /// Why it may trust a whole organisation, where no quorum of the authority would say so.
         #[arg(long = "override", value_name = "REASON")]
         reason: Option<String>,
@@ -48,9 +52,21 @@ impl Bundle {
     /// Runs the command.
     pub fn run(self) -> Result<(), Failure> {
         match &self.command {
-            Command::Apply { dir, diff, reason } => {
+            Command::Apply {
+                dir,
+                diff,
+                fence,
+                reason,
+            } => {
                 let files = policies::bundle::dir::read(dir)?;
-                let answer = put(&self.admin, &files, *diff, reason.as_deref())?;
+                let answer = put(&self.admin, &files, (*diff, *fence), reason.as_deref())?;
+                if *fence {
+                    let fenced = fence::wait(&self.admin, "bundle")?;
+                    if !self.json {
+                        output::text(&changes(&answer, false))?;
+                    }
+                    return fence::print(&fenced, "the bundle before", self.json);
+                }
                 if self.json {
                     output::json(&answer)
                 } else {
@@ -70,7 +86,16 @@ impl Bundle {
 }
 
 /// Sends a bundle's files; answers what changed.
-fn put(admin: &AdminArgs, files: &[(String, Vec<u8>)], dry_run: bool, reason: Option<&str>) -> Result<Value, Failure> {
+fn put(
+    admin: &AdminArgs,
+    files: &[(String, Vec<u8>)],
+    (dry_run, fence): (bool, bool),
+    reason: Option<&str>,
+) -> Result<Value, Failure> {
+    let mut body = body(files, reason);
+    if let (true, Some(members)) = (fence, body.as_object_mut()) {
+        members.insert("fence".to_owned(), json!(true));
+    }
     admin.call(
         "PUT",
         if dry_run {
@@ -78,7 +103,7 @@ fn put(admin: &AdminArgs, files: &[(String, Vec<u8>)], dry_run: bool, reason: Op
         } else {
             "/v1/bundle"
         },
-        Some(&body(files, reason)),
+        Some(&body),
     )
 }
 

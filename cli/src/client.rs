@@ -138,6 +138,17 @@ impl EdgeArgs {
         }
     }
 
+    /// What is at a URL, as text: for what is signed, so that nobody is asked for credentials.
+    pub fn fetch(&self, url: &str) -> Result<String, Failure> {
+        let client = Client::new(self.public()?.roots()?)?;
+        let response = client.request(Method::GET, url, HeaderMap::new(), Bytes::new(), TIMEOUT, MOST);
+        let response = runtime()?.block_on(response).context(|| format!("`{url}`"))?;
+        if !response.status().is_success() {
+            return Err(Failure::new(format!("`{url}` answered {}", response.status())));
+        }
+        Ok(String::from_utf8(response.body().to_vec())?)
+    }
+
     /// Where the edge is.
     pub fn target(&self) -> Result<Target, Failure> {
         let token = secret("SIGNET_TOKEN", self.token_file.as_deref())?;

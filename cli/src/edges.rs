@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::client::AdminArgs;
 use crate::failure::Failure;
-use crate::output;
+use crate::{fence, output};
 
 mod trust;
 
@@ -18,6 +18,7 @@ mod trust;
   signet edges token edge-fra-1 --label region=eu > join.json
   signet edges list
   signet edges revoke edge-fra-1                it signs nothing more within a second
+  signet edges revoke edge-fra-1 --wait         returns when that is certain, even if it is cut off
   signet edges revoke --trust k8s-fra           every edge that the rule enrolled, and it enrolls no more
   signet edges trust add k8s-fra --issuer https://k8s.example.org --audience signet \\
       --subject system:serviceaccount:edge:signet --algorithm RS256 --jwks-file jwks.json --label region=eu
@@ -59,6 +60,9 @@ enum Command {
         /// Why, for the record.
         #[arg(long, default_value = "")]
         reason: String,
+        /// Wait until it can sign no more, even if it is cut off.
+        #[arg(long, conflicts_with = "trust")]
+        wait: bool,
     },
     /// Whose tokens make edges, for fleets that come and go by themselves.
     Trust(trust::Trust),
@@ -74,17 +78,25 @@ impl Edges {
                 let body = json!({"edge_id": edge, "ttl_seconds": ttl, "labels": labels});
                 output::json(&self.admin.call("POST", "/v1/edges/tokens", Some(&body))?)
             }
-            Command::Revoke { edge, trust, reason } => self.revoke(edge.as_deref(), trust.as_deref(), reason),
+            Command::Revoke {
+                edge,
+                trust,
+                reason,
+                wait,
+            } => self.revoke((edge.as_deref(), trust.as_deref()), reason, *wait),
             Command::Trust(command) => command.run(&self.admin, self.json),
         }
     }
 
-    fn revoke(&self, edge: Option<&str>, trust: Option<&str>, reason: &str) -> Result<(), Failure> {
+    fn revoke(&self, (edge, trust): (Option<&str>, Option<&str>), reason: &str, wait: bool) -> Result<(), Failure> {
         let path = match (edge, trust) {
             (Some(edge), _) => format!("/v1/edges/{edge}/revoke"),
             (None, rule) => format!("/v1/edges/trust/{}/revoke", rule.unwrap_or_default()),
         };
         let answer = self.admin.call("POST", &path, Some(&json!({"reason": reason})))?;
+        if let Some(edge) = edge.filter(|_| wait) {
+            return fence::print(&fence::wait(&self.admin, &format!("edge/{edge}"))?, edge, self.json);
+        }
         if self.json {
             return output::json(&answer);
         }

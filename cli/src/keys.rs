@@ -13,6 +13,7 @@ use crate::output;
 mod reencrypt;
 mod replica;
 mod rotations;
+mod stop;
 
 /// Create, list, describe, stop and start keys.
 #[derive(Debug, Args)]
@@ -24,7 +25,13 @@ mod rotations;
   signet keys create --alias alias/box --spec RSA_3072 --usage ENCRYPT_DECRYPT
   signet keys list
   signet keys describe alias/api
+  signet keys create --alias alias/fast --spec ECC_NIST_P256 --family token --delegation shared --lease 5s
   signet keys disable alias/api
+  signet keys disable alias/api --wait            returns when no edge can sign with it any more
+  signet keys fence alias/api                     whether that is so, and who is still waited for
+  signet keys fence --wait alias/api
+  signet keys revoke-delegation alias/api --edge edge-fra-1 --wait
+  signet keys restore-delegation alias/api --edge edge-fra-1
   signet keys enable alias/api
   signet keys compromised alias/api --reason \"laptop stolen\"
   signet keys enable alias/api --override \"false alarm\"
@@ -68,7 +75,13 @@ enum Command {
     /// Let a key sign again.
     Enable(Enable),
     /// Stop a key: every connected edge refuses it within a second.
-    Disable(Key),
+    Disable(stop::Disable),
+    /// Whether a stopped key can still be signed with anywhere, and by whom.
+    Fence(stop::Fence),
+    /// Withdraw a key's delegation from an edge, or from all; `restore-delegation` gives it back.
+    RevokeDelegation(stop::Revoke),
+    /// Give an edge a key's delegation back; takes the quorum's approval where there is one.
+    RestoreDelegation(stop::Delegation),
     /// Mark a key as compromised and disable it, in all its regions. Never waits for approval.
     Compromised(Compromised),
     /// Put a key under legal hold: nothing of it is deleted.
@@ -125,6 +138,10 @@ struct Create {
     /// Where its material lives: sealed in the authority's store, or in the HSM. Without it, where the tenant's keys are kept.
     #[arg(long, value_parser = ["wrapped", "token"])]
     custody: Option<String>,
+    /// How long an edge signs without hearing from the authority, 5s to 1h: the longest that stopping the key may take. 60s if
+    /// nothing is said.
+    #[arg(long, value_name = "TIME")]
+    lease: Option<String>,
     /// Make it one that can have replicas in other regions.
     #[arg(long)]
     multi_region: bool,
@@ -240,7 +257,10 @@ impl Keys {
                 let body = json!({"KeyId": enable.key.key});
                 self.change("EnableKey", overriding(body, enable.reason.as_deref()), "enabled")
             }
-            Command::Disable(key) => self.change("DisableKey", json!({"KeyId": key.key}), "disabled"),
+            Command::Disable(disable) => disable.run(&self),
+            Command::Fence(fence) => fence.run(&self),
+            Command::RevokeDelegation(revoke) => revoke.run(&self),
+            Command::RestoreDelegation(delegation) => delegation.restore(&self),
             Command::ScheduleDeletion(deletion) => {
                 let body = json!({"KeyId": deletion.key.key, "PendingWindowInDays": deletion.days});
                 let body = overriding(body, deletion.reason.as_deref());
@@ -276,6 +296,15 @@ impl Keys {
             Command::ExportReplica(export) => export.run(&|verb, body| self.verb(verb, body), self.json),
             Command::ImportReplica(import) => import.run(&|verb, body| self.verb(verb, body), self.json),
         }
+    }
+
+    /// The id of a key that is named in any way.
+    fn id(&self, key: &str) -> Result<String, Failure> {
+        let described = self.verb("DescribeKey", json!({"KeyId": key}))?;
+        let id = described.pointer("/KeyMetadata/KeyId").and_then(Value::as_str);
+        Ok(id
+            .ok_or_else(|| Failure::new("the authority described no key"))?
+            .to_owned())
     }
 
     fn owner(&self, owner: &Owner) -> Result<(), Failure> {
@@ -338,6 +367,7 @@ impl Keys {
             ("family", Some(&create.family)),
             ("delegation", Some(&create.delegation)),
             ("custody", create.custody.as_ref()),
+            ("lease", create.lease.as_ref()),
             ("owner", create.owner.as_ref()),
             ("contact", create.contact.as_ref()),
         ]);

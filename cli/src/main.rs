@@ -11,6 +11,7 @@ mod dev;
 mod edge;
 mod edges;
 mod failure;
+mod fence;
 mod hsm_worker;
 mod jwks;
 mod keys;
@@ -22,6 +23,7 @@ mod progress;
 mod report;
 mod restore;
 mod sign;
+mod stop;
 mod store;
 mod tenants;
 mod verify;
@@ -59,6 +61,8 @@ enum Command {
     Tenants(tenants::Tenants),
     AccessKeys(access_keys::AccessKeys),
     Approvals(approvals::Approvals),
+    Stop(stop::Stop),
+    Resume(stop::Resume),
     Edges(edges::Edges),
     Bundle(bundle::Bundle),
     Policy(policy::Policy),
@@ -87,6 +91,8 @@ fn main() -> ExitCode {
         Command::Tenants(command) => command.run(),
         Command::AccessKeys(command) => command.run(),
         Command::Approvals(command) => command.run(),
+        Command::Stop(command) => command.run(),
+        Command::Resume(command) => command.run(),
         Command::Edges(command) => command.run(),
         Command::Bundle(command) => command.run(),
         Command::Policy(command) => command.run(),

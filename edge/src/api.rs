@@ -60,6 +60,7 @@ impl Api {
             Route::SignatureBatch(profile) => self.batch(Kind::Artifact, profile, received).await,
             Route::Verify => verify::verify(edge, received).await,
             Route::Delegation(kid) => discovery::delegation(edge, kid),
+            Route::Revocations => discovery::revocations(edge),
             Route::Jwks(issuer) => discovery::jwks(edge, issuer, received.header("if-none-match")),
             Route::Discovery(issuer) => discovery::configuration(edge, issuer),
             Route::Live => Ok(answer::json(StatusCode::OK, &serde_json::json!({"status": "alive"}))),

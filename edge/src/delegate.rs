@@ -1,7 +1,7 @@
 //! Keeps this edge supplied with the keys its profiles sign with: asked for early, renewed at half-life, dropped in time.
 //!
-//! While the authority is away the edge goes on signing with what it has until each delegation ends; then that key
-//! answers `key_unavailable`. Nothing here is written to disk.
+//! While the HSM is away the edge goes on signing with what it has until each delegation ends; while the authority is away,
+//! until each lease does. Then that key answers `key_unavailable`. Nothing here is written to disk.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -141,14 +141,15 @@ impl Calls {
 }
 
 /// The enabled keys that a profile of the bundle names, and that an edge can hold.
-fn wanted(edge: &Edge) -> HashMap<String, Arc<LogicalKey>> {
+pub fn wanted(edge: &Edge) -> HashMap<String, Arc<LogicalKey>> {
     if edge.keyring().is_revoked() {
         return HashMap::new();
     }
     let world = edge.world();
     let profiles = world.profiles();
     let keys = profiles.filter_map(|profile| edge.keyring().resolve(profile));
-    keys.filter(|key| key.state == State::Enabled && key.delegation != Delegation::None)
+    let may_sign = |key: &LogicalKey| key.state == State::Enabled && !edge.keyring().is_stopped(key);
+    keys.filter(|key| may_sign(key) && key.delegation != Delegation::None)
         .map(|key| (key.facts.id().to_owned(), key))
         .collect()
 }

@@ -1,7 +1,7 @@
 //! What verifiers read: JWKS and discovery document of each issuer, and the chains of this edge's own keys.
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, ETAG};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG};
 use http::{HeaderValue, Response, StatusCode};
 use node::problem::Problem;
 use serde_json::json;
@@ -76,14 +76,36 @@ pub fn configuration(edge: &Edge, issuer: &str) -> Result<Response<Bytes>, Probl
     Ok(response)
 }
 
-/// `GET /v1/delegations/{kid}`: the chain of a key that this edge made, until it expires.
+/// `GET /v1/revocations`: what offline verifiers are to refuse, signed (docs/reference/revocation.md).
+pub fn revocations(edge: &Edge) -> Result<Response<Bytes>, Problem> {
+    let jws = edge.revocations().jws.clone();
+    if jws.is_empty() {
+        return Err(Problem::new(
+            "not_ready",
+            "the authority has sent no revocation list yet",
+        ));
+    }
+    let mut response = Response::new(Bytes::from(jws));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/jwt"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("public, max-age=30"));
+    Ok(response)
+}
+
+/// `GET /v1/delegations/{kid}`: the chain of a key that this edge made, until it expires or is revoked, and whether the key
+/// signs.
 pub fn delegation(edge: &Edge, kid: &str) -> Result<Response<Bytes>, Problem> {
     let chain = edge.keyring().chain(kid, edge.now());
-    let chain =
-        chain.ok_or_else(|| Problem::new("unknown_delegation", "this edge has no such key, or it has expired"))?;
+    let (chain, signs) = chain.ok_or_else(|| {
+        Problem::new(
+            "unknown_delegation",
+            "this edge has no such key, or it has expired or was revoked",
+        )
+    })?;
+    let state = if signs { "active" } else { "stopped" };
     Ok(answer::json(
         StatusCode::OK,
-        &json!({"kid": kid, "certificates": &chain[..]}),
+        &json!({"kid": kid, "state": state, "certificates": &chain[..]}),
     ))
 }
 

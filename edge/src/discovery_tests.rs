@@ -78,13 +78,13 @@ async fn a_jwks_shows_standby_disabled_and_retired_versions_while_they_verify() 
     })
     .await;
     assert_eq!(rig.jwks("dev").await, [first.clone(), standby.clone()]);
-    rig.edge.advance(800);
+    rig.advance(800);
     assert_eq!(
         rig.jwks("dev").await,
         [first, standby.clone(), later.clone()],
         "retired, and its tokens not expired"
     );
-    rig.edge.advance(300);
+    rig.advance(300);
     assert_eq!(rig.jwks("dev").await, [standby, later]);
 }
 

@@ -12,19 +12,30 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use node::contract::watch_event::Event;
-use node::contract::{Snapshot, WatchEvent, WatchRequest};
-use tokio::time::{Instant, timeout};
+use node::contract::watch_up::Up;
+use node::contract::{Acknowledged, Snapshot, WatchEvent, WatchRequest, WatchUp};
+use tokio::sync::mpsc::{self, Sender};
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status};
 
+use self::leases::{Leases, say};
 use crate::announced::logical_key;
 use crate::jitter::Backoff;
 use crate::state::Edge;
 use crate::uplink::Uplink;
 
+mod leases;
+
 /// The authority sends something at least each second; a stream silent for this long is taken for dead.
 const SILENCE: Duration = Duration::from_secs(5);
 /// The longest wait between two streams. One that lasted longer was no failure to be punished.
 const LONGEST: Duration = Duration::from_secs(10);
+
+/// Messages to the authority that wait for the network.
+const QUEUED: usize = 64;
+/// How long the authority may take to hear that this edge has obeyed a revocation.
+const LAST_WORD: Duration = Duration::from_secs(2);
 
 /// How far this edge has followed.
 #[derive(Debug, Default)]
@@ -35,6 +46,8 @@ struct Position {
     proof: Vec<u8>,
     /// What was applied when the authority revoked this edge.
     revoked_at: Option<u64>,
+    /// The authority's floor when it was last seen.
+    floor: u64,
 }
 
 /// Follows the authority until the process ends.
@@ -72,17 +85,60 @@ async fn events(edge: &Arc<Edge>, uplink: &Uplink, position: &mut Position) -> R
         incarnation: edge.incarnation().to_owned(),
         revision_proof: position.proof.clone(),
     };
+    let mut acknowledged = request.revision;
     let mut client = uplink.client()?;
-    let silent = |_| Status::deadline_exceeded("the authority sent nothing for 5 s");
-    let mut events = timeout(SILENCE, client.watch(request))
-        .await
-        .map_err(silent)??
-        .into_inner();
-    while let Some(event) = timeout(SILENCE, events.message()).await.map_err(silent)?? {
-        position.apply(edge, event)?;
+    let silent = || Status::deadline_exceeded("the authority sent nothing for 5 s");
+    let (up, messages) = mpsc::channel(QUEUED);
+    let opened = edge.boot_ms();
+    say(&up, Up::Request(request))?;
+    let call = timeout(SILENCE, client.watch(ReceiverStream::new(messages)));
+    let mut events = call.await.map_err(|_| silent())??.into_inner();
+    let mut leases = Leases::new();
+    let mut heard = Instant::now();
+    let mut first = Some(opened);
+    loop {
+        let event = tokio::select! {
+            event = events.message() => event?,
+            () = leases.due(edge) => {
+                leases.renew(edge, &up)?;
+                continue;
+            }
+            () = sleep_until(heard.checked_add(SILENCE).unwrap_or(heard)) => return Err(silent()),
+        };
+        let Some(event) = event else { return Ok(()) };
+        heard = Instant::now();
+        if let Some(opened) = first.take() {
+            edge.hear(event.authority_time_ms, opened);
+        }
+        let (revision, time) = (event.revision, event.authority_time_ms);
+        match event.event {
+            Some(Event::Leases(grant)) => {
+                leases.granted(edge, grant, time);
+                continue;
+            }
+            Some(Event::Revoked(revoked)) => {
+                edge.keyring().revoke();
+                acknowledge(&up, revision)?;
+                // The authority ends the stream when it has heard it.
+                timeout(LAST_WORD, async { while let Ok(Some(_)) = events.message().await {} })
+                    .await
+                    .ok();
+                return Err(Status::permission_denied(revoked.reason));
+            }
+            _ => position.apply(edge, event)?,
+        }
         edge.set_connected(true);
+        if position.revision > acknowledged {
+            acknowledged = position.revision;
+            acknowledge(&up, acknowledged)?;
+        }
+        edge.wake_leases();
     }
-    Ok(())
+}
+
+/// Only what has been applied is acknowledged: the authority takes a stop for done by that.
+fn acknowledge(up: &Sender<WatchUp>, revision: u64) -> Result<(), Status> {
+    say(up, Up::Acknowledged(Acknowledged { revision }))
 }
 
 impl Position {
@@ -90,13 +146,13 @@ impl Position {
     ///
     /// The revocation of this edge is an error, because it ends the stream.
     fn apply(&mut self, edge: &Edge, event: WatchEvent) -> Result<(), Status> {
-        edge.observe_time(event.authority_time_ms);
+        edge.compare_clocks(event.authority_time_ms);
         let proof = event.revision_proof;
         match event.event {
             Some(Event::Snapshot(snapshot)) => self.snapshot(edge, snapshot, event.revision),
             Some(Event::Bundle(bundle)) => edge.offer_bundle(bundle),
             Some(Event::Key(key)) => {
-                let id = key.id.clone();
+                let (id, compromised) = (key.id.clone(), key.compromised);
                 match logical_key(key) {
                     Some(key) => {
                         tracing::info!(key = id, state = ?key.state, "the authority changed a key");
@@ -106,9 +162,21 @@ impl Position {
                     // Gone, or now something this edge does not understand: what it knew before counts no more.
                     None => edge.keyring().remove(&id),
                 }
+                if compromised {
+                    edge.keyring().withdraw(&id);
+                }
             }
+            Some(Event::Stops(stops)) => {
+                edge.keyring().stop(stops.into());
+                edge.wake_delegations();
+            }
+            Some(Event::Revocations(list)) => edge.set_revocations(list.jws),
             Some(Event::Revoked(revoked)) => return Err(Status::permission_denied(revoked.reason)),
-            Some(Event::Heartbeat(_)) | None => {}
+            Some(Event::Heartbeat(_) | Event::Leases(_)) | None => {}
+        }
+        if event.floor > self.floor {
+            self.floor = event.floor;
+            edge.demand_newest_bundle();
         }
         if event.revision >= self.revision {
             (self.revision, self.proof) = (event.revision, proof);
@@ -118,8 +186,15 @@ impl Position {
 
     fn snapshot(&mut self, edge: &Edge, snapshot: Snapshot, revision: u64) {
         edge.set_delegation_roots(snapshot.delegation_roots);
+        let compromised: Vec<_> = snapshot
+            .keys
+            .iter()
+            .filter(|key| key.compromised)
+            .map(|key| key.id.clone())
+            .collect();
         edge.keyring()
             .replace(snapshot.keys.into_iter().filter_map(logical_key).collect());
+        compromised.iter().for_each(|id| edge.keyring().withdraw(id));
         match self.revoked_at {
             Some(revoked_at) if revision <= revoked_at => {
                 tracing::error!(

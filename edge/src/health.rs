@@ -11,21 +11,25 @@ use crate::state::Edge;
 
 /// `GET /readyz`: 200 when every profile can be signed for, else 503 and what is missing; and for how long each key is held.
 pub fn ready(edge: &Edge) -> Response<Bytes> {
-    let (waiting_for, seconds_left) = (edge.waiting_for(), edge.seconds_left());
+    let waiting_for = edge.waiting_for();
+    // How long it goes on if the authority stays away.
+    let authority = json!({
+        "connected": edge.is_connected(),
+        "leases_end_in_seconds": edge.lease_left().map(|left| left / 1_000),
+        "seconds_left": edge.seconds_left(),
+    });
     if waiting_for.is_empty() {
-        return answer::json(
-            StatusCode::OK,
-            &json!({"status": "ready", "seconds_left": seconds_left}),
-        );
+        return answer::json(StatusCode::OK, &json!({"status": "ready", "authority": authority}));
     }
     answer::json(
         StatusCode::SERVICE_UNAVAILABLE,
-        &json!({"status": "not ready", "waiting_for": waiting_for, "seconds_left": seconds_left}),
+        &json!({"status": "not ready", "waiting_for": waiting_for, "authority": authority}),
     )
 }
 
 /// `GET /metrics`: Prometheus text format.
 pub fn metrics(edge: &Edge) -> Response<Bytes> {
+    edge.metrics().lease_left(edge.lease_left().unwrap_or(0) / 1_000);
     let mut response = Response::new(Bytes::from(edge.metrics().render(&edge.world(), &edge.seconds_left())));
     let text = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
     response.headers_mut().insert(CONTENT_TYPE, text);

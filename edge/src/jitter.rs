@@ -4,13 +4,26 @@ use std::time::Duration;
 
 /// A random number in `0..=limit`, from the kernel.
 pub fn below(limit: u64) -> u64 {
+    random()
+        .and_then(|number| number.checked_rem(limit.saturating_add(1)))
+        .unwrap_or(limit)
+}
+
+/// A number in `0..=100`.
+pub fn percent() -> u64 {
+    below(100)
+}
+
+/// A number that no other renewal has. Should the kernel give none, answers are told apart no more, and all but the first
+/// are dropped: leases run out.
+pub fn nonce() -> u64 {
+    random().unwrap_or(0)
+}
+
+fn random() -> Option<u64> {
     let mut bytes = [0; 8];
-    match getrandom::fill(&mut bytes) {
-        Ok(()) => u64::from_le_bytes(bytes)
-            .checked_rem(limit.saturating_add(1))
-            .unwrap_or(0),
-        Err(_) => limit,
-    }
+    getrandom::fill(&mut bytes).ok()?;
+    Some(u64::from_le_bytes(bytes))
 }
 
 /// `wait` ± 10 %.

@@ -7,15 +7,18 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use node::lease::Deadline;
 use policies::profile::Profile;
 use signing::key::{Family, Verifier};
 
 use self::known::Held;
 pub use self::known::{Delegation, LogicalKey, OwnKey, SharedKey, State, Version};
-pub use self::sign::{SignError, Signed, Statement};
+pub use self::sign::{At, SignError, Signed, Statement};
+pub use self::stops::Stops;
 
 mod known;
 mod sign;
+mod stops;
 
 /// Where delegated keys live. Readers never wait; writers replace the table, so that a reader sees one state of all of it.
 #[derive(Debug, Default)]
@@ -27,18 +30,33 @@ pub struct Keyring {
 struct Table {
     /// Beside the keys, so that no key can be taken in behind a revocation's back.
     revoked: bool,
+    /// What operators have stopped beside keys.
+    stops: Arc<Stops>,
+    /// Nothing that a bundle older than this one judged is signed: see [`crate::world::World::serial`].
+    oldest_bundle: u64,
     /// By key id.
     keys: HashMap<Arc<str>, Slot>,
     /// Made anew when keys are announced, not when material is renewed.
     index: Arc<Index>,
-    /// By `kid`, with the time at which each ends.
-    chains: HashMap<String, (Arc<[String]>, u64)>,
+    /// By `kid`.
+    chains: HashMap<String, Chain>,
 }
 
 #[derive(Debug, Clone)]
 struct Slot {
     key: Arc<LogicalKey>,
     held: Held,
+    /// One for as long as the key is announced: whoever renews it and whoever signs see the same.
+    lease: Arc<Deadline>,
+}
+
+#[derive(Debug, Clone)]
+struct Chain {
+    key_id: String,
+    /// PEM, leaf first.
+    certificates: Arc<[String]>,
+    /// Unix seconds.
+    not_after: u64,
 }
 
 #[derive(Debug, Default)]
@@ -88,7 +106,7 @@ impl Keyring {
     /// The token key that has a version `kid` (an exact match, R3) which verifiers are to accept at `now`, and its verifier.
     pub fn verifier(&self, kid: &str, now: u64) -> Option<(Arc<LogicalKey>, Version, Verifier)> {
         let table = self.table.load();
-        let Slot { key, held } = table.keys.get(table.index.kids.get(kid)?)?;
+        let Slot { key, held, .. } = table.keys.get(table.index.kids.get(kid)?)?;
         let version = key.version(kid)?;
         if key.family != Family::Token || !version.is_valid(now) {
             return None;
@@ -103,19 +121,83 @@ impl Keyring {
         Some((key.clone(), version.clone(), verifier))
     }
 
-    /// The certificate chain of one of this edge's own keys, PEM leaf first, while it is valid at `now`.
-    pub fn chain(&self, kid: &str, now: u64) -> Option<Arc<[String]>> {
+    /// The certificate chain of one of this edge's own keys, PEM leaf first, while it is valid at `now`, and whether its key
+    /// signs still. None of a revoked edge, and of a delegation that was withdrawn.
+    pub fn chain(&self, kid: &str, now: u64) -> Option<(Arc<[String]>, bool)> {
         let table = self.table.load();
-        table
-            .chains
-            .get(kid)
-            .filter(|(_, not_after)| now < *not_after)
-            .map(|(chain, _)| chain.clone())
+        let chain = table.chains.get(kid).filter(|chain| now < chain.not_after)?;
+        if table.revoked || table.stops.has_key(&chain.key_id) {
+            return None;
+        }
+        let slot = table.keys.get(chain.key_id.as_str())?;
+        let signs = slot.key.state == State::Enabled && !table.stops.has_tenant(slot.key.facts.tenant());
+        Some((chain.certificates.clone(), signs))
     }
 
     /// Whether this edge may not sign any more: the authority has revoked it, or it is stopping.
     pub fn is_revoked(&self) -> bool {
         self.table.load().revoked
+    }
+
+    /// Sets until when keys may sign, by their ids, in milliseconds of CLOCK_BOOTTIME; 0 ends a lease.
+    pub fn lease(&self, ends: impl IntoIterator<Item = (String, u64)>) {
+        let table = self.table.load();
+        for (key_id, until) in ends {
+            if let Some(slot) = table.keys.get(key_id.as_str()) {
+                slot.lease.set(until);
+            }
+        }
+    }
+
+    /// How long this edge may sign with a key, from `boot` on, milliseconds; 0 where it has no lease.
+    pub fn lease_left(&self, key_id: &str, boot: u64) -> u64 {
+        let table = self.table.load();
+        table.keys.get(key_id).map_or(0, |slot| slot.lease.left(boot))
+    }
+
+    /// Whether operators have stopped a key, with its tenant or at this edge.
+    pub fn is_stopped(&self, key: &LogicalKey) -> bool {
+        let stops = &self.table.load().stops;
+        stops.has_tenant(key.facts.tenant()) || stops.has_key(key.facts.id())
+    }
+
+    /// Whether a caller may have anything signed.
+    pub fn admits(&self, caller: &str, tenant: &str) -> bool {
+        !self.table.load().stops.has_caller(caller, tenant)
+    }
+
+    /// Replaces what operators have stopped; of a key whose delegation was withdrawn nothing is kept.
+    pub fn stop(&self, stops: Stops) {
+        let stops = Arc::new(stops);
+        self.update(|table| {
+            table.stops = stops.clone();
+            for (id, slot) in &mut table.keys {
+                if stops.has_key(id) {
+                    slot.held = Held::default();
+                    slot.lease.set(0);
+                }
+            }
+        });
+    }
+
+    /// From now on, what a bundle older than this judged is not signed.
+    pub fn demand_bundle(&self, serial: u64) {
+        self.update(|table| table.oldest_bundle = table.oldest_bundle.max(serial));
+    }
+
+    /// Whether what this bundle judges may be signed.
+    pub fn takes_bundle(&self, serial: u64) -> bool {
+        serial >= self.table.load().oldest_bundle
+    }
+
+    /// Forgets what is held of a compromised key, its chains as well.
+    pub fn withdraw(&self, key_id: &str) {
+        self.update(|table| {
+            table.chains.retain(|_, chain| chain.key_id != key_id);
+            if let Some(slot) = table.keys.get_mut(key_id).filter(|slot| slot.held.own.is_some()) {
+                slot.held = Held::default();
+            }
+        });
     }
 
     /// Replaces what is known of all keys; material of keys that are gone is dropped, and so zeroized. A revoked edge stays
@@ -125,8 +207,8 @@ impl Keyring {
         self.update(|table| {
             let mut before = std::mem::take(&mut table.keys);
             for key in &keys {
-                let held = before.remove(key.facts.id()).map(|slot| slot.held).unwrap_or_default();
-                table.insert(key, held);
+                let before = before.remove(key.facts.id());
+                table.insert(key, before);
             }
             table.reindex();
         });
@@ -136,8 +218,8 @@ impl Keyring {
     pub fn put(&self, key: LogicalKey) {
         let key = Arc::new(key);
         self.update(|table| {
-            let held = table.keys.remove(key.facts.id()).map(|slot| slot.held);
-            table.insert(&key, held.unwrap_or_default());
+            let before = table.keys.remove(key.facts.id());
+            table.insert(&key, before);
             table.reindex();
         });
     }
@@ -155,7 +237,11 @@ impl Keyring {
     pub fn hold_own(&self, key_id: &str, own: OwnKey) {
         let own = Arc::new(own);
         self.hold(key_id, |table| {
-            let chain = (own.certificates.clone(), own.not_after);
+            let chain = Chain {
+                key_id: key_id.to_owned(),
+                certificates: own.certificates.clone(),
+                not_after: own.not_after,
+            };
             table.chains.insert(own.key.kid().to_owned(), chain);
             Held {
                 own: Some(own.clone()),
@@ -178,13 +264,14 @@ impl Keyring {
     /// Drops what has ended by `now`: keys past their delegation, chains past `notAfter`.
     pub fn expire(&self, now: u64) {
         let table = self.table.load();
-        if table.keys.values().any(|slot| slot.held.is_stale(now)) || table.chains.values().any(|(_, end)| now >= *end)
+        if table.keys.values().any(|slot| slot.held.is_stale(now))
+            || table.chains.values().any(|chain| now >= chain.not_after)
         {
             self.update(|table| {
                 for slot in table.keys.values_mut().filter(|slot| slot.held.is_stale(now)) {
                     slot.held = Held::default();
                 }
-                table.chains.retain(|_, (_, end)| now < *end);
+                table.chains.retain(|_, chain| now < chain.not_after);
             });
         }
     }
@@ -193,7 +280,10 @@ impl Keyring {
     pub fn revoke(&self) {
         self.update(|table| {
             table.revoked = true;
-            table.keys.values_mut().for_each(|slot| slot.held = Held::default());
+            for slot in table.keys.values_mut() {
+                slot.held = Held::default();
+                slot.lease.set(0);
+            }
         });
     }
 
@@ -204,7 +294,7 @@ impl Keyring {
 
     fn hold(&self, key_id: &str, held: impl Fn(&mut Table) -> Held) {
         self.update(|table| {
-            if table.revoked || !table.keys.contains_key(key_id) {
+            if table.revoked || table.stops.has_key(key_id) || !table.keys.contains_key(key_id) {
                 return;
             }
             let held = held(table);
@@ -219,6 +309,8 @@ impl Keyring {
         self.table.rcu(|table| {
             let mut next = Table {
                 revoked: table.revoked,
+                stops: table.stops.clone(),
+                oldest_bundle: table.oldest_bundle,
                 keys: table.keys.clone(),
                 index: table.index.clone(),
                 chains: table.chains.clone(),
@@ -230,9 +322,11 @@ impl Keyring {
 }
 
 impl Table {
-    fn insert(&mut self, key: &Arc<LogicalKey>, held: Held) {
-        let slot = Slot { key: key.clone(), held };
-        self.keys.insert(key.facts.id().into(), slot);
+    /// What was held and leased before stays.
+    fn insert(&mut self, key: &Arc<LogicalKey>, before: Option<Slot>) {
+        let (held, lease) = before.map(|slot| (slot.held, slot.lease)).unwrap_or_default();
+        let key = key.clone();
+        self.keys.insert(key.facts.id().into(), Slot { key, held, lease });
     }
 
     fn reindex(&mut self) {

@@ -33,6 +33,9 @@ pub struct Metrics {
     ready: Gauge,
     connected: Gauge,
     shipped: Counter,
+    lease_renewals: Family<ByCode, Counter>,
+    lease_refusals: Counter,
+    lease_seconds_left: Gauge,
 }
 
 impl Default for Metrics {
@@ -52,6 +55,15 @@ impl Metrics {
             ready: all.gauge("ready", "1 when every profile can be signed for"),
             shipped: all.counter("audit_shipped", "Audit records that the authority has made durable"),
             connected: all.gauge("connected", "1 while the authority's watch stream stands"),
+            lease_renewals: all.counters("lease_renewals", "Renewals of leases, by what became of them"),
+            lease_refusals: all.counter(
+                "lease_refusals",
+                "Signatures that were refused because a lease had run out",
+            ),
+            lease_seconds_left: all.gauge(
+                "lease_seconds_left",
+                "For how long every key of the profiles may be signed with, if the authority stays away",
+            ),
             all,
         }
     }
@@ -91,6 +103,21 @@ impl Metrics {
     /// Records that the authority has.
     pub fn shipped(&self, records: u64) {
         self.shipped.inc_by(records);
+    }
+
+    /// One renewal of leases: `sent`, `granted` or `late`.
+    pub fn lease_renewed(&self, code: &'static str) {
+        self.lease_renewals.get_or_create(&ByCode { code }).inc();
+    }
+
+    /// One signature that was refused for want of a lease.
+    pub fn lease_refused(&self) {
+        self.lease_refusals.inc();
+    }
+
+    /// The seconds that the leases run, at least.
+    pub fn lease_left(&self, seconds: u64) {
+        self.lease_seconds_left.set(i64::try_from(seconds).unwrap_or(i64::MAX));
     }
 
     /// The text of `/metrics`, with the plugins' own counters and how long each key is held.

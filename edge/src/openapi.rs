@@ -45,6 +45,7 @@ fn paths() -> Value {
         "/v1/signatures/{profile}/batch": {"post": post("signArtifacts", "Sign up to 1,000 digests or messages, each with its own result", &profile, "SignatureBatch", "200", "SignatureResults")},
         "/v1/verify": {"post": post("verify", "Check a token or an artifact's signature", &json!([]), "VerifyRequest", "200", "Verification")},
         "/v1/delegations/{kid}": read("Delegation", "The certificate chain of a key of this edge", &parameter("kid", "RFC 7638 thumbprint"), content(JSON, "Delegation"), std::slice::from_ref(&missing)),
+        "/v1/revocations": read("Revocations", "What offline verifiers are to refuse: a JWS, good for minutes", &none, content("application/jwt", "Text"), &[("503", refusal(503).1)]),
         "/i/{issuer}/.well-known/jwks.json": read("Jwks", "The issuer's public keys (RFC 7517)", &issuer, content(JSON, "Jwks"), &[("304", unchanged), missing.clone()]),
         "/i/{issuer}/.well-known/openid-configuration": read("Discovery", "The issuer's discovery document", &issuer, content(JSON, "Discovery"), std::slice::from_ref(&missing)),
         "/livez": read("Liveness", "Whether the process runs", &none, content(JSON, "Health"), &[]),
@@ -187,8 +188,9 @@ fn schemas() -> Value {
             "claims": {"type": "object", "additionalProperties": true},
             "delegation": {"type": "string", "description": "the name in the certificate, signet://…"},
         })),
-        "Delegation": object(&["kid", "certificates"], json!({
+        "Delegation": object(&["kid", "state", "certificates"], json!({
             "kid": {"type": "string"},
+            "state": {"type": "string", "enum": ["active", "stopped"], "description": "whether its key signs"},
             "certificates": {"type": "array", "items": {"type": "string"}},
         })),
         "Jwks": object(&["keys"], json!({"keys": {"type": "array", "items": {"type": "object", "additionalProperties": true}}})),
@@ -201,6 +203,10 @@ fn schemas() -> Value {
         })),
         "Health": object(&["status"], json!({
             "status": {"type": "string"},
+            "authority": object(&["connected"], json!({
+                "connected": {"type": "boolean"},
+                "leases_end_in_seconds": {"type": ["integer", "null"], "description": "how long the edge goes on if the authority stays away"},
+            })),
             "waiting_for": {"type": "array", "items": {"type": "string"}},
             "seconds_left": {"type": "object", "additionalProperties": {"type": "integer"}, "description": "of each key, by its id: for how long this edge could sign on without its authority"},
         })),

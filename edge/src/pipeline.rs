@@ -40,6 +40,10 @@ impl<'a> Session<'a> {
     pub async fn open(edge: &'a Edge, received: &'a Received) -> Result<Session<'a>, Problem> {
         let (world, now) = (edge.world(), edge.now());
         let caller = trust::authenticate(&world, received, now).await?;
+        if !edge.keyring().admits(caller.id(), caller.tenant()) {
+            tracing::info!(request = %received.id(), caller = caller.id(), "a stopped caller is refused");
+            return Err(Problem::new("forbidden", "this caller, or its tenant, is stopped"));
+        }
         let admitted = world
             .throttle()
             .admit(caller)
@@ -89,10 +93,9 @@ impl<'a> Session<'a> {
     fn seal(&self, cleared: Cleared, subject: &Subject<'_>) -> Result<Signed, Refusal> {
         let issuer = cleared.profile().issuer().and_then(|name| self.world.issuer(name));
         let issuer = issuer.map(|issuer| issuer.url.as_str());
-        Ok(self
-            .edge
-            .keyring()
-            .sign(cleared, issuer, subject.id(), self.facts.now)?)
+        let at = subject.at(self.edge, self.facts.now);
+        let signed = self.edge.keyring().sign(cleared, issuer, subject.id(), &at);
+        signed.map_err(|error| self.edge.unsigned(error))
     }
 
     /// A profile of the caller's own tenant: another tenant's is not there.
@@ -131,7 +134,7 @@ impl<'a> Session<'a> {
 
     /// The subject of a record about this request.
     pub fn subject(&self, served: &Arc<Served>, id: Uuid) -> Subject<'_> {
-        Subject::new(self.received, self.admitted.caller(), served, id)
+        Subject::new(self.received, self.admitted.caller(), (served, self.world.serial()), id)
     }
 }
 

@@ -6,18 +6,19 @@ use std::time::Duration;
 
 use audit::record::{Draft, Outcome, Verdict, VerdictOutcome};
 use audit::spool::SpoolError;
+use http::header::RETRY_AFTER;
 use node::identity::Caller;
 use node::problem::Problem;
 use policies::engine::Denial;
 use policies::intent::IntentError;
-use policies::permit::{ClearError, Cleared, RetryAfter};
+use policies::permit::{ClearError, RetryAfter};
 use policies::profile::{AuditMode, Profile};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::answer;
-use crate::keyring::{SignError, Signed};
+use crate::keyring::{At, SignError, Signed};
 use crate::receive::Received;
 use crate::state::Edge;
 use crate::throttle::Limited;
@@ -43,17 +44,34 @@ pub struct Subject<'r> {
     received: &'r Received,
     caller: &'r Caller,
     served: Arc<Served>,
+    bundle: u64,
 }
 
 impl<'r> Subject<'r> {
-    /// The signature `id` of this request.
-    pub fn new(received: &'r Received, caller: &'r Caller, served: &Arc<Served>, id: Uuid) -> Subject<'r> {
+    /// The signature `id` of this request, by a profile of the bundle of this number.
+    pub fn new(
+        received: &'r Received,
+        caller: &'r Caller,
+        (served, bundle): (&Arc<Served>, u64),
+        id: Uuid,
+    ) -> Subject<'r> {
         Subject {
             id,
             id_text: Arc::from(&*id.as_hyphenated().encode_lower(&mut Uuid::encode_buffer())),
             received,
             caller,
             served: served.clone(),
+            bundle,
+        }
+    }
+
+    /// For whom and when it is signed, if it is now; `now` is the request's time, Unix seconds.
+    pub fn at(&self, edge: &Edge, now: u64) -> At<'_> {
+        At {
+            caller: self.caller.id(),
+            bundle: self.bundle,
+            now,
+            boot: edge.boot_ms(),
         }
     }
 
@@ -138,6 +156,11 @@ impl Refusal {
 
     fn with(mut self, member: &'static str, value: Value) -> Refusal {
         self.0.problem = self.0.problem.with(member, value);
+        self
+    }
+
+    fn retry_after(mut self, seconds: u64) -> Refusal {
+        self.0.problem = self.0.problem.with_header(RETRY_AFTER, seconds.to_string());
         self
     }
 
@@ -238,6 +261,15 @@ impl From<SignError> for Refusal {
         match error {
             SignError::EdgeRevoked => Refusal::new("edge_revoked", "this edge may not sign any more", detail),
             SignError::Disabled(state) => Refusal::new("key_disabled", format!("the profile's key is {state}"), detail),
+            SignError::CallerStopped => Refusal::new("forbidden", "this caller, or its tenant, is stopped", detail),
+            SignError::Superseded => {
+                let safe = "the policies were tightened while this was decided; try again";
+                Refusal::new("not_ready", safe, detail).retry_after(1)
+            }
+            SignError::NoLease => {
+                let safe = "this edge's lease of the profile's key has run out: its authority has not renewed it";
+                Refusal::new("key_unavailable", safe, detail).retry_after(1)
+            }
             SignError::Unavailable => Refusal::new(
                 "key_unavailable",
                 "this edge holds no valid delegation of the profile's key",
@@ -283,14 +315,17 @@ impl Edge {
                 outcome: VerdictOutcome::Allowed,
             })
             .collect();
-        let cleared = signed.cleared();
-        let _recorded = match cleared.profile().audit {
+        let _recorded = match signed.cleared().profile().audit {
             AuditMode::Reserve => match self.spool().append(&draft) {
-                Err(SpoolError::Behind) => self.append_later(&draft, cleared, patience).await?,
+                Err(SpoolError::Behind) => self.append_later(&draft, patience).await?,
                 appended => appended.map_err(unavailable)?,
             },
-            AuditMode::Commit => self.commit(&draft, cleared, patience).await?,
+            AuditMode::Commit => self.commit(&draft, patience).await?,
         };
+        // Always, however short the wait was: what passes here is answered.
+        let at = subject.at(self, self.now());
+        let still = self.keyring().still_signs(signed.cleared(), signed.kid(), &at);
+        still.map_err(|error| self.unsigned(error))?;
         subject.served.signatures.inc();
         Ok(Recorded {
             request_id: subject.id_text.clone(),
@@ -298,14 +333,8 @@ impl Edge {
         })
     }
 
-    /// Until the record is durable. The key may be stopped meanwhile, so it is asked again: then there is the record of a
-    /// signature that did not leave.
-    async fn commit(
-        &self,
-        draft: &Draft<'_>,
-        cleared: &Cleared,
-        patience: Instant,
-    ) -> Result<audit::spool::Recorded, Refusal> {
+    /// Until the record is durable. The key may be stopped meanwhile: then there is the record of a signature that did not leave.
+    async fn commit(&self, draft: &Draft<'_>, patience: Instant) -> Result<audit::spool::Recorded, Refusal> {
         let committed = async {
             let behind = match self.spool().commit(draft).await {
                 Err(SpoolError::Behind) => self
@@ -326,25 +355,16 @@ impl Edge {
             }
         };
         let committed = tokio::time::timeout_at(patience, committed).await;
-        let committed = committed.unwrap_or_else(|_| Err(unavailable(SpoolError::Behind)))?;
-        self.keyring().still_signs(cleared)?;
-        Ok(committed)
+        committed.unwrap_or_else(|_| Err(unavailable(SpoolError::Behind)))
     }
 
-    /// The key may be stopped while the disk catches up, so it is asked again before each try.
-    async fn append_later(
-        &self,
-        draft: &Draft<'_>,
-        cleared: &Cleared,
-        patience: Instant,
-    ) -> Result<audit::spool::Recorded, Refusal> {
+    async fn append_later(&self, draft: &Draft<'_>, patience: Instant) -> Result<audit::spool::Recorded, Refusal> {
         let Ok(_waiting) = self.waiting().try_acquire() else {
             return Err(unavailable(SpoolError::Behind));
         };
         let appended = async {
             loop {
                 let progress = self.spool().progress();
-                self.keyring().still_signs(cleared)?;
                 match self.spool().append(draft) {
                     Err(SpoolError::Behind) => progress.await,
                     appended => return appended.map_err(unavailable),
@@ -353,6 +373,14 @@ impl Edge {
         };
         let appended = tokio::time::timeout_at(patience, appended).await;
         appended.unwrap_or_else(|_| Err(unavailable(SpoolError::Behind)))
+    }
+
+    /// The refusal of what the keyring does not sign.
+    pub fn unsigned(&self, error: SignError) -> Refusal {
+        if matches!(error, SignError::NoLease) {
+            self.metrics().lease_refused();
+        }
+        error.into()
     }
 
     /// Logs a refusal, puts it on record where it is one of policy, quota, rule or key, and gives what the caller is told.

@@ -18,6 +18,8 @@ pub enum Route<'a> {
     Verify,
     /// `GET /v1/delegations/{kid}`
     Delegation(&'a str),
+    /// `GET /v1/revocations`
+    Revocations,
     /// `GET /i/{issuer}/.well-known/jwks.json`
     Jwks(&'a str),
     /// `GET /i/{issuer}/.well-known/openid-configuration`
@@ -50,6 +52,7 @@ impl<'a> Route<'a> {
             ("v1", Some("signatures"), Some(profile), Some("batch"), None) => Route::SignatureBatch(profile),
             ("v1", Some("verify"), None, None, None) => Route::Verify,
             ("v1", Some("delegations"), Some(kid), None, None) => Route::Delegation(kid),
+            ("v1", Some("revocations"), None, None, None) => Route::Revocations,
             ("i", Some(issuer), Some(".well-known"), Some("jwks.json"), None) => Route::Jwks(issuer),
             ("i", Some(issuer), Some(".well-known"), Some("openid-configuration"), None) => Route::Discovery(issuer),
             ("livez", None, ..) => Route::Live,

@@ -1,7 +1,7 @@
 //! What one edge process holds, shared by its listeners and its background tasks.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use audit::spool::Spool;
 use node::contract;
 use node::handover::Receiver;
 use node::identity::TrustRuleError;
+use signing::revocation::RevocationList;
 use tokio::sync::{Notify, Semaphore, watch};
 
 use crate::clock::Clock;
@@ -21,8 +22,14 @@ use crate::record::MOST_WAITING;
 use crate::uplink::Uplink;
 use crate::world::{LoadError, World};
 
-/// The authority's clock and ours may differ by so much before we say so.
-const CLOCK_TOLERANCE_MS: u64 = 5_000;
+/// The last revocation list that came.
+#[derive(Debug, Default)]
+pub struct Revocations {
+    /// As it is handed on; empty before the first came.
+    pub jws: String,
+    /// What it says.
+    pub list: RevocationList,
+}
 
 /// One edge.
 #[derive(Debug)]
@@ -32,8 +39,10 @@ pub struct Edge {
     uplink: Arc<Uplink>,
     keyring: Keyring,
     world: ArcSwap<World>,
-    /// The newest bundle that came and is not in use yet.
-    offered: Mutex<Option<contract::Bundle>>,
+    /// The newest bundle that came and is not in use yet, and its number.
+    offered: Mutex<Option<(u64, contract::Bundle)>>,
+    /// The number of the newest bundle that came.
+    serial: AtomicU64,
     offer: Notify,
     host: runtime::Host,
     spool: Spool,
@@ -42,8 +51,10 @@ pub struct Edge {
     incarnation: String,
     receiver: Receiver,
     roots: ArcSwap<Vec<Vec<u8>>>,
-    clock_warned: AtomicBool,
+    revocations: ArcSwap<Revocations>,
+    connected: AtomicBool,
     wake: Notify,
+    wake_leases: Notify,
     ready: watch::Sender<bool>,
 }
 
@@ -64,6 +75,7 @@ impl Edge {
             keyring: Keyring::new(),
             world: ArcSwap::from_pointee(World::empty()?),
             offered: Mutex::default(),
+            serial: AtomicU64::new(0),
             offer: Notify::new(),
             host,
             spool,
@@ -72,8 +84,10 @@ impl Edge {
             incarnation,
             receiver,
             roots: ArcSwap::default(),
-            clock_warned: AtomicBool::new(false),
+            revocations: ArcSwap::default(),
+            connected: AtomicBool::new(false),
             wake: Notify::new(),
+            wake_leases: Notify::new(),
             ready: watch::Sender::new(false),
         }))
     }
@@ -133,10 +147,25 @@ impl Edge {
         self.clock.now_ms()
     }
 
-    /// Lets time pass.
+    /// CLOCK_BOOTTIME, milliseconds: what leases are measured with.
+    pub fn boot_ms(&self) -> u64 {
+        self.clock.boot_ms()
+    }
+
+    /// Takes the authority's time from its answer to what was sent at `sent` on [`Edge::boot_ms`].
+    pub fn hear(&self, authority_ms: u64, sent: u64) {
+        self.clock.hear(authority_ms, sent);
+    }
+
+    /// Says so once when this machine's clock and the authority's differ by more than 5 s.
+    pub fn compare_clocks(&self, authority_ms: u64) {
+        self.clock.compare(authority_ms);
+    }
+
+    /// The clock, to be moved.
     #[cfg(test)]
-    pub fn advance(&self, seconds: u64) {
-        self.clock.advance(seconds);
+    pub fn clock(&self) -> &Clock {
+        &self.clock
     }
 
     /// SHA-256 of the bundle in use, hex; empty if there is none.
@@ -156,8 +185,16 @@ impl Edge {
 
     /// Has a bundle taken into use by [`Edge::load_bundles`], off the watch stream; one that waits already is skipped.
     pub fn offer_bundle(&self, bundle: contract::Bundle) {
-        *self.offered.lock().unwrap_or_else(PoisonError::into_inner) = Some(bundle);
+        let mut offered = self.offered.lock().unwrap_or_else(PoisonError::into_inner);
+        let serial = self.serial.fetch_add(1, Ordering::AcqRel).saturating_add(1);
+        *offered = Some((serial, bundle));
         self.offer.notify_one();
+    }
+
+    /// What a bundle older than the newest that came has judged is signed no more, at once: until that one is in use, nothing
+    /// is.
+    pub fn demand_newest_bundle(&self) {
+        self.keyring.demand_bundle(self.serial.load(Ordering::Acquire));
     }
 
     /// Takes the bundles that are offered into use, one after the other. Runs until the process ends.
@@ -165,9 +202,10 @@ impl Edge {
         loop {
             let offered = self.offered.lock().unwrap_or_else(PoisonError::into_inner).take();
             match offered {
-                Some(bundle) => {
-                    self.load_bundle(bundle).await;
+                Some((serial, bundle)) => {
+                    self.load_bundle(serial, bundle).await;
                     self.wake_delegations();
+                    self.wake_leases();
                 }
                 None => self.offer.notified().await,
             }
@@ -175,12 +213,13 @@ impl Edge {
     }
 
     /// Takes a bundle into use, or keeps the one in use and says why.
-    async fn load_bundle(self: &Arc<Edge>, bundle: contract::Bundle) {
+    async fn load_bundle(self: &Arc<Edge>, serial: u64, bundle: contract::Bundle) {
         let edge = self.clone();
         let files: Vec<_> = bundle.files.into_iter().map(|file| (file.path, file.content)).collect();
         let loaded = tokio::task::spawn_blocking(move || {
             let before = edge.world();
             let world = World::load(&files, &edge.config.public_url, &edge.host, &edge.metrics, &before)?;
+            let world = world.numbered(serial);
             // At once, because the world's trust rules hold already.
             edge.world.store(Arc::new(world));
             Ok::<_, LoadError>(edge.world())
@@ -203,23 +242,50 @@ impl Edge {
         }
     }
 
-    /// Says so once when this machine's clock and the authority's differ by more than 5 s.
-    pub fn observe_time(&self, authority_ms: u64) {
-        let difference = self.now_ms().abs_diff(authority_ms);
-        let wrong = difference > CLOCK_TOLERANCE_MS;
-        if wrong && !self.clock_warned.swap(true, Ordering::Relaxed) {
-            tracing::warn!(
-                difference_ms = difference,
-                "this machine's clock and the authority's differ by more than 5 s"
-            );
-        } else if !wrong {
-            self.clock_warned.store(false, Ordering::Relaxed);
-        }
+    /// Whether the watch stream stands.
+    pub fn set_connected(&self, connected: bool) {
+        self.connected.store(connected, Ordering::Relaxed);
+        self.metrics.connected(connected);
     }
 
     /// Whether the watch stream stands.
-    pub fn set_connected(&self, connected: bool) {
-        self.metrics.connected(connected);
+    pub fn is_connected(&self) -> bool {
+        self.connected.load(Ordering::Relaxed)
+    }
+
+    /// What is not to be believed any more.
+    pub fn revocations(&self) -> Arc<Revocations> {
+        self.revocations.load_full()
+    }
+
+    /// Replaces the revocation list, if the new one is the authority's.
+    pub fn set_revocations(&self, jws: String) {
+        match RevocationList::verify(&jws, &self.delegation_roots(), self.now()) {
+            Ok(list) => self.revocations.store(Arc::new(Revocations { jws, list })),
+            Err(error) => tracing::warn!(%error, "a revocation list is not used; the one before stays"),
+        }
+    }
+
+    /// The keys that leases are asked for: those that profiles sign with.
+    pub fn leased_keys(&self) -> Vec<String> {
+        crate::delegate::wanted(self).into_keys().collect()
+    }
+
+    /// How long this edge may sign with every key of its profiles, milliseconds; none where it has none to sign with.
+    pub fn lease_left(&self) -> Option<u64> {
+        let boot = self.boot_ms();
+        let keys = self.leased_keys();
+        keys.iter().map(|id| self.keyring.lease_left(id, boot)).min()
+    }
+
+    /// Something changed that leases depend on.
+    pub fn wake_leases(&self) {
+        self.wake_leases.notify_one();
+    }
+
+    /// Until [`Edge::wake_leases`] is called.
+    pub async fn leases_woken(&self) {
+        self.wake_leases.notified().await;
     }
 
     /// Something changed that delegations depend on.
@@ -239,24 +305,28 @@ impl Edge {
             return vec!["nothing: the authority has revoked this edge".into()];
         }
         let world = self.world.load();
-        if world.digest().is_empty() {
+        if world.digest().is_empty() || !self.keyring.takes_bundle(world.serial()) {
             return vec!["a bundle from the authority".into()];
         }
-        let now = self.now();
+        let (now, boot) = (self.now(), self.boot_ms());
         let waits = world.profiles().filter_map(|profile| {
             let wait = match self.keyring.resolve(profile) {
                 None => format!(
                     "key `{}` of profile `{}`: the authority has none",
                     profile.key, profile.name
                 ),
-                Some(key) if key.state != State::Enabled => return None,
+                // What is stopped on purpose is nothing to wait for.
+                Some(key) if key.state != State::Enabled || self.keyring.is_stopped(&key) => return None,
                 Some(key) if let Some(from) = self.keyring.signs_from(key.facts.id(), now) => {
-                    let wait = from.checked_sub(now).filter(|wait| *wait > 0)?;
-                    format!(
-                        "key `{}` for profile `{}`: its version signs in {wait} s, when verifiers have learnt it",
-                        key.facts.id(),
-                        profile.name
-                    )
+                    let id = key.facts.id();
+                    match from.checked_sub(now).filter(|wait| *wait > 0) {
+                        Some(wait) => format!(
+                            "key `{id}` for profile `{}`: its version signs in {wait} s, when verifiers have learnt it",
+                            profile.name
+                        ),
+                        None if self.keyring.lease_left(id, boot) > 0 => return None,
+                        None => format!("a lease of key `{id}` for profile `{}`", profile.name),
+                    }
                 }
                 Some(key) => format!(
                     "a delegation of key `{}` for profile `{}`",
@@ -272,12 +342,13 @@ impl Edge {
     /// For how many seconds this edge could sign on if its authority were gone from now on, by the id of each key that a profile
     /// names and an edge holds; 0 where it cannot.
     pub fn seconds_left(&self) -> BTreeMap<String, u64> {
-        let (world, now) = (self.world.load(), self.now());
+        let (world, now, boot) = (self.world.load(), self.now(), self.boot_ms());
         let keys = world.profiles().filter_map(|profile| self.keyring.resolve(profile));
         let delegated = keys.filter(|key| key.delegation != Delegation::None && key.state == State::Enabled);
         let left = delegated.map(|key| {
-            let until = self.keyring.signs_until(key.facts.id());
-            (key.facts.id().to_owned(), until.saturating_sub(now))
+            let id = key.facts.id();
+            let delegated = self.keyring.signs_until(id).saturating_sub(now);
+            (id.to_owned(), delegated.min(self.keyring.lease_left(id, boot) / 1_000))
         });
         left.collect()
     }

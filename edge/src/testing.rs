@@ -155,6 +155,12 @@ impl Rig {
         self.tasks.spawn(self.edge.clone().load_bundles());
     }
 
+    /// Lets time pass, here and at the authority.
+    pub fn advance(&self, seconds: u64) {
+        self.authority.state().ahead += seconds;
+        self.edge.clock().advance(seconds);
+    }
+
     pub async fn until_ready(&self) {
         let ready = tokio::time::timeout(Duration::from_secs(30), self.edge.until_ready()).await;
         assert!(ready.is_ok(), "still waits for {:?}", self.edge.waiting_for());

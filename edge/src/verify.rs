@@ -215,6 +215,9 @@ fn check_signature(
     let chain = chain_der(&certificates)?;
     let verified = verify_chain(&chain, &edge.delegation_roots(), edge.now());
     let verified = verified.map_err(|error| Invalid::new("bad_chain", error.to_string()))?;
+    if edge.revocations().list.refuses(&verified) {
+        return Err(Invalid::new("revoked", "the delegation was revoked"));
+    }
     if verified.name.tenant != profile.tenant || !is_key_of(edge, profile, &verified.name.key) {
         return Err(Invalid::new("unknown_key", "the chain is not of the profile's key"));
     }

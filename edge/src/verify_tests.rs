@@ -53,7 +53,7 @@ async fn a_token_verifies_with_its_own_key_and_claims() {
     let wrong = json!({"token": token, "audience": "https://else.example"});
     assert_eq!(verdict(&rig, wrong).await, no("wrong_audience"));
     assert_eq!(verdict(&rig, json!({"token": "a.b.c"})).await.0, no("").0);
-    rig.edge.advance(310);
+    rig.advance(310);
     assert_eq!(verdict(&rig, json!({"token": token})).await, no("token_expired"));
 }
 
@@ -118,7 +118,7 @@ async fn a_signature_verifies_under_its_chain() {
         answer.body["code"], "unknown_key",
         "another tenant learns nothing of the key"
     );
-    rig.edge.advance(4_000);
+    rig.advance(4_000);
     assert_eq!(verdict(&rig, body).await, no("bad_chain"));
 }
 

@@ -19,6 +19,7 @@ use crate::trust::Trust;
 #[derive(Debug)]
 pub struct World {
     digest: String,
+    serial: u64,
     engine: Option<Engine>,
     profiles: HashMap<String, Arc<Served>>,
     plugins: HashMap<String, Loaded>,
@@ -72,6 +73,7 @@ impl World {
     pub fn empty() -> Result<World, TrustRuleError> {
         Ok(World {
             digest: String::new(),
+            serial: 0,
             engine: None,
             profiles: HashMap::new(),
             plugins: HashMap::new(),
@@ -133,6 +135,7 @@ impl World {
         let trust = previous.trust.replace(&bundle).map_err(|error| invalid(vec![error]))?;
         Ok(World {
             digest: bundle.digest.clone(),
+            serial: 0,
             issuers: issuers.collect(),
             throttle: Throttle::new(&bundle.limits, &bundle.profiles, Some(&previous.throttle)),
             profiles: profiles.collect(),
@@ -140,6 +143,17 @@ impl World {
             plugins,
             trust,
         })
+    }
+
+    /// With the number that this edge gave its bundle.
+    #[must_use]
+    pub fn numbered(self, serial: u64) -> World {
+        World { serial, ..self }
+    }
+
+    /// The bundle's number at this edge: later ones have higher ones. 0 before the first came.
+    pub fn serial(&self) -> u64 {
+        self.serial
     }
 
     /// SHA-256 of the bundle, hex; empty before the first one came.

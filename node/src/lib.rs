@@ -16,6 +16,7 @@
     )
 )]
 
+pub mod boottime;
 pub mod channel;
 pub mod config;
 pub mod contract;
@@ -23,6 +24,7 @@ pub mod handover;
 pub mod hardening;
 pub mod http_client;
 pub mod identity;
+pub mod lease;
 pub mod listen;
 pub mod oidc;
 pub mod problem;

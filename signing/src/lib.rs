@@ -11,6 +11,7 @@
 //! | sign an artifact's digest or a message | [`format::raw`] |
 //! | publish keys | [`jwk::Jwks::publish`] |
 //! | issue a delegation and verify one | [`delegation`] |
+//! | make and check the list of what is revoked | [`revocation`] |
 //! | issue node, server and client certificates | [`node_certificate`] |
 #![cfg_attr(
     test,
@@ -37,6 +38,7 @@ pub mod json;
 pub mod jwk;
 pub mod key;
 pub mod node_certificate;
+pub mod revocation;
 pub mod signature;
 
 #[cfg(test)]

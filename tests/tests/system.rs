@@ -41,6 +41,8 @@ mod hsm_faults;
 mod judge;
 #[path = "system/kms.rs"]
 mod kms;
+#[path = "system/leases.rs"]
+mod leases;
 #[path = "system/lifecycle.rs"]
 mod lifecycle;
 #[path = "system/paste.rs"]

@@ -23,6 +23,9 @@ struct PutRequest {
     /// Why it may trust a whole organisation.
     #[serde(rename = "override")]
     override_reason: Option<String>,
+    /// Whether what edges decided by the bundle before is withdrawn at once.
+    #[serde(default)]
+    fence: bool,
 }
 
 #[derive(Deserialize)]
@@ -70,6 +73,7 @@ impl Admin {
             approvals: self.keys.approvals(),
             requester: &decisions.requester(),
             reason: reason.as_deref(),
+            fence: request.fence,
         };
         let applied = self.bundles.apply(files, dry_run, &applicant).await;
         if let Err(Fault::Denied { policies, .. }) = &applied {

@@ -58,6 +58,8 @@ impl Admin {
         self.gauges
             .rolled_back_by
             .set(i64::try_from(self.watches.rolled_back_by()).unwrap_or(i64::MAX));
+        self.gauges.leases.set(count(self.leases.sweep()));
+        self.gauges.stops.set(count(self.world.halts().len()));
         self.gauges.sealed.set(i64::from(self.seal.is_closed()));
         let text = self
             .gauges

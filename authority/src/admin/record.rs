@@ -1,6 +1,8 @@
 //! What operators do, or are refused, is on record beside the key API's operations. What stops something happens even where
 //! nothing can be recorded; everything else that changes something is refused then.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use http::{HeaderMap, Response};
 use node::problem::Problem;
@@ -19,7 +21,7 @@ use crate::stops::{needs_no_record, operation};
 pub(super) struct Operation<'a> {
     name: String,
     /// The edge, the access key or the approver.
-    named: Option<&'a str>,
+    named: Option<Cow<'a, str>>,
     tenant: String,
 }
 
@@ -41,6 +43,8 @@ impl<'a> Operation<'a> {
             Route::SetTenantCustody(id) => safeguard(&mut tenant, id, "admin:SetTenantCustody", None),
             Route::CreateAccessKey => ("admin:CreateAccessKey", None),
             Route::ChangeAccessKey(id, change) => (access_key_change(*change, body), Some(*id)),
+            Route::Stop => return Some(Self::about_stop(operation::STOP, body)),
+            Route::Resume => return Some(Self::about_stop(operation::RESUME, body)),
             Route::DeleteAccessKey(id) => (operation::DELETE_ACCESS_KEY, Some(*id)),
             Route::CreateToken => ("admin:CreateJoinToken", None),
             Route::AddEdgeTrust(name) => ("admin:AddEdgeTrust", Some(*name)),
@@ -60,9 +64,18 @@ impl<'a> Operation<'a> {
         };
         Some(Self {
             name: name.to_owned(),
-            named,
+            named: named.map(Cow::Borrowed),
             tenant,
         })
+    }
+
+    fn about_stop(name: &str, body: &[u8]) -> Self {
+        let named = super::stops::named(body);
+        Self {
+            name: name.to_owned(),
+            tenant: named.strip_prefix("tenant/").unwrap_or_default().to_owned(),
+            named: Some(named.into()),
+        }
     }
 
     fn stops(&self) -> bool {
@@ -114,8 +127,11 @@ impl Admin {
         result: Result<Response<Bytes>, Failure>,
     ) -> Result<Response<Bytes>, Failure> {
         let mut decided = decisions.decided();
-        if let Some(named) = operation.named {
-            decided.key = Some(shown(named));
+        match &operation.named {
+            // Checked where it was read, and read again by a restore: whole.
+            Some(Cow::Owned(named)) => decided.key = Some(named.clone()),
+            Some(Cow::Borrowed(named)) => decided.key = Some(shown(named)),
+            None => {}
         }
         let account = decided.tenant.clone().unwrap_or_else(|| operation.tenant.clone());
         let caller = decisions.requester();

@@ -16,6 +16,8 @@ pub struct Applicant<'a> {
     pub requester: &'a str,
     /// Why rules as wide as an organisation are right, where the service has no quorum that would say so.
     pub reason: Option<&'a str>,
+    /// Whether what edges decided by the bundle before is withdrawn at once, whether it was signed already or not.
+    pub fence: bool,
 }
 
 /// The rules of `new` that are as wide as an organisation and that `old` does not have, in words.
@@ -110,6 +112,7 @@ mod tests {
             approvals: bench.wired.keys.approvals(),
             requester: "operator:root",
             reason,
+            fence: false,
         };
         let outcome = bench.wired.bundles.apply(files.to_vec(), false, &applicant).await?;
         Ok(outcome.unwrap().applied)

@@ -9,7 +9,9 @@ use tokio::time::timeout;
 
 use super::{
     DataKey, EcCurve, Hsm, HsmError, HsmErrorKind, HsmInfo, Prehashed, RootKey, RootRole, WrappedAes, WrappedKey,
+    WrappedMac,
 };
+use crate::crypto::MacAlgorithm;
 use crate::names::Tenant;
 use crate::turns::{Turn, Turns};
 
@@ -99,6 +101,16 @@ impl<H: Hsm> Hsm for Queued<H> {
         self.inner.unwrap_data_key(key, wrapped).await
     }
 
+    async fn generate_mac_key(&self, algorithm: MacAlgorithm) -> Result<WrappedMac, HsmError> {
+        let _turn = self.turn().await?;
+        self.inner.generate_mac_key(algorithm).await
+    }
+
+    async fn mac(&self, key: &WrappedMac, message: &[u8]) -> Result<Vec<u8>, HsmError> {
+        let _turn = self.turn().await?;
+        self.inner.mac(key, message).await
+    }
+
     async fn seal(&self, plaintext: &Secret, associated: &[u8]) -> Result<Vec<u8>, HsmError> {
         let _turn = self.turn().await?;
         self.inner.seal(plaintext, associated).await
@@ -174,6 +186,14 @@ mod tests {
         }
 
         async fn unwrap_data_key(&self, _: &WrappedAes, _: &[u8]) -> Result<Option<Secret>, HsmError> {
+            std::future::pending().await
+        }
+
+        async fn generate_mac_key(&self, _: MacAlgorithm) -> Result<WrappedMac, HsmError> {
+            std::future::pending().await
+        }
+
+        async fn mac(&self, _: &WrappedMac, _: &[u8]) -> Result<Vec<u8>, HsmError> {
             std::future::pending().await
         }
 

@@ -224,6 +224,15 @@ impl KeyRecord {
         free.map(|(name, value)| (name.clone(), value.clone())).collect()
     }
 
+    /// How long a lease of it is, milliseconds: as its tag says, for its whole life.
+    pub fn lease_ms(&self) -> u64 {
+        let said = self
+            .tags
+            .get(super::tag::LEASE)
+            .and_then(|text| super::lease::parse(text));
+        said.unwrap_or(node::lease::DEFAULT_MS)
+    }
+
     /// Who answers for it: as its tag says, or else who made it.
     pub fn owner(&self) -> &str {
         let named = self.tags.get(super::tag::OWNER).filter(|owner| !owner.is_empty());

@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::reference::key_arn;
-use super::{Delegation, KeyRecord, Keys, Session, State};
+use super::{Delegation, Family, KeyRecord, Keys, Session, State};
 use crate::crypto::KeySpec;
 
 impl Keys {
@@ -91,6 +91,9 @@ impl Keys {
             "Versions": versions,
             "StopsWhen": stops_when(key),
         });
+        if let (true, Some(members)) = (key.family != Family::Raw, extras.as_object_mut()) {
+            members.insert("LeaseSeconds".to_owned(), json!(key.lease_ms() / 1_000));
+        }
         let noted = [
             ("LegalHold", &key.protection.hold),
             ("Compromised", &key.protection.compromised),

@@ -19,6 +19,8 @@ pub(super) const RESERVED: &str = "signet:";
 /// Who answers for the key, and how to reach them.
 pub(super) const OWNER: &str = "signet:owner";
 pub(super) const CONTACT: &str = "signet:contact";
+/// How long an edge may sign without hearing from the authority.
+pub(super) const LEASE: &str = "signet:lease";
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]

@@ -9,7 +9,9 @@ use http::{HeaderMap, HeaderValue, Method};
 use hyper_util::rt::TokioIo;
 use node::contract::authority_client::AuthorityClient;
 use node::contract::watch_event::Event;
-use node::contract::{DelegateRequest, EnrollRequest, KeyState, RenewRequest, WatchEvent, WatchRequest};
+use node::contract::{
+    DelegateRequest, EnrollRequest, KeyState, RenewRequest, WatchEvent, WatchRequest, WatchUp, watch_up,
+};
 use node::http_client::{Client, add_pem_roots};
 use rustls::RootCertStore;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
@@ -22,6 +24,7 @@ use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tokio_stream::{Stream, StreamExt};
 use tonic::transport::{Channel, Endpoint, Uri};
 use tonic::{Code, Streaming};
 
@@ -212,13 +215,16 @@ impl Site {
     }
 }
 
-fn watch_from(revision: u64) -> WatchRequest {
-    WatchRequest {
+/// An edge that opens its stream and says nothing more.
+fn watch_from(revision: u64) -> impl Stream<Item = WatchUp> + Send + 'static {
+    let request = WatchRequest {
         revision,
         bundle_digest: String::new(),
         incarnation: INCARNATION.into(),
         revision_proof: Vec::new(),
-    }
+    };
+    let up = Some(watch_up::Up::Request(request));
+    tokio_stream::once(WatchUp { up }).chain(tokio_stream::pending())
 }
 
 async fn event(stream: &mut Streaming<WatchEvent>) -> Event {
@@ -227,7 +233,7 @@ async fn event(stream: &mut Streaming<WatchEvent>) -> Event {
             .await
             .unwrap();
         match next.unwrap().unwrap().event.unwrap() {
-            Event::Heartbeat(_) => {}
+            Event::Heartbeat(_) | Event::Stops(_) | Event::Revocations(_) => {}
             event => return event,
         }
     }

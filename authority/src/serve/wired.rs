@@ -15,14 +15,18 @@ use crate::collect::{Collector, Drain};
 use crate::config::{Config, KmsConfig};
 use crate::delegate::Delegations;
 use crate::edge_trust::EdgeTrust;
-use crate::edges::Edges;
+use crate::edges::{EdgeRecord, Edges};
 use crate::enroll::Enrollment;
+use crate::halts::Stopping;
 use crate::init;
 use crate::issue::Issuer;
 use crate::keys::{KeySettings, Keys};
 use crate::kms::access_key::AccessKeys;
 use crate::kms::{Kms, Recorder};
+use crate::leases::Leases;
+use crate::paths;
 use crate::revisions::Revisions;
+use crate::revocation::Revocations;
 use crate::seal::Seal;
 use crate::sealed::{Committed, Vault};
 use crate::tenants::Tenants;
@@ -41,6 +45,8 @@ pub(crate) struct Wired {
     pub(crate) edge_trust: Arc<EdgeTrust>,
     pub(crate) world: Arc<World>,
     pub(crate) watches: Arc<Watches>,
+    pub(crate) leases: Arc<Leases>,
+    pub(crate) revocations: Arc<Revocations>,
     pub(crate) seal: Arc<Seal>,
     pub(crate) anchor: Anchor,
     pub(crate) clock: Clock,
@@ -86,11 +92,17 @@ impl Wired {
         let edge_trust = Arc::new(EdgeTrust::new(vault.clone(), clock.clone()));
         let (world, commits) = World::new(vault.clone());
         let delegation_roots = vec![issuer.roots().delegations.der().to_vec()];
+        // From the store: the view of edges knows nothing yet.
+        let edges_before = vault.all::<EdgeRecord>(paths::EDGES).await?;
+        let edges_before = edges_before.into_iter().map(|(_, held)| held.value.id.to_string());
+        let leases = Arc::new(Leases::new(edges_before.collect(), vault.store().is_shared()));
+        let revocations = Arc::new(Revocations::new(vault.clone(), issuer.clone(), clock.clone()));
         let watches = Arc::new(Watches::new(
             vault.clone(),
             world.clone(),
             clock.clone(),
             (revisions, seal.clone()),
+            (leases.clone(), revocations.list()),
             delegation_roots,
             stop,
         ));
@@ -106,6 +118,8 @@ impl Wired {
                 edge_trust,
                 world,
                 watches,
+                leases,
+                revocations,
                 seal,
                 anchor,
                 clock,
@@ -196,6 +210,9 @@ impl Wired {
             seal: self.seal,
             token: self.token,
             tenants: Tenants::new(self.vault.clone(), self.clock.clone()),
+            stopping: Stopping::new(self.vault.clone(), self.keys.approvals().clone(), self.clock.clone()),
+            leases: self.leases,
+            revocations: self.revocations.list(),
             vault: self.vault,
             keys: self.keys,
             access_keys: self.access_keys,

@@ -169,16 +169,17 @@ impl Store for RedbStore {
         answer.await.map_err(|_| stopped())?
     }
 
+    /// Its file is locked.
+    fn is_shared(&self) -> bool {
+        false
+    }
+
     fn watch(&self) -> watch::Receiver<u64> {
         self.revisions.clone()
     }
 
     fn commits(&self) -> broadcast::Receiver<Committed> {
         self.committed.subscribe()
-    }
-
-    fn is_shared(&self) -> bool {
-        false
     }
 
     async fn revision(&self) -> Result<u64, StoreError> {

@@ -13,6 +13,7 @@ use crate::backup::format::AuditPosition;
 use crate::edge_trust;
 use crate::edges::{EdgeRecord, EdgeState};
 use crate::fault::Fault;
+use crate::halts::{Halt, HaltRecord};
 use crate::keys::{KeyRecord, Note, State, compromise};
 use crate::kms::access_key::{AccessKeyRecord, Status};
 use crate::kms::is_recorder;
@@ -31,7 +32,7 @@ const REASON: &str = "revoked after the backup that this authority was restored 
 /// One thing that was stopped again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Replayed {
-    /// `key`, `access_key`, `edge`, `edge_trust` or `safeguards`.
+    /// `key`, `access_key`, `edge`, `edge_trust`, `stop` or `safeguards`.
     pub what: &'static str,
     /// Its id.
     pub id: String,
@@ -147,6 +148,10 @@ pub(super) async fn apply(vault: &Vault, stops: Stops, now: u64) -> Result<(Vec<
     for (name, with_edges) in &stops.edge_trust {
         let stopped = stop_edge_trust(vault, name, *with_edges, now).await?;
         done.push(replayed("edge_trust", name, stopped));
+    }
+    for name in &stops.halts {
+        let stopped = halt(vault, name, now).await?;
+        done.push(replayed("stop", name, stopped));
     }
     Ok((done, outstanding(vault, &stops).await?))
 }
@@ -311,6 +316,21 @@ async fn stop_edge_trust(vault: &Vault, name: &str, with_edges: bool, now: u64) 
         }
     }
     Ok(stopped)
+}
+
+/// A name that does not read stops everything: better too much than too little.
+async fn halt(vault: &Vault, name: &str, now: u64) -> Result<bool, Fault> {
+    let halt = Halt::parse(name).unwrap_or(Halt::Everything);
+    let path = paths::halt(&halt);
+    if vault.get::<HaltRecord>(&path).await?.is_some() {
+        return Ok(false);
+    }
+    let record = HaltRecord {
+        reason: KEY_REASON.to_owned(),
+        by: "restore:replay".to_owned(),
+        at: now,
+    };
+    vault.commit(Change::new().create(path, &record)).await.map(|_| true)
 }
 
 /// A bundle's content is not on record: only whether the one in force is the last one that was published.

@@ -110,6 +110,10 @@ async fn a_replay_stops_again_what_was_stopped_after_the_backup() {
     site.performed("admin:RevokeEdge", edge.id().as_str(), None).await;
     site.performed("admin:DeleteAccessKey", &access, None).await;
     site.performed("kms:DisableKey", "made-after-the-backup", None).await;
+    let tenant = "tenant/000000000001";
+    for (operation, what) in [("admin:Stop", "all"), ("admin:Stop", tenant), ("admin:Resume", "all")] {
+        site.performed(operation, what, None).await;
+    }
     drop(edge);
     let dir = site.end().await;
     put_back(&dir, &file).await;
@@ -120,7 +124,8 @@ async fn a_replay_stops_again_what_was_stopped_after_the_backup() {
         .unwrap();
     assert!(outcome.unsealed && outcome.outstanding.is_empty());
     let of = |id: &str| outcome.replayed.iter().find(|replayed| replayed.id == id).unwrap();
-    assert_eq!(outcome.replayed.len(), 5, "{outcome:?}");
+    assert_eq!(outcome.replayed.len(), 6, "{outcome:?}");
+    assert!(of(tenant).stopped);
     assert!(of(&stopped).stopped && of(&stopped).to_do.is_none());
     assert!(of(&narrowed).stopped && of(&narrowed).to_do.is_some());
     assert!(of("edge-1").stopped && of(&access).stopped && !of("made-after-the-backup").stopped);
@@ -132,6 +137,8 @@ async fn a_replay_stops_again_what_was_stopped_after_the_backup() {
         let described = bench.verb("DescribeKey", json!({"KeyId": id})).await.unwrap();
         described["KeyMetadata"]["KeyState"].as_str().unwrap().to_owned()
     };
+    let halts = bench.wired.world.halts();
+    assert!(halts.has_tenant("000000000001") && !halts.has_tenant("000000000002"));
     assert_eq!(state(&stopped).await, "Disabled");
     assert_eq!(state(&narrowed).await, "Disabled");
     assert_eq!(state(&untouched).await, "Enabled");

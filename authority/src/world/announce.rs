@@ -26,6 +26,7 @@ pub(super) fn key(key: &KeyRecord) -> contract::Key {
         versions: versions.iter().map(version).collect(),
         deleted: false,
         tags: key.free_tags().into_iter().collect(),
+        compromised: key.protection.compromised.is_some(),
     }
 }
 

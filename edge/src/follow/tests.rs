@@ -137,10 +137,12 @@ async fn revocation_ends_the_stream_and_a_later_event_of_it_changes_nothing() {
         revision: 7,
         proof: Vec::new(),
         revoked_at: None,
+        floor: 0,
     };
     let event = |revision, event| WatchEvent {
         revision,
         authority_time_ms: 0,
+        floor: 0,
         revision_proof: Vec::new(),
         event: Some(event),
     };
@@ -208,11 +210,11 @@ async fn a_stream_that_breaks_is_resumed_where_it_ended() {
 async fn while_the_authority_is_away_the_edge_signs_until_its_delegations_end() {
     let rig = Rig::ready().await;
     rig.authority.go(true);
-    rig.edge.advance(3_500);
+    rig.advance(3_500);
     assert_eq!(mint(&rig).await, 201);
     let digest = json!({"digest": format!("sha256:{}", "ab".repeat(32))});
     assert_eq!(rig.post("/v1/signatures/release", digest.clone()).await.status, 201);
-    rig.edge.advance(200);
+    rig.advance(200);
     assert_eq!(code(&rig, "/v1/tokens/plain").await, "key_unavailable");
     assert_eq!(
         rig.post("/v1/signatures/release", digest).await.code(),
@@ -244,6 +246,7 @@ async fn a_key_that_is_stopped_does_not_stand_behind_a_bundle() {
     let event = WatchEvent {
         revision: 99,
         authority_time_ms: 0,
+        floor: 0,
         revision_proof: Vec::new(),
         event: Some(Event::Bundle(bundle)),
     };
@@ -312,6 +315,7 @@ async fn a_revision_is_kept_with_the_proof_that_came_with_it() {
         let event = WatchEvent {
             revision,
             authority_time_ms: 0,
+            floor: 0,
             revision_proof: proof.to_vec(),
             event: Some(Event::Heartbeat(node::contract::Heartbeat {})),
         };
@@ -319,3 +323,5 @@ async fn a_revision_is_kept_with_the_proof_that_came_with_it() {
     }
     assert_eq!((position.revision, position.proof.as_slice()), (9, &b"nine"[..]));
 }
+
+mod leases;

@@ -14,7 +14,20 @@ use signing::format::raw;
 use signing::key::{Family, KeyError};
 
 use super::known::Held;
-use super::{Keyring, LogicalKey, OwnKey, SharedKey, Slot, State};
+use super::{Keyring, LogicalKey, OwnKey, SharedKey, Slot, State, Table};
+
+/// For whom, by which bundle and when something is signed.
+#[derive(Debug, Clone, Copy)]
+pub struct At<'a> {
+    /// The caller's id.
+    pub caller: &'a str,
+    /// The bundle that judged it: [`crate::world::World::serial`].
+    pub bundle: u64,
+    /// Unix seconds, as the request has it.
+    pub now: u64,
+    /// CLOCK_BOOTTIME, milliseconds, read just now: what the lease is held against.
+    pub boot: u64,
+}
 
 /// What was signed, ready to be recorded and then answered. Only [`Keyring::sign`] makes one.
 #[derive(Debug)]
@@ -87,9 +100,18 @@ pub enum SignError {
     /// The authority has revoked this edge.
     #[error("this edge is revoked")]
     EdgeRevoked,
-    /// The key is disabled, or waits for its deletion.
+    /// The key is disabled, or waits for its deletion, or was stopped with its tenant.
     #[error("the key is {0}")]
     Disabled(&'static str),
+    /// Operators have stopped the caller.
+    #[error("the caller is stopped")]
+    CallerStopped,
+    /// The bundle that judged the request was tightened since.
+    #[error("the bundle was tightened since this was judged")]
+    Superseded,
+    /// The authority has not renewed the lease in time.
+    #[error("the lease of the key has run out")]
+    NoLease,
     /// This edge has no delegation for the key that is valid now.
     #[error("no valid delegation is held for the key")]
     Unavailable,
@@ -108,18 +130,14 @@ pub enum SignError {
 }
 
 impl Keyring {
-    /// Signs what was cleared with the key it was cleared for. `issuer` is `iss`, `id` is `jti`, `now` is Unix seconds.
+    /// Signs what was cleared with the key it was cleared for. `issuer` is `iss`, `id` is `jti`.
     ///
-    /// The revocation, the key's state and the material are read from one table: a key that is disabled between two of
-    /// them cannot slip through.
-    pub fn sign(&self, cleared: Cleared, issuer: Option<&str>, id: &str, now: u64) -> Result<Signed, SignError> {
+    /// The revocation, the stops, the key's state and the material are read from one table: a key that is disabled between
+    /// two of them cannot slip through.
+    pub fn sign(&self, cleared: Cleared, issuer: Option<&str>, id: &str, at: &At<'_>) -> Result<Signed, SignError> {
         let table = self.table.load();
-        if table.revoked {
-            return Err(SignError::EdgeRevoked);
-        }
-        let Slot { key, held } = table.keys.get(cleared.key_id()).ok_or(SignError::Unavailable)?;
-        let profile = cleared.profile();
-        check(key, profile)?;
+        let Slot { key, held, .. } = table.demand(&cleared, at)?;
+        let (profile, now) = (cleared.profile(), at.now);
         let (statement, kid, digest) = match (cleared.intent(), profile.token(), profile.artifact()) {
             (Intent::Token(intent), Some(format), _) => {
                 let signing = held.versions(key, now).filter(|(_, version)| version.signs(now));
@@ -155,14 +173,40 @@ impl Keyring {
 }
 
 impl Keyring {
-    /// Whether what was cleared could still be signed: for a signature that had to wait before it may leave.
-    pub fn still_signs(&self, cleared: &Cleared) -> Result<(), SignError> {
+    /// Whether what was cleared could still be signed, by the version `kid`: asked of each signature, recorded as it is, before
+    /// it may leave. What passes here is the last that a stopped key, edge or caller gets.
+    pub fn still_signs(&self, cleared: &Cleared, kid: &str, at: &At<'_>) -> Result<(), SignError> {
         let table = self.table.load();
-        if table.revoked {
+        let slot = table.demand(cleared, at)?;
+        match slot.key.version(kid) {
+            Some(version) if version.compromised => Err(SignError::Unavailable),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Table {
+    /// Everything that may stop a signature, whatever was permitted.
+    fn demand(&self, cleared: &Cleared, at: &At<'_>) -> Result<&Slot, SignError> {
+        if self.revoked {
             return Err(SignError::EdgeRevoked);
         }
-        let slot = table.keys.get(cleared.key_id()).ok_or(SignError::Unavailable)?;
-        check(&slot.key, cleared.profile())
+        if at.bundle < self.oldest_bundle {
+            return Err(SignError::Superseded);
+        }
+        let profile = cleared.profile();
+        if self.stops.has_tenant(&profile.tenant) || self.stops.has_key(cleared.key_id()) {
+            return Err(SignError::Disabled("stopped"));
+        }
+        if self.stops.has_caller(at.caller, &profile.tenant) {
+            return Err(SignError::CallerStopped);
+        }
+        let slot = self.keys.get(cleared.key_id()).ok_or(SignError::Unavailable)?;
+        check(&slot.key, profile)?;
+        if !slot.lease.holds(at.boot) {
+            return Err(SignError::NoLease);
+        }
+        Ok(slot)
     }
 }
 

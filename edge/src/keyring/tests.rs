@@ -11,6 +11,8 @@ use super::*;
 use crate::testing::bench::{Bench, NOW};
 use crate::testing::files::{OTHER_TENANT, TENANT};
 
+/// When leases end here, on CLOCK_BOOTTIME.
+const LEASED: u64 = 1_000;
 const ISSUER: Option<&str> = Some("https://edge.test/i/dev");
 
 fn key(alias: &str, tenant: &str, pair: &SigningKey, family: Family) -> LogicalKey {
@@ -45,11 +47,122 @@ fn token_ring() -> (Keyring, LogicalKey, SigningKey) {
     ring.replace(vec![known.clone()]);
     let held = SigningKey::import(Algorithm::Es256, &pair.export().unwrap()).unwrap();
     ring.hold_shared(known.facts.id(), vec![SharedKey::new(held)], NOW + 50);
+    ring.lease([(known.facts.id().to_owned(), LEASED)]);
     (ring, known, pair)
 }
 
+fn at(now: u64, boot: u64) -> At<'static> {
+    At {
+        caller: "oidc:https://callers.example#dev:alice",
+        bundle: 7,
+        now,
+        boot,
+    }
+}
+
 fn sign(ring: &Keyring, cleared: Cleared, now: u64) -> Result<Signed, SignError> {
-    ring.sign(cleared, ISSUER, "id", now)
+    ring.sign(cleared, ISSUER, "id", &at(now, 0))
+}
+
+// R19, R34, R35
+#[test]
+fn nothing_is_signed_or_leaves_without_a_lease() {
+    let bench = Bench::new();
+    let (ring, known, _) = token_ring();
+    let id = known.facts.id().to_owned();
+    let refused = |boot: u64| {
+        let signed = ring.sign(bench.cleared("plain", &known), ISSUER, "id", &at(NOW, boot));
+        let left = ring.still_signs(&bench.cleared("plain", &known), "", &at(NOW, boot));
+        match (signed, left) {
+            (Ok(_), Ok(())) => false,
+            (Err(SignError::NoLease), Err(SignError::NoLease)) => true,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert!(!refused(LEASED - 1) && refused(LEASED) && refused(u64::MAX));
+    ring.put(known.clone());
+    assert!(!refused(0), "a change of the key leaves the lease");
+    ring.lease([(id.clone(), 0)]);
+    assert!(refused(0), "the authority said no");
+    ring.lease([(id.clone(), LEASED)]);
+    ring.replace(vec![]);
+    ring.replace(vec![known.clone()]);
+    assert_eq!(ring.lease_left(&id, 0), 0, "a key that was gone begins anew");
+    ring.lease([(id.clone(), LEASED)]);
+    let kid = known.versions[0].kid.clone();
+    assert!(
+        ring.still_signs(&bench.cleared("plain", &known), &kid, &at(NOW, 0))
+            .is_ok()
+    );
+    let mut stolen = known.clone();
+    stolen.versions[0].compromised = true;
+    ring.put(stolen);
+    assert!(
+        ring.still_signs(&bench.cleared("plain", &known), &kid, &at(NOW, 0))
+            .is_err(),
+        "it was signed by a version that is compromised since"
+    );
+    ring.revoke();
+    assert_eq!(ring.lease_left(&id, 0), 0);
+    let (ring, known, _) = token_ring();
+    ring.put(LogicalKey {
+        state: State::Disabled,
+        ..known.clone()
+    });
+    let refused = sign(&ring, bench.cleared("plain", &known), NOW).unwrap_err();
+    assert!(matches!(refused, SignError::Disabled(_)), "a lease is no excuse");
+}
+
+// R6, R35
+#[test]
+fn stops_of_tenants_callers_and_delegations_hold_before_and_after_signing() {
+    let bench = Bench::new();
+    let stopped = |change: &dyn Fn(&mut node::contract::Stops, &LogicalKey)| {
+        let (ring, known, _) = token_ring();
+        let mut stops = node::contract::Stops::default();
+        change(&mut stops, &known);
+        ring.stop(stops.into());
+        let left = ring.still_signs(&bench.cleared("plain", &known), "", &at(NOW, 0));
+        let signed = sign(&ring, bench.cleared("plain", &known), NOW).unwrap_err();
+        assert_eq!(left.unwrap_err().to_string(), signed.to_string());
+        (signed, ring, known)
+    };
+    assert!(matches!(
+        stopped(&|all, _| all.everything = true).0,
+        SignError::Disabled("stopped")
+    ));
+    let tenant = stopped(&|all, key| all.tenants.push(key.facts.tenant().to_owned()));
+    assert!(matches!(tenant.0, SignError::Disabled("stopped")));
+    let caller = stopped(&|all, _| all.callers.push("oidc:https://callers.example#dev:alice".into()));
+    assert!(matches!(caller.0, SignError::CallerStopped));
+    assert!(!caller.1.admits("oidc:https://callers.example#dev:alice", TENANT));
+    let (refused, ring, known) = stopped(&|all, key| all.key_ids.push(key.facts.id().to_owned()));
+    assert!(matches!(refused, SignError::Disabled("stopped")));
+    assert_eq!(ring.signs_until(known.facts.id()), 0, "its material is forgotten");
+    ring.stop(Stops::default());
+    let refused = sign(&ring, bench.cleared("plain", &known), NOW).unwrap_err();
+    assert!(
+        matches!(refused, SignError::NoLease),
+        "it needs a new lease and a new delegation"
+    );
+}
+
+// R35
+#[test]
+fn what_an_older_bundle_judged_is_not_signed_once_it_was_tightened() {
+    let bench = Bench::new();
+    let (ring, known, _) = token_ring();
+    ring.demand_bundle(7);
+    assert!(sign(&ring, bench.cleared("plain", &known), NOW).is_ok());
+    ring.demand_bundle(8);
+    ring.demand_bundle(3);
+    assert!(ring.takes_bundle(8) && !ring.takes_bundle(7));
+    let refused = sign(&ring, bench.cleared("plain", &known), NOW).unwrap_err();
+    assert!(matches!(refused, SignError::Superseded));
+    assert!(
+        ring.still_signs(&bench.cleared("plain", &known), "", &at(NOW, 0))
+            .is_err()
+    );
 }
 
 #[test]
@@ -133,7 +246,9 @@ fn profile_and_key_must_belong_together() {
     };
     assert!(mismatch(&other).contains("another tenant"));
     let (ring, known, _) = token_ring();
-    let refused = ring.sign(bench.cleared("plain", &known), None, "id", NOW).unwrap_err();
+    let refused = ring
+        .sign(bench.cleared("plain", &known), None, "id", &at(NOW, 0))
+        .unwrap_err();
     assert!(refused.to_string().contains("issuer is not known"));
 }
 
@@ -149,16 +264,19 @@ fn an_own_key_signs_until_its_certificate_ends() {
         OwnKey::new(SigningKey::generate(Algorithm::EdDsa).unwrap(), Arc::new([]), NOW + 50),
     );
     ring.replace(vec![known.clone()]);
+    ring.lease([(id.to_owned(), LEASED)]);
     let refused = sign(&ring, bench.cleared("package", &known), NOW).unwrap_err();
     assert!(
         matches!(refused, SignError::Unavailable),
         "a key that was not announced is not held: {refused}"
     );
     ring.hold_own(id, OwnKey::new(pair, Arc::new(["leaf".into()]), NOW + 50));
+    ring.lease([(id.to_owned(), LEASED)]);
     let signed = sign(&ring, bench.cleared("package", &known), NOW + 49).unwrap();
     assert_eq!(signed.digest(), &signing::digest::sha256(b"hi"));
     assert!(sign(&ring, bench.cleared("package", &known), NOW + 50).is_err());
-    assert_eq!(ring.chain(&kid, NOW).unwrap().as_ref(), ["leaf"]);
+    let (chain, signs) = ring.chain(&kid, NOW).unwrap();
+    assert!(chain.as_ref() == ["leaf"] && signs);
     assert!(ring.chain(&kid, NOW + 50).is_none());
     // The one before stays readable until it ends, though it signs no more.
     ring.hold_own(
@@ -192,6 +310,7 @@ fn nothing_is_taken_in_behind_a_revocation() {
     ring.put(known.clone());
     assert!(ring.is_revoked(), "what is announced does not end a revocation");
     ring.reinstate();
+    ring.lease([(id.to_owned(), LEASED)]);
     assert_eq!(ring.signs_until(id), 0);
     assert!(matches!(
         sign(&ring, bench.cleared("plain", &known), NOW),

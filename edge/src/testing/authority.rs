@@ -7,9 +7,10 @@ use std::time::Duration;
 use hyper_util::rt::TokioIo;
 use node::contract::authority_server::{Authority, AuthorityServer};
 use node::contract::watch_event::Event;
+use node::contract::watch_up::Up;
 use node::contract::{
     self, AuditSegment, Bundle, DelegateRequest, DelegateResponse, EnrollRequest, EnrollResponse, Heartbeat,
-    OwnDelegation, OwnKey, RenewRequest, Revoked, SharedDelegation, WatchEvent, WatchRequest, delegate_request,
+    OwnDelegation, OwnKey, RenewRequest, Revoked, SharedDelegation, WatchEvent, WatchUp, delegate_request,
     delegate_response,
 };
 use node::handover::receiving_message;
@@ -23,7 +24,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::pki::{Key, Pki};
 pub use super::store::Lie;
-use super::store::{Events, State, event_at};
+use super::store::{Events, State};
 use super::{EDGE, TRUST_DOMAIN};
 
 /// Clones are the same authority.
@@ -38,6 +39,7 @@ impl Fake {
         let state = State {
             revision: 10,
             lifetime: 3600,
+            lease_ms: 3_600_000,
             ..State::default()
         };
         Fake {
@@ -173,8 +175,12 @@ impl Authority for Fake {
         Err(Status::unimplemented("not here"))
     }
 
-    async fn watch(&self, request: Request<WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
-        let request = request.into_inner();
+    async fn watch(&self, request: Request<Streaming<WatchUp>>) -> Result<Response<Self::WatchStream>, Status> {
+        let mut ups = request.into_inner();
+        let first = ups.message().await?.and_then(|message| message.up);
+        let Some(Up::Request(request)) = first else {
+            return Err(Status::invalid_argument("the first message is no request"));
+        };
         let standing = self.demand_standing();
         let (events, stream) = mpsc::channel(64);
         let mut state = self.state();
@@ -183,21 +189,22 @@ impl Authority for Fake {
         let mut first = Vec::new();
         if request.revision == 0 || request.revision > state.revision {
             let snapshot = state.snapshot(vec![self.pki.root.certificate.der().to_vec()], &request.bundle_digest);
-            first.push(event_at(state.revision, snapshot));
+            first.push(state.event_at(state.revision, snapshot));
         }
         for (revision, event) in state
             .log
             .iter()
             .filter(|(at, _)| request.revision > 0 && *at > request.revision)
         {
-            first.push(event_at(*revision, event.clone()));
+            first.push(state.event_at(*revision, event.clone()));
         }
-        first.push(event_at(state.revision, Event::Heartbeat(Heartbeat {})));
+        first.push(state.event_at(state.revision, Event::Heartbeat(Heartbeat {})));
         for event in first {
             events.try_send(Ok(event)).unwrap();
         }
         state.streams.push(events.clone());
-        tokio::spawn(beat(self.clone(), events));
+        tokio::spawn(beat(self.clone(), events.clone()));
+        tokio::spawn(hear(self.clone(), ups, events));
         Ok(Response::new(ReceiverStream::new(stream)))
     }
 
@@ -259,9 +266,33 @@ fn proven(incarnation: &str, key_id: &str, own: &OwnKey) -> Result<PublicKey, St
 async fn beat(fake: Fake, events: Events) {
     loop {
         tokio::time::sleep(Duration::from_secs(1)).await;
-        let revision = fake.state().revision;
-        let heartbeat = event_at(revision, Event::Heartbeat(Heartbeat {}));
+        let heartbeat = {
+            let state = fake.state();
+            state.event_at(state.revision, Event::Heartbeat(Heartbeat {}))
+        };
         if events.send(Ok(heartbeat)).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Grants leases and takes note of what is acknowledged, while the authority is there.
+async fn hear(fake: Fake, mut ups: Streaming<WatchUp>, events: Events) {
+    while let Ok(Some(message)) = ups.message().await {
+        let answer = {
+            let mut state = fake.state();
+            match message.up {
+                Some(Up::Acknowledged(done)) => {
+                    state.acknowledged.push(done.revision);
+                    None
+                }
+                Some(Up::Renewal(renewal)) if !state.gone && !state.revoked => Some(state.lease(renewal)),
+                _ => None,
+            }
+        };
+        if let Some(answer) = answer
+            && events.send(Ok(answer)).await.is_err()
+        {
             return;
         }
     }

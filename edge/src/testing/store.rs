@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use node::contract::watch_event::Event;
-use node::contract::{Bundle, Snapshot, WatchEvent, WatchRequest};
+use node::contract::{self, Bundle, Lease, LeaseGrant, LeaseRenewal, Snapshot, WatchEvent, WatchRequest};
 use signing::key::PublicKey;
 use tokio::sync::mpsc;
 use tonic::Status;
@@ -52,6 +52,13 @@ pub struct State {
     pub log: Vec<(u64, Event)>,
     pub streams: Vec<Events>,
     pub audit: super::log::Log,
+    /// Seconds by which its clock is ahead of this machine's.
+    pub ahead: u64,
+    /// Milliseconds of a lease; 0: none is granted.
+    pub lease_ms: u32,
+    /// What edges acknowledged.
+    pub acknowledged: Vec<u64>,
+    pub floor: u64,
 }
 
 impl State {
@@ -62,8 +69,36 @@ impl State {
     }
 
     pub fn tell(&mut self, revision: u64, event: Event) {
-        let event = event_at(revision, event);
+        let event = self.event_at(revision, event);
         self.streams.retain(|stream| stream.try_send(Ok(event.clone())).is_ok());
+    }
+
+    pub fn event_at(&self, revision: u64, event: Event) -> WatchEvent {
+        WatchEvent {
+            revision,
+            authority_time_ms: (super::now() + self.ahead) * 1000,
+            revision_proof: Vec::new(),
+            floor: self.floor,
+            event: Some(event),
+        }
+    }
+
+    /// The answer to a renewal: enabled keys get a lease.
+    pub fn lease(&self, renewal: LeaseRenewal) -> WatchEvent {
+        let may = |id: &String| {
+            let key = self.keys.get(id);
+            key.is_some_and(|key| key.announced.state() == contract::KeyState::Enabled) && self.lease_ms > 0
+        };
+        let granted = renewal.key_ids.into_iter().filter(may).map(|key_id| Lease {
+            key_id,
+            duration_ms: self.lease_ms,
+        });
+        let grant = LeaseGrant {
+            nonce: renewal.nonce,
+            revision: self.revision,
+            leases: granted.collect(),
+        };
+        self.event_at(self.revision, Event::Leases(grant))
     }
 
     pub fn hang_up(&mut self, status: Status) {
@@ -78,14 +113,5 @@ impl State {
             keys: self.keys.values().map(|key| key.announced.clone()).collect(),
             delegation_roots: roots,
         })
-    }
-}
-
-pub fn event_at(revision: u64, event: Event) -> WatchEvent {
-    WatchEvent {
-        revision,
-        authority_time_ms: super::now() * 1000,
-        revision_proof: Vec::new(),
-        event: Some(event),
     }
 }

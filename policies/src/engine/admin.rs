@@ -158,6 +158,10 @@ actions! {
     service {
         /// On an edge.
         RevokeEdge,
+        /// On a tenant, or on the authority for everything else.
+        Stop,
+        /// On a tenant, or on the authority for everything else.
+        Resume,
         /// On the authority.
         CreateTenant,
         /// On the authority.

@@ -6,7 +6,7 @@ use serde_json::Value;
 use system_tests::{Dev, Output, run, signet};
 use tempfile::TempDir;
 
-const COMMANDS: [&str; 19] = [
+const COMMANDS: [&str; 21] = [
     "dev",
     "mint",
     "sign",
@@ -16,6 +16,8 @@ const COMMANDS: [&str; 19] = [
     "tenants",
     "access-keys",
     "approvals",
+    "stop",
+    "resume",
     "edges",
     "bundle",
     "policy",

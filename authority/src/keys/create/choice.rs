@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::crypto::{KeySpec, KeyUsage};
-use crate::keys::tag::{CONTACT, OWNER, RESERVED};
+use crate::keys::tag::{CONTACT, LEASE, OWNER, RESERVED};
 use crate::keys::{Custody, Delegation, Family, KmsError, KmsErrorType};
 use crate::names::shown;
 
@@ -24,7 +24,7 @@ impl Choice {
         usage: KeyUsage,
         default: Custody,
     ) -> Result<Self, KmsError> {
-        let known = ["signet:family", "signet:delegation", CUSTODY, OWNER, CONTACT];
+        let known = ["signet:family", "signet:delegation", CUSTODY, LEASE, OWNER, CONTACT];
         if let Some(name) = tags
             .keys()
             .find(|name| name.starts_with(RESERVED) && !known.contains(&name.as_str()))
@@ -43,6 +43,19 @@ impl Choice {
                 _ => pick(tags, CUSTODY, &custodies, Custody::as_str)?,
             },
         };
+        if let Some(lease) = tags.get(LEASE) {
+            if choice.delegation == Delegation::None {
+                let why = "a key that signs at the authority only is not leased: leave `signet:lease` out";
+                return Err(KmsErrorType::Validation.because(why));
+            }
+            if crate::keys::lease::parse(lease).is_none() {
+                let why = format!(
+                    "the tag `{LEASE}` is a whole number and s, m or h, from 5s to 1h, not `{}`",
+                    shown(lease)
+                );
+                return Err(KmsErrorType::Validation.because(why));
+            }
+        }
         match choice.refusal(spec, usage) {
             Some(why) => Err(KmsErrorType::Validation.because(why)),
             None => Ok(choice),

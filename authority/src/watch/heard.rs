@@ -1,0 +1,123 @@
+//! What an edge says on its stream: renewals of leases, and what it has applied.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use node::contract::watch_event::Event;
+use node::contract::watch_up::Up;
+use node::contract::{Lease, LeaseGrant, LeaseRenewal, WatchUp};
+use node::lease::{Holder, MOST_KEYS};
+use tokio::time::timeout;
+use tokio_stream::{Stream, StreamExt};
+use tonic::Status;
+
+use super::{End, Feed};
+use crate::names::check_incarnation;
+
+/// What an edge sends.
+pub type Messages = Pin<Box<dyn Stream<Item = Result<WatchUp, Status>> + Send>>;
+
+/// The state that renewals were decided by, and the keys that are granted, with the lengths of their leases in milliseconds.
+type Decided = (u64, Vec<(Arc<str>, u64)>);
+
+/// How long reading the state may take before a renewal is left without an answer.
+const READ: Duration = Duration::from_secs(2);
+/// How long a revoked edge has to say that it signs nothing more.
+const LAST_WORD: Duration = Duration::from_secs(2);
+
+impl Feed {
+    /// The edge's process, as leases name it.
+    pub(super) fn holder(&self) -> Holder {
+        Holder {
+            edge: self.edge.id().as_str().into(),
+            incarnation: self.incarnation.clone(),
+        }
+    }
+
+    pub(super) async fn hear(&mut self, message: WatchUp) -> Result<(), End> {
+        match message.up {
+            Some(Up::Acknowledged(done)) => {
+                self.acknowledged(done.revision);
+                Ok(())
+            }
+            Some(Up::Renewal(renewal)) => self.renew(renewal).await,
+            Some(Up::Request(_)) => Err(invalid("a stream has one request, its first message")),
+            // Of a later version: what is not understood is not granted.
+            None => Ok(()),
+        }
+    }
+
+    /// An edge cannot have applied what it was not told.
+    fn acknowledged(&mut self, revision: u64) {
+        self.acknowledged = self.acknowledged.max(revision.min(self.told));
+        self.watches.leases.acknowledge(&self.holder(), self.acknowledged);
+    }
+
+    async fn renew(&mut self, renewal: LeaseRenewal) -> Result<(), End> {
+        if renewal.key_ids.len() > MOST_KEYS {
+            return Err(invalid("a renewal names at most 1,000 keys"));
+        }
+        check_incarnation(&self.incarnation).map_err(|fault| End::Told(fault.into()))?;
+        let keys = self.watches.world.lease_lengths(&renewal.key_ids);
+        // Before anything is read: whoever asks after a stop was committed has to see it.
+        let noted = self.watches.leases.begin(&self.holder(), self.acknowledged, &keys);
+        let decided = match noted {
+            true => self.decide(&keys).await?,
+            false => Some((self.revision, Vec::new())),
+        };
+        // What cannot be read is not answered: an answer without a key ends its lease.
+        let Some((revision, granted)) = decided else {
+            return Ok(());
+        };
+        let leases = granted.into_iter().map(|(id, duration)| Lease {
+            key_id: id.to_string(),
+            duration_ms: u32::try_from(duration).unwrap_or(u32::MAX),
+        });
+        let grant = LeaseGrant {
+            nonce: renewal.nonce,
+            revision,
+            leases: leases.collect(),
+        };
+        self.send(self.revision, Event::Leases(grant)).await
+    }
+
+    /// Which of the keys may be signed with, by a state that is not older than this call: the view, once it shows what the
+    /// store had after it began. None where that cannot be known now.
+    async fn decide(&mut self, keys: &[(Arc<str>, u64)]) -> Result<Option<Decided>, End> {
+        let Ok(Ok(revision)) = timeout(READ, self.watches.vault.store().revision()).await else {
+            return Ok(None);
+        };
+        let mut grown = self.watches.world.grown();
+        let shown = timeout(READ, grown.wait_for(|shown| *shown >= revision));
+        // The borrowed revision must not live on: it is a lock.
+        let is_shown = shown.await.is_ok_and(|shown| shown.is_ok());
+        if !is_shown || self.watches.seal.is_closed() {
+            return Ok(None);
+        }
+        self.demand_standing().await?;
+        let edge = self.edge.id().as_str();
+        let signable = self.watches.world.signable(edge, self.acknowledged, keys);
+        Ok(Some((revision, signable)))
+    }
+
+    /// Waits a moment for a revoked edge to say that it has obeyed.
+    pub(super) async fn last_word(&mut self, revision: u64) {
+        let obeyed = async {
+            while self.acknowledged < revision {
+                match self.messages.next().await {
+                    Some(Ok(WatchUp {
+                        up: Some(Up::Acknowledged(done)),
+                    })) => self.acknowledged(done.revision),
+                    Some(Ok(_)) => {}
+                    Some(Err(_)) | None => return,
+                }
+            }
+        };
+        timeout(LAST_WORD, obeyed).await.ok();
+    }
+}
+
+fn invalid(message: &str) -> End {
+    End::Told(Status::invalid_argument(message))
+}

@@ -1,0 +1,226 @@
+//! Renewals, acknowledgements and fences, over the store and the view as they are.
+
+use node::contract::watch_up::Up;
+use node::contract::{Acknowledged, LeaseGrant, LeaseRenewal, WatchUp};
+use tokio::sync::mpsc;
+
+use super::*;
+use crate::halts::Halt;
+use crate::leases::{Fence, Subject};
+use crate::names::EdgeId;
+use crate::testing::INCARNATION;
+
+/// An edge that speaks.
+struct Speaking {
+    up: mpsc::Sender<Result<WatchUp, Status>>,
+    stream: EventStream,
+}
+
+impl Speaking {
+    async fn open(bench: &Bench, id: &str) -> Speaking {
+        let edge = bench.edge(id).await;
+        bench.settle().await;
+        let request = WatchRequest {
+            revision: 0,
+            bundle_digest: String::new(),
+            incarnation: INCARNATION.into(),
+            revision_proof: Vec::new(),
+        };
+        let (up, messages) = mpsc::channel(8);
+        let messages = Box::pin(ReceiverStream::new(messages));
+        let stream = bench.wired.watches.open(edge, request, messages).await.unwrap();
+        Speaking { up, stream }
+    }
+
+    async fn say(&self, up: Up) {
+        self.up.send(Ok(WatchUp { up: Some(up) })).await.unwrap();
+    }
+
+    async fn acknowledge(&self, revision: u64) {
+        self.say(Up::Acknowledged(Acknowledged { revision })).await;
+    }
+
+    /// The keys that are granted, with the lengths of their leases.
+    async fn renew(&mut self, nonce: u64, keys: &[&str]) -> Vec<(String, u32)> {
+        let key_ids = keys.iter().map(|id| (*id).to_owned()).collect();
+        self.say(Up::Renewal(LeaseRenewal { nonce, key_ids })).await;
+        loop {
+            if let Event::Leases(LeaseGrant {
+                nonce: answered,
+                leases,
+                ..
+            }) = event(&mut self.stream).await.1
+            {
+                assert_eq!(answered, nonce);
+                return leases
+                    .into_iter()
+                    .map(|lease| (lease.key_id, lease.duration_ms))
+                    .collect();
+            }
+        }
+    }
+
+    /// Until an event of this kind brought it to a revision.
+    async fn until(&mut self, kind: fn(&Event) -> bool) -> u64 {
+        loop {
+            let (revision, event) = event(&mut self.stream).await;
+            if kind(&event) {
+                return revision;
+            }
+        }
+    }
+}
+
+async fn fence(bench: &Bench, subject: Subject) -> Fence {
+    let wired = &bench.wired;
+    wired.leases.fence(&wired.vault, &wired.world, &subject).await.unwrap()
+}
+
+/// Until the authority has heard what was said.
+async fn fenced(bench: &Bench, subject: &Subject) {
+    let waiting = async {
+        while !fence(bench, subject.clone()).await.awaited.is_empty() {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(Duration::from_secs(10), waiting).await.expect("never fenced");
+}
+
+async fn token_key(bench: &Bench) -> String {
+    let id = bench.key("ECC_NIST_P256", "token", "shared", "alias/token").await;
+    bench.apply(DELEGATE).await;
+    id
+}
+
+// R35
+#[tokio::test]
+async fn a_key_is_leased_while_it_is_enabled_and_fenced_when_it_is_acknowledged() {
+    let bench = Bench::new().await;
+    let id = token_key(&bench).await;
+    let mut edge = Speaking::open(&bench, "edge-1").await;
+    let raw = bench.raw("ECC_NIST_P256", "SIGN_VERIFY").await;
+    bench.settle().await;
+    assert_eq!(edge.renew(1, &[&id, &raw, "unknown"]).await, [(id.clone(), 60_000)]);
+    let subject = Subject::Key(id.clone());
+    let refused = bench
+        .wired
+        .leases
+        .fence(&bench.wired.vault, &bench.wired.world, &subject)
+        .await;
+    assert_eq!(refused.unwrap_err().code(), "conflict", "it is not stopped");
+    bench.verb("DisableKey", json!({"KeyId": id})).await.unwrap();
+    let stands = fence(&bench, subject.clone()).await;
+    assert_eq!(stands.awaited[0].edge.as_deref(), Some("edge-1"));
+    assert!((60_000..=61_463).contains(&stands.left_ms), "{stands:?}");
+    let told = edge
+        .until(|event| matches!(event, Event::Key(key) if key.state() == node::contract::KeyState::Disabled))
+        .await;
+    assert_eq!(told, stands.committed);
+    // What it was not told it cannot have applied.
+    edge.acknowledge(told - 1).await;
+    assert_eq!(edge.renew(2, &[&id]).await, []);
+    assert_eq!(fence(&bench, subject.clone()).await.awaited.len(), 1);
+    edge.acknowledge(u64::MAX).await;
+    fenced(&bench, &subject).await;
+    bench.verb("EnableKey", json!({"KeyId": id})).await.unwrap();
+    bench.settle().await;
+    assert_eq!(edge.renew(3, &[&id]).await.len(), 1);
+}
+
+// R19, R35
+#[tokio::test]
+async fn a_stop_raises_the_floor_below_which_nothing_is_leased() {
+    let bench = Bench::new().await;
+    let id = token_key(&bench).await;
+    let mut edge = Speaking::open(&bench, "edge-1").await;
+    assert_eq!(edge.renew(1, &[&id]).await.len(), 1);
+    let stopping = crate::halts::Stopping::new(
+        bench.wired.vault.clone(),
+        bench.wired.keys.approvals().clone(),
+        bench.wired.clock.clone(),
+    );
+    let halt = Halt::parse("caller/oidc:x#y").unwrap();
+    let committed = stopping.stop(&halt, "leaked", "operator:root").await.unwrap();
+    assert_eq!(stopping.stop(&halt, "again", "operator:root").await.unwrap(), committed);
+    bench.settle().await;
+    assert_eq!(edge.renew(2, &[&id]).await, [], "it may not have heard of the caller");
+    edge.acknowledge(committed).await;
+    fenced(&bench, &Subject::Halt(halt.clone())).await;
+    assert_eq!(edge.renew(3, &[&id]).await.len(), 1);
+    // A tenant's stop lasts until it is resumed, whatever is acknowledged.
+    let tenant = Halt::parse("tenant/000000000001").unwrap();
+    let committed = stopping.stop(&tenant, "", "operator:root").await.unwrap();
+    bench.settle().await;
+    edge.acknowledge(u64::MAX).await;
+    fenced(&bench, &Subject::Halt(tenant.clone())).await;
+    assert!(fence(&bench, Subject::Halt(tenant.clone())).await.committed == committed);
+    assert_eq!(edge.renew(4, &[&id]).await, []);
+    let refused = bench
+        .verb("GenerateRandom", json!({"NumberOfBytes": 8}))
+        .await
+        .unwrap_err();
+    assert_eq!(refused.kind.as_str(), "AccessDeniedException");
+    stopping.resume(&tenant, "operator:root").await.unwrap();
+    bench.settle().await;
+    assert_eq!(edge.renew(5, &[&id]).await.len(), 1);
+    assert!(stopping.resume(&tenant, "operator:root").await.is_err());
+    // A withdrawn delegation is one key's, at one edge.
+    let delegation = Halt::parse(&format!("delegation/{id}/edge-1")).unwrap();
+    stopping.stop(&delegation, "", "operator:root").await.unwrap();
+    bench.settle().await;
+    edge.acknowledge(u64::MAX).await;
+    fenced(&bench, &Subject::Halt(delegation)).await;
+    assert_eq!(edge.renew(6, &[&id]).await, []);
+    let known = bench.edge("edge-1").await;
+    let refused = bench.delegate(&known, &id, crate::testing::shared()).await.unwrap_err();
+    assert_eq!(refused.code(), "key_disabled");
+}
+
+// R35
+#[tokio::test]
+async fn a_revoked_edge_is_fenced_by_its_last_word() {
+    let bench = Bench::new().await;
+    let id = token_key(&bench).await;
+    let mut edge = Speaking::open(&bench, "edge-1").await;
+    assert_eq!(edge.renew(1, &[&id]).await.len(), 1);
+    let name = EdgeId::parse("edge-1").unwrap();
+    bench.wired.edges.revoke(&name, "stolen").await.unwrap();
+    let subject = Subject::Edge(name);
+    assert_eq!(fence(&bench, subject.clone()).await.awaited.len(), 1);
+    let revision = edge.until(|event| matches!(event, Event::Revoked(_))).await;
+    edge.acknowledge(revision).await;
+    fenced(&bench, &subject).await;
+    let end = timeout(Duration::from_secs(10), edge.stream.next()).await.unwrap();
+    assert_eq!(end.unwrap().unwrap_err().code(), tonic::Code::PermissionDenied);
+}
+
+#[tokio::test]
+async fn a_bundle_can_withdraw_what_the_one_before_decided() {
+    let bench = Bench::new().await;
+    let id = token_key(&bench).await;
+    let mut edge = Speaking::open(&bench, "edge-1").await;
+    assert_eq!(edge.renew(1, &[&id]).await.len(), 1);
+    let applicant = crate::bundle::Applicant {
+        approvals: bench.wired.keys.approvals(),
+        requester: "operator:test",
+        reason: None,
+        fence: true,
+    };
+    // The same bundle, now with a fence.
+    let files = crate::testing::bundle(DELEGATE);
+    let outcome = bench
+        .wired
+        .bundles
+        .apply(files, false, &applicant)
+        .await
+        .unwrap()
+        .unwrap();
+    bench.settle().await;
+    assert_eq!(edge.renew(2, &[&id]).await, []);
+    let subject = Subject::Bundle;
+    let stands = fence(&bench, subject.clone()).await;
+    assert_eq!((Some(stands.committed), stands.awaited.len()), (outcome.revision, 1));
+    edge.acknowledge(stands.committed).await;
+    fenced(&bench, &subject).await;
+    assert_eq!(edge.renew(3, &[&id]).await.len(), 1);
+}

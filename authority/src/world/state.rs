@@ -1,0 +1,203 @@
+//! The view itself: rows as the store last had them, and what changed when.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use node::contract;
+
+use super::{Item, Update, announce};
+use crate::edges::EdgeRecord;
+use crate::fault::Fault;
+use crate::halts::{Floor, HaltRecord, Halts};
+use crate::keys::{Delegation, Family, KeyRecord};
+use crate::names::Tenant;
+use crate::paths;
+use crate::sealed::Vault;
+
+/// Changes kept for edges that come back: those further behind get a snapshot.
+const LOG_LEN: usize = 16_384;
+
+/// A key as edges see it, and whose it is.
+#[derive(Clone, Debug)]
+pub(super) struct Known {
+    pub(super) tenant: Tenant,
+    pub(super) announced: Arc<contract::Key>,
+    /// Edges sign with it.
+    pub(super) is_told: bool,
+    /// When it was marked as compromised, Unix seconds.
+    pub(super) compromised_at: Option<u64>,
+    /// How long its leases are, milliseconds.
+    pub(super) lease_ms: u64,
+    /// When time makes something due that the row alone says, Unix seconds.
+    pub(super) due_at: Option<u64>,
+    /// The record of a shared key, of which more than its row says what is due.
+    pub(super) shared: Option<Arc<KeyRecord>>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct State {
+    /// 0: not read yet. An authority's store has more.
+    pub(super) revision: u64,
+    pub(super) keys: BTreeMap<String, Known>,
+    pub(super) edges: BTreeMap<String, EdgeRecord>,
+    pub(super) bundle: Option<Arc<contract::Bundle>>,
+    pub(super) halts: Arc<Halts>,
+    /// The latest revision that withdrew what edges may have decided by already.
+    pub(super) floor: u64,
+    /// Complete for revisions above `log_from`.
+    pub(super) log: VecDeque<(u64, Item)>,
+    pub(super) log_from: u64,
+}
+
+/// A row's new content; `None`: it is gone.
+pub(super) enum Fresh {
+    Key(Option<Known>),
+    Edge(Option<EdgeRecord>),
+    Bundle(Option<Arc<contract::Bundle>>),
+    /// Whether it stands.
+    Halt(bool),
+    Floor,
+}
+
+impl State {
+    pub(super) fn set(&mut self, item: Item, fresh: Fresh, revision: u64) {
+        match (item, fresh) {
+            (Item::Key(id), Fresh::Key(Some(known))) => drop(self.keys.insert(id, known)),
+            (Item::Key(id), Fresh::Key(None)) => drop(self.keys.remove(&id)),
+            (Item::Edge(id), Fresh::Edge(Some(edge))) => drop(self.edges.insert(id, edge)),
+            (Item::Edge(id), Fresh::Edge(None)) => drop(self.edges.remove(&id)),
+            (_, Fresh::Bundle(bundle)) => self.bundle = bundle,
+            (Item::Halt(name), Fresh::Halt(stands)) => {
+                Arc::make_mut(&mut self.halts).set(&name, stands);
+                if stands {
+                    self.floor = revision;
+                }
+            }
+            (_, Fresh::Floor) => self.floor = revision,
+            _ => {}
+        }
+    }
+
+    pub(super) fn trim(&mut self) {
+        while self.log.len() > LOG_LEN {
+            if let Some((revision, _)) = self.log.pop_front() {
+                self.log_from = revision;
+            }
+        }
+    }
+
+    /// Each key once, as it is now, whatever happened to it in between.
+    pub(super) fn changes(&self, revision: u64) -> Update {
+        let (mut seen, mut keys, mut bundle) = (std::collections::BTreeSet::new(), Vec::new(), None);
+        for (at, item) in self.log.iter().rev() {
+            if *at <= revision {
+                break;
+            }
+            match item {
+                Item::Key(id) if seen.insert(id.as_str()) => keys.push(match self.keys.get(id) {
+                    Some(known) if !known.is_told => continue,
+                    Some(known) => known.announced.clone(),
+                    None => Arc::new(contract::Key {
+                        id: id.clone(),
+                        deleted: true,
+                        ..contract::Key::default()
+                    }),
+                }),
+                Item::Bundle => bundle = self.bundle.clone(),
+                Item::Key(_) | Item::Edge(_) | Item::Halt(_) | Item::Floor => {}
+            }
+        }
+        keys.reverse();
+        self.update(false, keys, bundle)
+    }
+
+    /// All keys and the bundle.
+    pub(super) fn everything(&self) -> Update {
+        let told = self.keys.values().filter(|known| known.is_told);
+        let keys = told.map(|known| known.announced.clone()).collect();
+        self.update(true, keys, self.bundle.clone())
+    }
+
+    fn update(&self, everything: bool, keys: Vec<Arc<contract::Key>>, bundle: Option<Arc<contract::Bundle>>) -> Update {
+        Update {
+            revision: self.revision,
+            floor: self.floor,
+            halts: self.halts.clone(),
+            everything,
+            keys,
+            bundle,
+        }
+    }
+}
+
+/// Reads everything. The revision is taken first: what changes while reading is read twice rather than missed.
+pub(super) async fn read(vault: &Vault) -> Result<State, Fault> {
+    let revision = vault.store().revision().await?;
+    let mut state = State {
+        revision,
+        log_from: revision,
+        ..State::default()
+    };
+    for (_, held) in vault.all::<KeyRecord>(paths::KEYS).await? {
+        state.keys.insert(held.value.row(), known(&held.value));
+    }
+    for (_, held) in vault.all::<EdgeRecord>(paths::EDGES).await? {
+        state.edges.insert(held.value.id.to_string(), held.value);
+    }
+    for (path, held) in vault.all::<HaltRecord>(paths::HALTS).await? {
+        let name = path.strip_prefix(paths::HALTS).unwrap_or(&path);
+        Arc::make_mut(&mut state.halts).set(name, true);
+        state.floor = state.floor.max(held.stamp.revision);
+    }
+    if let Some(held) = vault.get::<Floor>(paths::FLOOR).await? {
+        state.floor = state.floor.max(held.stamp.revision);
+    }
+    state.bundle = crate::bundle::load(vault)
+        .await?
+        .map(|files| Arc::new(announce::bundle(files)));
+    Ok(state)
+}
+
+pub(super) async fn read_one(vault: &Vault, path: &str) -> Result<Option<(Item, Fresh)>, Fault> {
+    if let Some(id) = path.strip_prefix(paths::KEYS).and_then(|rest| rest.split('/').nth(1)) {
+        let held = vault.get::<KeyRecord>(path).await?;
+        return Ok(Some((
+            Item::Key(id.to_owned()),
+            Fresh::Key(held.map(|held| known(&held.value))),
+        )));
+    }
+    if let Some(id) = path.strip_prefix(paths::EDGES) {
+        let held = vault.get::<EdgeRecord>(path).await?;
+        return Ok(Some((
+            Item::Edge(id.to_owned()),
+            Fresh::Edge(held.map(|held| held.value)),
+        )));
+    }
+    if let Some(name) = path.strip_prefix(paths::HALTS) {
+        let held = vault.get::<HaltRecord>(path).await?;
+        return Ok(Some((Item::Halt(name.to_owned()), Fresh::Halt(held.is_some()))));
+    }
+    if path == paths::FLOOR {
+        return Ok(Some((Item::Floor, Fresh::Floor)));
+    }
+    if path == paths::BUNDLE {
+        let files = crate::bundle::load(vault).await?;
+        return Ok(Some((
+            Item::Bundle,
+            Fresh::Bundle(files.map(|files| Arc::new(announce::bundle(files)))),
+        )));
+    }
+    Ok(None)
+}
+
+fn known(key: &KeyRecord) -> Known {
+    Known {
+        tenant: key.tenant.clone(),
+        announced: Arc::new(announce::key(key)),
+        is_told: key.family != Family::Raw,
+        compromised_at: key.protection.compromised.as_ref().map(|note| note.at),
+        lease_ms: key.lease_ms(),
+        due_at: key.due_at(),
+        shared: (key.delegation == Delegation::Shared).then(|| Arc::new(key.clone())),
+    }
+}

@@ -1,0 +1,188 @@
+//! Leases, stops and time, as an edge lives through them.
+
+use node::contract::Stops;
+use serde_json::Value;
+
+use super::*;
+use crate::testing::now;
+
+fn tell(rig: &Rig, event: Event) {
+    let mut state = rig.authority.state();
+    state.revision += 1;
+    let revision = state.revision;
+    state.tell(revision, event);
+}
+
+/// `iat` of a new token.
+async fn issued_at(rig: &Rig) -> u64 {
+    let answer = rig.post("/v1/tokens/plain", json!({})).await;
+    assert_eq!(answer.status, 201, "{}", answer.text);
+    let token = answer.body["token"].as_str().unwrap().to_owned();
+    let payload = signing::encoding::from_base64url(token.split('.').nth(1).unwrap()).unwrap();
+    serde_json::from_slice::<Value>(&payload).unwrap()["iat"]
+        .as_u64()
+        .unwrap()
+}
+
+// R34, R35
+#[tokio::test]
+async fn an_edge_that_is_cut_off_stops_when_its_leases_end() {
+    let mut rig = Rig::new("");
+    rig.authority.state().lease_ms = 5_000;
+    rig.run();
+    rig.until_ready().await;
+    rig.authority.go(true);
+    until("cut off", async || !rig.edge.is_connected()).await;
+    assert_eq!(mint(&rig).await, 201, "cut off, it goes on");
+    rig.advance(6);
+    let refused = rig.post("/v1/tokens/plain", json!({})).await;
+    assert_eq!(refused.code(), (503, "key_unavailable"));
+    assert_eq!(refused.headers["retry-after"], "1");
+    assert!(refused.text.contains("lease"), "{}", refused.text);
+    let ready = rig.get("/readyz").await;
+    assert_eq!(
+        (ready.status.as_u16(), &ready.body["authority"]["connected"]),
+        (503, &json!(false))
+    );
+    assert!(ready.text.contains("a lease of key"), "{}", ready.text);
+    rig.authority.go(false);
+    until("signs again", async || mint(&rig).await == 201).await;
+}
+
+// R35
+#[tokio::test]
+async fn what_was_applied_is_acknowledged_and_a_key_that_is_refused_ends_at_once() {
+    let rig = Rig::ready().await;
+    set_state(&rig, "api", KeyState::Disabled);
+    let revision = rig.authority.state().revision;
+    until("acknowledged", async || {
+        rig.authority.state().acknowledged.contains(&revision)
+    })
+    .await;
+    assert_eq!(code(&rig, "/v1/tokens/plain").await, "key_disabled", "by then it holds");
+    // The authority says no to a renewal: the lease that runs ends too.
+    rig.authority.state().lease_ms = 0;
+    rig.advance(30);
+    until("refused", async || {
+        code(&rig, "/v1/tokens/second").await == "key_unavailable"
+    })
+    .await;
+}
+
+// R6, R35
+#[tokio::test]
+async fn stopped_callers_tenants_and_delegations_get_nothing_until_they_are_resumed() {
+    let rig = Rig::ready().await;
+    let caller = "oidc:https://callers.example#dev:alice".to_owned();
+    let api = rig.keys["api"].clone();
+    let stops = [
+        (
+            Stops {
+                callers: vec![caller],
+                ..Stops::default()
+            },
+            (403, "forbidden"),
+        ),
+        (
+            Stops {
+                tenants: vec![files::TENANT.into()],
+                ..Stops::default()
+            },
+            (403, "forbidden"),
+        ),
+        (
+            Stops {
+                everything: true,
+                ..Stops::default()
+            },
+            (403, "forbidden"),
+        ),
+        (
+            Stops {
+                key_ids: vec![api],
+                ..Stops::default()
+            },
+            (409, "key_disabled"),
+        ),
+    ];
+    for (stops, refusal) in stops {
+        tell(&rig, Event::Stops(stops));
+        until("stopped", async || {
+            rig.post("/v1/tokens/plain", json!({})).await.code() == refusal
+        })
+        .await;
+        assert_eq!(
+            rig.jwks("dev").await,
+            [rig.kid("api")],
+            "what it signed goes on verifying"
+        );
+        tell(&rig, Event::Stops(Stops::default()));
+        until("resumed", async || mint(&rig).await == 201).await;
+    }
+}
+
+// R35
+#[tokio::test]
+async fn a_raised_floor_withdraws_what_the_bundle_before_decided() {
+    let rig = Rig::ready().await;
+    let first = rig.edge.world().serial();
+    // Nothing newer came: the bundle in use is the one.
+    rig.authority.state().floor = 11;
+    tell(&rig, Event::Heartbeat(node::contract::Heartbeat {}));
+    let revision = rig.authority.state().revision;
+    until("acknowledged", async || {
+        rig.authority.state().acknowledged.contains(&revision)
+    })
+    .await;
+    assert!(rig.edge.keyring().takes_bundle(first));
+    assert_eq!(mint(&rig).await, 201);
+    let mut newer = files::bundle(&rig.caller, "[limits]\nper_caller = \"1000000/s\"");
+    rig.authority.state().floor = 12;
+    rig.authority.publish(newer.clone());
+    until("raised", async || !rig.edge.keyring().takes_bundle(first)).await;
+    until("the new one is in use", async || mint(&rig).await == 201).await;
+    assert!(rig.edge.world().serial() > first);
+    // One that cannot be used leaves nothing to sign by.
+    newer.push(("profiles/bad.toml".into(), b"kind = \"token\"".to_vec()));
+    rig.authority.state().floor = 13;
+    rig.authority.publish(newer);
+    until("nothing is signed", async || {
+        rig.post("/v1/tokens/plain", json!({})).await.code() == (503, "not_ready")
+    })
+    .await;
+}
+
+// R34
+#[tokio::test]
+async fn steps_of_the_wall_clock_change_neither_leases_nor_tokens() {
+    let rig = Rig::ready().await;
+    for step in [3_600, -7_200] {
+        rig.edge.clock().step_wall(step);
+        assert!(issued_at(&rig).await.abs_diff(now()) <= 5, "{step}");
+    }
+    // An authority that is an hour ahead of this machine is right.
+    let mut rig = Rig::new("");
+    rig.authority.state().ahead = 3_600;
+    rig.run();
+    until("it goes by the authority's time", async || {
+        rig.edge.now().abs_diff(now() + 3_600) <= 5
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_delegation_is_shown_as_stopped_and_not_at_all_once_its_key_is_compromised() {
+    let rig = Rig::ready().await;
+    let digest = json!({"digest": format!("sha256:{}", "ab".repeat(32))});
+    let signed = rig.post("/v1/signatures/release", digest).await.body;
+    let path = format!("/v1/delegations/{}", signed["kid"].as_str().unwrap());
+    assert_eq!(rig.get(&path).await.body["state"], "active");
+    set_state(&rig, "release", KeyState::Disabled);
+    until("stopped", async || rig.get(&path).await.body["state"] == "stopped").await;
+    rig.authority
+        .change_key(&rig.keys["release"], |key| key.announced.compromised = true);
+    until("gone", async || {
+        rig.get(&path).await.code() == (404, "unknown_delegation")
+    })
+    .await;
+}
