@@ -98,10 +98,11 @@ impl Authority {
             Command::Run { config, log, log_json } => {
                 node::telemetry::init(if log_json { LogFormat::Json } else { LogFormat::Text }, &log)?;
                 let config = authority::Config::load(&config)?;
-                node::hardening::harden(config.allow_swap)?;
+                let memory = node::hardening::harden(config.allow_swap)?;
                 runtime()?.block_on(async {
                     let running = authority::Authority::start(config).await?;
-                    tracing::info!(admin = %running.admin_addr(), grpc = %running.grpc_addr(), "the authority listens");
+                    let (admin, grpc) = (running.admin_addr(), running.grpc_addr());
+                    tracing::info!(%admin, %grpc, %memory, "the authority listens");
                     crate::dev::interrupted().await?;
                     running.stop().await;
                     Ok(())

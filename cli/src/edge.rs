@@ -72,14 +72,14 @@ impl Edge {
             Command::Run { config, log, log_json } => {
                 node::telemetry::init(if log_json { LogFormat::Json } else { LogFormat::Text }, &log)?;
                 let config = load(&config)?;
-                node::hardening::harden(config.allow_swap)?;
+                let memory = node::hardening::harden(config.allow_swap)?;
                 runtime()?.block_on(async {
                     if let Some(identity) = edge::join_by_itself(&config, crate::dev::now()).await? {
                         tracing::info!(edge = identity.edge_id, "enrolled by the platform's token");
                     }
                     let running = edge::start(config).await?;
                     let (https, http) = (running.https(), running.http());
-                    tracing::info!(%https, ?http, "the edge listens");
+                    tracing::info!(%https, ?http, %memory, "the edge listens");
                     crate::dev::interrupted().await?;
                     running.stop().await;
                     Ok(())

@@ -28,6 +28,16 @@ pub enum Memory {
     Swappable,
 }
 
+impl std::fmt::Display for Memory {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Memory::Locked => "locked",
+            Memory::Unswapped => "not locked, and no swap is on",
+            Memory::Swappable => "not locked, and swap is on",
+        })
+    }
+}
+
 /// Why a process must not hold keys.
 #[derive(Debug, thiserror::Error)]
 pub enum HardenError {
@@ -45,7 +55,7 @@ pub enum HardenError {
     },
 }
 
-/// Makes this process fit to hold keys: call it before the first one comes. Says in the log what became of the memory.
+/// Makes this process fit to hold keys: call it before the first one comes. Where keys may be swapped, the log says so.
 ///
 /// # Errors
 /// [`HardenError::Swap`] when memory can be locked by no means and swap is on, unless `allow_swap`.
@@ -53,19 +63,12 @@ pub fn harden(allow_swap: bool) -> Result<Memory, HardenError> {
     forbid_dumps().map_err(HardenError::Dumps)?;
     let locked = may_lock(&raised_lock_limit(), &status()).and_then(|()| lock_all());
     let memory = decide(&locked, swap_is_on(), allow_swap)?;
-    match (&memory, &locked) {
-        (Memory::Locked, _) => {
-            LOCKED.store(true, Ordering::SeqCst);
-            tracing::info!("memory is locked: no key is written to swap");
-        }
-        (Memory::Unswapped, Err(why)) => tracing::info!(why, "memory is not locked, but this process has no swap"),
-        (_, Err(why)) => {
-            tracing::warn!(
-                why,
-                "memory is not locked and swap is on: keys may be written to it (`allow_swap`)"
-            );
-        }
-        (_, Ok(())) => {}
+    LOCKED.store(memory == Memory::Locked, Ordering::SeqCst);
+    if let (Memory::Swappable, Err(why)) = (memory, &locked) {
+        tracing::warn!(
+            why,
+            "memory is not locked and swap is on: keys may be written to it (`allow_swap`)"
+        );
     }
     Ok(memory)
 }
