@@ -29,6 +29,7 @@ use super::*;
 use crate::clock::Clock;
 use crate::testing::{self, DELEGATE, INCARNATION, TENANT, shared};
 
+mod replicas;
 mod safeguards;
 
 struct Site {

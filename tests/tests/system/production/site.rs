@@ -9,7 +9,7 @@ use signing::claims::Claims;
 use signing::format::jwt;
 use signing::jwk::Jwk;
 use signing::key::SigningKey;
-use system_tests::{Answer, Curl, Output, checkout, run, signet, within};
+use system_tests::{Answer, Curl, Output, checkout, run, signal, signet, within};
 use tempfile::TempDir;
 
 /// Which HSM the authority's configuration names.
@@ -26,6 +26,12 @@ pub enum Hsm {
 pub struct Process(Child);
 
 impl Process {
+    /// SIGTERM, then waits for the end.
+    pub fn stop(mut self) {
+        signal(self.0.id(), rustix::process::Signal::TERM);
+        self.0.wait().unwrap();
+    }
+
     /// kill -9
     pub fn kill(mut self) {
         self.0.kill().unwrap();
