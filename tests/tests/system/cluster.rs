@@ -189,9 +189,6 @@ fn a_new_admin_token_counts_everywhere(pair: &Pair) {
 
 fn goes_back_to_a_directory(pair: &mut Pair) {
     let copy = "signet store copy --from ./etc/authority.toml --to ./etc/plain.toml";
-    let running = pair.site.bash(copy);
-    assert_eq!(running.code, 1, "{running:?}");
-    assert!(running.stderr.contains("an authority runs on the store"), "{running:?}");
     pair.site.authority.take().unwrap().stop();
     pair.b.take().unwrap().stop();
     let copied = pair.site.bash(copy).success();
