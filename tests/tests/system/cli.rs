@@ -6,7 +6,7 @@ use serde_json::Value;
 use system_tests::{Dev, Output, run, signet};
 use tempfile::TempDir;
 
-const COMMANDS: [&str; 19] = [
+const COMMANDS: [&str; 20] = [
     "dev",
     "mint",
     "sign",
@@ -24,6 +24,7 @@ const COMMANDS: [&str; 19] = [
     "load",
     "backup",
     "restore",
+    "store",
     "authority",
     "edge",
 ];
