@@ -242,7 +242,7 @@ impl Config {
             kms.check()?;
         }
         export::check(&self.export)?;
-        self.store.check()?;
+        self.store.check(&self.hsm)?;
         self.check_hsm()?;
         self.check_times()
     }
@@ -253,10 +253,6 @@ impl Config {
             HsmConfig::Pkcs11(token) if !one(token.pin_file.is_some(), token.pin_env.is_some()) => {
                 Err(("hsm", "needs exactly one of `pin_file` and `pin_env`".into()))
             }
-            HsmConfig::Software(_) if !self.store.replica().is_empty() => Err((
-                "hsm.kind",
-                "must be `pkcs11` with a store that others share: the software HSM is of one process".into(),
-            )),
             HsmConfig::Software(file) if !one(file.passphrase_file.is_some(), file.passphrase_env.is_some()) => Err((
                 "hsm",
                 "needs exactly one of `passphrase_file` and `passphrase_env`".into(),
@@ -385,7 +381,7 @@ mod tests {
             ("[admin]", "[kms]\nport = 1\n[admin]", "port"),
             (
                 "[hsm]",
-                "store = { etcd = [\"http://[::1]:1\"], replica = \"a\" }\n[hsm]",
+                "store = {etcd=[\"http://[::1]:1\"],replica=\"a\"}\n[hsm]",
                 "hsm.kind",
             ),
             (

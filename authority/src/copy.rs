@@ -16,7 +16,7 @@ use crate::config::Config;
 use crate::fault::Fault;
 use crate::init;
 use crate::kms::{Decided, Entry};
-use crate::leader::RENEW;
+use crate::leader;
 use crate::paths;
 use crate::seal::{Seal, next_life};
 use crate::sealed::Vault;
@@ -25,6 +25,8 @@ use crate::store::{MAX_SCAN, Row, Snapshot, Store, Transaction};
 
 /// Rows put in one transaction.
 const BATCH: usize = 200;
+/// How much later than it could an authority begins to lead at most: it looks each second.
+const MARGIN: Duration = Duration::from_secs(3);
 
 /// What was copied.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -88,9 +90,8 @@ async fn copied(
     }
     demand_idle(&*original.store).await?;
     let snapshot = original.store.snapshot().await?;
-    let rows = snapshot.rows();
     let base = next_life(snapshot.revision(), original.clock.now());
-    let total = rows.saturating_mul(2);
+    let total = snapshot.rows().saturating_mul(2);
     let (mut last, mut done) = (None, 0_u64);
     let mut pages = Pages::of(&*snapshot);
     while let Some(page) = pages.next().await? {
@@ -99,7 +100,7 @@ async fn copied(
             for (path, row) in batch {
                 if path == paths::AUTHORITY {
                     last = Some(row.value.clone());
-                } else {
+                } else if goes(path) {
                     transaction = transaction.absent(path).put(path, row.value.clone());
                 }
             }
@@ -109,10 +110,8 @@ async fn copied(
         }
     }
     let copy = target.store.snapshot().await?;
-    let sha256 = compare(&*snapshot, &*copy, &mut |compared| {
-        progress(done.saturating_add(compared), total)
-    })
-    .await?;
+    let mut tell = |read| progress(done.saturating_add(read), total);
+    let (rows, sha256) = compare(&*snapshot, &*copy, &mut tell).await?;
     if original.store.revision().await? != snapshot.revision() {
         return Err(running());
     }
@@ -129,13 +128,22 @@ async fn copied(
     })
 }
 
-/// Refuses a store on which an authority runs, as far as the embedded one's lock has not: whoever leads shows it.
+/// Whether a row belongs to the state, and not to the processes that were on the old store: whoever starts on the copy makes an
+/// anchor of its own.
+fn goes(path: &str) -> bool {
+    path != paths::LEADER && !path.starts_with(paths::ANCHOR)
+}
+
+/// Refuses a store on which an authority runs, as far as the embedded one's lock has not: one of those that run leads, or begins to
+/// within this time, and that is a commit.
 async fn demand_idle(store: &dyn Store) -> Result<(), Fault> {
-    if !store.is_shared() || store.get(paths::LEADER).await?.is_none() {
+    if !store.is_shared() {
         return Ok(());
     }
     let before = store.revision().await?;
-    tokio::time::sleep(RENEW.saturating_add(Duration::from_secs(2))).await;
+    let was_led = store.get(paths::LEADER).await?.is_some();
+    let wait = if was_led { leader::PATIENCE } else { Duration::ZERO };
+    tokio::time::sleep(wait.saturating_add(MARGIN)).await;
     if store.revision().await? == before {
         Ok(())
     } else {
@@ -150,19 +158,28 @@ fn running() -> Fault {
     )
 }
 
-/// Reads both from the beginning to the end; answers the digest that they share. The authority's own row is not in the copy yet.
-async fn compare(original: &dyn Snapshot, copy: &dyn Snapshot, progress: &mut dyn FnMut(u64)) -> Result<String, Fault> {
+/// Reads both from the beginning to the end; answers how many rows they share, and their digest. The authority's own row is not in
+/// the copy yet.
+async fn compare(
+    original: &dyn Snapshot,
+    copy: &dyn Snapshot,
+    progress: &mut dyn FnMut(u64),
+) -> Result<(u64, String), Fault> {
     let (mut left, mut right) = (Pages::of(original), Pages::of(copy));
-    let (mut digest, mut compared) = (Context::new(&SHA256), 0_u64);
+    let (mut digest, mut read, mut compared) = (Context::new(&SHA256), 0_u64, 0_u64);
     loop {
         let row = left.row().await?;
         if let Some((path, row)) = &row {
+            read = read.saturating_add(1);
+            progress(read);
+            if !goes(path) {
+                continue;
+            }
             let len = |bytes: &[u8]| u64::try_from(bytes.len()).unwrap_or(u64::MAX).to_be_bytes();
             for part in [&len(path.as_bytes())[..], path.as_bytes(), &len(&row.value), &row.value] {
                 digest.update(part);
             }
             compared = compared.saturating_add(1);
-            progress(compared);
             if path == paths::AUTHORITY {
                 continue;
             }
@@ -175,7 +192,7 @@ async fn compare(original: &dyn Snapshot, copy: &dyn Snapshot, progress: &mut dy
             return Err(Fault::Corrupt { detail });
         }
         if row.is_none() {
-            return Ok(hex(digest.finish().as_ref()));
+            return Ok((compared, hex(digest.finish().as_ref())));
         }
     }
 }

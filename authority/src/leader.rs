@@ -15,9 +15,9 @@ use crate::paths;
 use crate::sealed::{Change, Held, Stamp, Vault, fenced};
 
 /// How often a leader rewrites the row. Each time is a commit, which every edge is told of.
-pub(crate) const RENEW: Duration = Duration::from_secs(4);
+const RENEW: Duration = Duration::from_secs(4);
 /// How long the row stays as it is before another takes the place.
-const PATIENCE: Duration = Duration::from_secs(12);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(12);
 
 /// The row.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

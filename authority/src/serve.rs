@@ -164,7 +164,7 @@ impl Authority {
             tracing::error!("{reason}");
         }
         let mut tasks = vec![
-            tokio::spawn(wired.world.clone().follow(commits, wired.on_bundle())),
+            tokio::spawn(wired.follow(commits)),
             tokio::spawn(others::follow(last.0.clone(), seal.clone(), wired.token.clone())),
             tokio::spawn(anchor::keep(last.1.clone(), last.0.clone(), seal.clone())),
             tokio::spawn(wired.revocations.clone().keep(wired.world.clone(), seal.clone())),

@@ -130,7 +130,7 @@ impl Bench {
         let config = config(&dir);
         let stop = watch::channel(false).0;
         let (wired, commits) = Wired::join(&config, &parts, stop.subscribe()).await.unwrap();
-        let follow = tokio::spawn(wired.world.clone().follow(commits, wired.on_bundle()));
+        let follow = tokio::spawn(wired.follow(commits));
         let bench = Self {
             tenants: Tenants::new(wired.vault.clone(), clock.clone()),
             enrollment: wired.enrollment(&config),

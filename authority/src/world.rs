@@ -83,11 +83,7 @@ impl World {
     }
 
     /// Reads everything, then keeps the view until the process ends. `on_bundle` is told when a bundle was published, by this process or another.
-    pub async fn follow(
-        self: Arc<Self>,
-        mut commits: broadcast::Receiver<Committed>,
-        on_bundle: Arc<dyn Fn() + Send + Sync>,
-    ) {
+    pub async fn follow(self: Arc<Self>, mut commits: broadcast::Receiver<Committed>, on_bundle: impl Fn() + Send) {
         self.reload().await;
         loop {
             let before = self.bundle_digest();

@@ -12,11 +12,11 @@ use crate::progress::Progress;
 /// Copy an authority's state from one store to another.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  signet store copy --from authority.toml --to replica-a.toml     from the data directory to etcd, with the authority stopped
-  signet store copy --from replica-a.toml --to authority.toml     and back, with every replica stopped
+  signet store copy --from authority.toml --to replica-a.toml     from one disk to etcd
+  signet store copy --from replica-a.toml --to authority.toml     and back
 
-Each file is an authority's configuration, which names its store; the HSM is that of --from and stays the same. Every row is read back
-and compared. Then start the authority with the configuration of --to, and never again with the other one.")]
+Every authority on the store of --from is stopped. Each file is an authority's configuration, which names its store; the HSM is that of --from, \
+and stays the same. Every row is read back and compared. From then on start authorities with the configuration of --to, never with the other one.")]
 pub struct Store {
     #[command(subcommand)]
     command: Command,

@@ -99,9 +99,9 @@ impl Uplink {
         Ok(AuthorityClient::new(observed).max_decoding_message_size(MAX_MESSAGE))
     }
 
-    /// Makes it another authority's turn: a stream from the one in use has ended.
+    /// Makes it another authority's turn, if the one in use has answered: a stream from it has ended.
     pub fn leave(&self) {
-        self.choice.failed(self.choice.current());
+        self.choice.left();
     }
 
     /// Renews the node certificate at half of its life, for as long as the process lives.

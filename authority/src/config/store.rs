@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
 
+use super::HsmConfig;
 use crate::store::etcd::EtcdSettings;
 
 /// Members named at most.
@@ -62,10 +63,14 @@ impl StoreConfig {
     }
 
     /// The first field that is out of its bounds, and why.
-    pub(super) fn check(&self) -> Result<(), (&'static str, String)> {
-        match self {
-            Self::Redb => Ok(()),
-            Self::Etcd(etcd) => etcd.check(),
+    pub(super) fn check(&self, hsm: &HsmConfig) -> Result<(), (&'static str, String)> {
+        match (self, hsm) {
+            (Self::Redb, _) => Ok(()),
+            (Self::Etcd(_), HsmConfig::Software(_)) => Err((
+                "hsm.kind",
+                "must be `pkcs11` with a store that others share: the software HSM is of one process".into(),
+            )),
+            (Self::Etcd(etcd), HsmConfig::Pkcs11(_)) => etcd.check(),
         }
     }
 }
@@ -189,8 +194,9 @@ mod tests {
 
     fn parse(text: &str) -> Result<StoreConfig, String> {
         let file: File = node::config::parse("authority.toml", text).map_err(|error| error.to_string())?;
-        let checked = file.store.check();
-        checked.map_err(|(field, message)| format!("{field}: {message}"))?;
+        if let StoreConfig::Etcd(etcd) = &file.store {
+            etcd.check().map_err(|(field, message)| format!("{field}: {message}"))?;
+        }
         Ok(file.store)
     }
 

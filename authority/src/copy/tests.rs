@@ -35,7 +35,8 @@ async fn run(from: &Config, to: &Config, hsm: &Arc<dyn Hsm>) -> Result<Report, S
     original.close();
     target.close();
     let report = result?;
-    assert_eq!(told.last(), Some(&(2 * report.rows, 2 * report.rows)));
+    let (done, total) = told.last().copied().unwrap();
+    assert!(done == total && total >= 2 * report.rows, "{done} of {total}");
     recorded.map(|()| report)
 }
 
@@ -59,10 +60,10 @@ async fn a_store_goes_to_etcd_and_back_whole() {
     let second = run(&there, &back, &token).await.unwrap();
     assert_eq!(second.from_revision, first.revision);
     assert!(second.revision > first.revision);
-    // What came back is what went, but for what says that there are anchors.
-    assert!(
-        (first.rows..=first.rows + 1).contains(&second.rows),
-        "{first:?} {second:?}"
+    assert_eq!(
+        (&second.sha256, second.rows),
+        (&first.sha256, first.rows),
+        "what came back is what went"
     );
 
     drop(token);

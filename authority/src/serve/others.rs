@@ -25,7 +25,7 @@ pub(crate) async fn follow(vault: Arc<Vault>, seal: Arc<Seal>, token: AdminToken
     }
 }
 
-async fn look(vault: &Vault, seal: &Seal, token: &AdminToken, seen: &mut u64) -> Result<(), Fault> {
+pub(super) async fn look(vault: &Vault, seal: &Seal, token: &AdminToken, seen: &mut u64) -> Result<(), Fault> {
     let store = vault.store().revision().await?;
     if store < *seen {
         let (seen, witness) = (*seen, "this process".to_owned());

@@ -32,6 +32,7 @@ use super::*;
 use crate::clock::Clock;
 use crate::testing::{self, DELEGATE, INCARNATION, TENANT, shared, shared_with};
 
+mod replicas;
 mod safeguards;
 
 struct Site {

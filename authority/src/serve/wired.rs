@@ -1,6 +1,7 @@
 //! Everything an authority is made of, joined, before anything listens.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use node::telemetry::Metrics;
 use tokio::sync::{broadcast, watch};
@@ -32,6 +33,9 @@ use crate::sealed::{Committed, Vault};
 use crate::tenants::Tenants;
 use crate::watch::Watches;
 use crate::world::World;
+
+/// Between two tries to take up a bundle.
+const RETRY: Duration = Duration::from_secs(1);
 
 /// The parts, made and joined.
 pub(crate) struct Wired {
@@ -128,17 +132,22 @@ impl Wired {
         ))
     }
 
-    /// What to do when another authority on the same store has published a bundle.
-    pub(crate) fn on_bundle(&self) -> Arc<dyn Fn() + Send + Sync> {
+    /// Keeps the view of edges, and takes up the bundles that it shows, whoever published them.
+    pub(crate) fn follow(&self, commits: broadcast::Receiver<Committed>) -> impl Future<Output = ()> + use<> {
+        let (tell, mut told) = watch::channel(());
+        let view = self.world.clone().follow(commits, move || tell.send_replace(()));
         let bundles = self.bundles.clone();
-        Arc::new(move || {
-            let bundles = bundles.clone();
-            tokio::spawn(async move {
-                if let Err(fault) = bundles.reload().await {
+        let take_up = async move {
+            while told.changed().await.is_ok() {
+                while let Err(fault) = bundles.reload().await {
                     fault.log("taking up a bundle");
+                    tokio::time::sleep(RETRY).await;
                 }
-            });
-        })
+            }
+        };
+        async move {
+            tokio::join!(view, take_up);
+        }
     }
 
     pub(crate) fn enrollment(&self, config: &Config) -> Enrollment {

@@ -15,6 +15,8 @@ pub(super) struct Choice(Mutex<State>);
 #[derive(Debug)]
 struct State {
     current: usize,
+    /// It has answered since it came into use.
+    has_answered: bool,
     failed: Vec<Option<Instant>>,
 }
 
@@ -26,6 +28,7 @@ impl Choice {
                 .unwrap_or_default()
                 .checked_rem(count)
                 .unwrap_or_default(),
+            has_answered: false,
             failed: vec![None; count],
         }))
     }
@@ -43,14 +46,28 @@ impl Choice {
             *failed = Some(now);
         }
         if state.current == number {
+            state.has_answered = false;
             state.current = next(&state.failed, number, now, jitter::below(u64::MAX));
         }
     }
 
     /// That this one answered.
     pub(super) fn answered(&self, number: usize) {
-        if let Some(failed) = self.lock().failed.get_mut(number) {
+        let mut state = self.lock();
+        state.has_answered |= state.current == number;
+        if let Some(failed) = state.failed.get_mut(number) {
             *failed = None;
+        }
+    }
+
+    /// That what the one in use had answered with has ended. One that has not answered yet is not to blame for it.
+    pub(super) fn left(&self) {
+        let (current, has_answered) = {
+            let state = self.lock();
+            (state.current, state.has_answered)
+        };
+        if has_answered {
+            self.failed(current);
         }
     }
 
@@ -109,8 +126,12 @@ mod tests {
         assert_ne!(first, second);
         choice.failed(first);
         assert_eq!(choice.current(), second, "calls that began before the change");
-        choice.answered(first);
+        choice.left();
+        assert_eq!(choice.current(), second, "the stream that ended was the first's");
         choice.failed(second);
         assert_eq!(choice.current(), first);
+        choice.answered(first);
+        choice.left();
+        assert_eq!(choice.current(), second);
     }
 }

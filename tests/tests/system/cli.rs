@@ -26,6 +26,7 @@ const COMMANDS: [&str; 21] = [
     "load",
     "backup",
     "restore",
+    "store",
     "authority",
     "edge",
 ];

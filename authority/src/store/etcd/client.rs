@@ -66,7 +66,7 @@ impl Client {
                     async move { peer.dial_plain().await }
                 })
             };
-            let url = peer.uri().to_string();
+            let url = peer.uri().to_string().trim_end_matches('/').to_owned();
             Ok(Member { url, channel: channel? })
         });
         Ok(Self {
@@ -209,19 +209,12 @@ impl Member {
             }
             _ => "",
         };
-        let cause = std::error::Error::source(status)
-            .map(ToString::to_string)
-            .unwrap_or_default();
-        let cause = if cause.is_empty() || cause == status.message() {
-            cause
-        } else {
-            format!(" ({cause})")
+        // What went wrong on the way has a cause; what etcd says has none.
+        let how = match std::error::Error::source(status) {
+            Some(_) => "cannot be reached",
+            None => "says",
         };
-        unavailable(&format!(
-            "etcd at `{}` says: {}{cause}{hint}",
-            self.url,
-            status.message()
-        ))
+        unavailable(&format!("etcd at `{}` {how}: {}{hint}", self.url, status.message()))
     }
 
     fn was_silent(&self) -> StoreError {

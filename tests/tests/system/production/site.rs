@@ -9,7 +9,7 @@ use signing::claims::Claims;
 use signing::format::jwt;
 use signing::jwk::Jwk;
 use signing::key::SigningKey;
-use system_tests::{Answer, Curl, Output, checkout, run, signet, within};
+use system_tests::{Answer, Curl, Output, checkout, run, signal, signet, within};
 use tempfile::TempDir;
 
 /// Which HSM the authority's configuration names.
@@ -34,6 +34,12 @@ impl Process {
     /// Waits for its end.
     pub fn wait(mut self) -> std::process::ExitStatus {
         self.0.wait().unwrap()
+    }
+
+    /// SIGTERM, then waits for the end.
+    pub fn stop(mut self) {
+        signal(self.0.id(), rustix::process::Signal::TERM);
+        self.0.wait().unwrap();
     }
 
     /// kill -9
