@@ -47,6 +47,8 @@ pub struct Service {
     watches: Arc<Watches>,
     seal: Arc<Seal>,
     log: Option<Arc<Collector>>,
+    /// Turns true when streams have to end.
+    stop: watch::Receiver<bool>,
     in_flight: Semaphore,
 }
 
@@ -59,6 +61,7 @@ impl Service {
         watches: Arc<Watches>,
         seal: Arc<Seal>,
         log: Option<Arc<Collector>>,
+        stop: watch::Receiver<bool>,
     ) -> Self {
         Self {
             edges,
@@ -67,6 +70,7 @@ impl Service {
             watches,
             seal,
             log,
+            stop,
             in_flight: Semaphore::new(IN_FLIGHT),
         }
     }
@@ -142,7 +146,12 @@ impl Authority for Service {
             .log
             .clone()
             .ok_or_else(|| Status::unavailable("there is no audit log"))?;
-        Ok(Response::new(ship::take(edge.id().as_str(), log, request.into_inner())))
+        Ok(Response::new(ship::take(
+            edge.id().as_str(),
+            log,
+            request.into_inner(),
+            self.stop.clone(),
+        )))
     }
 }
 

@@ -219,6 +219,7 @@ fn serve_edges(
         wired.watches.clone(),
         wired.seal.clone(),
         log,
+        stop.subscribe(),
     );
     let incoming = grpc::accept(listener, tls, config.grpc.connections, stop.subscribe());
     let task = tokio::spawn(grpc::serve(service, incoming, stop.subscribe()));
