@@ -248,7 +248,10 @@ impl Gauges {
     fn new(metrics: &Metrics) -> Self {
         Self {
             leaves: metrics.gauge("audit_leaves", "Batches under the audit log's newest checkpoint"),
-            records: metrics.counter("audit_records", "Records taken into the audit log"),
+            records: metrics.counter(
+                "audit_records",
+                "Records shipped to the audit log, those that it had already included",
+            ),
             gaps: metrics.counter("audit_gaps", "Times that a chain came with numbers passed over"),
             conflicts: metrics.counter(
                 "audit_conflicts",

@@ -54,6 +54,8 @@ pub struct Service {
     seal: Arc<Seal>,
     recorder: Arc<Recorder>,
     log: Option<Arc<Collector>>,
+    /// Turns true when streams have to end.
+    stop: watch::Receiver<bool>,
     in_flight: Semaphore,
 }
 
@@ -67,6 +69,7 @@ impl Service {
         seal: Arc<Seal>,
         recorder: Arc<Recorder>,
         log: Option<Arc<Collector>>,
+        stop: watch::Receiver<bool>,
     ) -> Self {
         Self {
             edges,
@@ -76,6 +79,7 @@ impl Service {
             seal,
             recorder,
             log,
+            stop,
             in_flight: Semaphore::new(IN_FLIGHT),
         }
     }
@@ -193,7 +197,12 @@ impl Authority for Service {
             .log
             .clone()
             .ok_or_else(|| Status::unavailable("there is no audit log"))?;
-        Ok(Response::new(ship::take(edge.id().as_str(), log, request.into_inner())))
+        Ok(Response::new(ship::take(
+            edge.id().as_str(),
+            log,
+            request.into_inner(),
+            self.stop.clone(),
+        )))
     }
 }
 

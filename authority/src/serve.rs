@@ -227,6 +227,7 @@ fn serve_edges(
         wired.seal.clone(),
         recorder.clone(),
         log,
+        stop.subscribe(),
     );
     let incoming = grpc::accept(listener, tls, config.grpc.connections, stop.subscribe());
     let task = tokio::spawn(grpc::serve(service, incoming, stop.subscribe()));

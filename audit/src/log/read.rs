@@ -171,9 +171,9 @@ pub(super) fn leaves<E: From<io::Error>>(
         let width = tiles::width(0, bundle, size);
         let (name, tile) = (tiles::entries(bundle, width), tiles::tile(0, bundle, width));
         let broken = |name: &str| io::Error::other(format!("`{name}` is missing or damaged"));
-        let entries = objects.get(&name)?.ok_or_else(|| broken(&name))?;
+        let entries = tiles::get(objects, &name)?.ok_or_else(|| broken(&name))?;
         let entries = tiles::read_entries(&entries, width).ok_or_else(|| broken(&name))?;
-        let hashes = objects.get(&tile)?.and_then(|tile| tiles::read_tile(&tile, width));
+        let hashes = tiles::get(objects, &tile)?.and_then(|tile| tiles::read_tile(&tile, width));
         let hashes = hashes.ok_or_else(|| broken(&tile))?;
         let first = bundle.saturating_mul(WIDTH);
         for (at, (leaf, hash)) in (first..).zip(entries.into_iter().zip(hashes)) {

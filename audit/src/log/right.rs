@@ -29,7 +29,7 @@ impl RightEdge {
                 Vec::new()
             } else {
                 let name = tiles::tile(level, index, width);
-                let tile = objects.get(&name)?.and_then(|tile| tiles::read_tile(&tile, width));
+                let tile = tiles::get(objects, &name)?.and_then(|tile| tiles::read_tile(&tile, width));
                 tile.ok_or_else(|| LogError::Damaged(format!("`{name}` is missing or damaged")))?
             };
             levels.push(read);
@@ -39,7 +39,7 @@ impl RightEdge {
         let mut bundle = Vec::new();
         if width > 0 {
             let name = tiles::entries(size / WIDTH, width);
-            bundle = objects.get(&name)?.unwrap_or_default();
+            bundle = tiles::get(objects, &name)?.unwrap_or_default();
             let leaves = tiles::read_entries(&bundle, width).map(|leaves| tiles::hashes(&leaves));
             if leaves.as_deref() != levels.first().map(Vec::as_slice) {
                 return Err(LogError::Damaged(format!("`{name}` is missing or damaged")));

@@ -166,6 +166,14 @@ fn many_leaves_fill_tiles_and_a_log_is_opened_where_it_ended() {
     let report = verified(&memory, &verifier, &seen);
     assert_eq!((report.records, report.faults), (total, vec![]));
     assert!(report.leaves > 1000);
+    // Somebody who holds an older checkpoint reads on, in what took the place of the tiles that it names.
+    let last = memory.content(CHECKPOINT).unwrap();
+    for seen in seen.iter().step_by(5) {
+        memory.set(CHECKPOINT, again(&secret).sign(&seen.to_string()).unwrap().as_bytes());
+        let report = verified(&memory, &verifier, &[]);
+        assert_eq!((report.leaves, report.faults), (seen.size, vec![]));
+    }
+    memory.set(CHECKPOINT, &last);
     let leftovers = memory
         .names()
         .into_iter()

@@ -8,6 +8,7 @@ use crate::tree::{Nodes, leaf_hash, node_hash};
 
 /// Hashes of a full tile, leaves of a full bundle.
 pub(super) const WIDTH: u64 = 256;
+const ENTRIES: &str = "tile/entries/";
 /// Of the tree that a tile holds.
 const HEIGHT: u32 = 8;
 
@@ -18,7 +19,7 @@ pub(super) fn tile(level: u32, index: u64, width: u64) -> String {
 
 /// The name of a bundle of leaves.
 pub(super) fn entries(index: u64, width: u64) -> String {
-    format!("tile/entries/{}{}", number(index), partial(width))
+    format!("{ENTRIES}{}{}", number(index), partial(width))
 }
 
 /// The name of a pack.
@@ -76,6 +77,27 @@ pub(super) fn read_tile(tile: &[u8], width: u64) -> Option<Vec<Hash>> {
     whole.then(|| hashes.to_vec())
 }
 
+/// A tile or a bundle by its name. Of one that was not full when a checkpoint was signed, and is since, the full one has the
+/// beginning.
+pub(super) fn get(objects: &dyn Objects, name: &str) -> io::Result<Option<Vec<u8>>> {
+    let found = objects.get(name)?;
+    let Some((full, width)) = name.split_once(".p/").filter(|_| found.is_none()) else {
+        return Ok(found);
+    };
+    let Some(mut full) = objects.get(full)? else {
+        return Ok(None);
+    };
+    let width: usize = width.parse().unwrap_or(0);
+    let length = match name.starts_with(ENTRIES) {
+        true => read_entries(&full, WIDTH).map_or(0, |leaves| {
+            leaves.iter().take(width).map(|leaf| leaf.len().saturating_add(2)).sum()
+        }),
+        false => width.saturating_mul(32),
+    };
+    full.truncate(length);
+    Ok(Some(full))
+}
+
 /// The hashes of leaves.
 pub(super) fn hashes(leaves: &[&[u8]]) -> Vec<Hash> {
     leaves.iter().map(|leaf| leaf_hash(leaf)).collect()
@@ -102,7 +124,7 @@ impl<'o> Stored<'o> {
         let name = tile(level, index, width);
         let hit = self.last.as_ref().is_some_and(|(last, _)| *last == name);
         if !hit {
-            let content = self.objects.get(&name)?;
+            let content = get(self.objects, &name)?;
             let hashes = content.and_then(|content| read_tile(&content, width));
             let hashes = hashes.ok_or_else(|| io::Error::other(format!("`{name}` is missing or damaged")))?;
             self.last = Some((name, hashes));

@@ -170,7 +170,7 @@ impl<'o> Check<'o> {
     fn bundle(&mut self, index: u64) -> Result<(), LogError> {
         let width = tiles::width(0, index, self.report.checkpoint.size);
         let name = tiles::entries(index, width);
-        let content = self.objects.get(&name)?.unwrap_or_default();
+        let content = tiles::get(self.objects, &name)?.unwrap_or_default();
         let Some(leaves) = tiles::read_entries(&content, width) else {
             self.fault(Fault::Object(name));
             self.right = None;
@@ -225,7 +225,7 @@ impl<'o> Check<'o> {
 
     fn compare(&mut self, made: &BTreeMap<String, Vec<u8>>) -> Result<(), LogError> {
         for (name, content) in made {
-            if self.objects.get(name)?.as_ref() != Some(content) {
+            if tiles::get(self.objects, name)?.as_ref() != Some(content) {
                 self.fault(Fault::Object(name.clone()));
             }
         }

@@ -206,7 +206,6 @@ impl Queue {
                     _ if state.durable >= sequence => return Ok(()),
                     // A full directory takes what was queued before it was.
                     None | Some(SpoolError::Full { .. }) => {}
-                    Some(SpoolError::Closed) if state.attempt != state.finished => {}
                     Some(error) => return Err(error.clone()),
                 }
             }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use audit::log::{Receipt, Shipment};
 use node::contract::{AuditReceipt, AuditSegment};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
@@ -20,11 +20,21 @@ const WINDOW: usize = 64;
 const LIFE: Duration = Duration::from_secs(600);
 
 /// Takes segments of this edge until either side goes, something is refused, or the stream is too old.
-pub(super) fn take(edge: &str, log: Arc<Collector>, segments: Streaming<AuditSegment>) -> Receipts {
+pub(super) fn take(
+    edge: &str,
+    log: Arc<Collector>,
+    segments: Streaming<AuditSegment>,
+    mut stop: watch::Receiver<bool>,
+) -> Receipts {
     let (answers, receipts) = mpsc::channel(WINDOW);
     let edge = edge.to_owned();
     tokio::spawn(async move {
-        let ended = tokio::time::timeout(LIFE, run(&edge, &log, segments, &answers)).await;
+        let taking = tokio::time::timeout(LIFE, run(&edge, &log, segments, &answers));
+        let ended = tokio::select! {
+            ended = taking => ended,
+            // What has no receipt yet is shipped again.
+            _ = stop.wait_for(|stop| *stop) => return,
+        };
         if let Ok(Err(status)) = ended {
             tracing::warn!(edge, code = ?status.code(), "audit records of an edge are not taken: {}", status.message());
             // It may have gone.
