@@ -5,7 +5,7 @@
 //! same store. Where one is missing everything is read anew. Nothing here is a decision: whoever hands out a key or a certificate
 //! reads the store itself.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 

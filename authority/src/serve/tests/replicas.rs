@@ -74,7 +74,11 @@ async fn an_edge_from_another_authority_is_told_nothing_older() {
         incarnation: String::new(),
         revision_proof: Vec::new(),
     };
-    let mut stream = other.watches.open(edge, request).await.unwrap();
+    let mut stream = other
+        .watches
+        .open(edge, request, Box::pin(tokio_stream::pending()))
+        .await
+        .unwrap();
     let mut heard = Vec::new();
     for _ in 0..2 {
         let event = timeout(Duration::from_secs(10), stream.next())
