@@ -198,7 +198,10 @@ mod tests {
         }
     }
 
-    fn started(incarnation: &str, before: Option<(&str, u64, Option<(u64, u64)>)>) -> Record {
+    /// A process before: its name, its last number, what it had reserved.
+    type Before<'a> = (&'a str, u64, Option<(u64, u64)>);
+
+    fn started(incarnation: &str, before: Option<Before<'_>>) -> Record {
         let predecessor = before.map(|(incarnation, sequence, unaccounted)| Predecessor {
             edge: "edge-1".into(),
             incarnation: incarnation.into(),

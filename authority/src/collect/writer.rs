@@ -62,7 +62,8 @@ impl Writer {
                 Err(error) => return self.stop(error),
             }
         }
-        if let Err(error) = self.log.close() {
+        let published = self.publish();
+        if let Err(error) = published.and_then(|()| self.log.close()) {
             lost(&error);
             tracing::error!(%error, "the audit log was not closed as it should be; the next start takes up what is missing");
         }
