@@ -13,12 +13,14 @@ use tonic::{Request, Response, Status, Streaming};
 
 use self::ship::Receipts;
 use crate::collect::Collector;
+use crate::config::Config;
 use crate::delegate::Delegations;
 use crate::edges::{Edges, KnownEdge};
 use crate::enroll::Enrollment;
 use crate::fault::Fault;
 use crate::kms::{Decided, Entry, Recorder};
 use crate::seal::Seal;
+use crate::serve::Wired;
 use crate::watch::{EventStream, Watches};
 
 pub use self::accept::{Incoming, PeerCertificates, accept};
@@ -60,24 +62,20 @@ pub struct Service {
 }
 
 impl Service {
-    /// Over the parts.
-    pub(crate) fn new(
-        edges: Arc<Edges>,
-        enrollment: Enrollment,
-        delegations: Delegations,
-        watches: Arc<Watches>,
-        seal: Arc<Seal>,
-        recorder: Arc<Recorder>,
-        log: Option<Arc<Collector>>,
+    /// Of the parts of an authority.
+    pub(crate) fn of(
+        wired: &Wired,
+        config: &Config,
+        (recorder, log): (&Arc<Recorder>, Option<Arc<Collector>>),
         stop: watch::Receiver<bool>,
     ) -> Self {
         Self {
-            edges,
-            enrollment,
-            delegations,
-            watches,
-            seal,
-            recorder,
+            edges: wired.edges.clone(),
+            enrollment: wired.enrollment(config),
+            delegations: wired.delegations(config),
+            watches: wired.watches.clone(),
+            seal: wired.seal.clone(),
+            recorder: recorder.clone(),
             log,
             stop,
             in_flight: Semaphore::new(IN_FLIGHT),

@@ -219,16 +219,7 @@ fn serve_edges(
     let roots = ClientRoots::new([wired.issuer.roots().nodes.der().to_vec().into()])?;
     let tls = tls::server_config(own.certificate(), ClientAuth::Optional(roots), tls::ALPN_GRPC)?;
     let (listener, address) = bind(config.grpc.address)?;
-    let service = grpc::Service::new(
-        wired.edges.clone(),
-        wired.enrollment(config),
-        wired.delegations(config),
-        wired.watches.clone(),
-        wired.seal.clone(),
-        recorder.clone(),
-        log,
-        stop.subscribe(),
-    );
+    let service = grpc::Service::of(wired, config, (recorder, log), stop.subscribe());
     let incoming = grpc::accept(listener, tls, config.grpc.connections, stop.subscribe());
     let task = tokio::spawn(grpc::serve(service, incoming, stop.subscribe()));
     Ok((address, task))
