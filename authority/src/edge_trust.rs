@@ -217,14 +217,19 @@ impl EdgeTrust {
         Ok(())
     }
 
-    /// Stops a rule, if it is there, and answers the edges that were enrolled by a rule of this name. Who enrolls meanwhile has
-    /// either been seen here or fails.
+    /// Stops a rule, if it is there still, and answers the edges that were enrolled by a rule of this name; `NotFound` when there
+    /// is neither. Who enrolls meanwhile has either been seen here or fails.
     pub async fn stop(&self, name: &EdgeId) -> Result<Vec<EdgeId>, Fault> {
+        let known = self.held(name).await?.is_some();
         stop(&self.vault, name, self.clock.now()).await?;
         let rows = self.vault.all::<EdgeRecord>(paths::EDGES).await?;
         let edges = rows.into_iter().map(|(_, held)| held.value);
         let edges = edges.filter(|edge| edge.enrolled_by.as_ref() == Some(name));
-        Ok(edges.map(|edge| edge.id).collect())
+        let edges: Vec<_> = edges.map(|edge| edge.id).collect();
+        if edges.is_empty() && !known {
+            return Err(unknown(name));
+        }
+        Ok(edges)
     }
 
     /// Whom a token of the rule `name` takes in, and what that uses up. Errors are for a stranger: they tell nothing of rules

@@ -239,6 +239,7 @@ async fn all_edges_of_a_rule_are_revoked_as_one_and_it_makes_no_more() {
         let chain: Vec<_> = enrolled.certificates.into_iter().map(CertificateDer::from).collect();
         certificates.push(chain);
     }
+    assert!(said(rules.stop(&name("flet")).await).contains("there is no"));
     let edges = rules.stop(&name("fleet")).await.unwrap();
     assert_eq!(edges.len(), 2);
     for edge in &edges {

@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use rustix::process::{Pid, Resource, Rlimit, Signal, geteuid, prlimit};
-use system_tests::{signal, signet, within};
+use system_tests::{checkout, signal, signet, within};
 
 use crate::production::site::{Hsm, Site};
 
@@ -70,6 +70,32 @@ fn is_dumpable(pid: u32) -> bool {
     look.status().unwrap().success()
 }
 
+/// Gives the profile a rule, and waits until the edge has it.
+fn with_a_plugin(site: &Site) {
+    let plugin = checkout().join("deploy/dev/bundle/plugins/claim-guard.wasm");
+    std::fs::create_dir(site.path("bundle/plugins")).unwrap();
+    std::fs::copy(plugin, site.path("bundle/plugins/claim-guard.wasm")).unwrap();
+    let append = |name: &str, text: &str| {
+        let before = std::fs::read_to_string(site.path(name)).unwrap();
+        site.write(name, &format!("{before}\n{text}"));
+    };
+    append(
+        "bundle/bundle.toml",
+        "[[plugins]]\nname = \"claim-guard\"\nfile = \"plugins/claim-guard.wasm\"\n[plugins.config]\n\
+         editor_max_seconds = 120\nplan = \"dev\"\n",
+    );
+    append(
+        "bundle/profiles/api.toml",
+        "claims = { plugin = [\"plan\"] }\nplugins = [\"claim-guard\"]\n",
+    );
+    site.bash("signet bundle apply ./bundle").success();
+    within(20, "the edge calls the rule", || {
+        assert_eq!(site.mint().status, 201);
+        let metrics = String::from_utf8(site.get("/metrics").body).unwrap();
+        metrics.contains("signet_edge_plugin_calls_total{plugin=\"claim-guard\",outcome=\"allowed\"}")
+    });
+}
+
 // R25
 #[test]
 fn processes_with_keys_dump_no_core_and_are_locked_in_memory() {
@@ -86,7 +112,13 @@ fn processes_with_keys_dump_no_core_and_are_locked_in_memory() {
             assert!(resident < 512 * 1024, "{name}: {resident} KiB are resident");
         }
     }
-    assert_eq!(site.mint().status, 201, "plugins and all");
+    with_a_plugin(&site);
+    let resident = memory(edge.pid(), "VmRSS");
+    for _ in 0..100 {
+        assert_eq!(site.mint().status, 201, "a rule runs where memory is locked");
+    }
+    let grown = memory(edge.pid(), "VmRSS").saturating_sub(resident);
+    assert!(grown < 64 * 1024, "the edge has grown by {grown} KiB with 100 calls");
 
     if !geteuid().is_root() {
         return;
