@@ -7,7 +7,10 @@ EDGE_PORT ?= 8443
 PLAIN_PORT ?= 8080
 AUTHORITY_PORT ?= 9443
 
-.PHONY: help run build test check fmt bench plugins advisories
+.PHONY: help run build test check fmt bench chaos plugins advisories
+
+SECONDS ?= 60
+SEED ?=
 
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
@@ -45,6 +48,12 @@ bench: build
 	cargo build --release --locked -p loadtest
 	target/release/signet-bench --signet target/release/signet
 	target/release/signet-bench --signet target/release/signet --kms
+
+## make chaos      faults under load for SECONDS, with SEED if one is given; exit code 1 if a promise was broken
+chaos:
+	@scripts/setup run
+	cargo build --locked --workspace --bins
+	target/debug/signet-chaos $(SECONDS) $(SEED)
 
 ## make plugins     rebuild the example plugins and compare them with the committed ones
 plugins:

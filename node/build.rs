@@ -7,11 +7,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=proto/authority.proto");
     let descriptors = protox::compile(["authority.proto"], ["proto"])?;
     tonic_prost_build::configure()
-        // Debug text would carry join tokens and key material into logs (R10); `contract.rs` writes these by hand.
-        .skip_debug([
-            ".signet.authority.v1.EnrollRequest",
-            ".signet.authority.v1.SharedVersion",
-        ])
+        // Debug text would carry join tokens into logs (R10); `contract.rs` writes it by hand.
+        .skip_debug([".signet.authority.v1.EnrollRequest"])
         .compile_fds(descriptors)?;
     Ok(())
 }

@@ -12,6 +12,8 @@ use crate::volume::{list, segment_path};
 
 /// How often a following reader looks for more.
 const POLL: Duration = Duration::from_millis(200);
+/// Bytes read at once: many records, and no whole segment in memory.
+const PIECE: u64 = 1 << 20;
 
 /// Why a record could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +46,14 @@ pub enum ReadError {
 /// # Errors
 /// [`ReadError::Io`] where the directory cannot be listed.
 pub fn tail(directory: &Path, follow: bool) -> Result<Tail, ReadError> {
+    tail_from(directory, follow, 0)
+}
+
+/// As [`tail`], from the segment with this number on, or the first one behind it.
+///
+/// # Errors
+/// As [`tail`].
+pub fn tail_from(directory: &Path, follow: bool, segment: u64) -> Result<Tail, ReadError> {
     list(directory).map_err(|source| ReadError::Io {
         path: directory.to_owned(),
         source,
@@ -51,7 +61,7 @@ pub fn tail(directory: &Path, follow: bool) -> Result<Tail, ReadError> {
     Ok(Tail {
         directory: directory.to_owned(),
         follow,
-        at: Position::default(),
+        at: Position { segment, offset: 0 },
         ready: VecDeque::new(),
     })
 }
@@ -65,7 +75,7 @@ pub struct Tail {
     ready: VecDeque<Result<Record, ReadError>>,
 }
 
-#[derive(Debug, Default, Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 struct Position {
     segment: u64,
     offset: u64,
@@ -92,6 +102,11 @@ impl Tail {
                 }
             }
         }
+    }
+
+    /// The number of the segment that the records given last were in; everything in earlier ones has been given.
+    pub fn segment(&self) -> u64 {
+        self.at.segment
     }
 
     /// Reads what the present segment has more, or moves on to the next. Returns whether either happened.
@@ -136,7 +151,9 @@ impl Tail {
         }
         let end = items.end();
         let left = bytes.len().saturating_sub(end);
-        if complete && left > 0 {
+        // A frame is shorter than a piece by far: a whole piece without one is damage.
+        let is_last = length_u64(bytes.len()) < PIECE;
+        if (complete && is_last && left > 0) || (!is_last && end == 0) {
             self.ready.push_back(damaged(end, left));
             self.at.offset = base.saturating_add(length_u64(bytes.len()));
             return Ok(true);
@@ -163,7 +180,7 @@ fn read_from(path: &Path, offset: u64) -> io::Result<Vec<u8>> {
     let mut file = File::open(path)?;
     file.seek(SeekFrom::Start(offset))?;
     let mut bytes = Vec::new();
-    file.read_to_end(&mut bytes)?;
+    file.take(PIECE).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 

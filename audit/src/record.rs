@@ -216,9 +216,24 @@ impl Record {
         Ok(hash_encoded(&self.encode()?))
     }
 
+    /// When it happened, milliseconds since 1970: of a use by the authority's time, else by the machine's clock.
+    pub fn time_ms(&self) -> u64 {
+        match &self.event {
+            Event::Use(draft) => draft.time_ms,
+            Event::Started(started) => started.time_ms,
+            Event::Dropped(dropped) => dropped.time_ms,
+            Event::Stopped { time_ms } => *time_ms,
+        }
+    }
+
     /// One line of JSON, without the line's end: what `signet audit tail` prints.
     pub fn to_json(&self) -> String {
-        json::line(self)
+        serde_json::Value::Object(self.fields()).to_string()
+    }
+
+    /// The members of that object.
+    pub fn fields(&self) -> serde_json::Map<String, serde_json::Value> {
+        json::fields(self)
     }
 }
 

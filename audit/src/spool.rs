@@ -3,7 +3,7 @@
 //! [`Spool::append`] is what a request pays: it encodes the draft, takes a sequence number inside a reservation that is
 //! durable already, and queues the bytes in memory. One writer thread chains, writes and syncs them several times a
 //! second, and extends the reservation in the same sync. When the disk fails, appending fails: an edge that cannot
-//! record does not sign (R30).
+//! record does not sign (R30). [`Spool::commit`] waits for the sync instead.
 
 mod queue;
 mod recover;
@@ -37,6 +37,9 @@ pub struct Settings {
     pub segment_bytes: u64,
     /// What the directory may hold. Default 1 GiB, at least four segments.
     pub max_bytes: u64,
+    /// What is kept of segments that were shipped ([`Spool::shipped`]). Default 64 MiB. Small: less to look at on this machine.
+    /// At `max_bytes` or more: nothing is removed before the directory is full.
+    pub keep_shipped: u64,
     /// What happens at `max_bytes`. Default [`Retention::Stop`].
     pub retention: Retention,
     /// Called with the reason when a sync fails; the default ends the process (`abort`), and whatever replaces it must
@@ -251,8 +254,26 @@ impl Spool {
     pub fn append(&self, draft: &Draft<'_>) -> Result<Recorded, SpoolError> {
         let event = record::encode_use(draft).map_err(|_| SpoolError::TooLong)?;
         Ok(Recorded {
-            sequence: self.queue.push(&event)?,
+            sequence: self.queue.push(&event, false)?,
         })
+    }
+
+    /// Records what `draft` says and ends when that is durable: one sync for all that come together (mode `commit`).
+    /// Whoever stops waiting has a record nevertheless.
+    ///
+    /// # Errors
+    /// [`SpoolError`]; the signature must not leave then.
+    pub async fn commit(&self, draft: &Draft<'_>) -> Result<Recorded, SpoolError> {
+        let event = record::encode_use(draft).map_err(|_| SpoolError::TooLong)?;
+        let sequence = self.queue.push(&event, true)?;
+        self.queue.durable(sequence).await?;
+        Ok(Recorded { sequence })
+    }
+
+    /// Says that the authority holds every record in segments with lower numbers than `segment`: they are removed as far as
+    /// they exceed `keep_shipped`, or the directory's size.
+    pub fn shipped(&self, segment: u64) {
+        self.queue.shipped(segment);
     }
 
     /// Ends when the disk has caught up some, or has failed, after this call: what to wait for before a draft that came
@@ -307,6 +328,7 @@ impl Default for Settings {
             queue_bytes: 16 << 20,
             segment_bytes: 16 << 20,
             max_bytes: 1 << 30,
+            keep_shipped: 64 << 20,
             retention: Retention::Stop,
             on_failed_sync: Arc::new(|_| std::process::abort()),
         }
@@ -321,6 +343,7 @@ impl fmt::Debug for Settings {
             .field("queue_bytes", &self.queue_bytes)
             .field("segment_bytes", &self.segment_bytes)
             .field("max_bytes", &self.max_bytes)
+            .field("keep_shipped", &self.keep_shipped)
             .field("retention", &self.retention)
             .finish_non_exhaustive()
     }

@@ -4,14 +4,16 @@
 //! | --- | --- |
 //! | `POST /v1/keys/{Verb}?tenant=T` | a key verb, [`crate::keys`] |
 //! | `POST /v1/reports/{name}?tenant=T` | [`report`] |
-//! | `GET`, `POST /v1/tenants` | list, create |
+//! | `GET`, `POST /v1/tenants`, `PUT /v1/tenants/{id}/custody` | list, create, where its keys are kept by default |
 //! | `GET`, `POST /v1/access-keys`, `POST /v1/access-keys/{id}/{change}`, `DELETE /v1/access-keys/{id}` | [`access_keys`] |
 //! | `GET /v1/edges`, `POST /v1/edges/tokens`, `POST /v1/edges/{id}/revoke` | list, join token, revoke |
+//! | `GET /v1/edges/trust`, `PUT`, `DELETE /v1/edges/trust/{name}`, `POST …/revoke` | whose tokens make edges, [`edge_trust`] |
 //! | `GET`, `POST /v1/stops`, `POST /v1/stops/resume`, `POST /v1/fence` | [`stops`] |
 //! | `POST /v1/backups`, `POST /v1/backups/{id}/next`, `GET`, `PUT /v1/backup-key`, `GET /v1/seal` | [`backups`] |
 //! | `GET`, `PUT /v1/bundle` (`?dry_run=true`), `GET /v1/profiles` | the bundle in force, a new one, what it offers |
 //! | `GET /v1/approvals`, `GET /v1/approvals/{id}`, `POST /v1/approvals/{id}/decisions` | [`approvals`]; the latter two without a token |
 //! | `GET /v1/safeguards/{tenant}`, `PUT …/quorum`, `PUT …/deletion-guard`, `PUT`, `DELETE …/approvers/{name}` | who approves |
+//! | `GET /v1/audit/log`, `GET /v1/audit/records`, `GET /v1/audit/proof` | [`audit_log`] |
 //! | `GET /v1/roots`, `/v1/revocations`, `/livez`, `/readyz`, `/metrics` | without a token: none of it is secret |
 //!
 //! The token is verified before a body is read; what it may is Cedar's decision, on each request. What changes something is put
@@ -33,6 +35,8 @@ use self::record::Operation;
 use crate::backup::service::Backups;
 use crate::bundle::Bundles;
 use crate::clock::Clock;
+use crate::collect::Collector;
+use crate::edge_trust::EdgeTrust;
 use crate::edges::Edges;
 use crate::fault::Fault;
 use crate::halts::Stopping;
@@ -54,9 +58,11 @@ pub use self::auth::{AdminToken, Operator};
 mod access_keys;
 mod answer;
 mod approvals;
+mod audit_log;
 mod auth;
 mod backups;
 mod bundle;
+mod edge_trust;
 mod edges;
 mod health;
 mod record;
@@ -107,6 +113,7 @@ pub struct Admin {
     pub(crate) tenants: Tenants,
     pub(crate) access_keys: Arc<AccessKeys>,
     pub(crate) edges: Arc<Edges>,
+    pub(crate) edge_trust: Arc<EdgeTrust>,
     pub(crate) bundles: Arc<Bundles>,
     pub(crate) issuer: Arc<Issuer>,
     pub(crate) watches: Arc<Watches>,
@@ -116,6 +123,7 @@ pub struct Admin {
     pub(crate) world: Arc<World>,
     pub(crate) backups: Backups,
     pub(crate) recorder: Arc<Recorder>,
+    pub(crate) log: Option<Arc<Collector>>,
     pub(crate) seal: Arc<Seal>,
     pub(crate) clock: Clock,
     pub(crate) gauges: Gauges,
@@ -136,6 +144,7 @@ enum Route<'a> {
     Report(report::Kind),
     ListTenants,
     CreateTenant,
+    SetTenantCustody(&'a str),
     ListAccessKeys,
     CreateAccessKey,
     ChangeAccessKey(&'a str, access_keys::ChangeKind),
@@ -143,6 +152,10 @@ enum Route<'a> {
     ListEdges,
     CreateToken,
     RevokeEdge(&'a str),
+    ListEdgeTrust,
+    AddEdgeTrust(&'a str),
+    RemoveEdgeTrust(&'a str),
+    RevokeEdgeTrust(&'a str),
     GetBundle,
     PutBundle,
     ListProfiles,
@@ -159,6 +172,9 @@ enum Route<'a> {
     GetBackupKey,
     PutBackupKey,
     Seal,
+    AuditLog,
+    AuditRecords,
+    AuditProof,
 }
 
 impl<'a> Route<'a> {
@@ -192,6 +208,7 @@ impl<'a> Route<'a> {
             }
             ["v1", "tenants"] if get => Ok(Self::ListTenants),
             ["v1", "tenants"] if post => Ok(Self::CreateTenant),
+            ["v1", "tenants", id, "custody"] if put => Ok(Self::SetTenantCustody(id)),
             ["v1", "access-keys"] if get => Ok(Self::ListAccessKeys),
             ["v1", "access-keys"] if post => Ok(Self::CreateAccessKey),
             ["v1", "access-keys", id] if delete => Ok(Self::DeleteAccessKey(id)),
@@ -205,6 +222,7 @@ impl<'a> Route<'a> {
             ["v1", "edges"] if get => Ok(Self::ListEdges),
             ["v1", "edges", "tokens"] if post => Ok(Self::CreateToken),
             ["v1", "edges", id, "revoke"] if post => Ok(Self::RevokeEdge(id)),
+            ["v1", "edges", "trust", ..] if let Some(route) = edge_trust::route(method, &parts) => Ok(route),
             ["v1", "bundle"] if get => Ok(Self::GetBundle),
             ["v1", "bundle"] if put => Ok(Self::PutBundle),
             ["v1", "profiles"] if get => Ok(Self::ListProfiles),
@@ -214,6 +232,9 @@ impl<'a> Route<'a> {
             ["v1", "backup-key"] if get => Ok(Self::GetBackupKey),
             ["v1", "backup-key"] if put => Ok(Self::PutBackupKey),
             ["v1", "seal"] if get => Ok(Self::Seal),
+            ["v1", "audit", "log"] if get => Ok(Self::AuditLog),
+            ["v1", "audit", "records"] if get => Ok(Self::AuditRecords),
+            ["v1", "audit", "proof"] if get => Ok(Self::AuditProof),
             ["livez" | "readyz" | "metrics"]
             | [
                 "v1",
@@ -222,11 +243,15 @@ impl<'a> Route<'a> {
             ]
             | ["v1", "stops", "resume"]
             | ["v1", "backups", _, "next"]
+            | ["v1", "audit", "log" | "records" | "proof"]
             | ["v1", "keys" | "access-keys" | "approvals" | "safeguards", _]
             | ["v1", "approvals", _, "decisions"]
             | ["v1", "safeguards", _, "quorum" | "deletion-guard"]
             | ["v1", "safeguards", _, "approvers", _]
-            | ["v1", "edges", "tokens"]
+            | ["v1", "tenants", _, "custody"]
+            | ["v1", "edges", "tokens" | "trust"]
+            | ["v1", "edges", "trust", _]
+            | ["v1", "edges", "trust", _, "revoke"]
             | ["v1", "edges", _, "revoke"] => wrong(),
             _ => Err(Problem::new(
                 "not_found",
@@ -256,8 +281,13 @@ impl<'a> Route<'a> {
     fn body(&self) -> usize {
         match self {
             Self::PutBundle => MAX_BUNDLE_BODY,
-            Self::Verb(_) | Self::CreateTenant | Self::CreateToken | Self::RevokeEdge(_) => MAX_BODY,
+            Self::Verb(_)
+            | Self::CreateTenant
+            | Self::SetTenantCustody(_)
+            | Self::CreateToken
+            | Self::RevokeEdge(_) => MAX_BODY,
             Self::CreateAccessKey | Self::ChangeAccessKey(..) | Self::Report(_) | Self::PutBackupKey => MAX_BODY,
+            Self::AddEdgeTrust(_) | Self::RevokeEdgeTrust(_) => MAX_BODY,
             Self::Stop | Self::Resume | Self::Fence => MAX_BODY,
             Self::SetQuorum(_) | Self::SetDeletionGuard(_) | Self::AddApprover(..) => MAX_BODY,
             Self::DecideApproval(_) => approvals::MAX_DECISION,
@@ -310,6 +340,7 @@ impl Admin {
             Route::Report(kind) => self.report(decisions, kind, query, body).await,
             Route::ListTenants => self.list_tenants(decisions).await,
             Route::CreateTenant => self.create_tenant(decisions, body).await,
+            Route::SetTenantCustody(id) => self.set_tenant_custody(decisions, id, body).await,
             Route::ListAccessKeys => self.list_access_keys(decisions, query).await,
             Route::CreateAccessKey => self.create_access_key(decisions, body).await,
             Route::ChangeAccessKey(id, change) => self.change_access_key(decisions, id, change, body).await,
@@ -317,6 +348,10 @@ impl Admin {
             Route::ListEdges => self.list_edges(decisions).await,
             Route::CreateToken => self.create_token(decisions, body).await,
             Route::RevokeEdge(id) => self.revoke_edge(decisions, id, body).await,
+            Route::ListEdgeTrust => self.list_edge_trust(decisions).await,
+            Route::AddEdgeTrust(name) => self.add_edge_trust(decisions, name, body).await,
+            Route::RemoveEdgeTrust(name) => self.remove_edge_trust(decisions, name).await,
+            Route::RevokeEdgeTrust(name) => self.revoke_edge_trust(decisions, name, body).await,
             Route::GetBundle => self.get_bundle(decisions).await,
             Route::PutBundle => {
                 let dry_run = parameter(query, "dry_run", &["true", "false"])?.as_deref() == Some("true");
@@ -334,6 +369,9 @@ impl Admin {
             Route::GetBackupKey => self.get_backup_key(decisions).await,
             Route::PutBackupKey => self.put_backup_key(decisions, body).await,
             Route::Seal => self.seal(decisions).await,
+            Route::AuditLog => self.audit_log(decisions),
+            Route::AuditRecords => self.audit_records(decisions, query).await,
+            Route::AuditProof => self.audit_proof(decisions, query).await,
             Route::ListStops => self.list_stops(decisions).await,
             Route::Stop => self.stop(decisions, body).await,
             Route::Resume => self.resume(decisions, body).await,

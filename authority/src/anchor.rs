@@ -27,6 +27,8 @@ const MAX_LEN: u64 = 1024;
 #[derive(Clone, Debug)]
 pub struct Anchor {
     file: PathBuf,
+    /// The row that says that there is one; each replica has its own.
+    row: String,
 }
 
 /// The row that says that there is an anchor: without one, it was taken away.
@@ -41,9 +43,10 @@ enum Found {
 }
 
 impl Anchor {
-    /// At this path, there or not.
-    pub fn new(file: PathBuf) -> Self {
-        Self { file }
+    /// At this path, there or not: that of a replica, or of an authority that is alone on its store.
+    pub fn new(file: PathBuf, replica: Option<&str>) -> Self {
+        let row = replica.map_or_else(|| paths::ANCHOR.to_owned(), paths::anchor_of);
+        Self { file, row }
     }
 
     /// The file.
@@ -53,7 +56,7 @@ impl Anchor {
 
     /// What the anchor has against the store as it is.
     pub(crate) async fn contradiction(&self, vault: &Vault) -> Result<Option<Reason>, Fault> {
-        let marked = vault.store().get(paths::ANCHOR).await?.is_some();
+        let marked = vault.store().get(&self.row).await?.is_some();
         let lost = Reason::NoAnchor {
             file: self.file.clone(),
         };
@@ -72,9 +75,9 @@ impl Anchor {
     /// Makes the file and the row that says so, where they are not there: in that order, or a crash between them would take
     /// the file for one that was removed.
     pub(crate) async fn ensure(&self, vault: &Vault) -> Result<(), Fault> {
-        if vault.store().get(paths::ANCHOR).await?.is_none() {
+        if vault.store().get(&self.row).await?.is_none() {
             self.write(vault, vault.store().revision().await?).await?;
-            vault.commit(Change::new().create(paths::ANCHOR, &Marker {})).await?;
+            vault.commit(Change::new().create(&self.row, &Marker {})).await?;
         }
         Ok(())
     }
@@ -92,7 +95,7 @@ impl Anchor {
 
     /// Says that the store has this revision, durable when it returns.
     pub(crate) async fn write(&self, vault: &Vault, revision: u64) -> Result<(), Fault> {
-        let sealed = vault.seal_for(paths::ANCHOR, &revision.to_be_bytes()).await?;
+        let sealed = vault.seal_for(&self.row, &revision.to_be_bytes()).await?;
         let file = self.file.clone();
         let written = tokio::task::spawn_blocking(move || replace(&file, &sealed)).await;
         let failed = |detail: String| Fault::Unavailable { part: "anchor", detail };
@@ -117,7 +120,7 @@ impl Anchor {
         let Ok(sealed) = std::fs::read(&self.file) else {
             return Ok(Found::Unreadable);
         };
-        let opened = vault.open_for(paths::ANCHOR, &sealed).await?;
+        let opened = vault.open_for(&self.row, &sealed).await?;
         let revision = opened.and_then(|bytes| bytes.as_slice().try_into().ok());
         Ok(revision.map_or(Found::Unreadable, |bytes| Found::Revision(u64::from_be_bytes(bytes))))
     }

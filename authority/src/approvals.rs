@@ -13,6 +13,7 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 
 use crate::clock::{Clock, rfc3339};
@@ -51,9 +52,14 @@ pub struct Approvals {
     vault: Arc<Vault>,
     clock: Clock,
     trust_domain: String,
-    /// One request is asked about at a time, so that the same one is not stored twice and bounds hold.
+    /// One request is asked about at a time, so that the same one is not stored twice and bounds hold; among several authorities
+    /// the row at [`paths::asking`] sees to that.
     asking: Mutex<()>,
 }
+
+/// How many requests a domain has had.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+struct Turn(u64);
 
 /// Proof that something may be done: its domain has no quorum, or as many as it takes have approved. Only
 /// [`Approvals::demand`] makes one.
@@ -119,6 +125,7 @@ impl Approvals {
             return Ok(approved);
         };
         let _one_at_a_time = self.asking.lock().await;
+        let turn = self.vault.get::<Turn>(&paths::asking(wanted.domain)).await?;
         let rows = self.rows(wanted.domain).await?;
         let now = self.clock.now();
         let mut asked = None;
@@ -138,7 +145,7 @@ impl Approvals {
         }
         let asked = match asked {
             Some(asked) => asked.clone(),
-            None => self.ask(wanted, &safeguards, &rows).await?,
+            None => self.ask(wanted, &safeguards, &rows, turn).await?,
         };
         Err(refusal(&asked, &self.stands(&safeguards.value, &asked)))
     }
@@ -235,6 +242,7 @@ impl Approvals {
         wanted: &Wanted<'_>,
         safeguards: &Held<Safeguards>,
         rows: &[Held<Approval>],
+        turn: Option<Held<Turn>>,
     ) -> Result<Approval, Fault> {
         let waiting =
             |held: &&Held<Approval>| !matches!(self.stands(&safeguards.value, &held.value), Standing::Ended(_));
@@ -252,7 +260,12 @@ impl Approvals {
         let now = self.clock.now();
         let lifetime = wanted.lifetime.unwrap_or(safeguards.value.lifetime);
         let approval = wanted.request(id, now, now.saturating_add(lifetime))?;
-        let mut change = Change::new().create(paths::approval(&approval), &approval);
+        let next = Turn(turn.as_ref().map_or(1, |turn| turn.value.0.wrapping_add(1)));
+        let mut change = Change::new().create(paths::approval(&approval), &approval).set(
+            paths::asking(wanted.domain),
+            &next,
+            turn.map(|turn| turn.stamp),
+        );
         let room = rows.len().saturating_add(1).saturating_sub(MAX_KEPT);
         for old in rows.iter().filter(|held| !waiting(held)).take(room) {
             change = change.delete(paths::approval(&old.value));

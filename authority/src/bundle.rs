@@ -124,6 +124,8 @@ impl Bundles {
 
     /// Takes up what another process has published; keeps what is in force where that does not validate.
     pub async fn reload(&self) -> Result<(), Fault> {
+        // What this process is publishing is taken up by whoever publishes it.
+        let _one_at_a_time = self.publishing.lock().await;
         let Some(published) = load(&self.vault).await? else {
             return Ok(());
         };

@@ -1,6 +1,8 @@
 //! The authority's configuration file, TOML. Unknown fields are refused.
 
+mod export;
 mod kms;
+mod store;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -11,8 +13,10 @@ use serde::Deserialize;
 use crate::names::is_trust_domain;
 use crate::rotation::Schedule;
 
+pub use self::export::{ExportConfig, FileExport, HttpExport, SyslogExport};
 pub(crate) use self::kms::is_region;
 pub use self::kms::{KmsAudit, KmsConfig, KmsQuota};
+pub use self::store::{EtcdConfig, StoreConfig};
 
 const HOUR: u64 = 3600;
 const DAY: u64 = 24 * HOUR;
@@ -28,9 +32,16 @@ pub struct Config {
     /// A file that shows that the store was not put back to an older state, on another disk at best: without it, or behind it,
     /// the authority stays sealed. Default `DATA_DIR/anchor`.
     pub anchor_file: Option<PathBuf>,
+    /// Where the state is: `"redb"` (default), in the data directory, or an etcd cluster that several authorities share.
+    #[serde(default)]
+    pub store: StoreConfig,
     /// The region in the ARNs that operators are shown. Default `local`. KMS clients see the region that they sign for.
     #[serde(default = "default_region")]
     pub region: String,
+    /// Start although memory cannot be locked and swap is on. Default false: keys could be written to the swap device, and
+    /// outlive the process there.
+    #[serde(default)]
+    pub allow_swap: bool,
     /// The HSM.
     pub hsm: HsmConfig,
     /// For edges.
@@ -48,6 +59,9 @@ pub struct Config {
     /// Node identities.
     #[serde(default)]
     pub enrollment: EnrollmentConfig,
+    /// Where audit records go besides the log.
+    #[serde(default)]
+    pub export: Vec<ExportConfig>,
 }
 
 /// Which HSM.
@@ -227,6 +241,8 @@ impl Config {
         if let Some(kms) = &self.kms {
             kms.check()?;
         }
+        export::check(&self.export)?;
+        self.store.check(&self.hsm)?;
         self.check_hsm()?;
         self.check_times()
     }
@@ -363,6 +379,11 @@ mod tests {
             ),
             ("[admin]", "[surprise]\n[admin]", "surprise"),
             ("[admin]", "[kms]\nport = 1\n[admin]", "port"),
+            (
+                "[hsm]",
+                "store = {etcd=[\"http://[::1]:1\"],replica=\"a\"}\n[hsm]",
+                "hsm.kind",
+            ),
             (
                 "[admin]",
                 "[kms]\naddress = \"127.0.0.1:0\"\nplain_address = \"0.0.0.0:0\"\n[admin]",

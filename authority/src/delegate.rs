@@ -7,20 +7,22 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use node::contract::{
-    DelegateRequest, DelegateResponse, OwnDelegation, OwnKey, SharedDelegation, SharedVersion, delegate_request,
-    delegate_response,
+    DelegateRequest, DelegateResponse, OwnDelegation, OwnKey, SharedDelegation, SharedKey, SharedVersion,
+    delegate_request, delegate_response,
 };
+use node::handover::{self, Address};
 use policies::engine::{DelegationMode, EdgeFacts};
 use signing::certificate::Certificate;
 use signing::delegation::{ANY_AUDIENCE, DelegationName, Scope, possession_message};
 use signing::format::Format;
-use signing::key::PublicKey;
+use signing::key::{PublicKey, Secret};
 
 use crate::bundle::{Bundles, InForce};
 use crate::clock::Clock;
 use crate::edges::KnownEdge;
 use crate::fault::Fault;
 use crate::halts;
+use crate::hsm::queue::on_behalf_of;
 use crate::issue::Issuer;
 use crate::keys::{CaRecord, Delegation, Family, KeyRecord, State, secret};
 use crate::names::{Tenant, check_incarnation, shown};
@@ -83,21 +85,43 @@ impl Delegations {
         };
         demand_usable(&key.value, wanted.0)?;
         self.authorize(edge, &key.value, wanted.1)?;
-        let answer = match mode {
-            delegate_request::Mode::Own(own) => {
-                delegate_response::Mode::Own(self.own(edge, &request.incarnation, &key.value, own).await?)
-            }
-            delegate_request::Mode::Shared(_) => delegate_response::Mode::Shared(self.shared(&key.value).await?),
-        };
+        let answer = self.hand_over(edge, &request.incarnation, &key.value, mode);
+        let answer = on_behalf_of(&key.value.tenant, answer).await?;
         self.demand_unchanged(edge, &key).await?;
         halts::demand_delegable(&self.vault, &key.value.tenant, &key.value.id, edge.id()).await?;
         tracing::info!(edge = %edge.id(), key = key.value.id, mode = wanted.1.as_str(), "key delegated");
         Ok(DelegateResponse { mode: Some(answer) })
     }
 
+    async fn hand_over(
+        &self,
+        edge: &KnownEdge,
+        incarnation: &str,
+        key: &KeyRecord,
+        mode: delegate_request::Mode,
+    ) -> Result<delegate_response::Mode, Fault> {
+        Ok(match mode {
+            delegate_request::Mode::Own(own) => {
+                delegate_response::Mode::Own(self.own(edge, incarnation, key, own).await?)
+            }
+            delegate_request::Mode::Shared(shared) => {
+                let receiver = self.receiver(edge, incarnation, shared)?;
+                delegate_response::Mode::Shared(self.shared(&receiver, key).await?)
+            }
+        })
+    }
+
     async fn find(&self, id: &str) -> Result<Held<KeyRecord>, Fault> {
         let missing = || Fault::not_found(format!("there is no key `{}`", shown(id)));
-        let tenant: Tenant = self.world.tenant_of(id).ok_or_else(missing)?;
+        let tenant: Tenant = match self.world.tenant_of(id) {
+            Some(tenant) => tenant,
+            // The edge asks again, or another authority.
+            None if !self.world.is_loaded() => {
+                let detail = "the keys are still being read".to_owned();
+                return Err(Fault::Unavailable { part: "store", detail });
+            }
+            None => return Err(missing()),
+        };
         self.vault.get(&paths::key(&tenant, id)).await?.ok_or_else(missing)
     }
 
@@ -191,22 +215,39 @@ impl Delegations {
         Ok(renewed)
     }
 
-    async fn shared(&self, key: &KeyRecord) -> Result<SharedDelegation, Fault> {
+    /// The process that asked, once the key of its connection's certificate has signed its receiving key.
+    fn receiver(&self, edge: &KnownEdge, incarnation: &str, shared: SharedKey) -> Result<Receiver, Fault> {
+        let key = shared.receiving_key;
+        if key.len() != handover::RECEIVING_KEY_LEN || shared.signature.len() > MAX_SPKI {
+            let message = "a shared key needs a receiving key of 32 bytes and its signature; update the edge";
+            return Err(Fault::invalid("bad_request", message));
+        }
+        let message = handover::receiving_message(self.issuer.trust_domain(), edge.id().as_str(), incarnation, &key);
+        let signed = edge.key().verify(&message, &shared.signature);
+        signed.map_err(|_| Fault::denied("no_possession", "the receiving key is not signed by this node's key"))?;
+        Ok(Receiver {
+            edge: edge.id().to_string(),
+            incarnation: incarnation.to_owned(),
+            key,
+        })
+    }
+
+    async fn shared(&self, receiver: &Receiver, key: &KeyRecord) -> Result<SharedDelegation, Fault> {
         let now = self.clock.now();
+        let not_after = now.saturating_add(self.lifetime);
         let mut versions = Vec::new();
         for version in key.versions.iter().filter(|version| is_handed_out(version, key, now)) {
             let material = secret(&self.vault, key, version).await?;
+            let sealed = receiver.seal(key, version, not_after, &material)?;
             versions.push(SharedVersion {
                 kid: version.kid.clone(),
-                material: material.expose().to_vec(),
                 sign_from: version.sign_from,
                 sign_until: version.sign_until,
+                encapsulated: sealed.encapsulated,
+                ciphertext: sealed.ciphertext,
             });
         }
-        Ok(SharedDelegation {
-            versions,
-            not_after: now.saturating_add(self.lifetime),
-        })
+        Ok(SharedDelegation { versions, not_after })
     }
 
     /// Nothing leaves that was stopped while it was being made: edge and key are read once more.
@@ -224,6 +265,33 @@ impl Delegations {
             .await?;
         let record = record.ok_or_else(|| Fault::denied("edge_revoked", "the edge is gone"))?;
         crate::edges::demand_active(&record.value)
+    }
+}
+
+/// A process that shared keys are sealed to. Only [`Delegations::receiver`] makes one.
+struct Receiver {
+    edge: String,
+    incarnation: String,
+    key: Vec<u8>,
+}
+
+impl Receiver {
+    fn seal(
+        &self,
+        key: &KeyRecord,
+        version: &Version,
+        not_after: u64,
+        material: &Secret,
+    ) -> Result<handover::Sealed, Fault> {
+        let to = Address {
+            edge: &self.edge,
+            incarnation: &self.incarnation,
+            key: &key.id,
+            kid: &version.kid,
+            not_after,
+        };
+        handover::seal(&self.key, &to, material.expose())
+            .map_err(|_| Fault::invalid("bad_request", "nothing can be sealed to this receiving key"))
     }
 }
 

@@ -8,12 +8,13 @@ use serde::{Deserialize, Serialize};
 use signing::certificate::Certificate;
 use signing::digest::sha256;
 use signing::encoding::{base64url, hex};
+use signing::key::PublicKey;
 
 use crate::clock::Clock;
 use crate::fault::Fault;
 use crate::names::EdgeId;
 use crate::paths;
-use crate::sealed::{Change, Held, Vault};
+use crate::sealed::{Change, Vault};
 
 /// How long a join token may live, seconds.
 pub const TOKEN_TTL: std::ops::RangeInclusive<u64> = 1..=7 * 86_400;
@@ -38,6 +39,9 @@ pub struct EdgeRecord {
     pub labels: BTreeMap<String, String>,
     /// When it enrolled last, Unix seconds.
     pub enrolled_at: u64,
+    /// The trust rule that it enrolled by; none: a join token.
+    #[serde(default)]
+    pub enrolled_by: Option<EdgeId>,
     /// The certificates that count: one that is not listed is refused even while its dates are good.
     pub certificates: Vec<IssuedCertificate>,
 }
@@ -79,12 +83,25 @@ pub struct TokenRecord {
     pub used_at: Option<u64>,
 }
 
+/// Whom to take in, and what that uses up.
+pub(crate) struct Admission {
+    pub(crate) id: EdgeId,
+    pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) enrolled_by: Option<EdgeId>,
+    /// Uses the token up, if that was not done before.
+    pub(crate) change: Change,
+    /// The token's row, and what to say when somebody else was first to change it.
+    pub(crate) row: String,
+    pub(crate) spent: &'static str,
+}
+
 /// An edge that has shown its certificate just now. Only [`Edges::authenticate`] makes one (R19: ask it for each request).
 #[derive(Clone, Debug)]
 pub struct KnownEdge {
     record: EdgeRecord,
     serial: String,
     not_after: u64,
+    key: PublicKey,
 }
 
 impl KnownEdge {
@@ -106,6 +123,11 @@ impl KnownEdge {
     /// The last second of that certificate.
     pub fn not_after(&self) -> u64 {
         self.not_after
+    }
+
+    /// The key of that certificate, which the connection was made with.
+    pub fn key(&self) -> &PublicKey {
+        &self.key
     }
 }
 
@@ -146,14 +168,7 @@ impl Edges {
                 format!("`ttl_seconds` is 1 to {}, not {ttl}", TOKEN_TTL.end()),
             ));
         }
-        if labels.len() > MAX_LABELS
-            || labels
-                .iter()
-                .any(|(name, value)| name.len().max(value.len()) > MAX_REASON)
-        {
-            let message = format!("an edge has at most {MAX_LABELS} labels of at most {MAX_REASON} bytes");
-            return Err(Fault::invalid("bad_request", message));
-        }
+        check_labels(&labels)?;
         let token = format!("{TOKEN_PREFIX}{}", base64url(&signing::key::random_bytes::<32>()?));
         let expires_at = self.clock.now().saturating_add(ttl);
         let record = TokenRecord {
@@ -168,14 +183,16 @@ impl Edges {
         Ok((token, expires_at))
     }
 
-    /// Looks a token up. `Unauthenticated` when there is none such, when it was used, and when its time is over.
-    pub(crate) async fn open_token(&self, token: &str) -> Result<Held<TokenRecord>, Fault> {
+    /// Whom a join token takes in. `Unauthenticated` when there is none such, when it was used, and when its time is over.
+    pub(crate) async fn open_token(&self, token: &str) -> Result<Admission, Fault> {
         if token.len() > 128 || !token.starts_with(TOKEN_PREFIX) {
             return Err(Fault::unauthenticated(
                 "this is no join token; make one with `signet edges token`",
             ));
         }
-        let held = self.vault.get::<TokenRecord>(&token_path(token)).await?;
+        let row = token_path(token);
+        let held = self.vault.get::<TokenRecord>(&row).await?;
+        let now = self.clock.now();
         let refuse = |what: &str| {
             Err(Fault::unauthenticated(format!(
                 "the join token {what}; make a new one with `signet edges token`"
@@ -184,38 +201,42 @@ impl Edges {
         match held {
             None => refuse("is unknown"),
             Some(held) if held.value.used_at.is_some() => refuse("was used before"),
-            Some(held) if self.clock.now() >= held.value.expires_at => refuse("has expired"),
-            Some(held) => Ok(held),
+            Some(held) if now >= held.value.expires_at => refuse("has expired"),
+            Some(held) => {
+                let used = TokenRecord {
+                    used_at: Some(now),
+                    ..held.value
+                };
+                Ok(Admission {
+                    id: used.edge_id.clone(),
+                    labels: used.labels.clone(),
+                    enrolled_by: None,
+                    change: Change::new().replace(row.clone(), &used, held.stamp),
+                    row,
+                    spent: "the join token was used before; make a new one with `signet edges token`",
+                })
+            }
         }
     }
 
     /// Takes an edge in, with its first certificate, and uses the token up: in one transaction, durable when answered.
-    pub(crate) async fn admit(
-        &self,
-        token: &str,
-        held: Held<TokenRecord>,
-        first: IssuedCertificate,
-    ) -> Result<(), Fault> {
-        let now = self.clock.now();
-        let id = held.value.edge_id.clone();
-        let before = self.vault.get::<EdgeRecord>(&paths::edge(&id)).await?;
+    pub(crate) async fn admit(&self, admission: Admission, first: IssuedCertificate) -> Result<(), Fault> {
+        let path = paths::edge(&admission.id);
+        let before = self.vault.get::<EdgeRecord>(&path).await?;
         let record = EdgeRecord {
-            id: id.clone(),
+            id: admission.id,
             state: EdgeState::Active,
-            labels: held.value.labels.clone(),
-            enrolled_at: now,
+            labels: admission.labels,
+            enrolled_at: self.clock.now(),
+            enrolled_by: admission.enrolled_by,
             certificates: vec![first],
         };
-        let used = TokenRecord {
-            used_at: Some(now),
-            ..held.value
-        };
-        let change = Change::new().replace(token_path(token), &used, held.stamp).set(
-            paths::edge(&id),
-            &record,
-            before.map(|before| before.stamp),
-        );
-        self.vault.commit(change).await.map(drop)
+        let change = admission.change.set(path, &record, before.map(|before| before.stamp));
+        match self.vault.commit(change).await {
+            Ok(_) => Ok(()),
+            Err(Fault::Raced { path }) if path == admission.row => Err(Fault::unauthenticated(admission.spent)),
+            Err(fault) => Err(fault),
+        }
     }
 
     /// Adds a renewed certificate to those that count.
@@ -314,10 +335,12 @@ impl Edges {
             record,
             serial,
             not_after: leaf.not_after(),
+            key: leaf.public_key().map_err(|_| refuse("does not read"))?,
         })
     }
 
-    /// Forgets tokens that nobody asks about any more; answers how many.
+    /// Forgets tokens that nobody asks about any more, and edges of trust rules that have been gone for long; answers how many
+    /// tokens.
     pub async fn sweep_tokens(&self) -> Result<usize, Fault> {
         let before = self.clock.now().saturating_sub(TOKEN_MEMORY);
         let mut swept: usize = 0;
@@ -329,8 +352,39 @@ impl Edges {
                 swept = swept.saturating_add(1);
             }
         }
+        for (path, held) in self.vault.all::<EdgeRecord>(paths::EDGES).await? {
+            if held.value.enrolled_by.is_some() && held.value.ended_at() < before {
+                let change = Change::new().unchanged(path.clone(), held.stamp).delete(path);
+                self.vault.commit(change).await?;
+            }
+        }
         Ok(swept)
     }
+}
+
+impl EdgeRecord {
+    /// When its last certificate ended or will, or it was revoked: Unix seconds.
+    fn ended_at(&self) -> u64 {
+        match self.state {
+            EdgeState::Active => self
+                .certificates
+                .iter()
+                .map(|issued| issued.not_after)
+                .max()
+                .unwrap_or(0),
+            EdgeState::Revoked { at, .. } => at,
+        }
+    }
+}
+
+/// What an edge may be labelled with.
+pub(crate) fn check_labels(labels: &BTreeMap<String, String>) -> Result<(), Fault> {
+    let large = |(name, value): (&String, &String)| name.len().max(value.len()) > MAX_REASON;
+    if labels.len() > MAX_LABELS || labels.iter().any(large) {
+        let message = format!("an edge has at most {MAX_LABELS} labels of at most {MAX_REASON} bytes");
+        return Err(Fault::invalid("bad_request", message));
+    }
+    Ok(())
 }
 
 /// `Denied` with the code `edge_revoked`, which edges act upon.

@@ -1,4 +1,4 @@
-//! Node identities: a join token becomes a certificate, a certificate a fresh one.
+//! Node identities: a join token, or a token under a trust rule, becomes a certificate, a certificate a fresh one.
 
 use std::sync::Arc;
 
@@ -7,6 +7,7 @@ use signing::algorithm::Algorithm;
 use signing::certificate::Certificate;
 use signing::node_certificate::{TlsNames, Usage};
 
+use crate::edge_trust::EdgeTrust;
 use crate::edges::{Edges, IssuedCertificate, KnownEdge};
 use crate::fault::Fault;
 use crate::issue::Issuer;
@@ -15,6 +16,7 @@ use crate::names::EdgeId;
 /// Issues node certificates to edges.
 pub struct Enrollment {
     edges: Arc<Edges>,
+    trust: Arc<EdgeTrust>,
     issuer: Arc<Issuer>,
     /// Life of a node certificate, seconds. Edges renew at half of it.
     lifetime: u64,
@@ -22,29 +24,30 @@ pub struct Enrollment {
 
 impl Enrollment {
     /// Certificates live for `lifetime` seconds.
-    pub fn new(edges: Arc<Edges>, issuer: Arc<Issuer>, lifetime: u64) -> Self {
+    pub fn new(edges: Arc<Edges>, trust: Arc<EdgeTrust>, issuer: Arc<Issuer>, lifetime: u64) -> Self {
         Self {
             edges,
+            trust,
             issuer,
             lifetime,
         }
     }
 
-    /// Trades a join token for a certificate. The token is used up, durably, before the certificate leaves; a crash
+    /// Trades a token for a certificate. The token is used up, durably, before the certificate leaves; a crash
     /// after that costs the operator a new token, never a second certificate for one token.
     pub async fn enroll(&self, request: &EnrollRequest) -> Result<EnrollResponse, Fault> {
         // The token first: nobody without one gets the HSM to work.
-        let token = self.edges.open_token(&request.join_token).await?;
-        let id = token.value.edge_id.clone();
-        let certificate = self.certify(&id, &request.csr).await?;
-        match self.edges.admit(&request.join_token, token, issued(&certificate)).await {
-            Ok(()) => {}
-            Err(Fault::Raced { .. }) => {
-                let message = "the join token was used before; make a new one with `signet edges token`";
-                return Err(Fault::unauthenticated(message));
+        let admission = match (request.join_token.is_empty(), request.oidc_token.is_empty()) {
+            (_, true) => self.edges.open_token(&request.join_token).await?,
+            (true, false) => self.trust.admission(&request.trust_rule, &request.oidc_token).await?,
+            (false, false) => {
+                let message = "an edge enrolls by one of a join token and a token under a trust rule, not by both";
+                return Err(Fault::invalid("bad_request", message));
             }
-            Err(fault) => return Err(fault),
-        }
+        };
+        let id = admission.id.clone();
+        let certificate = self.certify(&id, &request.csr).await?;
+        self.edges.admit(admission, issued(&certificate)).await?;
         tracing::info!(edge = %id, serial = certificate.serial(), "edge enrolled");
         Ok(self.response(&id, certificate))
     }

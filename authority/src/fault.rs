@@ -63,6 +63,14 @@ pub enum Fault {
         /// For the log.
         detail: String,
     },
+    /// Too many want the same. Nothing is wrong; later it works.
+    #[error("the {part} is busy; try again later")]
+    Busy {
+        /// `hsm`, or `trust rule`.
+        part: &'static str,
+        /// For the log.
+        detail: String,
+    },
     /// This authority is sealed ([`crate::seal`]): it uses and hands out no key.
     #[error("this authority is sealed after its store was restored or put back; its operator has to unseal it")]
     Sealed,
@@ -152,6 +160,7 @@ impl Fault {
             Self::State { code, .. } => Problem::new(known(code, "conflict"), self.to_string()),
             Self::Raced { .. } => Problem::new("conflict", self.to_string()),
             Self::Unavailable { .. } => Problem::new("unavailable", self.to_string()),
+            Self::Busy { .. } => Problem::new("overloaded", self.to_string()),
             Self::Sealed => Problem::new("sealed", self.to_string()),
             Self::Corrupt { .. } | Self::Internal { .. } => {
                 return Problem::internal(self.detail().unwrap_or_default());
@@ -166,7 +175,8 @@ impl Fault {
     /// What only the log may see; none where the message says it all.
     pub fn detail(&self) -> Option<&str> {
         match self {
-            Self::Unavailable { detail, .. } | Self::Corrupt { detail } | Self::Internal { detail } => Some(detail),
+            Self::Unavailable { detail, .. } | Self::Busy { detail, .. } => Some(detail),
+            Self::Corrupt { detail } | Self::Internal { detail } => Some(detail),
             _ => None,
         }
     }
@@ -194,6 +204,10 @@ impl From<HsmError> for Fault {
     fn from(error: HsmError) -> Self {
         match error.kind {
             HsmErrorKind::Tampered => Self::Corrupt {
+                detail: error.to_string(),
+            },
+            HsmErrorKind::Busy => Self::Busy {
+                part: "hsm",
                 detail: error.to_string(),
             },
             HsmErrorKind::BadRequest => Self::Internal {
@@ -227,6 +241,7 @@ impl From<Fault> for tonic::Status {
             Fault::State { .. } => Code::FailedPrecondition,
             Fault::Raced { .. } => Code::Aborted,
             Fault::Unavailable { .. } | Fault::Sealed => Code::Unavailable,
+            Fault::Busy { .. } => Code::ResourceExhausted,
             Fault::Corrupt { .. } | Fault::Internal { .. } => Code::Internal,
         };
         tonic::Status::new(code, fault.to_string())

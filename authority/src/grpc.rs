@@ -5,15 +5,22 @@ use std::time::Duration;
 
 use node::contract::authority_server::{Authority, AuthorityServer};
 use node::contract::watch_up::Up;
-use node::contract::{DelegateRequest, DelegateResponse, EnrollRequest, EnrollResponse, RenewRequest, WatchUp};
+use node::contract::{
+    AuditSegment, DelegateRequest, DelegateResponse, EnrollRequest, EnrollResponse, RenewRequest, WatchUp,
+};
 use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use tonic::{Request, Response, Status, Streaming};
 
+use self::ship::Receipts;
+use crate::collect::Collector;
+use crate::config::Config;
 use crate::delegate::Delegations;
 use crate::edges::{Edges, KnownEdge};
 use crate::enroll::Enrollment;
 use crate::fault::Fault;
+use crate::kms::{Decided, Entry, Recorder};
 use crate::seal::Seal;
+use crate::serve::Wired;
 use crate::watch::{EventStream, Watches};
 
 pub use self::accept::{Incoming, PeerCertificates, accept};
@@ -21,12 +28,15 @@ pub use self::certificate::OwnCertificate;
 
 mod accept;
 mod certificate;
+mod ship;
 
+/// The operation in the record.
+const ENROLL: &str = "edges:Enroll";
 /// Bytes of a request.
 const MAX_REQUEST: usize = 64 << 10;
 /// Calls that may wait for the HSM at once; more are told to come back (R37).
 const IN_FLIGHT: usize = 128;
-/// Streams of one connection; an edge needs two.
+/// Streams of one connection; an edge needs three.
 const STREAMS: u32 = 64;
 /// Bytes of a request's header fields, decoded.
 const MAX_HEADERS: u32 = 16 << 10;
@@ -44,24 +54,30 @@ pub struct Service {
     delegations: Delegations,
     watches: Arc<Watches>,
     seal: Arc<Seal>,
+    recorder: Arc<Recorder>,
+    log: Option<Arc<Collector>>,
+    /// Turns true when streams have to end.
+    stop: watch::Receiver<bool>,
     in_flight: Semaphore,
 }
 
 impl Service {
-    /// Over the parts.
-    pub fn new(
-        edges: Arc<Edges>,
-        enrollment: Enrollment,
-        delegations: Delegations,
-        watches: Arc<Watches>,
-        seal: Arc<Seal>,
+    /// Of the parts of an authority.
+    pub(crate) fn of(
+        wired: &Wired,
+        config: &Config,
+        (recorder, log): (&Arc<Recorder>, Option<Arc<Collector>>),
+        stop: watch::Receiver<bool>,
     ) -> Self {
         Self {
-            edges,
-            enrollment,
-            delegations,
-            watches,
-            seal,
+            edges: wired.edges.clone(),
+            enrollment: wired.enrollment(config),
+            delegations: wired.delegations(config),
+            watches: wired.watches.clone(),
+            seal: wired.seal.clone(),
+            recorder: recorder.clone(),
+            log,
+            stop,
             in_flight: Semaphore::new(IN_FLIGHT),
         }
     }
@@ -77,11 +93,50 @@ impl Service {
         self.edges.authenticate(&peer.0).await
     }
 
+    /// Takes an edge in, and puts that on record before it has its certificate. What is refused is counted: a stranger who could
+    /// have it recorded could fill the record.
+    async fn take_in(&self, request: &EnrollRequest) -> Result<EnrollResponse, Fault> {
+        self.recorder.ready().map_err(|refusal| unrecorded(refusal.detail))?;
+        let enrolled = self.enrollment.enroll(request).await.inspect_err(|fault| {
+            self.recorder.count(ENROLL, Some(fault.code()));
+        })?;
+        let by = match request.oidc_token.is_empty() {
+            true => "join-token".to_owned(),
+            false => format!("trust:{}", request.trust_rule),
+        };
+        let entry = Entry {
+            operation: ENROLL,
+            caller: &format!("edge:{}", enrolled.edge_id),
+            account: "",
+            decided: Decided {
+                key: Some(enrolled.edge_id.clone()),
+                tenant: None,
+                kid: None,
+                policies: [by].into(),
+            },
+            digest: None,
+            refused: None,
+            request_id: uuid::Uuid::new_v4(),
+            headers: &http::HeaderMap::new(),
+        };
+        self.recorder
+            .record(entry)
+            .map_err(|refusal| unrecorded(refusal.detail))?;
+        Ok(enrolled)
+    }
+
     fn enter(&self) -> Result<SemaphorePermit<'_>, Status> {
         self.seal.demand_open()?;
         self.in_flight
             .try_acquire()
             .map_err(|_| Status::resource_exhausted("too many calls at once; try again"))
+    }
+}
+
+fn unrecorded(detail: Option<String>) -> Fault {
+    Fault::Unavailable {
+        part: "audit record",
+        detail: detail.unwrap_or_default(),
     }
 }
 
@@ -96,10 +151,11 @@ async fn bounded<T>(call: impl Future<Output = Result<T, Fault>>) -> Result<Resp
 #[tonic::async_trait]
 impl Authority for Service {
     type WatchStream = EventStream;
+    type ShipAuditStream = Receipts;
 
     async fn enroll(&self, request: Request<EnrollRequest>) -> Result<Response<EnrollResponse>, Status> {
         let _permit = self.enter()?;
-        bounded(self.enrollment.enroll(request.get_ref())).await
+        bounded(self.take_in(request.get_ref())).await
     }
 
     async fn renew(&self, request: Request<RenewRequest>) -> Result<Response<EnrollResponse>, Status> {
@@ -130,6 +186,21 @@ impl Authority for Service {
             return Err(Status::invalid_argument("a stream begins with a WatchRequest"));
         };
         bounded(self.watches.open(edge, first, Box::pin(messages))).await
+    }
+
+    async fn ship_audit(&self, request: Request<Streaming<AuditSegment>>) -> Result<Response<Receipts>, Status> {
+        self.seal.demand_open()?;
+        let edge = self.authenticate(&request).await?;
+        let log = self
+            .log
+            .clone()
+            .ok_or_else(|| Status::unavailable("there is no audit log"))?;
+        Ok(Response::new(ship::take(
+            edge.id().as_str(),
+            log,
+            request.into_inner(),
+            self.stop.clone(),
+        )))
     }
 }
 

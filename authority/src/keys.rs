@@ -20,6 +20,7 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use policies::KeyFacts;
 use policies::engine::AdminAction;
 
 use self::cache::Cache;
@@ -27,6 +28,7 @@ use self::usage::Uses;
 use crate::approvals::Approvals;
 use crate::clock::Clock;
 use crate::crypto::{Material, PublicKey};
+use crate::hsm::queue::on_behalf_of;
 use crate::iam::Document;
 use crate::issue::Issuer;
 use crate::names::Tenant;
@@ -77,7 +79,6 @@ mod sign;
 mod state;
 mod store;
 mod tag;
-mod turns;
 mod usage;
 mod verbs;
 
@@ -129,8 +130,8 @@ pub struct Keys {
     region: String,
     cached: Arc<Cached>,
     uses: Arc<Uses>,
-    /// Held from reading how many grants a key has until the change of them is committed: one process writes a store, so
-    /// that no change of grants overtakes another.
+    /// Held from reading how many grants a key has until the change of them is committed, so that those of this process do not
+    /// overtake each other. What another authority changes meanwhile fails the commit, and the verb is tried again.
     counting_grants: Arc<tokio::sync::Mutex<()>>,
     approvals: Arc<Approvals>,
 }
@@ -140,6 +141,7 @@ struct Cached {
     materials: Cache<Material>,
     publics: Cache<PublicKey>,
     policies: Cache<Document>,
+    facts: Cache<KeyFacts>,
 }
 
 impl Keys {
@@ -149,6 +151,7 @@ impl Keys {
             materials: Cache::new(cache::CAPACITY, cache::MAX_BYTES),
             publics: Cache::new(cache::CAPACITY, cache::MAX_BYTES),
             policies: Cache::new(cache::CAPACITY, cache::MAX_BYTES),
+            facts: Cache::new(cache::CAPACITY, cache::MAX_BYTES),
         };
         let approvals = Approvals::new(vault.clone(), clock.clone(), issuer.trust_domain());
         Self {
@@ -200,13 +203,17 @@ impl Keys {
             action: *action,
             gate,
         };
-        let mut result = verbs::dispatch(self, &session, body).await;
-        for _ in 1..TRIES {
-            if !matches!(&result, Err(error) if error.is_raced()) {
-                break;
+        let answer = async {
+            let mut result = verbs::dispatch(self, &session, body).await;
+            for _ in 1..TRIES {
+                if !matches!(&result, Err(error) if error.is_raced()) {
+                    break;
+                }
+                result = verbs::dispatch(self, &session, body).await;
             }
-            result = verbs::dispatch(self, &session, body).await;
-        }
+            result
+        };
+        let result = on_behalf_of(tenant, answer).await;
         self.note_call(tenant, name, &result);
         if let Err(KmsError { fault: Some(fault), .. }) = &result {
             fault.log(verb);

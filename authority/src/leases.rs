@@ -74,8 +74,15 @@ impl Leases {
     /// How a stop stands, as the store has it now.
     ///
     /// # Errors
-    /// [`Fault::State`] where it is not stopped, [`Fault::NotFound`] where it is not there.
+    /// [`Fault::State`] where it is not stopped, [`Fault::NotFound`] where it is not there, [`Fault::Unavailable`] while it is not
+    /// known yet which keys there are and how long their leases.
     pub async fn fence(&self, vault: &Vault, world: &World, subject: &Subject) -> Result<Fence, Fault> {
+        if !world.is_loaded() {
+            return Err(Fault::Unavailable {
+                part: "fence",
+                detail: "the keys are still being read; try again".to_owned(),
+            });
+        }
         let (committed, scope) = match subject {
             Subject::Key(id) => stopped_key(vault, world, id).await?,
             Subject::Edge(id) => (revoked_edge(vault, id).await?, everywhere(world, None, Some(id))),

@@ -27,9 +27,8 @@ impl Scope {
                 Domain::Tenant(tenant) => Some(Self::Tenant(tenant)),
                 Domain::Authority => Some(Self::System),
             },
-            "system" | "halts" | "edges" | "tokens" | "bundle" | "access-keys" | "access-secrets" | "retirable" => {
-                Some(Self::System)
-            }
+            "system" | "halts" | "edges" | "edge-trust" | "tokens" | "bundle" | "access-keys" | "access-secrets"
+            | "retirable" => Some(Self::System),
             _ => None,
         }
     }
@@ -53,7 +52,9 @@ pub const TENANTS: &str = "tenants/";
 pub const KEYS: &str = "keys/";
 /// All edges.
 pub const EDGES: &str = "edges/";
-/// All join tokens.
+/// All rules about whose tokens make edges.
+pub const EDGE_TRUST: &str = "edge-trust/";
+/// All join tokens, and the other tokens that made edges.
 pub const TOKENS: &str = "tokens/";
 /// All access keys.
 pub const ACCESS_KEYS: &str = "access-keys/";
@@ -71,12 +72,16 @@ pub const BACKUP_KEY: &str = "system/backup-key";
 pub const BACKUP_AUTHENTICATION: &str = "system/backup-authentication";
 /// Why this authority does not serve; absent when it does.
 pub const SEAL: &str = "system/seal";
-/// That there is an anchor outside this store.
+/// That there is an anchor outside this store, of an authority that is alone on it.
 pub const ANCHOR: &str = "system/anchor";
+/// Which of several authorities does what time makes due.
+pub const LEADER: &str = "system/leader";
 /// The secret that edges' revisions are shown to be ours with.
 pub const REVISIONS: &str = "system/revisions";
 /// What was replayed or waived after restores, oldest first.
 pub const UNSEALINGS: &str = "system/unsealings/";
+/// The key that signs the audit log's checkpoints.
+pub const AUDIT_KEY: &str = "system/audit-key";
 /// The CA of those who sign revocation lists.
 pub const REVOCATION_CA: &str = "system/revocation-ca";
 /// What operators have stopped.
@@ -85,6 +90,19 @@ pub const HALTS: &str = "halts/";
 pub const FLOOR: &str = "system/floor";
 /// Which bundle is published.
 pub const BUNDLE: &str = "bundle/current";
+
+/// The key of an audit log's checkpoints: each of several authorities has a log of its own.
+pub fn audit_key_of(replica: &str) -> String {
+    match replica {
+        "" => AUDIT_KEY.to_owned(),
+        replica => format!("{AUDIT_KEY}/{replica}"),
+    }
+}
+
+/// That one of several authorities has an anchor outside this store.
+pub fn anchor_of(replica: &str) -> String {
+    format!("{ANCHOR}/{replica}")
+}
 
 /// A tenant's own row.
 pub fn tenant(tenant: &Tenant) -> String {
@@ -182,7 +200,12 @@ pub fn halt(halt: &Halt) -> String {
     format!("{HALTS}{halt}")
 }
 
-/// A join token, by the SHA-256 of the token in hex.
+/// A rule about whose tokens make edges.
+pub fn edge_trust(name: &EdgeId) -> String {
+    format!("{EDGE_TRUST}{name}")
+}
+
+/// A join token, by the SHA-256 of the token in hex; a token under a trust rule, by that of what is signed in it.
 pub fn token(hash_hex: &str) -> String {
     format!("{TOKENS}{hash_hex}")
 }
@@ -200,6 +223,11 @@ pub fn access_secret(id: &str) -> String {
 /// A domain's quorum, approvers and deletion guard.
 pub fn safeguards(domain: &Domain) -> String {
     format!("safeguards/{domain}")
+}
+
+/// Changed by whoever stores a request for approval, so that several authorities do so one after the other.
+pub fn asking(domain: &Domain) -> String {
+    format!("safeguards/{domain}/asking")
 }
 
 /// A domain's requests for approval.
@@ -250,6 +278,7 @@ mod tests {
         for path in [
             AUTHORITY.to_owned(),
             edge(&EdgeId::parse("e").unwrap()),
+            edge_trust(&EdgeId::parse("e").unwrap()),
             token("00"),
             bundle_file("ab", 3),
             access_key("AKIA"),
@@ -258,6 +287,7 @@ mod tests {
             retirable("local", "00"),
             REPLICA_OPENING.to_owned(),
             REPLICA_SIGNING.to_owned(),
+            AUDIT_KEY.to_owned(),
             safeguards(&Domain::Authority),
             halt(&Halt::Everything),
             FLOOR.to_owned(),

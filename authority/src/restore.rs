@@ -16,7 +16,7 @@ use self::lost::Lost;
 use crate::backup::format::{Header, Reader, Rows};
 use crate::backup::{Keys, Share, origin};
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, StoreConfig};
 use crate::fault::Fault;
 use crate::hsm::{Hsm, HsmErrorKind, RootRole};
 use crate::init;
@@ -70,6 +70,11 @@ pub async fn restore(
     config
         .check()
         .map_err(|(field, message)| StartError::Config { field, message })?;
+    if !matches!(config.store, StoreConfig::Redb) {
+        let message = "a backup is restored into a data directory: name a configuration without `store`, and bring the \
+                       result into etcd with `signet store copy`";
+        return Err(Fault::state("not_redb", message).into());
+    }
     let backup = Reader::open(from)?;
     demand_trust_domain(&backup.header, &config.trust_domain)?;
     demand_empty(config).await?;

@@ -161,17 +161,33 @@ impl Seal {
         if self.is_closed() { Err(Fault::Sealed) } else { Ok(()) }
     }
 
+    /// Closes it in this process where another has closed it in the store.
+    pub(crate) async fn follow(&self, vault: &Vault) -> Result<(), Fault> {
+        if !self.is_closed()
+            && let Some(held) = vault.get::<Reason>(paths::SEAL).await?
+        {
+            self.close_here(&held.value);
+        }
+        Ok(())
+    }
+
+    /// False where it is closed already.
+    fn close_here(&self, reason: &Reason) -> bool {
+        let mut held = self.reason.write().unwrap_or_else(PoisonError::into_inner);
+        if held.is_some() {
+            return false;
+        }
+        tracing::error!("{reason}");
+        *held = Some(reason.clone());
+        self.closed.send_replace(true);
+        true
+    }
+
     /// Closes it for good: at once in this process, and in the store, where others and the next start find it.
     pub(crate) async fn close(&self, vault: &Vault, reason: Reason) {
-        {
-            let mut held = self.reason.write().unwrap_or_else(PoisonError::into_inner);
-            if held.is_some() {
-                return;
-            }
-            tracing::error!("{reason}");
-            *held = Some(reason.clone());
+        if !self.close_here(&reason) {
+            return;
         }
-        self.closed.send_replace(true);
         match vault.commit(Change::new().create(paths::SEAL, &reason)).await {
             Ok(_) | Err(Fault::Raced { .. }) => {}
             Err(fault) => fault.log("sealing the authority"),

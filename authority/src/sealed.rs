@@ -14,17 +14,18 @@ use zeroize::Zeroizing;
 
 use self::change::Pending;
 pub use self::change::{Change, Stamp};
+pub(crate) use self::fence::fenced;
 pub use self::row::Kek;
 use crate::fault::Fault;
 use crate::hsm::Hsm;
 use crate::paths::{self, Scope};
+pub use crate::store::Committed;
 use crate::store::{Row, Store, Transaction};
 
 mod change;
+mod fence;
 mod row;
 
-/// Commits that a slow reader of [`Vault::commits`] may fall behind before it has to read everything anew.
-const COMMITS_KEPT: usize = 1024;
 /// Rows read at once.
 const PAGE: usize = 500;
 /// Tries of a change that somebody else's change kept overtaking.
@@ -39,21 +40,11 @@ pub struct Held<T> {
     pub stamp: Stamp,
 }
 
-/// One committed change: which rows it touched.
-#[derive(Clone, Debug)]
-pub struct Committed {
-    /// The store's revision after it.
-    pub revision: u64,
-    /// The rows.
-    pub paths: Arc<[String]>,
-}
-
 /// Store and HSM together: what the rest of the authority reads and writes. An answered commit is durable (R36).
 pub struct Vault {
     store: Arc<dyn Store>,
     hsm: Arc<dyn Hsm>,
     keks: RwLock<HashMap<Scope, Arc<Kek>>>,
-    commits: broadcast::Sender<Committed>,
 }
 
 impl Vault {
@@ -63,7 +54,6 @@ impl Vault {
             store,
             hsm,
             keks: RwLock::default(),
-            commits: broadcast::channel(COMMITS_KEPT).0,
         }
     }
 
@@ -77,9 +67,9 @@ impl Vault {
         &self.store
     }
 
-    /// This process's own commits, not always in the order of their revisions. Others' show only in the store's revision.
+    /// What is committed from now on, by whomever: see [`Store::commits`].
     pub fn commits(&self) -> broadcast::Receiver<Committed> {
-        self.commits.subscribe()
+        self.store.commits()
     }
 
     /// Reads a row.
@@ -152,7 +142,7 @@ impl Vault {
             return Err(fault);
         }
         let mut transaction = Transaction {
-            compares: change.compares,
+            compares: fence::with_fence(change.compares),
             writes: Vec::new(),
             at_least: change.at_least,
         };
@@ -170,11 +160,7 @@ impl Vault {
                 Pending::Delete { path } => transaction.delete(path),
             };
         }
-        let paths = transaction.writes.iter().map(|write| write.path().to_owned()).collect();
-        let revision = self.store.commit(transaction).await?;
-        // Nobody listening is fine: readers load everything when they begin.
-        self.commits.send(Committed { revision, paths }).ok();
-        Ok(revision)
+        Ok(self.store.commit(transaction).await?)
     }
 
     /// Runs `attempt` (read, decide, commit) until no other change overtakes it, a few times at most.

@@ -14,13 +14,16 @@ use tokio::task::JoinHandle;
 
 use crate::admin::{Admin, Gauges, Operators};
 use crate::anchor::{self, Anchor};
+use crate::collect::{Collector, Drain};
 use crate::config::Config;
+use crate::export;
 use crate::fault::Fault;
 use crate::grpc::{self, OwnCertificate};
 use crate::hsm::HsmError;
 use crate::init::{self, Initialised};
 use crate::keys::Keys;
 use crate::kms::Recorder;
+use crate::leader::Leadership;
 use crate::seal::{Reason, Seal};
 use crate::sealed::Vault;
 use crate::store::StoreError;
@@ -28,10 +31,12 @@ use crate::store::StoreError;
 pub use self::key_api::KeyApi;
 pub use self::parts::Parts;
 pub(crate) use self::parts::{open_hsm, open_store, store_path};
+use self::upkeep::Upkeep;
 pub(crate) use self::wired::Wired;
 pub(crate) use self::wired::open_recorder;
 
 mod key_api;
+mod others;
 mod parts;
 pub(crate) mod upkeep;
 mod wired;
@@ -80,6 +85,12 @@ pub enum StartError {
     /// The audit spool.
     #[error(transparent)]
     Audit(#[from] audit::spool::OpenError),
+    /// The audit log.
+    #[error(transparent)]
+    Log(audit::log::LogError),
+    /// A sink for audit records.
+    #[error(transparent)]
+    Export(#[from] crate::export::ExportError),
     /// The plugin host.
     #[error(transparent)]
     Plugins(#[from] runtime::HostError),
@@ -146,37 +157,36 @@ impl Authority {
         let (wired, commits) = Wired::join(&config, &parts, stop.subscribe()).await?;
         let gauges = Gauges::new();
         let recorder = wired.recorder(&config, &gauges.metrics)?;
-        let (keys, world, seal) = (wired.keys.clone(), wired.world.clone(), wired.seal.clone());
-        let used = keys.clone();
-        let (vault, anchor) = (wired.vault.clone(), wired.anchor.clone());
+        let (log, drain) = wired.log(&config, &gauges.metrics, &recorder).await?;
+        let (keys, seal) = (wired.keys.clone(), wired.seal.clone());
+        let last = (wired.vault.clone(), wired.anchor.clone());
         if let Some(reason) = seal.reason() {
             tracing::error!("{reason}");
         }
         let mut tasks = vec![
-            tokio::spawn(world.clone().follow(commits, wired.on_bundle())),
-            tokio::spawn(upkeep::keep(
-                keys,
-                world,
-                wired.edges.clone(),
-                seal.clone(),
-                wired.clock.clone(),
-                recorder.clone(),
-            )),
-            tokio::spawn(anchor::keep(anchor, vault, seal.clone())),
+            tokio::spawn(wired.follow(commits)),
+            tokio::spawn(others::follow(last.0.clone(), seal.clone(), wired.token.clone())),
+            tokio::spawn(anchor::keep(last.1.clone(), last.0.clone(), seal.clone())),
             tokio::spawn(wired.revocations.clone().keep(wired.world.clone(), seal.clone())),
         ];
+        let leadership = Leadership::new(last.0.clone(), config.store.replica());
+        let upkeep = Upkeep::of(&wired, recorder.clone()).keep(leadership, stop.subscribe());
+        let upkeep = tokio::spawn(upkeep);
+        if let Some(log) = &log {
+            let from = (&recorder, &wired.clock);
+            tasks.extend(export::start(&config, log, from, &gauges.metrics, &stop)?);
+        }
         let (names, lifetime) = (&config.grpc.names, config.grpc.certificate_lifetime.get());
         let own = OwnCertificate::issue(wired.issuer.clone(), wired.clock.clone(), names, lifetime).await?;
         tasks.push(tokio::spawn(own.clone().keep()));
-        let (grpc_addr, grpc) = serve_edges(&wired, &config, &own, &stop)?;
+        let (grpc_addr, grpc) = serve_edges(&wired, &config, &own, (&recorder, log.clone()), &stop)?;
         let shutdown = Shutdown::new();
         let certificate = server_certificate(&config, &own, &shutdown, &mut tasks)?;
         let kms = match &config.kms {
             Some(kms) => Some(KeyApi::start(&wired, kms, &certificate, &recorder, &shutdown)?),
             None => None,
         };
-        let last = (wired.vault.clone(), wired.anchor.clone());
-        let admin = wired.into_admin(gauges, recorder.clone());
+        let admin = wired.into_admin(gauges, recorder.clone(), log.clone());
         let (admin_addr, admin) = serve_operators(admin, &config, certificate, &shutdown)?;
         tracing::info!(%admin_addr, %grpc_addr, kms = ?kms, hsm = parts.hsm.info().kind, "authority started");
         Ok(Running {
@@ -185,13 +195,15 @@ impl Authority {
             kms,
             seal,
             recorder,
+            log: log.zip(drain),
             last,
             shutdown,
             stop,
             admin,
             grpc,
             tasks,
-            keys: used,
+            upkeep,
+            keys,
             parts,
         })
     }
@@ -201,18 +213,13 @@ fn serve_edges(
     wired: &Wired,
     config: &Config,
     own: &OwnCertificate,
+    (recorder, log): (&Arc<Recorder>, Option<Arc<Collector>>),
     stop: &watch::Sender<bool>,
 ) -> Result<(SocketAddr, JoinHandle<()>), StartError> {
     let roots = ClientRoots::new([wired.issuer.roots().nodes.der().to_vec().into()])?;
     let tls = tls::server_config(own.certificate(), ClientAuth::Optional(roots), tls::ALPN_GRPC)?;
     let (listener, address) = bind(config.grpc.address)?;
-    let service = grpc::Service::new(
-        wired.edges.clone(),
-        wired.enrollment(config),
-        wired.delegations(config),
-        wired.watches.clone(),
-        wired.seal.clone(),
-    );
+    let service = grpc::Service::of(wired, config, (recorder, log), stop.subscribe());
     let incoming = grpc::accept(listener, tls, config.grpc.connections, stop.subscribe());
     let task = tokio::spawn(grpc::serve(service, incoming, stop.subscribe()));
     Ok((address, task))
@@ -267,6 +274,8 @@ pub struct Running {
     kms: Option<KeyApi>,
     seal: Arc<Seal>,
     recorder: Arc<Recorder>,
+    /// None while it is sealed.
+    log: Option<(Arc<Collector>, Drain)>,
     /// For the last word of the anchor.
     last: (Arc<Vault>, Anchor),
     shutdown: Shutdown,
@@ -274,6 +283,7 @@ pub struct Running {
     admin: JoinHandle<()>,
     grpc: JoinHandle<()>,
     tasks: Vec<JoinHandle<()>>,
+    upkeep: JoinHandle<()>,
     keys: Arc<Keys>,
     parts: Parts,
 }
@@ -312,6 +322,12 @@ impl Running {
         if let Some(kms) = self.kms {
             kms.stop().await;
         }
+        // It was told to stop, and gives its place to another authority before it ends.
+        let mut upkeep = self.upkeep;
+        if tokio::time::timeout(DRAIN, &mut upkeep).await.is_err() {
+            upkeep.abort();
+            let _ = upkeep.await;
+        }
         // Nobody uses a key any more. Before the tasks are cut off, one of which may be writing: behind this it has nothing
         // to write. Whoever holds the keys holds the store open.
         let keys = self.keys;
@@ -323,6 +339,11 @@ impl Running {
         }
         let recorder = self.recorder;
         let _ = tokio::task::spawn_blocking(move || recorder.close()).await;
+        if let Some((log, drain)) = self.log {
+            // The last records of the spool that is closed now, and the last checkpoint.
+            drain.finish().await;
+            let _ = tokio::task::spawn_blocking(move || log.close()).await;
+        }
         let (vault, anchor) = self.last;
         if let Err(fault) = anchor.advance(&vault, &self.seal).await {
             fault.log("writing the anchor");

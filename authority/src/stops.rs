@@ -13,6 +13,8 @@ enum Effect {
     /// Narrows the key in a way that the record does not tell: who may use it, with which material, whether it may be
     /// deleted or enabled.
     NarrowsKey,
+    /// Marks a version of the key, which the record names.
+    MarksVersion,
     /// Takes the key's deletion back.
     SparesKey,
     /// Lifts the key's legal hold.
@@ -22,6 +24,8 @@ enum Effect {
     StopsAccessKey,
     StartsAccessKey,
     StopsEdge,
+    /// Stops a rule about whose tokens make edges.
+    StopsEdgeTrust,
     /// Stops what is named, as [`crate::halts::Halt`] reads it.
     Halts,
     Resumes,
@@ -33,6 +37,9 @@ enum Effect {
     ChangesSafeguards,
 }
 
+const MARK_KEY: &str = "kms:MarkKeyCompromised";
+const MARK_VERSION: &str = "kms:MarkVersionCompromised";
+
 /// Operations that happen even where nothing can be recorded: they stop a key, an access key or an edge, take away a grant, or
 /// keep a key from being deleted.
 const STOPS: &[&str] = &[
@@ -41,17 +48,21 @@ const STOPS: &[&str] = &[
     "kms:RevokeGrant",
     "kms:RetireGrant",
     "kms:HoldKey",
-    "kms:MarkKeyCompromised",
-    "kms:MarkVersionCompromised",
+    MARK_KEY,
+    MARK_VERSION,
     operation::DEACTIVATE_ACCESS_KEY,
     operation::DELETE_ACCESS_KEY,
     operation::REVOKE_EDGE,
+    operation::REVOKE_EDGE_TRUST,
     operation::STOP,
 ];
 
 /// Operators' operations in the record, beside the key verbs.
 pub(crate) mod operation {
     pub(crate) const REVOKE_EDGE: &str = "admin:RevokeEdge";
+    pub(crate) const REMOVE_EDGE_TRUST: &str = "admin:RemoveEdgeTrust";
+    /// Of all edges that a trust rule enrolled.
+    pub(crate) const REVOKE_EDGE_TRUST: &str = "admin:RevokeEdgeTrust";
     pub(crate) const STOP: &str = "admin:Stop";
     pub(crate) const RESUME: &str = "admin:Resume";
     pub(crate) const DEACTIVATE_ACCESS_KEY: &str = "admin:DeactivateAccessKey";
@@ -70,9 +81,9 @@ pub(crate) mod operation {
 fn effect(operation: &str) -> Option<Effect> {
     Some(match operation {
         "kms:DisableKey" | "kms:ScheduleKeyDeletion" => Effect::StopsKey,
+        MARK_VERSION => Effect::MarksVersion,
         "kms:DeleteImportedKeyMaterial"
-        | "kms:MarkVersionCompromised"
-        | "kms:MarkKeyCompromised"
+        | MARK_KEY
         | "kms:HoldKey"
         | "kms:PutKeyPolicy"
         | "kms:RevokeGrant"
@@ -85,6 +96,7 @@ fn effect(operation: &str) -> Option<Effect> {
         }
         operation::ACTIVATE_ACCESS_KEY => Effect::StartsAccessKey,
         operation::REVOKE_EDGE => Effect::StopsEdge,
+        operation::REMOVE_EDGE_TRUST | operation::REVOKE_EDGE_TRUST => Effect::StopsEdgeTrust,
         operation::STOP => Effect::Halts,
         operation::RESUME => Effect::Resumes,
         operation::APPLY_BUNDLE => Effect::ReplacesBundle,
@@ -109,8 +121,12 @@ pub(crate) fn needs_no_record(operation: &str) -> bool {
 pub(crate) struct Stops {
     /// By the key's id: the operations that stopped or narrowed it.
     pub(crate) keys: BTreeMap<String, BTreeSet<String>>,
+    /// By the key's id: the versions of it that were marked as compromised.
+    pub(crate) versions: BTreeMap<String, BTreeSet<String>>,
     pub(crate) access_keys: BTreeSet<String>,
     pub(crate) edges: BTreeSet<String>,
+    /// Trust rules by name, and whether the edges that they enrolled were revoked.
+    pub(crate) edge_trust: BTreeMap<String, bool>,
     /// Emergency stops, by name.
     pub(crate) halts: BTreeSet<String>,
     /// Domains whose safeguards were changed, and the approvers that were taken away there.
@@ -154,6 +170,18 @@ impl Stops {
                 }
                 operations.insert(operation.to_owned());
             }
+            Effect::MarksVersion => {
+                let mark = match draft.kid.as_deref() {
+                    Some(kid) => {
+                        let marked = self.versions.entry(named.clone()).or_default();
+                        marked.insert(kid.to_owned());
+                        operation
+                    }
+                    // Nobody knows which version it was: the key counts as compromised.
+                    None => MARK_KEY,
+                };
+                self.keys.entry(named).or_default().insert(mark.to_owned());
+            }
             Effect::SparesKey => {
                 let operations = self.keys.entry(named).or_default();
                 operations.remove("kms:ScheduleKeyDeletion");
@@ -161,11 +189,15 @@ impl Stops {
             }
             Effect::ReleasesKey => self.forget(&named, |operation| operation != "kms:HoldKey"),
             Effect::StartsKey => self.forget(&named, |operation| {
-                matches!(self::effect(operation), Some(Effect::NarrowsKey | Effect::SparesKey))
+                let stays = [Effect::NarrowsKey, Effect::MarksVersion, Effect::SparesKey];
+                self::effect(operation).is_some_and(|effect| stays.contains(&effect))
             }),
             Effect::StopsAccessKey => drop(self.access_keys.insert(named)),
             Effect::StartsAccessKey => drop(self.access_keys.remove(&named)),
             Effect::StopsEdge => drop(self.edges.insert(named)),
+            Effect::StopsEdgeTrust => {
+                *self.edge_trust.entry(named).or_default() |= operation == self::operation::REVOKE_EDGE_TRUST;
+            }
             Effect::Halts => drop(self.halts.insert(named)),
             Effect::Resumes => drop(self.halts.remove(&named)),
             Effect::ReplacesBundle | Effect::RemovesApprover | Effect::ChangesSafeguards => {}
@@ -202,13 +234,17 @@ mod tests {
     use super::*;
 
     fn record(operation: &str, named: &str, outcome: Outcome<'static>) -> Record {
+        record_of(operation, (named, None), outcome)
+    }
+
+    fn record_of(operation: &str, (named, kid): (&str, Option<&str>), outcome: Outcome<'static>) -> Record {
         let draft = Draft {
             outcome,
             caller: "operator:root".into(),
             tenant: "000000000001".into(),
             profile: Some(operation.to_owned().into()),
             key: Some(named.to_owned().into()),
-            kid: None,
+            kid: kid.map(|kid| kid.to_owned().into()),
             digest: Some([7; 32]),
             policies: Vec::new().into(),
             plugins: Vec::new(),
@@ -254,6 +290,9 @@ mod tests {
             (operation::ROTATE_ACCESS_KEY, "z"),
             (operation::ACTIVATE_ACCESS_KEY, "x"),
             (operation::REVOKE_EDGE, "edge-1"),
+            (operation::REVOKE_EDGE_TRUST, "k8s"),
+            (operation::REMOVE_EDGE_TRUST, "k8s"),
+            (operation::REMOVE_EDGE_TRUST, "ci"),
             (operation::STOP, "tenant/000000000001"),
             (operation::STOP, "all"),
             (operation::RESUME, "all"),
@@ -261,6 +300,10 @@ mod tests {
         ]);
         assert_eq!(stops.access_keys.iter().collect::<Vec<_>>(), ["y"]);
         assert_eq!(stops.edges.iter().collect::<Vec<_>>(), ["edge-1"]);
+        assert_eq!(
+            stops.edge_trust,
+            BTreeMap::from([("ci".to_owned(), false), ("k8s".to_owned(), true)])
+        );
         assert_eq!(stops.halts.iter().collect::<Vec<_>>(), ["tenant/000000000001"]);
         assert_eq!(stops.bundle, Some([7; 32]));
     }
@@ -282,6 +325,19 @@ mod tests {
         assert!(!stops_key(&stops.keys["a"]) && stops_key(&stops.keys["c"]));
         let removed = &stops.safeguards["000000000001"];
         assert_eq!(removed.iter().collect::<Vec<_>>(), ["ada"]);
+    }
+
+    #[test]
+    fn a_marked_version_leaves_its_key_working_and_one_that_is_not_named_counts_as_all() {
+        let mut stops = Stops::default();
+        for (key, kid) in [("a", Some("one")), ("a", Some("two")), ("b", None)] {
+            stops.take(&record_of(MARK_VERSION, (key, kid), Outcome::Performed));
+        }
+        stops.take(&record("kms:EnableKey", "a", Outcome::Performed));
+        assert_eq!(stops.versions["a"].iter().collect::<Vec<_>>(), ["one", "two"]);
+        assert!(!stops.versions.contains_key("b"));
+        assert!(!stops_key(&stops.keys["a"]) && !needs_review(&stops.keys["a"]));
+        assert!(stops_key(&stops.keys["b"]) && stops.keys["b"].contains(MARK_KEY));
     }
 
     #[test]

@@ -1,14 +1,20 @@
 //! The authority's state: a map from paths to small values, changed in transactions.
 //!
-//! [`redb::RedbStore`] is the embedded store. Every implementation passes `store/contract_tests.rs`.
+//! [`RedbStore`] is the embedded store, [`EtcdStore`] the one of several authorities. Every implementation passes
+//! `store/contract_tests.rs`.
+
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use thiserror::Error;
+use tokio::sync::broadcast;
 
 #[cfg(test)]
 mod contract_tests;
+pub mod etcd;
 pub mod redb;
 
+pub use self::etcd::EtcdStore;
 pub use self::redb::RedbStore;
 
 /// Longest path, in bytes.
@@ -19,6 +25,8 @@ pub const MAX_VALUE_LEN: usize = 16 * 1024 * 1024;
 pub const MAX_OPERATIONS: usize = 1024;
 /// Most rows one scan answers; a larger limit is taken as this.
 pub const MAX_SCAN: usize = 1000;
+/// Commits that a slow reader of [`Store::commits`] may fall behind before it has to read everything anew.
+pub(crate) const COMMITS_KEPT: usize = 1024;
 /// Bytes of values after which a page of a [`Snapshot`] ends.
 pub const SNAPSHOT_PAGE: usize = 4 * 1024 * 1024;
 
@@ -32,7 +40,7 @@ pub const SNAPSHOT_PAGE: usize = 4 * 1024 * 1024;
 /// - **Durable**: a commit that returned survives `kill -9` and a power cut (R36). One that failed with `Conflict` or `Invalid` left
 ///   nothing. One that failed with `Unavailable` may or may not have happened: read before retrying.
 /// - **Failed flushes**: an implementation on local disk refuses all further writes after a failed write or sync, until it is opened anew (R30).
-/// - **Watching is a hint**: the receiver shows the newest revision known here, may skip some, and must not be what safety rests on.
+/// - **Watching is a hint**: the receivers show what is known here, may skip some, and must not be what safety rests on.
 #[async_trait]
 pub trait Store: Send + Sync {
     /// The row at `path`, or none.
@@ -49,17 +57,30 @@ pub trait Store: Send + Sync {
     /// The newest revision known here, now and as it grows.
     fn watch(&self) -> tokio::sync::watch::Receiver<u64>;
 
+    /// All commits from now on, whoever made them, in order. Where some are missing, `before` of the next is not the revision
+    /// of the last: then only reading everything tells what happened.
+    fn commits(&self) -> broadcast::Receiver<Committed>;
+
+    /// Whether other processes may write to it at the same time.
+    fn is_shared(&self) -> bool;
+
     /// The store's revision: 0 when nothing was ever written. A linearizable read.
     async fn revision(&self) -> Result<u64, StoreError>;
-
-    /// Whether other processes may write this store while this one has it open. Where nothing else is said, they may.
-    fn is_shared(&self) -> bool {
-        true
-    }
 
     /// The whole store as it is now, to be read page by page while it goes on being written. Holds on to what it shows, which
     /// costs space on disk: drop it soon.
     async fn snapshot(&self) -> Result<Box<dyn Snapshot>, StoreError>;
+}
+
+/// Which rows a commit touched, or several that became known together.
+#[derive(Clone, Debug)]
+pub struct Committed {
+    /// The store's revision before.
+    pub before: u64,
+    /// The store's revision after.
+    pub revision: u64,
+    /// The rows, in any order; deleted ones that were absent may be left out.
+    pub paths: Arc<[String]>,
 }
 
 /// One state of a whole store.

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Clock;
 use crate::fault::Fault;
+use crate::keys::Custody;
 use crate::names::Tenant;
 use crate::paths::{self, Scope};
 use crate::sealed::{Change, Vault};
@@ -22,6 +23,15 @@ pub struct TenantRecord {
     pub name: String,
     /// Unix seconds.
     pub created_at: u64,
+    /// Of keys that are not delegated and whose maker says nothing of it.
+    #[serde(default)]
+    pub default_custody: Custody,
+}
+
+/// The custody of a tenant's keys whose maker says nothing of it; `wrapped` where the tenant has no row.
+pub(crate) async fn default_custody(vault: &Vault, id: &Tenant) -> Result<Custody, Fault> {
+    let held = vault.get::<TenantRecord>(&paths::tenant(id)).await?;
+    Ok(held.map(|held| held.value.default_custody).unwrap_or_default())
 }
 
 /// The tenants of this authority.
@@ -56,6 +66,7 @@ impl Tenants {
             id: id.clone(),
             name: name.to_owned(),
             created_at: self.clock.now(),
+            default_custody: Custody::default(),
         };
         match self
             .vault
@@ -66,6 +77,24 @@ impl Tenants {
             Err(Fault::Raced { .. }) => Err(Fault::state("already_exists", format!("the tenant `{id}` exists"))),
             Err(fault) => Err(fault),
         }
+    }
+
+    /// Changes where a tenant's new keys are kept; those that are there stay where they are. `NotFound` when there is no such
+    /// tenant.
+    pub async fn set_default_custody(&self, id: &Tenant, custody: Custody) -> Result<TenantRecord, Fault> {
+        let path = paths::tenant(id);
+        let change = async || {
+            let missing = || Fault::not_found(format!("there is no tenant `{id}`"));
+            if self.get(id).await?.is_none() {
+                return Err(missing());
+            }
+            let mut held = self.vault.get::<TenantRecord>(&path).await?.ok_or_else(missing)?;
+            held.value.default_custody = custody;
+            let change = Change::new().replace(path.clone(), &held.value, held.stamp);
+            self.vault.commit(change).await?;
+            Ok(held.value)
+        };
+        self.vault.retry(change).await
     }
 
     /// One tenant.

@@ -1,10 +1,12 @@
 //! An authority in a temporary directory, with a software HSM and a clock that stands until it is moved.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use node::contract::{DelegateRequest, DelegateResponse, EnrollRequest, OwnKey, SharedKey, delegate_request};
+use node::handover::{Receiver, receiving_message};
 use policies::engine::{AccountFacts, AccountKind};
 use rustls_pki_types::CertificateDer;
 use serde_json::{Value, json};
@@ -128,8 +130,8 @@ impl Bench {
         let config = config(&dir);
         let stop = watch::channel(false).0;
         let (wired, commits) = Wired::join(&config, &parts, stop.subscribe()).await.unwrap();
-        let follow = tokio::spawn(wired.world.clone().follow(commits, wired.on_bundle()));
-        Self {
+        let follow = tokio::spawn(wired.follow(commits));
+        let bench = Self {
             tenants: Tenants::new(wired.vault.clone(), clock.clone()),
             enrollment: wired.enrollment(&config),
             delegations: wired.delegations(&config),
@@ -140,7 +142,9 @@ impl Bench {
             clock,
             follow,
             dir,
-        }
+        };
+        bench.settle().await;
+        bench
     }
 
     /// Stops and starts again on the same directory.
@@ -177,6 +181,10 @@ impl Bench {
 
     pub(crate) fn dir(&self) -> &TempDir {
         &self.dir
+    }
+
+    pub(crate) fn clock(&self) -> Clock {
+        self.clock.clone()
     }
 
     pub(crate) fn path(&self) -> &std::path::Path {
@@ -289,16 +297,22 @@ impl Bench {
 
     /// Enrolls an edge; answers the certificates it would show.
     pub(crate) async fn enroll(&self, id: &str) -> Vec<CertificateDer<'static>> {
+        self.enroll_with(id, BTreeMap::new()).await
+    }
+
+    /// As [`Bench::edge`], with labels.
+    pub(crate) async fn edge_with(&self, id: &str, labels: BTreeMap<String, String>) -> KnownEdge {
+        let certificates = self.enroll_with(id, labels).await;
+        self.wired.edges.authenticate(&certificates).await.unwrap()
+    }
+
+    async fn enroll_with(&self, id: &str, labels: BTreeMap<String, String>) -> Vec<CertificateDer<'static>> {
         let id = EdgeId::parse(id).unwrap();
-        let (token, _) = self
-            .wired
-            .edges
-            .create_token(&id, 600, Default::default())
-            .await
-            .unwrap();
+        let (token, _) = self.wired.edges.create_token(&id, 600, labels).await.unwrap();
         let request = EnrollRequest {
             join_token: token,
             csr: csr(),
+            ..EnrollRequest::default()
         };
         let response = self.enrollment.enroll(&request).await.unwrap();
         response.certificates.into_iter().map(CertificateDer::from).collect()
@@ -330,9 +344,10 @@ impl Bench {
         let config = config(self.dir());
         let (_stop, stopped) = watch::channel(false);
         let (wired, _) = Wired::join(&config, &self.parts, stopped).await.unwrap();
+        wired.world.reload().await;
         let gauges = Gauges::new();
         let recorder = open_recorder(&config, self.parts.clock.clone(), &gauges.metrics).unwrap();
-        wired.into_admin(gauges, recorder)
+        wired.into_admin(gauges, recorder, None)
     }
 
     pub(crate) async fn delegate(
@@ -350,12 +365,26 @@ impl Bench {
     }
 }
 
+/// The key of every edge here, and what they open shared keys with.
+pub(crate) static NODE_KEY: LazyLock<SigningKey> = LazyLock::new(|| SigningKey::generate(Algorithm::Es256).unwrap());
+pub(crate) static RECEIVER: LazyLock<Receiver> = LazyLock::new(|| Receiver::new().unwrap());
+
 pub(crate) fn csr() -> Vec<u8> {
-    signing::csr::create(&SigningKey::generate(Algorithm::Es256).unwrap()).unwrap()
+    signing::csr::create(&NODE_KEY).unwrap()
 }
 
+/// A receiving key with its signature, of `edge-1`.
 pub(crate) fn shared() -> delegate_request::Mode {
-    delegate_request::Mode::Shared(SharedKey {})
+    shared_with(&NODE_KEY, "edge-1")
+}
+
+pub(crate) fn shared_with(node_key: &SigningKey, edge: &str) -> delegate_request::Mode {
+    let receiving_key = RECEIVER.public().to_vec();
+    let message = receiving_message("example.org", edge, INCARNATION, &receiving_key);
+    delegate_request::Mode::Shared(SharedKey {
+        signature: node_key.sign(&message).unwrap(),
+        receiving_key,
+    })
 }
 
 /// A key of the edge's own with its proof, for the edge and key named.

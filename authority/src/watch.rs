@@ -224,7 +224,10 @@ impl Feed {
                 return Err(End::Told(Fault::Sealed.into()));
             }
             self.demand_standing().await?;
-            if let Some(update) = self.watches.world.since(self.revision) {
+            // A view that is older than what the edge was told elsewhere would bring back what was stopped since.
+            if self.watches.world.revision() >= self.at_least
+                && let Some(update) = self.watches.world.since(self.revision)
+            {
                 self.update(update).await?;
             }
             // When all else has been told: it is for others than this edge.

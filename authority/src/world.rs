@@ -1,10 +1,11 @@
 //! What edges are told: keys, bundle and edges as the store last had them, with a log of what changed when.
 //!
-//! Built from the store at start, then kept by this process's own commits as they happen; a commit of another process on
-//! the same store is noticed by the revision and answered by reading everything anew. Nothing here is a decision: whoever
-//! hands out a key or a certificate reads the store itself.
+//! Read from the store while the authority serves already: with very many keys that takes seconds, in which streams wait and nothing
+//! is due. Then kept by commits as they become known here, this process's own and those of others on the
+//! same store. Where one is missing everything is read anew. Nothing here is a decision: whoever hands out a key or a certificate
+//! reads the store itself.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -16,14 +17,13 @@ use self::state::{State, read, read_one};
 use crate::edges::{EdgeRecord, EdgeState};
 use crate::fault::Fault;
 use crate::halts::Halts;
+use crate::keys::KeyRecord;
 use crate::names::Tenant;
 use crate::sealed::{Committed, Vault};
 
 mod announce;
 mod state;
 
-/// How long a commit by this process may take to arrive here before a new revision is taken for another process's.
-const OWN_COMMIT: Duration = Duration::from_millis(20);
 /// Between two tries to read everything anew when that failed.
 const RELOAD_PAUSE: Duration = Duration::from_millis(250);
 
@@ -71,47 +71,34 @@ pub struct Update {
 }
 
 impl World {
-    /// Reads everything, and answers the commits that [`World::follow`] is to begin with.
-    pub async fn load(vault: Arc<Vault>) -> Result<(Arc<Self>, broadcast::Receiver<Committed>), Fault> {
+    /// Knows nothing yet; answers the commits that [`World::follow`] is to begin with.
+    pub fn new(vault: Arc<Vault>) -> (Arc<Self>, broadcast::Receiver<Committed>) {
         let commits = vault.commits();
-        let state = read(&vault).await?;
-        let grown = watch::channel(state.revision).0;
-        Ok((
-            Arc::new(Self {
-                vault,
-                state: RwLock::new(state),
-                grown,
-            }),
-            commits,
-        ))
+        let world = Self {
+            vault,
+            state: RwLock::default(),
+            grown: watch::channel(0).0,
+        };
+        (Arc::new(world), commits)
     }
 
-    /// Keeps the view until the process ends. `on_bundle` is told when another process has published a bundle.
-    pub async fn follow(
-        self: Arc<Self>,
-        mut commits: broadcast::Receiver<Committed>,
-        on_bundle: Arc<dyn Fn() + Send + Sync>,
-    ) {
-        let mut hint = self.vault.store().watch();
-        let mut early = BTreeMap::new();
+    /// Reads everything, then keeps the view until the process ends. `on_bundle` is told when a bundle was published, by this process or another.
+    pub async fn follow(self: Arc<Self>, mut commits: broadcast::Receiver<Committed>, on_bundle: impl Fn() + Send) {
+        self.reload().await;
         loop {
-            let stale = tokio::select! {
-                commit = commits.recv() => match commit {
-                    Ok(commit) => self.take(commit, &mut early).await.is_err(),
-                    Err(broadcast::error::RecvError::Lagged(_)) => true,
-                    Err(broadcast::error::RecvError::Closed) => return,
-                },
-                changed = hint.changed() => match changed {
-                    Ok(()) => {
-                        let newest = *hint.borrow_and_update();
-                        self.missed(newest, &mut commits, &mut early).await
-                    }
-                    Err(_) => return,
-                },
+            let before = self.bundle_digest();
+            let taken = match commits.recv().await {
+                // Everything was read anew after it.
+                Ok(commit) if commit.revision <= self.revision() => continue,
+                Ok(commit) if commit.before == self.revision() => self.apply(&commit).await,
+                Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => Err(Fault::internal("commits were missed")),
+                Err(broadcast::error::RecvError::Closed) => return,
             };
-            if stale {
-                early.clear();
-                self.reload(&on_bundle).await;
+            if taken.is_err() {
+                self.reload().await;
+            }
+            if self.bundle_digest() != before {
+                on_bundle();
             }
         }
     }
@@ -131,14 +118,12 @@ impl World {
         self.read(|state| state.keys.get(key_id).map(|known| known.tenant.clone()))
     }
 
-    /// The keys whose rows make something due at `now`, and those that `wanted` picks, with their tenants: row names.
-    pub fn keys_due(&self, now: u64, wanted: impl Fn(&contract::Key) -> bool) -> Vec<(Tenant, String)> {
+    /// The keys whose rows make something due at `now`, and the shared ones that `wanted` picks, with their tenants: row names.
+    pub fn keys_due(&self, now: u64, wanted: impl Fn(&KeyRecord) -> bool) -> Vec<(Tenant, String)> {
         self.read(|state| {
             let due = |known: &state::Known| known.due_at.is_some_and(|at| at <= now);
-            let keys = state
-                .keys
-                .iter()
-                .filter(|(_, known)| due(known) || wanted(&known.announced));
+            let wanted = |known: &state::Known| known.shared.as_deref().is_some_and(&wanted);
+            let keys = state.keys.iter().filter(|(_, known)| due(known) || wanted(known));
             keys.map(|(row, known)| (known.tenant.clone(), row.clone())).collect()
         })
     }
@@ -146,11 +131,6 @@ impl World {
     /// How many keys there are.
     pub fn key_count(&self) -> usize {
         self.read(|state| state.keys.len())
-    }
-
-    /// The edges there are.
-    pub fn edges(&self) -> BTreeSet<String> {
-        self.read(|state| state.edges.keys().cloned().collect())
     }
 
     /// How long leases of these keys are, milliseconds: of those that edges sign with.
@@ -239,9 +219,17 @@ impl World {
         self.read(|state| state.edges.get(id).cloned())
     }
 
-    /// What an edge that has applied `revision` is to be sent; none when nothing.
+    /// Whether everything has been read once.
+    pub fn is_loaded(&self) -> bool {
+        self.revision() > 0
+    }
+
+    /// What an edge that has applied `revision` is to be sent; none when nothing, and before everything has been read.
     pub fn since(&self, revision: u64) -> Option<Update> {
         self.read(|state| {
+            if state.revision == 0 {
+                return None;
+            }
             if revision == state.revision && revision >= state.log_from && revision > 0 {
                 return None;
             }
@@ -254,38 +242,6 @@ impl World {
 
     fn read<T>(&self, look: impl FnOnce(&State) -> T) -> T {
         look(&self.state.read().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// Whether the store has grown by something that no commit of ours explains.
-    async fn missed(&self, newest: u64, commits: &mut broadcast::Receiver<Committed>, early: &mut Early) -> bool {
-        while self.revision() < newest {
-            match tokio::time::timeout(OWN_COMMIT, commits.recv()).await {
-                Ok(Ok(commit)) => {
-                    if self.take(commit, early).await.is_err() {
-                        return true;
-                    }
-                }
-                _ => return true,
-            }
-        }
-        false
-    }
-
-    /// Takes one of our own commits in, when all before it have been: commits made at the same time may come in any order.
-    async fn take(&self, commit: Committed, early: &mut Early) -> Result<(), Fault> {
-        early.insert(commit.revision, commit);
-        while let Some(entry) = early.first_entry() {
-            let next = self.revision().saturating_add(1);
-            if *entry.key() > next {
-                break;
-            }
-            let commit = entry.remove();
-            // Below: everything was read anew after it.
-            if commit.revision == next {
-                self.apply(&commit).await?;
-            }
-        }
-        Ok(())
     }
 
     /// Takes the next commit in. An error means that the view does not know what happened and must be read anew.
@@ -306,18 +262,18 @@ impl World {
         Ok(())
     }
 
-    async fn reload(&self, on_bundle: &Arc<dyn Fn() + Send + Sync>) {
+    fn bundle_digest(&self) -> Option<String> {
+        self.read(|state| state.bundle.as_ref().map(|bundle| bundle.digest.clone()))
+    }
+
+    /// Reads everything anew, until that succeeds.
+    pub(crate) async fn reload(&self) {
         loop {
-            let before = self.read(|state| state.bundle.as_ref().map(|bundle| bundle.digest.clone()));
             match read(&self.vault).await {
                 Ok(state) => {
                     let revision = state.revision;
-                    let after = state.bundle.as_ref().map(|bundle| bundle.digest.clone());
                     *self.state.write().unwrap_or_else(PoisonError::into_inner) = state;
                     self.grown.send_replace(revision);
-                    if before != after {
-                        on_bundle();
-                    }
                     return;
                 }
                 Err(fault) => {
@@ -328,9 +284,6 @@ impl World {
         }
     }
 }
-
-/// Commits that came before their turn.
-type Early = BTreeMap<u64, Committed>;
 
 /// Whether an edge may have anything, as far as the view knows.
 pub(crate) fn revocation(edge: Option<&EdgeRecord>) -> Option<String> {

@@ -1,32 +1,41 @@
-//! `signet audit`: an edge's own record of what it signed and refused, and the authority's of its key API.
+//! `signet audit`: what edges and the authority signed, did and refused. The log has all of it, proven; each spool has its own
+//! process's, at once.
 
-use std::path::PathBuf;
-use std::time::Duration;
+mod from;
+mod prove;
+mod reconcile;
+mod search;
+mod verify;
 
 use clap::{Args, Subcommand};
 
+use self::from::{From, Source};
 use crate::failure::Failure;
 use crate::output;
 
-/// Read and verify the audit spool of an edge, or of the authority's key API.
+/// Follow, search, prove and verify what was signed and refused.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   signet audit tail                          what the edge of `signet dev` has on record
-  signet audit tail --authority              what its authority has on record: operations of KMS clients
+  signet audit tail --authority              what its authority has on record: operations of KMS clients and operators
+  signet audit tail --log --follow           all of it, from the authority's log
   signet audit tail --follow --dir /var/lib/signet-edge/audit
-  signet audit verify                        every hash chain, from its first record")]
+  signet audit search --tenant 000000000001 --outcome refused --from 2026-11-26T00:00:00Z
+  signet audit search --kid KID --url https://authority.example:8444
+  signet audit prove --request ID --out proof.json
+  signet audit verify                        every hash chain of the edge's spool, from its first record
+  signet audit verify --log                  the whole log, with the key that its authority tells
+  signet audit verify --dir /mnt/log --key vkey.txt --seen edge/audit-checkpoint
+  signet audit verify --proof proof.json --key vkey.txt
+  signet audit reconcile                     every number of every process, and the ones that nobody accounts for
+  signet audit key > vkey.txt                keep it somewhere else than the log
+
+Exit codes: 0 done and in order, 1 something is wrong, 2 wrong usage.")]
 pub struct Audit {
     #[command(subcommand)]
     command: Command,
-    /// The data directory of a `signet dev` on this machine.
-    #[arg(long, value_name = "DIR", default_value = "signet-data", global = true)]
-    data: PathBuf,
-    /// The authority's spool, not the edge's.
-    #[arg(long, global = true, conflicts_with = "dir")]
-    authority: bool,
-    /// The spool's directory, instead of `--data`.
-    #[arg(long, value_name = "DIR", global = true)]
-    dir: Option<PathBuf>,
+    #[command(flatten)]
+    from: From,
 }
 
 #[derive(Debug, Subcommand)]
@@ -40,38 +49,28 @@ enum Command {
         #[arg(long, hide = true)]
         json: bool,
     },
-    /// Check every chain; exit code 1 and the place if one is broken.
-    Verify,
+    Search(search::Search),
+    Prove(prove::Prove),
+    Verify(verify::Verify),
+    Reconcile(reconcile::Reconcile),
+    /// Print the verifier key of the log's checkpoints, which `verify` needs.
+    Key,
 }
 
 impl Audit {
     /// Runs the command.
     pub fn run(self) -> Result<(), Failure> {
-        let role = if self.authority { "authority" } else { "edge" };
-        let dir = self.dir.clone().unwrap_or_else(|| self.data.join(role).join("audit"));
+        let from = &self.from;
         match self.command {
-            Command::Tail { follow, .. } => {
-                let mut tail = audit::read::tail(&dir, follow)?;
-                loop {
-                    match tail.poll() {
-                        Some(record) => {
-                            if !output::record(&record?.to_json())? {
-                                return Ok(());
-                            }
-                        }
-                        None if follow => std::thread::sleep(Duration::from_millis(200)),
-                        None => return Ok(()),
-                    }
-                }
-            }
-            Command::Verify => {
-                let report = audit::verify::directory(&dir)?;
-                output::line(&report.to_string())?;
-                match report.faults.len() {
-                    0 => Ok(()),
-                    faults => Err(Failure::new(format!("{faults} faults in `{}`", dir.display()))),
-                }
-            }
+            Command::Tail { follow, .. } => match from.any() {
+                Source::Spool(directory) => search::spool(&directory, follow),
+                log => search::log(&log, audit::filter::Filter::default(), follow),
+            },
+            Command::Search(search) => search.run(from),
+            Command::Prove(prove) => prove.run(&from.log()),
+            Command::Verify(verify) => verify.run(from),
+            Command::Reconcile(reconcile) => reconcile.run(&from.log()),
+            Command::Key => output::line(&from.key()?),
         }
     }
 }

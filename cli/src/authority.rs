@@ -61,6 +61,7 @@ impl Authority {
         match self.command {
             Command::Init { config, json, out } => {
                 let config = authority::Config::load(&config)?;
+                node::hardening::harden(config.allow_swap)?;
                 if let Some(out) = &out {
                     files::private_dir(out)?;
                 }
@@ -91,14 +92,17 @@ impl Authority {
             }
             Command::ResetAdminToken { config } => {
                 let config = authority::Config::load(&config)?;
+                node::hardening::harden(config.allow_swap)?;
                 output::line(&runtime()?.block_on(authority::Authority::reset_admin_token(config))?)
             }
             Command::Run { config, log, log_json } => {
                 node::telemetry::init(if log_json { LogFormat::Json } else { LogFormat::Text }, &log)?;
                 let config = authority::Config::load(&config)?;
+                let memory = node::hardening::harden(config.allow_swap)?;
                 runtime()?.block_on(async {
                     let running = authority::Authority::start(config).await?;
-                    tracing::info!(admin = %running.admin_addr(), grpc = %running.grpc_addr(), "the authority listens");
+                    let (admin, grpc) = (running.admin_addr(), running.grpc_addr());
+                    tracing::info!(%admin, %grpc, %memory, "the authority listens");
                     crate::dev::interrupted().await?;
                     running.stop().await;
                     Ok(())

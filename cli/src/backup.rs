@@ -155,6 +155,7 @@ impl Backup {
         let header = match &self.config {
             Some(config) => {
                 let config = authority::Config::load(config)?;
+                node::hardening::harden(config.allow_swap)?;
                 let tell = &mut |done, total| progress.tell(done, total);
                 runtime()?.block_on(authority::backup::of_stopped(&config, &mut file, tell))?
             }

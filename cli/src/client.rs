@@ -69,6 +69,16 @@ pub struct Target {
 }
 
 impl AdminArgs {
+    /// For a command whose own options have other names.
+    pub fn new(data: PathBuf, url: Option<String>, token_file: Option<PathBuf>, ca_file: Option<PathBuf>) -> AdminArgs {
+        AdminArgs {
+            data,
+            authority: url,
+            admin_token_file: token_file,
+            ca_file,
+        }
+    }
+
     /// Where the admin API is.
     pub fn target(&self) -> Result<Target, Failure> {
         let token = secret("SIGNET_ADMIN_TOKEN", self.admin_token_file.as_deref())?;

@@ -68,6 +68,7 @@ impl Dev {
     /// Runs the command.
     pub fn run(self) -> Result<(), Failure> {
         node::telemetry::init(node::telemetry::LogFormat::Text, &self.log)?;
+        node::hardening::forbid_dumps()?;
         kms::check_account(&self.account)?;
         files::private_dir(&self.data)?;
         let data = self

@@ -21,6 +21,7 @@ mod stop;
   signet keys create --alias alias/api --spec ECC_NIST_P256 --family token --delegation shared
   signet keys create --alias alias/release --spec ECC_NIST_P256 --family artifact --delegation own --custody token
   signet keys create --alias alias/data --spec SYMMETRIC_DEFAULT
+  signet keys create --alias alias/vault --spec SYMMETRIC_DEFAULT --custody token
   signet keys create --alias alias/box --spec RSA_3072 --usage ENCRYPT_DECRYPT
   signet keys list
   signet keys describe alias/api
@@ -134,9 +135,9 @@ struct Create {
     /// How edges get it.
     #[arg(long, default_value = "none", value_parser = ["none", "own", "shared"])]
     delegation: String,
-    /// Where its material lives.
-    #[arg(long, default_value = "wrapped", value_parser = ["wrapped", "token"])]
-    custody: String,
+    /// Where its material lives: sealed in the authority's store, or in the HSM. Without it, where the tenant's keys are kept.
+    #[arg(long, value_parser = ["wrapped", "token"])]
+    custody: Option<String>,
     /// How long an edge signs without hearing from the authority, 5s to 1h: the longest that stopping the key may take. 60s if
     /// nothing is said.
     #[arg(long, value_name = "TIME")]
@@ -365,7 +366,7 @@ impl Keys {
         let tags = tags(&[
             ("family", Some(&create.family)),
             ("delegation", Some(&create.delegation)),
-            ("custody", Some(&create.custody)),
+            ("custody", create.custody.as_ref()),
             ("lease", create.lease.as_ref()),
             ("owner", create.owner.as_ref()),
             ("contact", create.contact.as_ref()),

@@ -24,6 +24,7 @@ mod report;
 mod restore;
 mod sign;
 mod stop;
+mod store;
 mod tenants;
 mod verify;
 
@@ -70,6 +71,7 @@ enum Command {
     Load(load::Load),
     Backup(backup::Backup),
     Restore(restore::Restore),
+    Store(store::Store),
     Authority(authority::Authority),
     Edge(edge::Edge),
     #[command(hide = true)]
@@ -99,6 +101,7 @@ fn main() -> ExitCode {
         Command::Load(command) => command.run(),
         Command::Backup(command) => command.run(),
         Command::Restore(command) => command.run(),
+        Command::Store(command) => command.run(),
         Command::Authority(command) => command.run(),
         Command::Edge(command) => command.run(),
         Command::HsmWorker(command) => command.run(),

@@ -145,7 +145,11 @@ impl Site {
     /// The configuration; of a `signet dev`, with its lock, which is held as long as the second part.
     fn open(&self) -> Result<(authority::Config, Option<File>), Failure> {
         match &self.config {
-            Some(config) => Ok((authority::Config::load(config)?, None)),
+            Some(config) => {
+                let config = authority::Config::load(config)?;
+                node::hardening::harden(config.allow_swap)?;
+                Ok((config, None))
+            }
             None => {
                 let data = self.data.canonicalize().context(|| {
                     format!(

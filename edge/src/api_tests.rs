@@ -237,6 +237,24 @@ async fn without_the_audit_trail_nothing_is_signed() {
     assert_eq!(records, 0);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_artifact_s_record_is_durable_before_its_signature_leaves() {
+    let rig = Rig::ready().await;
+    let digest = json!({"digest": format!("sha256:{}", "ab".repeat(32))});
+    for _ in 0..5 {
+        let durable = rig.edge.spool().status().durable;
+        let answer = rig.post("/v1/signatures/release", digest.clone()).await;
+        assert_eq!(answer.status, 201, "{}", answer.text);
+        assert_eq!(rig.edge.spool().status().durable, durable + 1);
+        // Of this very signature, and on the disk without anybody asking for it.
+        let last = rig.written().pop().unwrap();
+        assert_eq!(answer.body["id"], last.request_id.to_string());
+    }
+    rig.edge.spool().close();
+    let answer = rig.post("/v1/signatures/release", digest).await;
+    assert_eq!(answer.code(), (503, "audit_unavailable"));
+}
+
 // R10
 #[tokio::test]
 async fn no_debug_output_holds_a_credential() {

@@ -10,8 +10,10 @@ use serde::Deserialize;
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// The authority's gRPC address, `https://HOST:PORT`.
-    pub authority: String,
+    /// The authority's gRPC address, `https://HOST:PORT`, or those of several on one store, 1 to 16. The edge talks to one of them,
+    /// any one, until it does not answer.
+    #[serde(deserialize_with = "authorities")]
+    pub authority: Vec<String>,
     /// Identity and audit spool; made by `signet edge join`. Mode 0700. Two edges never share one.
     pub state_dir: PathBuf,
     /// How callers and verifiers reach this fleet, `https://HOST[:PORT]`, without a path. Issuers that name no URL of
@@ -19,8 +21,15 @@ pub struct Config {
     pub public_url: String,
     /// Where to listen.
     pub listen: Listen,
+    /// How this edge enrolls by itself when it starts without a valid identity. Absent: by `signet edge join` and a join token.
+    #[serde(default)]
+    pub join: Option<Join>,
     /// The certificate shown to callers. Re-read when the files change.
     pub tls: Tls,
+    /// Start although memory cannot be locked and swap is on. Default false: keys could be written to the swap device, and
+    /// outlive the process there.
+    #[serde(default)]
+    pub allow_swap: bool,
     /// Bounds on connections, times and sizes; each has a safe default.
     #[serde(default)]
     pub limits: Limits,
@@ -44,6 +53,23 @@ pub struct Listen {
     pub http3: bool,
 }
 
+fn authorities<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(
+        untagged,
+        expecting = "expected an address such as \"https://authority:9444\", or a list of them"
+    )]
+    enum OneOrMany {
+        One(String),
+        Many(Vec<String>),
+    }
+    match OneOrMany::deserialize(deserializer)? {
+        OneOrMany::One(address) => Ok(vec![address]),
+        OneOrMany::Many(addresses) if (1..=16).contains(&addresses.len()) => Ok(addresses),
+        OneOrMany::Many(_) => Err(serde::de::Error::custom("1 to 16 addresses are taken")),
+    }
+}
+
 fn one_or_many<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<SocketAddr>, D::Error> {
     #[derive(Deserialize)]
     #[serde(
@@ -65,6 +91,18 @@ fn yes() -> bool {
     true
 }
 
+/// Enrolment by a token of the platform, under a trust rule of the authority (`signet edges trust add`).
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Join {
+    /// The token, such as a Kubernetes projected service-account token. Good for one enrolment; read when it is needed.
+    pub oidc_token_file: PathBuf,
+    /// The name of the rule that takes it.
+    pub trust_rule: String,
+    /// The authority's node root, PEM, from `signet authority init --out`. With a wrong one a stranger could be the authority.
+    pub node_root_file: PathBuf,
+}
+
 /// PEM files of the server's certificate.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -79,8 +117,11 @@ pub struct Tls {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Audit {
-    /// Bytes that the spool may take on disk, default 1 GiB. At the bound signing stops, unless `drop_oldest`.
+    /// Bytes that the spool may take on disk, default 1 GiB. At the bound, which only records reach that the authority did
+    /// not take yet, signing stops, unless `drop_oldest`.
     pub max_bytes: u64,
+    /// Bytes of shipped segments that stay, default 64 MiB: what `signet audit tail` can look back at on this machine.
+    pub keep_shipped: u64,
     /// At the bound, drop the oldest segment instead of stopping: records are lost, which the spool itself records.
     pub drop_oldest: bool,
 }
@@ -89,6 +130,7 @@ impl Default for Audit {
     fn default() -> Audit {
         Audit {
             max_bytes: 1 << 30,
+            keep_shipped: 64 << 20,
             drop_oldest: false,
         }
     }
@@ -116,8 +158,8 @@ impl Config {
                 format!("`{http}` is not a loopback address; cleartext carries caller tokens"),
             );
         }
-        if !self.authority.starts_with("https://") {
-            return invalid("authority", format!("`{}` must begin with https://", self.authority));
+        if let Some(plain) = self.authority.iter().find(|address| !address.starts_with("https://")) {
+            return invalid("authority", format!("`{plain}` must begin with https://"));
         }
         let host = self
             .public_url
@@ -168,6 +210,10 @@ key = "key.pem"
         assert_eq!(config.audit.max_bytes, 1 << 30);
         let many = load(&GOOD.replace("\"0.0.0.0:443\"", "[\"0.0.0.0:443\", \"[::]:443\"]")).unwrap();
         assert_eq!(many.listen.https.len(), 2);
+        assert_eq!(config.authority, ["https://authority.example:8443"]);
+        let two = "[\"https://a.example:8443\", \"https://b.example:8443\"]";
+        let two = load(&GOOD.replace("\"https://authority.example:8443\"", two)).unwrap();
+        assert_eq!(two.authority, ["https://a.example:8443", "https://b.example:8443"]);
     }
 
     #[test]
@@ -175,6 +221,13 @@ key = "key.pem"
         for (from, to, names) in [
             ("127.0.0.1:8080", "0.0.0.0:8080", "listen.http"),
             ("https://authority", "http://authority", "authority"),
+            ("\"https://authority.example:8443\"", "[]", "1 to 16 addresses"),
+            ("\"https://authority.example:8443\"", "7", "authority"),
+            (
+                "\"https://authority.example:8443\"",
+                "[\"https://a\", \"ftp://b\"]",
+                "`ftp://b` must begin with https://",
+            ),
             ("https://edge.example", "https://edge.example/x", "public_url"),
             ("https://edge.example", "https://", "public_url"),
             ("https://edge.example", "edge.example", "public_url"),
@@ -183,6 +236,8 @@ key = "key.pem"
             ("[tls]", "[tls]\npassword = \"x\"", "password"),
             ("[listen]", "[listen]\nhttps3 = true", "https3"),
             ("key = \"key.pem\"", "", "key"),
+            ("[tls]", "[join]\noidc_token_file = \"t\"\n[tls]", "join"),
+            ("[tls]", "[join]\npassword = \"x\"\n[tls]", "join.password"),
         ] {
             let error = load(&GOOD.replace(from, to)).unwrap_err();
             assert!(error.contains(names), "{to}: {error}");

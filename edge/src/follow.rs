@@ -58,6 +58,7 @@ pub async fn follow(edge: Arc<Edge>, uplink: Arc<Uplink>) {
         let (begun, before) = (Instant::now(), position.revision);
         let ended = stream(&edge, &uplink, &mut position).await;
         edge.set_connected(false);
+        uplink.leave();
         position.ended(&edge, &ended);
         if position.revision > before || begun.elapsed() > LONGEST {
             backoff.reset();

@@ -9,11 +9,11 @@ use crate::answer;
 use crate::openapi;
 use crate::state::Edge;
 
-/// `GET /readyz`: 200 when every profile can be signed for, else 503 and what is missing.
+/// `GET /readyz`: 200 when every profile can be signed for, else 503 and what is missing; and for how long each key is held.
 pub fn ready(edge: &Edge) -> Response<Bytes> {
     let waiting_for = edge.waiting_for();
     // How long it goes on if the authority stays away.
-    let mut authority = json!({"connected": edge.is_connected()});
+    let mut authority = json!({"connected": edge.is_connected(), "seconds_left": edge.seconds_left()});
     if let (Some(left), Some(members)) = (edge.lease_left(), authority.as_object_mut()) {
         members.insert("leases_end_in_seconds".to_owned(), json!(left / 1_000));
     }
@@ -29,7 +29,7 @@ pub fn ready(edge: &Edge) -> Response<Bytes> {
 /// `GET /metrics`: Prometheus text format.
 pub fn metrics(edge: &Edge) -> Response<Bytes> {
     edge.metrics().lease_left(edge.lease_left().unwrap_or(0) / 1_000);
-    let mut response = Response::new(Bytes::from(edge.metrics().render(&edge.world())));
+    let mut response = Response::new(Bytes::from(edge.metrics().render(&edge.world(), &edge.seconds_left())));
     let text = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
     response.headers_mut().insert(CONTENT_TYPE, text);
     response

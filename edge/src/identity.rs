@@ -13,7 +13,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde::{Deserialize, Serialize};
 use signing::algorithm::Algorithm;
 use signing::certificate::{Certificate, pem_encode};
-use signing::key::{Secret, SigningKey};
+use signing::key::{KeyError, Secret, SigningKey};
 
 /// A node's identity as it is used: for TLS to the authority and in delegations.
 #[derive(Debug)]
@@ -34,6 +34,11 @@ pub struct Identity {
 }
 
 impl Identity {
+    /// Signs with the node key; the signature is in JOSE's fixed form.
+    pub fn sign(&self, message: &[u8]) -> Result<Vec<u8>, KeyError> {
+        SigningKey::import(Algorithm::Es256, &self.key)?.sign(message)
+    }
+
     /// The node key, for rustls.
     pub fn key(&self) -> PrivateKeyDer<'static> {
         PrivateKeyDer::Pkcs8(self.key.expose().to_vec().into())
@@ -42,8 +47,8 @@ impl Identity {
 
 #[cfg(test)]
 impl Identity {
-    /// Of a trust domain and an edge, with no certificate.
-    pub fn named(trust_domain: &str, edge_id: &str) -> Identity {
+    /// Of a trust domain and an edge, with a key and no certificate.
+    pub fn named(trust_domain: &str, edge_id: &str, key: &SigningKey) -> Identity {
         Identity {
             trust_domain: trust_domain.to_owned(),
             edge_id: edge_id.to_owned(),
@@ -51,7 +56,7 @@ impl Identity {
             roots: Vec::new(),
             not_before: 0,
             not_after: u64::MAX,
-            key: Secret::new(Vec::new()),
+            key: key.export().unwrap(),
         }
     }
 }
@@ -83,7 +88,7 @@ pub enum IdentityError {
     Answer(String),
     /// No key could be made.
     #[error(transparent)]
-    Key(#[from] signing::key::KeyError),
+    Key(#[from] KeyError),
 }
 
 /// What lies in `identity/node.json`: one file, replaced whole, so that key and certificate are never of two minds.

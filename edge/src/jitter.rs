@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// A random number in `0..=limit`, from the kernel.
-fn below(limit: u64) -> u64 {
+pub fn below(limit: u64) -> u64 {
     random()
         .and_then(|number| number.checked_rem(limit.saturating_add(1)))
         .unwrap_or(limit)
@@ -90,6 +90,27 @@ mod tests {
                 "{wait:?}"
             );
         }
+    }
+
+    // R31
+    #[test]
+    fn a_fleet_that_lost_its_authority_at_once_does_not_come_back_at_once() {
+        let seconds = |waits: &mut dyn Iterator<Item = Duration>| {
+            let mut per_tenth = [0_usize; 10];
+            waits.for_each(|wait| per_tenth[(usize::try_from(wait.as_millis()).unwrap() / 100).min(9)] += 1);
+            per_tenth
+        };
+        // The third try of a thousand edges, which lies between 0.5 and 1 s.
+        let third = |_| {
+            let mut backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(30));
+            (backoff.next(), backoff.next(), backoff.next()).2
+        };
+        let tries = seconds(&mut (0..1000).map(third));
+        assert!(tries[5..].iter().all(|count| (100..300).contains(count)), "{tries:?}");
+        // Delegations of five minutes that were made in the same second are renewed over half a minute.
+        let renewals: Vec<_> = (0..1000).map(|_| around(Duration::from_secs(150))).collect();
+        let (first, last) = (renewals.iter().min().unwrap(), renewals.iter().max().unwrap());
+        assert!(*last - *first > Duration::from_secs(25), "{first:?} to {last:?}");
     }
 
     #[test]

@@ -95,6 +95,14 @@ impl Keyring {
             .map_or(0, |slot| slot.held.signs_until(&slot.key))
     }
 
+    /// The first moment from `now` on at which this edge can sign with what it holds of a key (Unix seconds); none if there is
+    /// none in sight. Later than `now` while the only version is one that verifiers are still to learn.
+    pub fn signs_from(&self, key_id: &str, now: u64) -> Option<u64> {
+        let table = self.table.load();
+        let slot = table.keys.get(key_id)?;
+        slot.held.signs_from(&slot.key, now)
+    }
+
     /// The token key that has a version `kid` (an exact match, R3) which verifiers are to accept at `now`, and its verifier.
     pub fn verifier(&self, kid: &str, now: u64) -> Option<(Arc<LogicalKey>, Version, Verifier)> {
         let table = self.table.load();

@@ -1,7 +1,7 @@
 //! The edge node: it authenticates callers, judges what they ask for, and signs with keys that the authority delegated.
 //!
 //! The request is [`pipeline`], top to bottom. What feeds it: [`follow`] (the authority's changes), [`delegate`] (keys),
-//! [`world`] (the bundle), [`keyring`] (where keys live). [`serve`] wires them.
+//! [`world`] (the bundle), [`keyring`] (where keys live). [`ship`] brings its records to the authority; [`serve`] wires them.
 #![cfg_attr(
     test,
     allow(
@@ -26,6 +26,7 @@ mod health;
 mod identity;
 mod ids;
 mod jitter;
+mod join;
 mod keyring;
 mod metrics;
 mod openapi;
@@ -35,6 +36,7 @@ mod record;
 mod route;
 mod rules;
 pub mod serve;
+mod ship;
 mod state;
 #[cfg(test)]
 mod testing;
@@ -45,6 +47,7 @@ mod verify;
 mod world;
 
 pub use config::Config;
-pub use identity::{IdentityError, enrolled};
+pub use identity::{Identity, IdentityError, enrolled};
+pub use join::{Credential, JoinError, join_by_itself};
 pub use serve::{Running, StartError, start};
 pub use uplink::{UplinkError, join};

@@ -1,5 +1,6 @@
 //! Counters of this edge in OpenMetrics text. Labels come from the bundle and from this code, never from a request.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -31,6 +32,7 @@ pub struct Metrics {
     bundles: Family<ByCode, Counter>,
     ready: Gauge,
     connected: Gauge,
+    shipped: Counter,
     lease_renewals: Family<ByCode, Counter>,
     lease_refusals: Counter,
     lease_seconds_left: Gauge,
@@ -51,6 +53,7 @@ impl Metrics {
             refusals: all.counters("refusals", "Refused requests and batch elements, by code"),
             bundles: all.counters("bundles", "Bundles received, by whether they were taken into use"),
             ready: all.gauge("ready", "1 when every profile can be signed for"),
+            shipped: all.counter("audit_shipped", "Audit records that the authority has made durable"),
             connected: all.gauge("connected", "1 while the authority's watch stream stands"),
             lease_renewals: all.counters("lease_renewals", "Renewals of leases, by what became of them"),
             lease_refusals: all.counter(
@@ -97,6 +100,11 @@ impl Metrics {
         self.connected.set(i64::from(connected));
     }
 
+    /// Records that the authority has.
+    pub fn shipped(&self, records: u64) {
+        self.shipped.inc_by(records);
+    }
+
     /// One renewal of leases: `sent`, `granted` or `late`.
     pub fn lease_renewed(&self, code: &'static str) {
         self.lease_renewals.get_or_create(&ByCode { code }).inc();
@@ -112,10 +120,15 @@ impl Metrics {
         self.lease_seconds_left.set(i64::try_from(seconds).unwrap_or(i64::MAX));
     }
 
-    /// The text of `/metrics`, with the plugins' own counters.
-    pub fn render(&self, world: &World) -> String {
+    /// The text of `/metrics`, with the plugins' own counters and how long each key is held.
+    pub fn render(&self, world: &World, seconds_left: &BTreeMap<String, u64>) -> String {
+        const END: &str = "# EOF\n";
         let rendered = self.all.render().and_then(|mut text| {
+            // What follows goes before the end marker that the encoder has written.
+            text.truncate(text.len().saturating_sub(END.len()));
             plugins(&mut text, world)?;
+            delegations(&mut text, seconds_left)?;
+            text.push_str(END);
             Ok(text)
         });
         rendered.unwrap_or_else(|error| {
@@ -125,10 +138,20 @@ impl Metrics {
     }
 }
 
-/// The plugins' counters go before the end marker that the encoder has written.
+fn delegations(text: &mut String, seconds_left: &BTreeMap<String, u64>) -> std::fmt::Result {
+    const NAME: &str = "signet_edge_delegation_seconds_left";
+    writeln!(
+        text,
+        "# HELP {NAME} Seconds for which each key is held, were the authority gone."
+    )?;
+    writeln!(text, "# TYPE {NAME} gauge")?;
+    for (key, seconds) in seconds_left {
+        writeln!(text, "{NAME}{{key=\"{key}\"}} {seconds}")?;
+    }
+    Ok(())
+}
+
 fn plugins(text: &mut String, world: &World) -> std::fmt::Result {
-    const END: &str = "# EOF\n";
-    text.truncate(text.len().saturating_sub(END.len()));
     writeln!(
         text,
         "# HELP signet_edge_plugin_calls Calls of each plugin, by outcome."
@@ -143,7 +166,6 @@ fn plugins(text: &mut String, world: &World) -> std::fmt::Result {
             )?;
         }
     }
-    text.push_str(END);
     Ok(())
 }
 

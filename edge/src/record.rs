@@ -12,7 +12,7 @@ use node::problem::Problem;
 use policies::engine::Denial;
 use policies::intent::IntentError;
 use policies::permit::{ClearError, RetryAfter};
-use policies::profile::Profile;
+use policies::profile::{AuditMode, Profile};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -275,6 +275,15 @@ impl From<SignError> for Refusal {
                 "this edge holds no valid delegation of the profile's key",
                 detail,
             ),
+            SignError::NotYet(seconds) => {
+                let safe = "the next version of the profile's key signs when verifiers have learnt it";
+                let mut refusal = Refusal::new("key_unavailable", safe, detail);
+                refusal.0.problem = refusal
+                    .0
+                    .problem
+                    .with_header(http::header::RETRY_AFTER, seconds.to_string());
+                refusal
+            }
             SignError::Mismatch(_) | SignError::Key(_) | SignError::Token(_) => Refusal::new(
                 "key_unavailable",
                 "the profile's key cannot be used; the operators' log says why",
@@ -306,9 +315,12 @@ impl Edge {
                 outcome: VerdictOutcome::Allowed,
             })
             .collect();
-        let _recorded = match self.spool().append(&draft) {
-            Err(SpoolError::Behind) => self.append_later(&draft, patience).await?,
-            appended => appended.map_err(unavailable)?,
+        let _recorded = match signed.cleared().profile().audit {
+            AuditMode::Reserve => match self.spool().append(&draft) {
+                Err(SpoolError::Behind) => self.append_later(&draft, patience).await?,
+                appended => appended.map_err(unavailable)?,
+            },
+            AuditMode::Commit => self.commit(&draft, patience).await?,
         };
         // Always, however short the wait was: what passes here is answered.
         let at = subject.at(self, self.now());
@@ -319,6 +331,31 @@ impl Edge {
             request_id: subject.id_text.clone(),
             signed,
         })
+    }
+
+    /// Until the record is durable. The key may be stopped meanwhile: then there is the record of a signature that did not leave.
+    async fn commit(&self, draft: &Draft<'_>, patience: Instant) -> Result<audit::spool::Recorded, Refusal> {
+        let committed = async {
+            let behind = match self.spool().commit(draft).await {
+                Err(SpoolError::Behind) => self
+                    .waiting()
+                    .try_acquire()
+                    .map_err(|_| unavailable(SpoolError::Behind))?,
+                committed => return committed.map_err(unavailable),
+            };
+            loop {
+                let progress = self.spool().progress();
+                match self.spool().commit(draft).await {
+                    Err(SpoolError::Behind) => progress.await,
+                    committed => {
+                        drop(behind);
+                        return committed.map_err(unavailable);
+                    }
+                }
+            }
+        };
+        let committed = tokio::time::timeout_at(patience, committed).await;
+        committed.unwrap_or_else(|_| Err(unavailable(SpoolError::Behind)))
     }
 
     async fn append_later(&self, draft: &Draft<'_>, patience: Instant) -> Result<audit::spool::Recorded, Refusal> {

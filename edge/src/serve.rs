@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use audit::spool::{OpenError, Retention, Settings as SpoolSettings, Spool};
+use node::handover::{HandoverError, Receiver};
 use node::identity::TrustRuleError;
 use node::listen::{self, Server, Shutdown};
 use node::tls::{self, ClientAuth, ReloadingCertificate, TlsError};
@@ -20,7 +21,7 @@ use crate::config::{Config, Invalid};
 use crate::identity::{self, IdentityError};
 use crate::state::Edge;
 use crate::uplink::{Uplink, UplinkError};
-use crate::{delegate, follow};
+use crate::{delegate, follow, ship};
 
 /// How often the certificate's files are looked at.
 const CERTIFICATE_CHECK: Duration = Duration::from_secs(5);
@@ -52,6 +53,9 @@ pub enum StartError {
     /// The kernel gave no randomness.
     #[error(transparent)]
     Random(#[from] signing::key::KeyError),
+    /// No key that shared keys are sealed to.
+    #[error(transparent)]
+    Receiver(#[from] HandoverError),
     /// The empty trust rules could not be made.
     #[error(transparent)]
     Trust(#[from] TrustRuleError),
@@ -115,9 +119,10 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         );
     }
     let uplink = Arc::new(Uplink::new(&config.authority, identity)?);
-    let host = runtime::Host::new(runtime::Settings::default())?;
+    // Guests hold no keys, and their pool is reserved by the terabyte.
+    let host = node::hardening::aside(|| runtime::Host::new(runtime::Settings::default()))?;
     let certificate = ReloadingCertificate::open(&config.tls.certificate, &config.tls.key)?;
-    let edge = Edge::new(config, uplink.clone(), host, spool, incarnation)?;
+    let edge = Edge::new(config, uplink.clone(), host, spool, incarnation, Receiver::new()?)?;
     let shutdown = Shutdown::new();
     let server = Server::new(
         Arc::new(Api::new(edge.clone())),
@@ -130,6 +135,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         tokio::spawn(certificate.watch(CERTIFICATE_CHECK, shutdown.clone())),
         tokio::spawn(follow::follow(edge.clone(), uplink.clone())),
         tokio::spawn(delegate::keep(edge.clone(), uplink.clone())),
+        tokio::spawn(ship::keep(edge.clone(), uplink.clone())),
         tokio::spawn(uplink.renew(edge.config().state_dir.clone(), edge.clone())),
         tokio::spawn(edge.clone().load_bundles()),
         tokio::spawn(edge.clone().sweep()),
@@ -154,6 +160,7 @@ fn open_spool(
     fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir)?;
     let settings = SpoolSettings {
         max_bytes: config.audit.max_bytes,
+        keep_shipped: config.audit.keep_shipped,
         retention: if config.audit.drop_oldest {
             Retention::DropOldest
         } else {

@@ -1,5 +1,6 @@
 //! What one edge process holds, shared by its listeners and its background tasks.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -7,6 +8,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use audit::spool::Spool;
 use node::contract;
+use node::handover::Receiver;
 use node::identity::TrustRuleError;
 use signing::revocation::RevocationList;
 use tokio::sync::{Notify, Semaphore, watch};
@@ -14,7 +16,7 @@ use tokio::sync::{Notify, Semaphore, watch};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::identity::Identity;
-use crate::keyring::{Keyring, State};
+use crate::keyring::{Delegation, Keyring, State};
 use crate::metrics::Metrics;
 use crate::record::MOST_WAITING;
 use crate::uplink::Uplink;
@@ -47,6 +49,7 @@ pub struct Edge {
     waiting: Semaphore,
     metrics: Metrics,
     incarnation: String,
+    receiver: Receiver,
     roots: ArcSwap<Vec<Vec<u8>>>,
     revocations: ArcSwap<Revocations>,
     connected: AtomicBool,
@@ -56,13 +59,14 @@ pub struct Edge {
 }
 
 impl Edge {
-    /// An edge that knows nothing yet. `incarnation` is fresh for each start: 128 bits in hex.
+    /// An edge that knows nothing yet. `incarnation` (128 bits in hex) and `receiver` are fresh for each start.
     pub fn new(
         config: Config,
         uplink: Arc<Uplink>,
         host: runtime::Host,
         spool: Spool,
         incarnation: String,
+        receiver: Receiver,
     ) -> Result<Arc<Edge>, TrustRuleError> {
         Ok(Arc::new(Edge {
             config,
@@ -78,6 +82,7 @@ impl Edge {
             waiting: Semaphore::new(MOST_WAITING),
             metrics: Metrics::new(),
             incarnation,
+            receiver,
             roots: ArcSwap::default(),
             revocations: ArcSwap::default(),
             connected: AtomicBool::new(false),
@@ -100,6 +105,11 @@ impl Edge {
     /// This process, as delegations and records name it.
     pub fn incarnation(&self) -> &str {
         &self.incarnation
+    }
+
+    /// What shared keys are sealed to.
+    pub fn receiver(&self) -> &Receiver {
+        &self.receiver
     }
 
     /// The delegated keys.
@@ -288,7 +298,8 @@ impl Edge {
         self.wake.notified().await;
     }
 
-    /// What this edge waits for before it can sign for every profile; empty when it is ready.
+    /// What this edge waits for before it can sign for every profile; empty when it is ready. A key that is stopped on purpose
+    /// is nothing to wait for.
     pub fn waiting_for(&self) -> Vec<String> {
         if self.keyring.is_revoked() {
             return vec!["nothing: the authority has revoked this edge".into()];
@@ -306,11 +317,16 @@ impl Edge {
                 ),
                 // What is stopped on purpose is nothing to wait for.
                 Some(key) if key.state != State::Enabled || self.keyring.is_stopped(&key) => return None,
-                Some(key) if self.keyring.signs_until(key.facts.id()) > now => {
-                    if self.keyring.lease_left(key.facts.id(), boot) > 0 {
-                        return None;
+                Some(key) if let Some(from) = self.keyring.signs_from(key.facts.id(), now) => {
+                    let id = key.facts.id();
+                    match from.checked_sub(now).filter(|wait| *wait > 0) {
+                        Some(wait) => format!(
+                            "key `{id}` for profile `{}`: its version signs in {wait} s, when verifiers have learnt it",
+                            profile.name
+                        ),
+                        None if self.keyring.lease_left(id, boot) > 0 => return None,
+                        None => format!("a lease of key `{id}` for profile `{}`", profile.name),
                     }
-                    format!("a lease of key `{}` for profile `{}`", key.facts.id(), profile.name)
                 }
                 Some(key) => format!(
                     "a delegation of key `{}` for profile `{}`",
@@ -321,6 +337,20 @@ impl Edge {
             Some(wait)
         });
         waits.collect()
+    }
+
+    /// For how many seconds this edge could sign on if its authority were gone from now on, by the id of each key that a profile
+    /// names and an edge holds; 0 where it cannot.
+    pub fn seconds_left(&self) -> BTreeMap<String, u64> {
+        let (world, now, boot) = (self.world.load(), self.now(), self.boot_ms());
+        let keys = world.profiles().filter_map(|profile| self.keyring.resolve(profile));
+        let delegated = keys.filter(|key| key.delegation != Delegation::None && key.state == State::Enabled);
+        let left = delegated.map(|key| {
+            let id = key.facts.id();
+            let delegated = self.keyring.signs_until(id).saturating_sub(now);
+            (id.to_owned(), delegated.min(self.keyring.lease_left(id, boot) / 1_000))
+        });
+        left.collect()
     }
 
     /// Re-computes readiness; called by the task that keeps delegations.

@@ -3,6 +3,7 @@
 pub mod authority;
 pub mod bench;
 pub mod files;
+pub mod log;
 pub mod pki;
 pub mod store;
 
@@ -15,6 +16,7 @@ use audit::record::{Draft, Event, Record};
 use audit::spool::Spool;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
+use node::handover::Receiver;
 use node::listen::{Handler, Peer, Protocol};
 use serde_json::{Value, json};
 use signing::algorithm::Algorithm;
@@ -115,14 +117,25 @@ impl Rig {
         policies::engine::Engine::new(&parsed).unwrap();
         authority.publish(bundle);
         let dir = tempfile::tempdir().unwrap();
-        let (spool, _) = Spool::open(dir.path(), EDGE, "0a", audit::spool::Settings::default()).unwrap();
-        let uplink = Arc::new(Uplink::over(authority.serve(), Identity::named(TRUST_DOMAIN, EDGE)));
+        let (spool, _) = Spool::open(&dir.path().join("audit"), EDGE, "0a", audit::spool::Settings::default()).unwrap();
+        let node_key = SigningKey::generate(Algorithm::Es256).unwrap();
+        authority.state().node_key = node_key.public().cloned();
+        let identity = Identity::named(TRUST_DOMAIN, EDGE, &node_key);
+        let uplink = Arc::new(Uplink::over(authority.serve(), identity));
         let settings = runtime::Settings {
             max_calls: 16,
             ..runtime::Settings::default()
         };
         let host = runtime::Host::new(settings).unwrap();
-        let edge = Edge::new(config(&dir), uplink.clone(), host, spool, "0a".into()).unwrap();
+        let edge = Edge::new(
+            config(&dir),
+            uplink.clone(),
+            host,
+            spool,
+            "0a".into(),
+            Receiver::new().unwrap(),
+        )
+        .unwrap();
         Rig {
             api: Api::new(edge.clone()),
             tasks: JoinSet::new(),
@@ -225,7 +238,7 @@ impl Rig {
 
     /// As [`Rig::records`], of what is on disk already.
     pub fn written(&self) -> Vec<Draft<'static>> {
-        let mut tail = audit::read::tail(self.dir.path(), false).unwrap();
+        let mut tail = audit::read::tail(&self.dir.path().join("audit"), false).unwrap();
         let records: Vec<Record> = std::iter::from_fn(|| tail.poll()).map(Result::unwrap).collect();
         let uses = records.into_iter().filter_map(|record| match record.event {
             Event::Use(draft) => Some(draft),
@@ -243,7 +256,7 @@ impl Rig {
 
 fn config(dir: &TempDir) -> Config {
     Config {
-        authority: "https://authority.test".into(),
+        authority: vec!["https://authority.test".into()],
         state_dir: dir.path().to_owned(),
         public_url: "https://edge.test".into(),
         listen: Listen {
@@ -251,10 +264,12 @@ fn config(dir: &TempDir) -> Config {
             http: None,
             http3: false,
         },
+        join: None,
         tls: Tls {
             certificate: "none".into(),
             key: "none".into(),
         },
+        allow_swap: false,
         limits: node::listen::Limits::default(),
         audit: Audit::default(),
     }

@@ -1,45 +1,55 @@
 //! The connection to the authority: gRPC over TLS 1.3 with the node certificate, renewed before it ends.
+//!
+//! Where there are several authorities on one store, any of them will do. Each has a channel of its own, and one of them is in use
+//! until it does not answer; then it is another's turn ([`choice`]), and it stays with that one.
 
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use hyper_util::rt::TokioIo;
+use node::channel::{self, BadAddress, Peer};
+use node::contract::RenewRequest;
 use node::contract::authority_client::AuthorityClient;
-use node::contract::{EnrollRequest, RenewRequest};
-use rustls::pki_types::{CertificateDer, ServerName};
-use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
-use tonic::transport::{Channel, Endpoint, Uri};
+use rustls::pki_types::CertificateDer;
+use tonic::transport::Channel;
 
+use self::choice::Choice;
+pub use self::observed::Observed;
 use crate::identity::{self, Identity, IdentityError};
 use crate::jitter;
+use crate::join::Credential;
 use crate::state::Edge;
+
+mod choice;
+mod observed;
 
 /// A bundle with its plugins comes in one message.
 const MAX_MESSAGE: usize = 128 << 20;
+/// How soon an authority that is silent while something is under way is asked whether it is there, and how long it may take.
+const ALIVE: Duration = Duration::from_secs(3);
 
-/// A client for the authority, and the identity it shows.
+/// A client for the authorities, and the identity it shows.
 #[derive(Debug)]
 pub struct Uplink {
-    endpoint: Uri,
+    peers: Vec<Peer>,
+    choice: Arc<Choice>,
     link: ArcSwap<Link>,
 }
 
 #[derive(Debug)]
 struct Link {
     identity: Arc<Identity>,
-    channel: Channel,
+    /// One for each authority.
+    channels: Vec<Channel>,
 }
 
 /// Why the authority cannot be talked to at all.
 #[derive(Debug, thiserror::Error)]
 pub enum UplinkError {
     /// The `authority` field.
-    #[error("the authority's address `{0}` is not https://HOST:PORT")]
-    Address(String),
+    #[error("the authority's address {0}")]
+    Address(#[from] BadAddress),
     /// Certificates or keys that TLS refuses.
     #[error("the identity cannot be used for TLS: {0}")]
     Tls(#[from] rustls::Error),
@@ -52,25 +62,25 @@ pub enum UplinkError {
 }
 
 impl Uplink {
-    /// Connects when first used, and again whenever the connection is lost.
-    pub fn new(authority: &str, identity: Identity) -> Result<Uplink, UplinkError> {
-        let endpoint: Uri = authority
-            .parse()
-            .map_err(|_| UplinkError::Address(authority.to_owned()))?;
-        let link = Link::new(&endpoint, identity)?;
+    /// To any of these authorities: at least one. Connects when first used, and again whenever the connection is lost.
+    pub fn new(authorities: &[String], identity: Identity) -> Result<Uplink, UplinkError> {
+        let peers = parse(authorities)?;
+        let link = Link::new(&peers, identity)?;
         Ok(Uplink {
+            choice: Arc::new(Choice::among(peers.len())),
             link: ArcSwap::from_pointee(link),
-            endpoint,
+            peers,
         })
     }
 
     /// On a connection that somebody else makes.
     #[cfg(test)]
     pub fn over(channel: Channel, identity: Identity) -> Uplink {
-        let identity = Arc::new(identity);
+        let (identity, channels) = (Arc::new(identity), vec![channel]);
         Uplink {
-            endpoint: Uri::from_static("https://authority.test"),
-            link: ArcSwap::from_pointee(Link { identity, channel }),
+            peers: parse(&["https://authority.test".to_owned()]).unwrap(),
+            choice: Arc::new(Choice::among(1)),
+            link: ArcSwap::from_pointee(Link { identity, channels }),
         }
     }
 
@@ -79,10 +89,19 @@ impl Uplink {
         self.link.load().identity.clone()
     }
 
-    /// A client on the current connection.
-    pub fn client(&self) -> Result<AuthorityClient<Channel>, tonic::Status> {
-        let channel = self.link.load().channel.clone();
-        Ok(AuthorityClient::new(channel).max_decoding_message_size(MAX_MESSAGE))
+    /// A client of the authority that is in use. A call that it does not answer, or with `Unavailable`, makes it another's turn.
+    pub fn client(&self) -> Result<AuthorityClient<Observed>, tonic::Status> {
+        let current = self.choice.current();
+        let link = self.link.load();
+        let channel = link.channels.get(current);
+        let channel = channel.ok_or_else(|| tonic::Status::internal("there is no authority"))?;
+        let observed = Observed::new(channel.clone(), self.choice.clone(), current);
+        Ok(AuthorityClient::new(observed).max_decoding_message_size(MAX_MESSAGE))
+    }
+
+    /// Makes it another authority's turn, if the one in use has answered: a stream from it has ended.
+    pub fn leave(&self) {
+        self.choice.left();
     }
 
     /// Renews the node certificate at half of its life, for as long as the process lives.
@@ -119,88 +138,55 @@ impl Uplink {
             .into_inner();
         let identity = identity::store(state_dir, request, &answer, Some(&self.identity()))?;
         tracing::info!(not_after = identity.not_after, "the node certificate is renewed");
-        self.link.store(Arc::new(Link::new(&self.endpoint, identity)?));
+        self.link.store(Arc::new(Link::new(&self.peers, identity)?));
         Ok(())
     }
 }
 
-/// Trades a join token for an identity in `state_dir`. `root` is the authority's node root, from whoever gave the token:
-/// without it a stranger could answer.
+/// Trades a token for an identity in `state_dir`, at the first of these authorities that can be reached. `root` is their node
+/// root, from whoever gave the token: without it a stranger could answer.
 pub async fn join(
-    authority: &str,
+    authorities: &[String],
     root: CertificateDer<'static>,
-    token: &str,
+    credential: Credential,
     state_dir: &Path,
 ) -> Result<Identity, UplinkError> {
-    let endpoint: Uri = authority
-        .parse()
-        .map_err(|_| UplinkError::Address(authority.to_owned()))?;
-    let config = client_config(vec![root], None)?;
-    let mut client = AuthorityClient::new(channel(&endpoint, config)?);
+    let tls = Arc::new(channel::tls([root], None)?);
     let request = identity::Request::new()?;
-    let call = EnrollRequest {
-        join_token: token.to_owned(),
-        csr: request.csr.clone(),
-    };
-    let answer = client.enroll(call).await?.into_inner();
-    Ok(identity::store(state_dir, request, &answer, None)?)
+    let call = credential.request(request.csr.clone());
+    let mut refused = tonic::Status::internal("there is no authority");
+    for peer in parse(authorities)? {
+        let mut client = AuthorityClient::new(connect(&peer, &tls)?);
+        match client.enroll(call.clone()).await {
+            Ok(answer) => return Ok(identity::store(state_dir, request, &answer.into_inner(), None)?),
+            // What one has decided, another has too.
+            Err(status) if status.code() != tonic::Code::Unavailable => return Err(status.into()),
+            Err(status) => refused = status,
+        }
+    }
+    Err(refused.into())
 }
 
 impl Link {
-    fn new(endpoint: &Uri, identity: Identity) -> Result<Link, UplinkError> {
-        let config = client_config(identity.roots.clone(), Some(&identity))?;
+    fn new(peers: &[Peer], identity: Identity) -> Result<Link, UplinkError> {
+        let shown = (identity.chain.clone(), identity.key());
+        let tls = Arc::new(channel::tls(identity.roots.clone(), Some(shown))?);
+        let channels = peers.iter().map(|peer| connect(peer, &tls));
         Ok(Link {
-            channel: channel(endpoint, config)?,
+            channels: channels.collect::<Result<_, _>>()?,
             identity: Arc::new(identity),
         })
     }
 }
 
-fn client_config(
-    roots: Vec<CertificateDer<'static>>,
-    identity: Option<&Identity>,
-) -> Result<rustls::ClientConfig, rustls::Error> {
-    let mut store = rustls::RootCertStore::empty();
-    for root in roots {
-        store.add(root)?;
-    }
-    let builder = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
-        .with_protocol_versions(&[&rustls::version::TLS13])?
-        .with_root_certificates(store);
-    let mut config = match identity {
-        Some(identity) => builder.with_client_auth_cert(identity.chain.clone(), identity.key())?,
-        None => builder.with_no_client_auth(),
-    };
-    config.alpn_protocols = vec![b"h2".to_vec()];
-    Ok(config)
+fn parse(authorities: &[String]) -> Result<Vec<Peer>, BadAddress> {
+    authorities.iter().map(|authority| Peer::parse(authority)).collect()
 }
 
-fn channel(endpoint: &Uri, config: rustls::ClientConfig) -> Result<Channel, UplinkError> {
-    let address = || UplinkError::Address(endpoint.to_string());
-    let host = endpoint.host().ok_or_else(address)?.trim_matches(['[', ']']).to_owned();
-    let port = endpoint.port_u16().unwrap_or(443);
-    let name = ServerName::try_from(host.clone()).map_err(|_| address())?;
-    let connector = TlsConnector::from(Arc::new(config));
-    let connect = tower::service_fn(move |_: Uri| {
-        let (connector, host, name) = (connector.clone(), host.clone(), name.clone());
-        async move { dial(&connector, &host, port, name).await.map(TokioIo::new) }
-    });
-    // The scheme is http for tonic, which must not add a TLS layer of its own: the connector has done it.
-    let target = Endpoint::from_shared(format!("http://{}", endpoint.authority().ok_or_else(address)?))
-        .map_err(|_| address())?
-        .connect_timeout(Duration::from_secs(5))
-        .http2_keep_alive_interval(Duration::from_secs(10))
-        .keep_alive_timeout(Duration::from_secs(5));
-    Ok(target.connect_with_connector_lazy(connect))
-}
-
-async fn dial(
-    connector: &TlsConnector,
-    host: &str,
-    port: u16,
-    name: ServerName<'static>,
-) -> std::io::Result<TlsStream<TcpStream>> {
-    let stream = TcpStream::connect((host, port)).await?;
-    stream.set_nodelay(true)?;
-    connector.connect(name, stream).await
+fn connect(peer: &Peer, tls: &Arc<rustls::ClientConfig>) -> Result<Channel, BadAddress> {
+    let (dialled, tls) = (Arc::new(peer.clone()), tls.clone());
+    channel::lazy(peer, ALIVE, move || {
+        let (peer, tls) = (dialled.clone(), tls.clone());
+        async move { peer.dial(tls).await }
+    })
 }

@@ -17,8 +17,11 @@
 )]
 
 pub mod boottime;
+pub mod channel;
 pub mod config;
 pub mod contract;
+pub mod handover;
+pub mod hardening;
 pub mod http_client;
 pub mod identity;
 pub mod lease;

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::*;
+use crate::profile::AuditMode;
 
 fn sample() -> Vec<File> {
     dir::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("cases/bundle")).unwrap()
@@ -37,6 +38,25 @@ fn a_bundle_reads_as_written() {
     assert!(bundle.role("000000000002", "ci").is_none());
     let names: Vec<_> = bundle.profiles.iter().map(|profile| profile.name.as_str()).collect();
     assert_eq!(names, ["firmware", "open", "other-session", "release", "session"]);
+    assert_eq!(session.audit, AuditMode::Reserve);
+    assert_eq!(bundle.profile("release").unwrap().audit, AuditMode::Commit);
+}
+
+#[test]
+fn a_profile_says_how_durable_its_records_are() {
+    let audit = |mode: &str| {
+        let mut files = sample();
+        let session = files
+            .iter_mut()
+            .find(|(path, _)| path == "profiles/session.toml")
+            .unwrap();
+        session.1.splice(0..0, format!("audit = \"{mode}\"\n").into_bytes());
+        Bundle::parse(&files).map(|bundle| bundle.profile("session").unwrap().audit)
+    };
+    assert_eq!(audit("commit").unwrap(), AuditMode::Commit);
+    assert_eq!(audit("reserve").unwrap(), AuditMode::Reserve);
+    let errors = audit("witness").unwrap_err();
+    assert!(errors[0].to_string().contains("profiles/session.toml"), "{}", errors[0]);
 }
 
 #[test]
@@ -64,6 +84,7 @@ fn an_empty_bundle_file_is_a_bundle_and_none_is_not() {
     );
 }
 
+// R31
 #[test]
 fn sizes_numbers_and_paths_are_bounded() {
     let whole = |extra: Vec<File>| {

@@ -6,6 +6,7 @@ mod context;
 mod decision;
 mod entities;
 mod facts;
+mod kept;
 mod open;
 mod question;
 mod slice;
@@ -37,6 +38,7 @@ use crate::permit::Permit;
 use crate::profile::{Kind, Profile};
 use crate::schema::TYPES;
 use decision::Index;
+use kept::Kept;
 use slice::{Scope, Slice};
 
 /// One bundle's policies, ready to be asked. Immutable; share it in an `Arc` and replace it whole.
@@ -50,6 +52,8 @@ pub struct Engine {
     delegate: Slice,
     admin: HashMap<AdminAction, Slice>,
     keys: HashMap<AdminAction, Slice>,
+    /// Of questions about keys.
+    kept: Kept,
     warnings: Vec<PolicyError>,
 }
 
@@ -89,6 +93,7 @@ impl Engine {
             delegate: slice("Delegate", Scope::Action(&TYPES.edge))?,
             admin: HashMap::new(),
             keys: HashMap::new(),
+            kept: Kept::default(),
             index: compiled.index,
             warnings: compiled.warnings,
         };

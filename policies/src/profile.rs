@@ -27,6 +27,19 @@ pub struct Profile {
     pub plugins: Vec<String>,
     /// How often it may be used.
     pub quota: QuotaLimits,
+    /// How durable the record of a signature is before the signature leaves. Default: [`AuditMode::Reserve`] for tokens,
+    /// [`AuditMode::Commit`] for artifacts.
+    pub audit: AuditMode,
+}
+
+/// How durable the record of a signature is before the signature leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AuditMode {
+    /// Its number is reserved durably; the record follows within a second. A crash leaves at most a second's worth of
+    /// signatures whose records are lost, and that is itself on record.
+    Reserve,
+    /// The record is durable. Costs the request a sync of the disk, which it shares with all that come with it.
+    Commit,
 }
 
 /// Which of the two a profile signs.

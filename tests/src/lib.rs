@@ -18,6 +18,8 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tempfile::TempDir;
 
+pub mod chaos;
+
 /// A running `signet dev`, ended when dropped.
 #[derive(Debug)]
 pub struct Dev {
@@ -28,10 +30,14 @@ pub struct Dev {
     _dir: Option<TempDir>,
 }
 
-/// The binary under test: beside the test's own, where `cargo build -p signet` puts it.
+/// The binary under test: beside this one, or one directory up from a test, where `cargo build -p signet` puts it.
 pub fn signet() -> PathBuf {
-    let test = std::env::current_exe().unwrap();
-    let path = test.ancestors().nth(2).unwrap().join("signet");
+    let this = std::env::current_exe().unwrap();
+    let beside = this.with_file_name("signet");
+    let path = match beside.exists() {
+        true => beside,
+        false => this.ancestors().nth(2).unwrap().join("signet"),
+    };
     assert!(
         path.exists(),
         "`{}` is not there: run `cargo build -p signet` first, as `make test` does",

@@ -11,18 +11,32 @@
 mod approvals;
 #[path = "system/architecture.rs"]
 mod architecture;
+#[path = "system/audit.rs"]
+mod audit;
 #[path = "system/backup.rs"]
 mod backup;
 #[path = "system/batches.rs"]
 mod batches;
 #[path = "system/callers.rs"]
 mod callers;
+#[path = "system/chaos.rs"]
+mod chaos;
 #[path = "system/cli.rs"]
 mod cli;
 #[path = "system/clients.rs"]
 mod clients;
+#[path = "system/cluster.rs"]
+mod cluster;
+#[path = "system/custody.rs"]
+mod custody;
+#[path = "system/fleets.rs"]
+mod fleets;
 #[path = "system/haproxy.rs"]
 mod haproxy;
+#[path = "system/hardening.rs"]
+mod hardening;
+#[path = "system/hsm_faults.rs"]
+mod hsm_faults;
 #[path = "system/judge.rs"]
 mod judge;
 #[path = "system/kms.rs"]

@@ -1,4 +1,4 @@
-//! A record as one line of JSON.
+//! A record as a JSON object.
 
 use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
@@ -7,7 +7,7 @@ use time::format_description::well_known::Rfc3339;
 use super::{Draft, Dropped, Event, Outcome, Predecessor, Record, Started, Verdict, VerdictOutcome};
 
 /// The record's fields, flat; those without a value are left out.
-pub(super) fn line(record: &Record) -> String {
+pub(super) fn fields(record: &Record) -> Map<String, Value> {
     let mut fields = Map::new();
     put(&mut fields, "version", record.version);
     put(&mut fields, "edge", record.edge.as_str());
@@ -20,7 +20,7 @@ pub(super) fn line(record: &Record) -> String {
         Event::Stopped { time_ms } => put_time(&mut fields, *time_ms, "stopped"),
     }
     put(&mut fields, "previous", hex(&record.previous));
-    Value::Object(fields).to_string()
+    fields
 }
 
 fn put_started(fields: &mut Map<String, Value>, started: &Started) {

@@ -20,6 +20,8 @@ pub(super) struct Queue {
     done: Condvar,
     /// Those whose record found no room wait on it.
     progress: Notify,
+    /// Those whose record has to be durable wait on it.
+    synced: Notify,
     linger: Duration,
     most_bytes: usize,
 }
@@ -38,6 +40,8 @@ struct State {
     attempt: u64,
     finished: u64,
     disk_bytes: u64,
+    /// Everything in segments with lower numbers is held by the authority.
+    shipped_below: u64,
     refusing: Option<SpoolError>,
     closing: bool,
     /// The writer sleeps until there is something to write.
@@ -60,13 +64,14 @@ impl Queue {
             wake: Condvar::new(),
             done: Condvar::new(),
             progress: Notify::new(),
+            synced: Notify::new(),
             linger: settings.flush_every,
             most_bytes: settings.queue_bytes,
         }
     }
 
-    /// Queues an encoded event and gives it its number.
-    pub(super) fn push(&self, event: &[u8]) -> Result<u64, SpoolError> {
+    /// Queues an encoded event and gives it its number. What is urgent is written at once, with all that is queued.
+    pub(super) fn push(&self, event: &[u8], urgent: bool) -> Result<u64, SpoolError> {
         let mut state = self.lock();
         if let Some(error) = &state.refusing {
             return Err(error.clone());
@@ -85,9 +90,9 @@ impl Queue {
         state.count = state.count.saturating_add(1);
         state.appended = state.appended.saturating_add(1);
         let short = state.reserved_end.saturating_sub(state.next) < state.low_water || after > self.most_bytes / 4;
-        if state.idle || (short && !state.urgent) {
+        if state.idle || ((short || urgent) && !state.urgent) {
             state.idle = false;
-            state.urgent |= short;
+            state.urgent |= short || urgent;
             drop(state);
             self.wake.notify_one();
         }
@@ -189,6 +194,35 @@ impl Queue {
         self.notify();
     }
 
+    /// Until the record with this number is durable, or cannot be made so at present.
+    pub(super) async fn durable(&self, sequence: u64) -> Result<(), SpoolError> {
+        loop {
+            // Before the look, so that nothing is missed behind it.
+            let mut synced = std::pin::pin!(self.synced.notified());
+            synced.as_mut().enable();
+            {
+                let state = self.lock();
+                match &state.refusing {
+                    _ if state.durable >= sequence => return Ok(()),
+                    // A full directory takes what was queued before it was.
+                    None | Some(SpoolError::Full { .. }) => {}
+                    Some(error) => return Err(error.clone()),
+                }
+            }
+            synced.await;
+        }
+    }
+
+    /// Segments with lower numbers need not be kept.
+    pub(super) fn shipped(&self, below: u64) {
+        let mut state = self.lock();
+        state.shipped_below = state.shipped_below.max(below);
+    }
+
+    pub(super) fn shipped_below(&self) -> u64 {
+        self.lock().shipped_below
+    }
+
     /// Waits for the records, or for the end of an attempt that began after this call.
     pub(super) fn flush(&self) -> Result<(), SpoolError> {
         let mut state = self.lock();
@@ -227,6 +261,7 @@ impl Queue {
     fn notify(&self) {
         self.done.notify_all();
         self.progress.notify_waiters();
+        self.synced.notify_waiters();
     }
 
     /// The present attempt is over.

@@ -57,6 +57,11 @@ impl Segments {
         self.held.push_back(held);
     }
 
+    /// The oldest one's number.
+    pub(super) fn first(&self) -> Option<u64> {
+        self.held.front().map(|held| held.number)
+    }
+
     pub(super) fn bytes(&self) -> u64 {
         self.held.iter().fold(0, |sum, held| held.bytes.saturating_add(sum))
     }

@@ -102,8 +102,13 @@ impl Worker {
         }
     }
 
-    /// Holds the directory inside its size, with room for one segment more.
+    /// Holds the directory inside its size, with room for one segment more, and removes what was shipped beyond what is kept.
     fn make_room(&mut self) -> Next {
+        let room = self.settings.max_bytes.saturating_sub(self.settings.segment_bytes);
+        let keep = self.settings.keep_shipped.min(room);
+        if let Err(error) = self.writer.remove_shipped(self.queue.shipped_below(), keep) {
+            tracing::warn!(%error, "a shipped segment of the audit spool could not be removed; it is tried again");
+        }
         loop {
             let bytes = self.writer.disk_bytes();
             if bytes.saturating_add(self.settings.segment_bytes) <= self.settings.max_bytes {

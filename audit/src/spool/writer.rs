@@ -260,6 +260,14 @@ impl Writer {
         Ok(self.segments.oldest(self.volume.as_ref())?.map(|(_, content)| content))
     }
 
+    /// Removes the oldest closed segments with numbers below `below` until no more than `keep` bytes are left.
+    pub(super) fn remove_shipped(&mut self, below: u64, keep: u64) -> io::Result<()> {
+        while self.disk_bytes() > keep && self.segments.first().is_some_and(|first| first < below) {
+            self.remove_oldest()?;
+        }
+        Ok(())
+    }
+
     /// Removes the oldest closed segment.
     pub(super) fn remove_oldest(&mut self) -> io::Result<()> {
         self.segments.remove_oldest(self.volume.as_ref())

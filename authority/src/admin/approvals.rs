@@ -248,8 +248,8 @@ pub(crate) fn about(approval: &Approval) -> Decided {
     let key = approval.resource.split_once(":key/").map(|(_, id)| id.to_owned());
     Decided {
         key,
-        tenant: None,
         policies: [format!("approval:{}", approval.id)].into(),
+        ..Decided::default()
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use arc_swap::ArcSwap;
 use http::HeaderMap;
 use node::identity::bearer_token;
 use policies::engine::{AdminAction, AdminResource, OperatorFacts};
@@ -19,20 +20,23 @@ use crate::kms::Decided;
 #[derive(Clone, Debug)]
 pub struct Operator(OperatorFacts);
 
-/// Verifies the admin token against its stored hash.
+/// Verifies the admin token against its stored hash. Clones are the same.
+#[derive(Clone)]
 pub struct AdminToken {
-    sha256: Vec<u8>,
+    sha256: Arc<ArcSwap<Vec<u8>>>,
 }
 
 impl AdminToken {
     /// Takes the hash, hex.
     pub fn new(sha256_hex: &str) -> Result<Self, Fault> {
-        match from_hex(sha256_hex) {
-            Some(bytes) if bytes.len() == 32 => Ok(Self { sha256: bytes }),
-            _ => Err(Fault::Corrupt {
-                detail: "the admin token's hash is no SHA-256".into(),
-            }),
-        }
+        let sha256 = Arc::new(ArcSwap::from_pointee(read_hash(sha256_hex)?));
+        Ok(Self { sha256 })
+    }
+
+    /// Takes another token's hash in its place: one was made while this process runs.
+    pub(crate) fn replace(&self, sha256_hex: &str) -> Result<(), Fault> {
+        self.sha256.store(Arc::new(read_hash(sha256_hex)?));
+        Ok(())
     }
 
     /// The operator that a request's `Authorization: Bearer` proves. The comparison takes the same time for every wrong token.
@@ -40,7 +44,7 @@ impl AdminToken {
         let refuse =
             || Fault::unauthenticated("the admin token is missing or wrong; send `Authorization: Bearer TOKEN`");
         let token = bearer_token(headers).map_err(|_| refuse())?.ok_or_else(refuse)?;
-        if bool::from(sha256(token.as_bytes()).ct_eq(self.sha256.as_slice())) {
+        if bool::from(sha256(token.as_bytes()).ct_eq(self.sha256.load().as_slice())) {
             Ok(Operator(OperatorFacts {
                 id: "root".to_owned(),
                 role: "admin".to_owned(),
@@ -50,6 +54,14 @@ impl AdminToken {
             Err(refuse())
         }
     }
+}
+
+fn read_hash(sha256_hex: &str) -> Result<Vec<u8>, Fault> {
+    from_hex(sha256_hex)
+        .filter(|bytes| bytes.len() == 32)
+        .ok_or_else(|| Fault::Corrupt {
+            detail: "the admin token's hash is no SHA-256".into(),
+        })
 }
 
 impl std::fmt::Debug for AdminToken {
@@ -129,6 +141,10 @@ impl Gate for Decisions {
 
     fn note(&self, what: &str) {
         self.lock().policies.insert(what.to_owned());
+    }
+
+    fn note_version(&self, kid: &str) {
+        self.lock().kid = Some(kid.to_owned());
     }
 
     fn allow(&self, asked: &Asked<'_>) -> Result<(), Fault> {

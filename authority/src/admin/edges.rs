@@ -27,9 +27,9 @@ struct TokenRequest {
 
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct RevokeRequest {
+pub(super) struct RevokeRequest {
     #[serde(default)]
-    reason: String,
+    pub(super) reason: String,
 }
 
 fn default_ttl() -> u64 {
@@ -95,6 +95,7 @@ impl Admin {
             "reason": reason,
             "connected": connected,
             "enrolled_at": rfc3339(edge.enrolled_at),
+            "enrolled_by": edge.enrolled_by,
             "certificate_ends_at": edge.certificates.iter().map(|issued| issued.not_after).max().map(rfc3339),
             "labels": edge.labels,
         })

@@ -40,12 +40,16 @@ impl<'a> Operation<'a> {
                 });
             }
             Route::CreateTenant => ("admin:CreateTenant", None),
+            Route::SetTenantCustody(id) => safeguard(&mut tenant, id, "admin:SetTenantCustody", None),
             Route::CreateAccessKey => ("admin:CreateAccessKey", None),
             Route::ChangeAccessKey(id, change) => (access_key_change(*change, body), Some(*id)),
             Route::Stop => return Some(Self::about_stop(operation::STOP, body)),
             Route::Resume => return Some(Self::about_stop(operation::RESUME, body)),
             Route::DeleteAccessKey(id) => (operation::DELETE_ACCESS_KEY, Some(*id)),
             Route::CreateToken => ("admin:CreateJoinToken", None),
+            Route::AddEdgeTrust(name) => ("admin:AddEdgeTrust", Some(*name)),
+            Route::RemoveEdgeTrust(name) => (operation::REMOVE_EDGE_TRUST, Some(*name)),
+            Route::RevokeEdgeTrust(name) => (operation::REVOKE_EDGE_TRUST, Some(*name)),
             Route::RevokeEdge(id) => (operation::REVOKE_EDGE, Some(*id)),
             Route::PutBundle if !dry_run => (operation::APPLY_BUNDLE, None),
             Route::BeginBackup => ("admin:MakeBackup", None),
@@ -79,7 +83,7 @@ impl<'a> Operation<'a> {
     }
 }
 
-/// A change of a domain's safeguards.
+/// A change of what holds for a whole domain.
 fn safeguard<'a>(
     tenant: &mut String,
     domain: &str,
@@ -244,6 +248,69 @@ mod tests {
         assert!(
             matches!(&done[..], [record] if record["outcome"] == "performed"),
             "{done:?}"
+        );
+    }
+
+    #[tokio::test]
+    async fn the_record_of_a_version_names_it_and_a_tenants_custody_is_on_record() {
+        let bench = Bench::new().await;
+        let id = bench.key("ECC_NIST_P256", "token", "shared", "alias/token").await;
+        let mut admin = bench.admin().await;
+        let recorder = admin.recorder.clone();
+        admin.token = AdminToken::new(&hex(&sha256(b"token"))).unwrap();
+        let described = bench.verb("DescribeKey", json!({"KeyId": id})).await.unwrap();
+        let kid = described["KeyMetadata"]["Signet"]["Versions"][0]["Kid"].clone();
+        let send = async |method: &str, path: &str, body: Value| {
+            let request = Request::builder()
+                .method(method)
+                .uri(path)
+                .header("authorization", "Bearer token")
+                .body(Bytes::new())
+                .unwrap();
+            let (head, _) = request.into_parts();
+            match admin.answer(&head, body.to_string().as_bytes(), Uuid::nil()).await {
+                Ok(response) => response.status().as_u16(),
+                Err(failure) => failure.into_response("").status().as_u16(),
+            }
+        };
+        let mark = "/v1/keys/MarkVersionCompromised?tenant=000000000001";
+        assert_eq!(send("POST", mark, json!({"KeyId": id, "Kid": kid})).await, 200);
+        let custody = "/v1/tenants/000000000001/custody";
+        assert_eq!(send("PUT", custody, json!({"custody": "token"})).await, 200);
+        assert_eq!(send("PUT", custody, json!({"custody": "pocket"})).await, 400);
+        assert_eq!(
+            send("PUT", "/v1/tenants/000000000009/custody", json!({"custody": "token"})).await,
+            404
+        );
+        tokio::task::spawn_blocking(move || recorder.close()).await.unwrap();
+        let tail = audit::read::tail(&testing::config(bench.dir()).audit_dir(), false).unwrap();
+        let records: Vec<_> = tail
+            .map(|record| serde_json::from_str::<Value>(&record.unwrap().to_json()).unwrap())
+            .filter(|record| record["profile"].is_string())
+            .collect();
+        let marked = &records[0];
+        assert_eq!(
+            (&marked["profile"], &marked["key"], &marked["kid"]),
+            (&json!("kms:MarkVersionCompromised"), &json!(id), &kid)
+        );
+        let outcomes: Vec<_> = records[1..]
+            .iter()
+            .map(|record| {
+                (
+                    record["profile"].as_str().unwrap(),
+                    record["tenant"].as_str().unwrap(),
+                    record["outcome"].as_str().unwrap(),
+                )
+            })
+            .collect();
+        let of = |tenant: &'static str, outcome: &'static str| ("admin:SetTenantCustody", tenant, outcome);
+        assert_eq!(
+            outcomes,
+            [
+                of("000000000001", "performed"),
+                of("000000000001", "refused"),
+                of("000000000009", "refused")
+            ]
         );
     }
 }

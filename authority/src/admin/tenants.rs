@@ -1,4 +1,4 @@
-//! `GET /v1/tenants`, `POST /v1/tenants`.
+//! `GET /v1/tenants`, `POST /v1/tenants`, `PUT /v1/tenants/{id}/custody`.
 
 use bytes::Bytes;
 use http::{Response, StatusCode};
@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::answer::{self, Failure, rfc3339};
 use super::{Admin, Decisions};
+use crate::keys::Custody;
 use crate::names::Tenant;
 use crate::tenants::TenantRecord;
 
@@ -17,6 +18,12 @@ struct CreateRequest {
     id: String,
     #[serde(default)]
     name: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CustodyRequest {
+    custody: Custody,
 }
 
 impl Admin {
@@ -32,8 +39,27 @@ impl Admin {
         let tenant = self.tenants.create(&Tenant::parse(&request.id)?, &request.name).await?;
         answer::json(StatusCode::CREATED, &shape(&tenant))
     }
+
+    /// Whoever may make a tenant may say where its keys are kept.
+    pub(super) async fn set_tenant_custody(
+        &self,
+        decisions: &Decisions,
+        id: &str,
+        body: &[u8],
+    ) -> Result<Response<Bytes>, Failure> {
+        decisions.allow(AdminAction::CreateTenant, AdminResource::Authority)?;
+        let request: CustodyRequest = answer::parse(body)?;
+        let id = Tenant::parse(id)?;
+        let tenant = self.tenants.set_default_custody(&id, request.custody).await?;
+        answer::json(StatusCode::OK, &shape(&tenant))
+    }
 }
 
 fn shape(tenant: &TenantRecord) -> Value {
-    json!({ "id": tenant.id, "name": tenant.name, "created_at": rfc3339(tenant.created_at) })
+    json!({
+        "id": tenant.id,
+        "name": tenant.name,
+        "created_at": rfc3339(tenant.created_at),
+        "default_custody": tenant.default_custody,
+    })
 }

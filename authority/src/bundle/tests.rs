@@ -36,6 +36,7 @@ async fn a_bundle_is_applied_and_found_again() {
     assert_eq!(in_force.bundle.profiles.len(), 2);
 }
 
+// R31
 #[tokio::test]
 async fn a_refused_bundle_leaves_the_last_good_one() {
     let bench = Bench::new().await;
@@ -133,6 +134,7 @@ async fn a_lifetime_beyond_the_cap_is_refused() {
     assert!(invalid.findings[0].message.contains("86400"), "{invalid:?}");
 }
 
+// R31
 #[tokio::test]
 async fn more_than_an_edge_can_be_sent_is_refused() {
     let bench = Bench::new().await;

@@ -47,9 +47,11 @@ pub struct KmsQuota {
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct KmsAudit {
-    /// Bytes that the spool may take on disk, default 1 GiB, at least 64 MiB. At the bound every operation is refused, unless
-    /// `drop_oldest`.
+    /// Bytes that the spool may take on disk, default 1 GiB, at least 64 MiB. At the bound, which only records reach that
+    /// the audit log did not take yet, every operation is refused, unless `drop_oldest`.
     pub max_bytes: u64,
+    /// Bytes of segments that stay though the audit log has them. Default 64 MiB.
+    pub keep_shipped: u64,
     /// At the bound, drop the oldest segment instead: records are lost, which the spool itself records.
     pub drop_oldest: bool,
 }
@@ -71,6 +73,7 @@ impl Default for KmsAudit {
     fn default() -> Self {
         Self {
             max_bytes: 1 << 30,
+            keep_shipped: 64 << 20,
             drop_oldest: false,
         }
     }
@@ -81,6 +84,7 @@ impl KmsAudit {
     pub fn settings(&self) -> Settings {
         Settings {
             max_bytes: self.max_bytes,
+            keep_shipped: self.keep_shipped,
             retention: if self.drop_oldest {
                 Retention::DropOldest
             } else {

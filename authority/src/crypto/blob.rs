@@ -1,15 +1,17 @@
-//! The ciphertext blobs of symmetric keys: their form, version 1, and their cipher.
+//! The ciphertext blobs of symmetric keys: their two forms, version 1, and their cipher.
 //!
 //! ```text
-//! form (1 byte: 0x53, 'S', raised when the form changes to another value)
+//! form (1 byte: 0x53 'S'; 0x54 'T' where the key stays in the HSM)
 //! kind of the key id (1: 0 single-Region, 1 multi-Region) ‖ key id (16)
 //! key version (4, big-endian, from 1) ‖ tenant (12 digits)                    – the header, 34 bytes
-//! salt (32) ‖ commitment (32) ‖ AES-256-GCM ciphertext and tag (plaintext + 16)
+//! S: salt (32);  T: length (1) ‖ data key as the HSM wrapped it (1 to 255)    – the seed
+//! commitment (32) ‖ AES-256-GCM ciphertext and tag (plaintext + 16)
 //! ```
 //!
 //! AAD = domain ‖ header ‖ encryption context, where the context is its number of pairs and, in order of the keys' bytes,
-//! each key and value with its length (4 bytes, big-endian). PRK = HKDF-Extract-SHA-256(salt, key material). The AES key is
-//! HKDF-Expand(PRK, "… key"), used once, with the zero nonce: the random salt is what makes it fresh. The commitment is
+//! each key and value with its length (4 bytes, big-endian). PRK = HKDF-Extract-SHA-256(seed, secret), where the secret is the
+//! key material (S) or the data key (T). The AES key is HKDF-Expand(PRK, "… key"), used once, with the zero nonce: the random
+//! salt, or the data key that is used for nothing else, is what makes it fresh. The commitment is
 //! HKDF-Expand(PRK, "… commitment" ‖ SHA-256(AAD)), checked first and in constant time: AES-GCM alone lets who knows two
 //! keys, or one key and two contexts, make a ciphertext that opens under both.
 //!
@@ -21,6 +23,7 @@ use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::hkdf::{HKDF_SHA256, Prk, Salt};
+use signing::key::Secret;
 use zeroize::Zeroizing;
 
 use super::algorithm::check_len;
@@ -35,12 +38,17 @@ mod key_id;
 pub const MAX_PLAINTEXT: usize = 4096;
 /// Bytes of a ciphertext that is looked at (KMS's bound). What [`seal`] makes is shorter.
 pub const MAX_BLOB: usize = 6144;
-/// Bytes that a blob has more than its plaintext.
+/// Bytes that a blob of [`seal`] has more than its plaintext.
 pub const OVERHEAD: usize = HEADER_LEN + SALT_LEN + COMMITMENT_LEN + TAG_LEN;
+/// Bytes of a wrapped data key, at most: its length is one byte.
+const MAX_WRAPPED: usize = 255;
 /// Bytes of randomness that [`seal`] takes.
 pub const SALT_LEN: usize = 32;
 
-const FORM: u8 = 0x53;
+/// The key material is in this process.
+const STORED: u8 = 0x53;
+/// The key material is in the HSM alone, which wraps a data key for each blob.
+const IN_TOKEN: u8 = 0x54;
 const TENANT_LEN: usize = 12;
 const HEADER_LEN: usize = 1 + KeyId::LEN + 4 + TENANT_LEN;
 const COMMITMENT_LEN: usize = 32;
@@ -72,10 +80,10 @@ impl Header {
         Parts::split(blob)?.header()
     }
 
-    fn to_bytes(&self) -> [u8; HEADER_LEN] {
+    fn to_bytes(&self, form: u8) -> [u8; HEADER_LEN] {
         let mut bytes = [0; HEADER_LEN];
         let parts = [
-            &[FORM][..],
+            &[form][..],
             &self.key_id.to_bytes(),
             &self.version.to_be_bytes(),
             self.tenant.as_str().as_bytes(),
@@ -101,16 +109,42 @@ pub fn seal(
 ) -> Result<Vec<u8>, CryptoError> {
     let (spec, operation) = (material.spec(), "encrypt under a key id");
     let secret = material.symmetric().ok_or(CryptoError::Operation { spec, operation })?;
+    lock(secret, &header.to_bytes(STORED), randomness, context, plaintext)
+}
+
+/// As [`seal`], with a data key that the HSM made for this one blob, and as it wrapped it (1 to 255 bytes).
+///
+/// # Errors
+/// [`CryptoError::MessageLength`].
+pub fn seal_with(
+    data_key: &Secret,
+    wrapped: &[u8],
+    header: &Header,
+    context: &EncryptionContext,
+    plaintext: &[u8],
+) -> Result<Vec<u8>, CryptoError> {
+    check_len(1, MAX_WRAPPED, wrapped)?;
+    let len = u8::try_from(wrapped.len()).unwrap_or_default();
+    let seed = [&[len], wrapped].concat();
+    lock(data_key, &header.to_bytes(IN_TOKEN), &seed, context, plaintext)
+}
+
+fn lock(
+    secret: &Secret,
+    header: &[u8],
+    seed: &[u8],
+    context: &EncryptionContext,
+    plaintext: &[u8],
+) -> Result<Vec<u8>, CryptoError> {
     check_len(1, MAX_PLAINTEXT, plaintext)?;
-    let header = header.to_bytes();
-    let aad = associated(&header, context);
-    let keys = Keys::derive(secret.expose(), randomness, &aad)?;
+    let aad = associated(header, context);
+    let keys = Keys::derive(secret.expose(), seed, &aad)?;
     let mut body = Zeroizing::new(plaintext.to_vec());
     let tag = keys
         .cipher
         .seal_in_place_separate_tag(nonce(), Aad::from(&aad), &mut body)
         .map_err(|_| CryptoError::Library("encrypt with AES"))?;
-    Ok([&header[..], randomness, &keys.commitment[..], &body, tag.as_ref()].concat())
+    Ok([header, seed, &keys.commitment[..], &body, tag.as_ref()].concat())
 }
 
 /// Decrypts what [`seal`] made of this material, with this context, under the header that the blob says.
@@ -123,10 +157,46 @@ pub fn open(
     context: &EncryptionContext,
 ) -> Result<Zeroizing<Vec<u8>>, BadCiphertext> {
     let secret = material.symmetric().ok_or(BadCiphertext)?;
+    unlock(STORED, secret, blob, context)
+}
+
+/// The data key in a blob of [`seal_with`], as the HSM wrapped it.
+///
+/// # Errors
+/// [`BadCiphertext`] for what is certainly no such blob.
+pub fn wrapped_data_key(blob: &[u8]) -> Result<&[u8], BadCiphertext> {
+    let parts = Parts::split(blob)?;
+    match parts.form {
+        IN_TOKEN => parts.seed.get(1..).ok_or(BadCiphertext),
+        _ => Err(BadCiphertext),
+    }
+}
+
+/// Decrypts what [`seal_with`] made with this data key, with this context, under the header that the blob says.
+///
+/// # Errors
+/// [`BadCiphertext`] for anything else, whatever differs.
+pub fn open_with(
+    data_key: &Secret,
+    blob: &[u8],
+    context: &EncryptionContext,
+) -> Result<Zeroizing<Vec<u8>>, BadCiphertext> {
+    unlock(IN_TOKEN, data_key, blob, context)
+}
+
+fn unlock(
+    form: u8,
+    secret: &Secret,
+    blob: &[u8],
+    context: &EncryptionContext,
+) -> Result<Zeroizing<Vec<u8>>, BadCiphertext> {
     let parts = Parts::split(blob)?;
     parts.header()?;
+    if parts.form != form {
+        return Err(BadCiphertext);
+    }
     let aad = associated(parts.header, context);
-    let keys = Keys::derive(secret.expose(), parts.salt, &aad).map_err(|_| BadCiphertext)?;
+    let keys = Keys::derive(secret.expose(), parts.seed, &aad).map_err(|_| BadCiphertext)?;
     verify_slices_are_equal(&keys.commitment[..], parts.commitment).map_err(|_| BadCiphertext)?;
     let mut body = Zeroizing::new(parts.sealed.to_vec());
     let len = keys
@@ -140,8 +210,9 @@ pub fn open(
 
 /// A blob, cut.
 struct Parts<'a> {
+    form: u8,
     header: &'a [u8],
-    salt: &'a [u8],
+    seed: &'a [u8],
     commitment: &'a [u8],
     /// Ciphertext and tag.
     sealed: &'a [u8],
@@ -149,22 +220,32 @@ struct Parts<'a> {
 
 impl<'a> Parts<'a> {
     fn split(blob: &'a [u8]) -> Result<Self, BadCiphertext> {
-        if blob.len() <= OVERHEAD || blob.len() > MAX_BLOB {
+        if blob.len() > MAX_BLOB {
             return Err(BadCiphertext);
         }
         let (header, rest) = blob.split_at_checked(HEADER_LEN).ok_or(BadCiphertext)?;
-        let (salt, rest) = rest.split_at_checked(SALT_LEN).ok_or(BadCiphertext)?;
+        let (form, wrapped) = (header.first().copied(), rest.first().copied());
+        let (form, seed_len) = match (form, wrapped) {
+            (Some(STORED), _) => (STORED, SALT_LEN),
+            (Some(IN_TOKEN), Some(len @ 1..)) => (IN_TOKEN, usize::from(len).saturating_add(1)),
+            _ => return Err(BadCiphertext),
+        };
+        let (seed, rest) = rest.split_at_checked(seed_len).ok_or(BadCiphertext)?;
         let (commitment, sealed) = rest.split_at_checked(COMMITMENT_LEN).ok_or(BadCiphertext)?;
+        if sealed.len() <= TAG_LEN {
+            return Err(BadCiphertext);
+        }
         Ok(Self {
+            form,
             header,
-            salt,
+            seed,
             commitment,
             sealed,
         })
     }
 
     fn header(&self) -> Result<Header, BadCiphertext> {
-        let (form, rest) = self.header.split_first().ok_or(BadCiphertext)?;
+        let (_form, rest) = self.header.split_first().ok_or(BadCiphertext)?;
         let (key_id, rest) = rest.split_first_chunk().ok_or(BadCiphertext)?;
         let (version, tenant) = rest.split_first_chunk().ok_or(BadCiphertext)?;
         let tenant = std::str::from_utf8(tenant).map_err(|_| BadCiphertext)?;
@@ -173,7 +254,7 @@ impl<'a> Parts<'a> {
             version: u32::from_be_bytes(*version),
             tenant: Tenant::parse(tenant).map_err(|_| BadCiphertext)?,
         };
-        if *form != FORM || header.version == 0 {
+        if header.version == 0 {
             return Err(BadCiphertext);
         }
         Ok(header)
@@ -186,8 +267,8 @@ struct Keys {
 }
 
 impl Keys {
-    fn derive(secret: &[u8], salt: &[u8], aad: &[u8]) -> Result<Self, CryptoError> {
-        let prk = Salt::new(HKDF_SHA256, salt).extract(secret);
+    fn derive(secret: &[u8], seed: &[u8], aad: &[u8]) -> Result<Self, CryptoError> {
+        let prk = Salt::new(HKDF_SHA256, seed).extract(secret);
         let key = expand(&prk, &[KEY_INFO])?;
         let failed = |_| CryptoError::Library("read an AES key");
         Ok(Self {

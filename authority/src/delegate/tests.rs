@@ -1,11 +1,11 @@
-use node::contract::SharedKey;
+use node::handover::Sealed;
 use serde_json::json;
 use signing::algorithm::Algorithm;
 use signing::delegation::verify_chain;
-use signing::key::{Secret, SigningKey};
+use signing::key::SigningKey;
 
 use super::*;
-use crate::testing::{Bench, DELEGATE, INCARNATION, own, shared};
+use crate::testing::{Bench, DELEGATE, INCARNATION, NODE_KEY, RECEIVER, TENANT, own, shared, shared_with};
 
 async fn bench() -> (Bench, String, String) {
     let bench = Bench::new().await;
@@ -138,6 +138,104 @@ async fn without_or_with_a_wrong_proof_there_is_no_delegation() {
     assert_eq!(code(bench.delegations.delegate(&edge, request).await), "bad_request");
 }
 
+/// What the edge reads of a version that was handed out.
+fn open(version: &SharedVersion, key: &str, not_after: u64, edge: &str, incarnation: &str) -> Option<Secret> {
+    let sealed = Sealed {
+        encapsulated: version.encapsulated.clone(),
+        ciphertext: version.ciphertext.clone(),
+    };
+    let to = Address {
+        edge,
+        incarnation,
+        key,
+        kid: &version.kid,
+        not_after,
+    };
+    let opened = RECEIVER.open(&to, &sealed).ok()?;
+    Some(Secret::new(opened.to_vec()))
+}
+
+#[tokio::test]
+async fn a_shared_key_opens_for_one_edge_process_version_and_end() {
+    let (bench, token, _) = bench().await;
+    let edge = bench.edge("edge-1").await;
+    let delegation = shared_versions(bench.delegate(&edge, &token, shared()).await.unwrap());
+    let (version, until) = (&delegation.versions[0], delegation.not_after);
+    assert!(open(version, &token, until, "edge-1", INCARNATION).is_some());
+    assert!(open(version, &token, until, "edge-2", INCARNATION).is_none());
+    assert!(open(version, &token, until, "edge-1", &INCARNATION.replace('0', "1")).is_none());
+    assert!(open(version, &token, until + 1, "edge-1", INCARNATION).is_none());
+    assert!(open(version, "another", until, "edge-1", INCARNATION).is_none());
+    let renamed = SharedVersion {
+        kid: delegation.versions[1].kid.clone(),
+        ..version.clone()
+    };
+    assert!(open(&renamed, &token, until, "edge-1", INCARNATION).is_none());
+}
+
+// R10
+#[tokio::test]
+async fn the_material_of_a_shared_key_is_in_no_message() {
+    use prost::Message;
+    let (bench, token, _) = bench().await;
+    let edge = bench.edge("edge-1").await;
+    let response = bench.delegate(&edge, &token, shared()).await.unwrap();
+    let bytes = response.encode_to_vec();
+    let path = paths::key(&Tenant::parse(TENANT).unwrap(), &token);
+    let key = bench.wired.vault.get::<KeyRecord>(&path).await.unwrap().unwrap().value;
+    assert!(!key.versions.is_empty());
+    for version in &key.versions {
+        let material = secret(&bench.wired.vault, &key, version).await.unwrap();
+        // 16 bytes of the private scalar, which follows the headers of PKCS#8.
+        for part in material.expose().windows(16).skip(36).take(16) {
+            assert!(!bytes.windows(16).any(|window| window == part));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_receiving_key_that_the_nodes_own_key_did_not_sign_gets_nothing() {
+    let (bench, token, _) = bench().await;
+    let edge = bench.edge("edge-1").await;
+    let delegate_request::Mode::Shared(good) = shared() else {
+        panic!()
+    };
+    let signed = |by: &SigningKey, edge: &str, incarnation: &str| {
+        let message = handover::receiving_message("example.org", edge, incarnation, &good.receiving_key);
+        by.sign(&message).unwrap()
+    };
+    let stranger = SigningKey::generate(Algorithm::Es256).unwrap();
+    let cases = [
+        (Vec::new(), "no_possession"),
+        (signed(&stranger, "edge-1", INCARNATION), "no_possession"),
+        (signed(&NODE_KEY, "edge-2", INCARNATION), "no_possession"),
+        // A request that was recorded from another process of this edge.
+        (signed(&NODE_KEY, "edge-1", "ffff"), "no_possession"),
+        (vec![0; 5000], "bad_request"),
+    ];
+    for (signature, wanted) in cases {
+        let mode = delegate_request::Mode::Shared(SharedKey {
+            signature,
+            ..good.clone()
+        });
+        assert_eq!(code(bench.delegate(&edge, &token, mode).await), wanted);
+    }
+    for receiving_key in [Vec::new(), vec![9; 31], vec![9; 33], RECEIVER.public()[1..].to_vec()] {
+        let mode = delegate_request::Mode::Shared(SharedKey {
+            receiving_key,
+            ..good.clone()
+        });
+        assert_eq!(code(bench.delegate(&edge, &token, mode).await), "bad_request");
+    }
+    let zero = vec![0; handover::RECEIVING_KEY_LEN];
+    let message = handover::receiving_message("example.org", "edge-1", INCARNATION, &zero);
+    let mode = delegate_request::Mode::Shared(SharedKey {
+        signature: NODE_KEY.sign(&message).unwrap(),
+        receiving_key: zero,
+    });
+    assert_eq!(code(bench.delegate(&edge, &token, mode).await), "bad_request");
+}
+
 #[tokio::test]
 async fn a_shared_key_is_handed_out_with_its_standby() {
     let (bench, token, _) = bench().await;
@@ -145,8 +243,9 @@ async fn a_shared_key_is_handed_out_with_its_standby() {
     let delegation = shared_versions(bench.delegate(&edge, &token, shared()).await.unwrap());
     assert_eq!(delegation.versions.len(), 2);
     assert_eq!(delegation.not_after, bench.now() + 3600);
-    for version in delegation.versions {
-        let pair = SigningKey::import(Algorithm::Es256, &Secret::new(version.material)).unwrap();
+    for version in &delegation.versions {
+        let material = open(version, &token, delegation.not_after, "edge-1", INCARNATION).unwrap();
+        let pair = SigningKey::import(Algorithm::Es256, &material).unwrap();
         assert_eq!(pair.kid(), version.kid);
     }
     // What has retired verifies by its public half; its private half stays here.
@@ -251,7 +350,45 @@ async fn policies_decide_who_gets_which_key() {
         "no_permit"
     );
     let other = bench.edge("edge-2").await;
-    assert_eq!(code(bench.delegate(&other, &token, shared()).await), "no_permit");
+    assert_eq!(
+        code(bench.delegate(&other, &token, shared_with(&NODE_KEY, "edge-2")).await),
+        "no_permit"
+    );
+}
+
+#[tokio::test]
+async fn a_policy_limits_a_key_to_the_edges_of_a_region() {
+    let (bench, token, _) = bench().await;
+    bench
+        .verb(
+            "TagResource",
+            json!({"KeyId": token, "Tags": [{"TagKey": "region", "TagValue": "eu"}]}),
+        )
+        .await
+        .unwrap();
+    let policy = "@id(\"by-region\")\npermit (principal is Edge, action == Action::\"Delegate\", resource is Key)\n\
+                  when { principal.hasTag(\"region\") && resource.hasTag(\"region\") &&\n\
+                  principal.getTag(\"region\") == resource.getTag(\"region\") };\n";
+    bench.apply(policy).await;
+    let of = |region: Option<&str>| {
+        region
+            .map(|region| ("region".to_owned(), region.to_owned()))
+            .into_iter()
+            .collect()
+    };
+    for (id, region, may) in [
+        ("edge-1", Some("eu"), true),
+        ("edge-2", Some("us"), false),
+        ("edge-3", None, false),
+    ] {
+        let edge = bench.edge_with(id, of(region)).await;
+        let answer = bench.delegate(&edge, &token, shared_with(&NODE_KEY, id)).await;
+        if may {
+            assert_eq!(shared_versions(answer.unwrap()).versions.len(), 2);
+        } else {
+            assert_eq!(code(answer), "no_permit", "{id}");
+        }
+    }
 }
 
 #[tokio::test]
@@ -259,8 +396,7 @@ async fn before_the_first_bundle_nothing_is_delegated() {
     let bench = Bench::new().await;
     let token = bench.key("ECC_NIST_P256", "token", "shared", "alias/token").await;
     let edge = bench.edge("edge-1").await;
-    let mode = delegate_request::Mode::Shared(SharedKey {});
-    assert_eq!(code(bench.delegate(&edge, &token, mode).await), "no_permit");
+    assert_eq!(code(bench.delegate(&edge, &token, shared()).await), "no_permit");
 }
 
 #[tokio::test]

@@ -21,6 +21,7 @@ fn request(token: &str) -> EnrollRequest {
     EnrollRequest {
         join_token: token.to_owned(),
         csr: csr(),
+        ..EnrollRequest::default()
     }
 }
 
@@ -108,6 +109,7 @@ async fn a_bad_request_for_a_certificate_does_not_use_the_token_up() {
             .enroll(&EnrollRequest {
                 join_token: token.clone(),
                 csr,
+                ..EnrollRequest::default()
             })
             .await
             .unwrap_err();

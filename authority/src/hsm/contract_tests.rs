@@ -6,6 +6,7 @@ use std::sync::Arc;
 use signing::key::Secret;
 
 use super::*;
+use crate::crypto::MacAlgorithm;
 
 #[tokio::test]
 async fn the_software_hsm_keeps_the_contract() {
@@ -64,11 +65,39 @@ async fn calls_may_overlap() {
     }
 }
 
+/// What a request of a symmetric key of custody `token` costs beside the rest. Printed; a machine's mood is no test.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_data_key_takes_so_long() {
+    const CALLS: u32 = 200;
+    let directory = tempfile::tempdir().unwrap();
+    let hsm = Verified::new(testing::softhsm(directory.path()).await);
+    hsm.ensure_root(RootRole::Nodes).await.unwrap();
+    let key = hsm.generate_aes().await.unwrap();
+    let began = std::time::Instant::now();
+    let mut made = Vec::new();
+    for _ in 0..CALLS {
+        made.push(hsm.generate_data_key(&key).await.unwrap());
+    }
+    let generated = began.elapsed() / CALLS;
+    let began = std::time::Instant::now();
+    for one in &made {
+        let opened = hsm.unwrap_data_key(&key, &one.wrapped).await.unwrap().unwrap();
+        assert!(opened.matches(one.secret.expose()));
+    }
+    let opened = began.elapsed() / CALLS;
+    println!(
+        "SoftHSM2, one call at a time: a fresh data key, opened once for proof, {generated:?}; to open one {opened:?}"
+    );
+}
+
 /// What must survive a restart.
 struct Kept {
     roots: Vec<(RootRole, RootKey)>,
     keys: Vec<WrappedKey>,
     sealed: Vec<u8>,
+    data_key: (WrappedAes, DataKey),
+    /// A key, and its MAC of `after a restart`.
+    mac: (WrappedMac, Vec<u8>),
 }
 
 async fn keeps_the_contract(hsm: &dyn Hsm) -> Kept {
@@ -76,10 +105,18 @@ async fn keeps_the_contract(hsm: &dyn Hsm) -> Kept {
     let roots = makes_distinct_roots_once(hsm).await;
     let keys = makes_wrapped_keys(hsm).await;
     refuses_altered_keys(hsm, &keys[0]).await;
+    let data_key = wraps_data_keys(hsm, &keys[0]).await;
+    let mac = makes_macs(hsm, &keys[0], &data_key.0).await;
     let sealed = seals(hsm, &keys[0]).await;
     gives_random_bytes(hsm).await;
     hsm.healthy().await.unwrap();
-    Kept { roots, keys, sealed }
+    Kept {
+        roots,
+        keys,
+        sealed,
+        data_key,
+        mac,
+    }
 }
 
 impl Kept {
@@ -94,6 +131,11 @@ impl Kept {
                 .verify(&key.spki_der, &signature)
                 .unwrap();
         }
+        let (key, mac) = &self.mac;
+        assert_eq!(hsm.mac(key, b"after a restart").await.unwrap(), *mac);
+        let (key, made) = &self.data_key;
+        let opened = hsm.unwrap_data_key(key, &made.wrapped).await.unwrap().unwrap();
+        assert!(opened.matches(made.secret.expose()));
         assert!(
             hsm.unseal(&self.sealed, b"tenants/1#7")
                 .await
@@ -191,6 +233,100 @@ async fn refuses_altered_keys(hsm: &dyn Hsm, key: &WrappedKey) {
         assert_eq!(error.kind, HsmErrorKind::Tampered, "{error} for {} bytes", blob.len());
     }
     hsm.sign_wrapped(key, b"the honest key still works").await.unwrap();
+}
+
+// R24
+async fn wraps_data_keys(hsm: &dyn Hsm, ec: &WrappedKey) -> (WrappedAes, DataKey) {
+    let (key, other) = (hsm.generate_aes().await.unwrap(), hsm.generate_aes().await.unwrap());
+    assert_ne!(key, other);
+    let first = hsm.generate_data_key(&key).await.unwrap();
+    let second = hsm.generate_data_key(&key).await.unwrap();
+    assert_eq!(
+        (first.secret.len(), first.wrapped.len()),
+        (DATA_KEY_LEN, WRAPPED_DATA_KEY_LEN)
+    );
+    assert!(!first.secret.matches(second.secret.expose()) && first.wrapped != second.wrapped);
+    for made in [&first, &second] {
+        let opened = hsm.unwrap_data_key(&key, &made.wrapped).await.unwrap().unwrap();
+        assert!(opened.matches(made.secret.expose()));
+    }
+    let refused = |wrapped: Vec<u8>| {
+        let key = &key;
+        async move {
+            assert!(
+                hsm.unwrap_data_key(key, &wrapped).await.unwrap().is_none(),
+                "{wrapped:?}"
+            )
+        }
+    };
+    assert!(hsm.unwrap_data_key(&other, &first.wrapped).await.unwrap().is_none());
+    for index in 0..first.wrapped.len() {
+        let mut wrapped = first.wrapped.clone();
+        wrapped[index] ^= 1;
+        refused(wrapped).await;
+    }
+    let longer = [first.wrapped.as_slice(), &[0; 8]].concat();
+    for wrapped in [
+        vec![],
+        vec![0; WRAPPED_DATA_KEY_LEN],
+        first.wrapped[..32].to_vec(),
+        longer,
+        key.blob.clone(),
+    ] {
+        refused(wrapped).await;
+    }
+    // What is wrapped as one kind is not opened as another.
+    let mut blobs = vec![vec![], first.wrapped.clone(), ec.blob.clone(), key.blob[1..].to_vec()];
+    for index in [0, 7, key.blob.len() - 1] {
+        let mut blob = key.blob.clone();
+        blob[index] ^= 1;
+        blobs.push(blob);
+    }
+    for blob in blobs {
+        let altered = WrappedAes { blob };
+        let generated = hsm.generate_data_key(&altered).await.unwrap_err();
+        let unwrapped = hsm.unwrap_data_key(&altered, &first.wrapped).await.unwrap_err();
+        for error in [generated, unwrapped] {
+            assert_eq!(error.kind, HsmErrorKind::Tampered, "{error}");
+        }
+    }
+    let as_ec = WrappedKey {
+        blob: key.blob.clone(),
+        ..ec.clone()
+    };
+    let error = hsm.sign_wrapped(&as_ec, b"x").await.unwrap_err();
+    assert_eq!(error.kind, HsmErrorKind::Tampered, "{error}");
+    (key, first)
+}
+
+// R1, R24
+async fn makes_macs(hsm: &dyn Hsm, ec: &WrappedKey, aes: &WrappedAes) -> (WrappedMac, Vec<u8>) {
+    let mut kept = None;
+    for algorithm in MacAlgorithm::ALL.iter().copied() {
+        let key = hsm.generate_mac_key(algorithm).await.unwrap();
+        let other = hsm.generate_mac_key(algorithm).await.unwrap();
+        assert_eq!(key.algorithm, algorithm);
+        let mac = hsm.mac(&key, b"after a restart").await.unwrap();
+        assert_eq!(mac.len(), algorithm.tag_len());
+        assert_eq!(hsm.mac(&key, b"after a restart").await.unwrap(), mac);
+        assert_ne!(hsm.mac(&key, b"After a restart").await.unwrap(), mac);
+        assert_ne!(hsm.mac(&other, b"after a restart").await.unwrap(), mac);
+        hsm.mac(&key, &[7; MAX_SECRET_LEN]).await.unwrap();
+        let error = hsm.mac(&key, &[7; MAX_SECRET_LEN + 1]).await.unwrap_err();
+        assert_eq!(error.kind, HsmErrorKind::BadRequest);
+        let mut blobs = vec![vec![], ec.blob.clone(), aes.blob.clone(), key.blob[8..].to_vec()];
+        for index in [0, key.blob.len() - 1] {
+            let mut blob = key.blob.clone();
+            blob[index] ^= 1;
+            blobs.push(blob);
+        }
+        for blob in blobs {
+            let error = hsm.mac(&WrappedMac { algorithm, blob }, b"x").await.unwrap_err();
+            assert_eq!(error.kind, HsmErrorKind::Tampered, "{algorithm:?}: {error}");
+        }
+        kept = Some((key, mac));
+    }
+    kept.unwrap()
 }
 
 // R29

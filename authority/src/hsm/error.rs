@@ -13,11 +13,13 @@ pub struct HsmError {
     pub detail: String,
 }
 
-/// The kinds of failure. Only `Unavailable` may pass by itself.
+/// The kinds of failure. Only `Unavailable` and `Busy` may pass by themselves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum HsmErrorKind {
     /// The token or its worker hung, crashed, is overloaded or absent. Callers answer 503; the next call may work.
     Unavailable,
+    /// It works, and too many wait for it. Callers are told to come back later.
+    Busy,
     /// The token refused the PIN. It is not tried again in this process, since tokens lock after a few wrong ones.
     PinRefused,
     /// The token lacks a mechanism or a curve, named in the detail.
@@ -40,6 +42,7 @@ impl std::fmt::Display for HsmErrorKind {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Unavailable => "hsm unavailable",
+            Self::Busy => "hsm is busy",
             Self::PinRefused => "hsm refused the pin",
             Self::Unsupported => "hsm lacks a capability",
             Self::Misconfigured => "hsm is misconfigured",

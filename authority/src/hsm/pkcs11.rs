@@ -16,11 +16,14 @@ use super::protocol::{Answer, Call, Hello, Sensitive};
 use super::{EcCurve, HsmError, HsmErrorKind, HsmInfo, MAX_SECRET_LEN};
 use cache::Cache;
 use failure::Failure;
+use mechanisms::Needed;
 use objects::Objects;
 
 mod cache;
+mod data_key;
 mod failure;
 mod initialize;
+mod mac;
 mod mechanisms;
 mod objects;
 mod public_key;
@@ -64,6 +67,12 @@ impl Module {
     /// What the token says about itself.
     pub(crate) fn info(&self) -> HsmInfo {
         self.info.clone()
+    }
+
+    /// Refuses where the token lacks any of these, which not every token has.
+    fn demand(&self, needed: &[Needed]) -> Result<(), Failure> {
+        let (slot, _) = find_token(&self.pkcs11, &self.label)?;
+        Ok(mechanisms::demand(&self.pkcs11, slot, &self.label, needed)?)
     }
 
     fn connect(&self) -> Result<Session, Failure> {
@@ -152,6 +161,13 @@ impl Token {
             Call::SignRoot { role, message } => connected.sign_root(*role, message).map(Answer::Bytes),
             Call::GenerateWrapped(curve) => connected.generate_wrapped(&module, *curve).map(Answer::Wrapped),
             Call::SignWrapped { key, digest } => connected.sign_wrapped(key, digest).map(Answer::Bytes),
+            Call::GenerateAes => connected.generate_aes(&module).map(Answer::Aes),
+            Call::GenerateDataKey(key) => connected
+                .generate_data_key(key)
+                .map(|(secret, wrapped)| Answer::DataKey { secret, wrapped }),
+            Call::UnwrapDataKey { key, wrapped } => connected.unwrap_data_key(key, wrapped).map(Answer::Unwrapped),
+            Call::GenerateMacKey(algorithm) => connected.generate_mac_key(&module, *algorithm).map(Answer::MacKey),
+            Call::Mac { key, message } => connected.mac(key, message).map(Answer::Bytes),
             Call::Seal { plaintext, associated } => connected.seal(&plaintext.0, associated).map(Answer::Bytes),
             Call::Unseal { blob, associated } => connected.unseal(blob, associated).map(Answer::Secret),
             Call::Random(len) => connected.random(*len).map(Answer::Secret),

@@ -12,7 +12,8 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
-use super::{EcCurve, HsmError, HsmInfo, Prehashed, RootKey, RootRole, WrappedKey};
+use super::{EcCurve, HsmError, HsmInfo, Prehashed, RootKey, RootRole, WrappedAes, WrappedKey, WrappedMac};
+use crate::crypto::MacAlgorithm;
 
 /// Largest frame body, in bytes. The largest honest one is a 64 KiB message with its envelope.
 pub(crate) const MAX_FRAME: usize = 128 * 1024;
@@ -92,6 +93,17 @@ pub(crate) enum Call {
         key: WrappedKey,
         digest: Prehashed,
     },
+    GenerateAes,
+    GenerateDataKey(WrappedAes),
+    UnwrapDataKey {
+        key: WrappedAes,
+        wrapped: Vec<u8>,
+    },
+    GenerateMacKey(MacAlgorithm),
+    Mac {
+        key: WrappedMac,
+        message: Vec<u8>,
+    },
     Seal {
         plaintext: Sensitive,
         associated: Vec<u8>,
@@ -128,6 +140,13 @@ pub(crate) enum Answer {
     Opened(HsmInfo),
     Root(RootKey),
     Wrapped(WrappedKey),
+    Aes(WrappedAes),
+    MacKey(WrappedMac),
+    DataKey {
+        secret: Sensitive,
+        wrapped: Vec<u8>,
+    },
+    Unwrapped(Option<Sensitive>),
     /// A DER signature or a sealed blob.
     Bytes(Vec<u8>),
     Secret(Sensitive),

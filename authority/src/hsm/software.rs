@@ -13,13 +13,15 @@ use signing::key::Secret;
 
 use super::protocol::Sensitive;
 use super::{
-    EcCurve, Hsm, HsmError, HsmErrorKind, HsmInfo, MAX_ASSOCIATED_LEN, MAX_SECRET_LEN, Prehashed, RootKey, RootRole,
-    WrappedKey,
+    DATA_KEY_LEN, DataKey, EcCurve, Hsm, HsmError, HsmErrorKind, HsmInfo, MAX_ASSOCIATED_LEN, MAX_SECRET_LEN,
+    Prehashed, RootKey, RootRole, WrappedAes, WrappedKey, WrappedMac, check_mac_message,
 };
+use crate::crypto::{KeySpec, MacAlgorithm, Material};
 use file::{KeyFile, Keys};
 
 mod aead;
 mod file;
+mod key_wrap;
 
 pub use file::Cost;
 
@@ -28,6 +30,8 @@ const ROOT_CURVE: EcCurve = EcCurve::P384;
 
 /// Separates wrapped keys from sealed secrets, beside their different keys.
 const WRAPPING_CONTEXT: &[u8] = b"signet software wrapped key v1";
+
+const AES_CONTEXT: &[u8] = b"signet software aes key v1";
 
 /// An [`Hsm`] in software.
 pub struct Software {
@@ -156,6 +160,42 @@ impl Hsm for Software {
         })
     }
 
+    async fn generate_aes(&self) -> Result<WrappedAes, HsmError> {
+        let key = Secret::random(DATA_KEY_LEN).map_err(|_| random_failed())?;
+        let wrapped = self.with_keys(|keys| aead::seal(&keys.wrapping.0, key.expose(), AES_CONTEXT));
+        wrapped.map(|blob| WrappedAes { blob })
+    }
+
+    async fn generate_data_key(&self, key: &WrappedAes) -> Result<DataKey, HsmError> {
+        let secret = Secret::random(DATA_KEY_LEN).map_err(|_| random_failed())?;
+        let wrapped = self.with_keys(|keys| {
+            let key = aead::open(&keys.wrapping.0, &key.blob, AES_CONTEXT)?;
+            key_wrap::wrap(&key, &secret)
+        })?;
+        Ok(DataKey { secret, wrapped })
+    }
+
+    async fn unwrap_data_key(&self, key: &WrappedAes, wrapped: &[u8]) -> Result<Option<Secret>, HsmError> {
+        self.with_keys(|keys| {
+            let key = aead::open(&keys.wrapping.0, &key.blob, AES_CONTEXT)?;
+            key_wrap::unwrap(&key, wrapped)
+        })
+    }
+
+    async fn generate_mac_key(&self, algorithm: MacAlgorithm) -> Result<WrappedMac, HsmError> {
+        let key = Secret::random(algorithm.tag_len()).map_err(|_| random_failed())?;
+        let wrapped = self.with_keys(|keys| aead::seal(&keys.wrapping.0, key.expose(), &mac_context(algorithm)));
+        wrapped.map(|blob| WrappedMac { algorithm, blob })
+    }
+
+    async fn mac(&self, key: &WrappedMac, message: &[u8]) -> Result<Vec<u8>, HsmError> {
+        check_mac_message(message)?;
+        let secret = self.with_keys(|keys| aead::open(&keys.wrapping.0, &key.blob, &mac_context(key.algorithm)))?;
+        let made = Material::import(mac_spec(key.algorithm), &secret);
+        let made = made.and_then(|material| material.mac(key.algorithm, message));
+        made.map_err(|error| HsmErrorKind::Token.because(error.to_string()))
+    }
+
     async fn seal(&self, plaintext: &Secret, associated: &[u8]) -> Result<Vec<u8>, HsmError> {
         if plaintext.is_empty() || plaintext.len() > MAX_SECRET_LEN || associated.len() > MAX_ASSOCIATED_LEN {
             let detail =
@@ -179,6 +219,20 @@ impl Hsm for Software {
 
     async fn healthy(&self) -> Result<(), HsmError> {
         self.with_keys(|_| Ok(()))
+    }
+}
+
+/// What a MAC key is sealed with: it makes MACs of one kind (R1).
+fn mac_context(algorithm: MacAlgorithm) -> Vec<u8> {
+    [b"signet software mac key v1 ", algorithm.as_str().as_bytes()].concat()
+}
+
+fn mac_spec(algorithm: MacAlgorithm) -> KeySpec {
+    match algorithm {
+        MacAlgorithm::HmacSha224 => KeySpec::Hmac224,
+        MacAlgorithm::HmacSha256 => KeySpec::Hmac256,
+        MacAlgorithm::HmacSha384 => KeySpec::Hmac384,
+        MacAlgorithm::HmacSha512 => KeySpec::Hmac512,
     }
 }
 

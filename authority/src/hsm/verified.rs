@@ -1,12 +1,18 @@
 //! No wrong signature leaves: what an HSM answers is checked before anything is built on it (R27).
 
 use async_trait::async_trait;
+use aws_lc_rs::constant_time::verify_slices_are_equal;
 use signing::key::Secret;
 use tokio::sync::OnceCell;
 
-use super::{EcCurve, Hsm, HsmError, HsmErrorKind, HsmInfo, MAX_SECRET_LEN, Prehashed, RootKey, RootRole, WrappedKey};
+use super::{
+    DATA_KEY_LEN, DataKey, EcCurve, Hsm, HsmError, HsmErrorKind, HsmInfo, MAX_SECRET_LEN, Prehashed, RootKey, RootRole,
+    WRAPPED_DATA_KEY_LEN, WrappedAes, WrappedKey, WrappedMac,
+};
+use crate::crypto::MacAlgorithm;
 
-/// An HSM whose signatures are verified, whose new keys have signed once, and whose sealings have been opened once.
+/// An HSM whose signatures are verified, whose new keys have signed once, and whose sealings and wrapped
+/// data keys have been opened once.
 pub struct Verified<H> {
     inner: H,
     nodes: OnceCell<RootKey>,
@@ -81,6 +87,49 @@ impl<H: Hsm> Hsm for Verified<H> {
         Ok(signature)
     }
 
+    async fn generate_aes(&self) -> Result<WrappedAes, HsmError> {
+        let key = self.inner.generate_aes().await?;
+        self.generate_data_key(&key).await?;
+        Ok(key)
+    }
+
+    /// What a data key encrypts is lost when the token wrapped another one: so each is opened while it is still known.
+    async fn generate_data_key(&self, key: &WrappedAes) -> Result<DataKey, HsmError> {
+        let made = self.inner.generate_data_key(key).await?;
+        if made.secret.len() != DATA_KEY_LEN || is_stuck(made.secret.expose()) {
+            return Err(HsmErrorKind::Token.because("its random generator has failed"));
+        }
+        let opened = self.inner.unwrap_data_key(key, &made.wrapped).await?;
+        let same = opened.is_some_and(|opened| opened.matches(made.secret.expose()));
+        if !same || made.wrapped.len() != WRAPPED_DATA_KEY_LEN {
+            return Err(HsmErrorKind::Token.because("it wrapped another data key than it answered"));
+        }
+        Ok(made)
+    }
+
+    async fn unwrap_data_key(&self, key: &WrappedAes, wrapped: &[u8]) -> Result<Option<Secret>, HsmError> {
+        self.inner.unwrap_data_key(key, wrapped).await
+    }
+
+    async fn generate_mac_key(&self, algorithm: MacAlgorithm) -> Result<WrappedMac, HsmError> {
+        let key = self.inner.generate_mac_key(algorithm).await?;
+        if key.algorithm != algorithm {
+            return Err(HsmErrorKind::WrongSignature.because("it made a key of another MAC than was asked"));
+        }
+        self.mac(&key, b"signet consistency test").await?;
+        Ok(key)
+    }
+
+    /// Made twice: nobody out here can tell a right MAC from a wrong one, but two wrong ones are not the same.
+    async fn mac(&self, key: &WrappedMac, message: &[u8]) -> Result<Vec<u8>, HsmError> {
+        let mac = self.inner.mac(key, message).await?;
+        let again = self.inner.mac(key, message).await?;
+        if mac.len() != key.algorithm.tag_len() || verify_slices_are_equal(&mac, &again).is_err() {
+            return Err(HsmErrorKind::WrongSignature.because("two MACs of one message differ; both have been withheld"));
+        }
+        Ok(mac)
+    }
+
     async fn seal(&self, plaintext: &Secret, associated: &[u8]) -> Result<Vec<u8>, HsmError> {
         let blob = self.inner.seal(plaintext, associated).await?;
         let opened = self.inner.unseal(&blob, associated).await?;
@@ -97,8 +146,7 @@ impl<H: Hsm> Hsm for Verified<H> {
     async fn random(&self, len: usize) -> Result<Secret, HsmError> {
         let random = self.inner.random(len).await?;
         let bytes = random.expose();
-        let stuck = len >= 16 && bytes.iter().all(|byte| Some(byte) == bytes.first());
-        if bytes.len() != len || len > MAX_SECRET_LEN || stuck {
+        if bytes.len() != len || len > MAX_SECRET_LEN || is_stuck(bytes) {
             return Err(HsmErrorKind::Token.because("its random generator has failed"));
         }
         Ok(random)
@@ -107,6 +155,11 @@ impl<H: Hsm> Hsm for Verified<H> {
     async fn healthy(&self) -> Result<(), HsmError> {
         self.inner.healthy().await
     }
+}
+
+/// Whether a generator has failed in the way that is seen in its bytes.
+fn is_stuck(bytes: &[u8]) -> bool {
+    bytes.len() >= 16 && bytes.iter().all(|byte| Some(byte) == bytes.first())
 }
 
 fn same_root(role: RootRole, known: &RootKey, answered: RootKey) -> Result<RootKey, HsmError> {

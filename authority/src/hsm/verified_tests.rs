@@ -13,6 +13,8 @@ enum Lie {
     OtherKey,
     /// It seals something else.
     Sealing,
+    /// It wraps another data key than it answers.
+    DataKey,
     /// Its generator is stuck.
     Random,
     /// It answers too few random bytes.
@@ -65,6 +67,42 @@ impl Hsm for Liar {
             Lie::OtherKey => self.honest.sign_wrapped_digest(&self.other, digest).await,
             Lie::Bit => self.honest.sign_wrapped_digest(key, digest).await.map(flip),
             _ => self.honest.sign_wrapped_digest(key, digest).await,
+        }
+    }
+
+    async fn generate_aes(&self) -> Result<WrappedAes, HsmError> {
+        self.honest.generate_aes().await
+    }
+
+    async fn generate_data_key(&self, key: &WrappedAes) -> Result<DataKey, HsmError> {
+        let made = self.honest.generate_data_key(key).await?;
+        let secret = match self.lie {
+            Lie::DataKey => self.honest.random(DATA_KEY_LEN).await?,
+            Lie::Random => Secret::new(vec![0xAA; DATA_KEY_LEN]),
+            Lie::ShortRandom => self.honest.random(DATA_KEY_LEN - 1).await?,
+            _ => made.secret,
+        };
+        Ok(DataKey {
+            secret,
+            wrapped: made.wrapped,
+        })
+    }
+
+    async fn unwrap_data_key(&self, key: &WrappedAes, wrapped: &[u8]) -> Result<Option<Secret>, HsmError> {
+        self.honest.unwrap_data_key(key, wrapped).await
+    }
+
+    async fn generate_mac_key(&self, algorithm: MacAlgorithm) -> Result<WrappedMac, HsmError> {
+        self.honest.generate_mac_key(algorithm).await
+    }
+
+    async fn mac(&self, key: &WrappedMac, message: &[u8]) -> Result<Vec<u8>, HsmError> {
+        let mac = self.honest.mac(key, message).await?;
+        let again = self.asked.fetch_xor(true, std::sync::atomic::Ordering::Relaxed);
+        match self.lie {
+            Lie::Bit if again => Ok(flip(mac)),
+            Lie::ShortRandom => Ok(mac[1..].to_vec()),
+            _ => Ok(mac),
         }
     }
 
@@ -176,6 +214,34 @@ async fn a_secret_sealed_wrongly_is_noticed_while_it_is_still_known() {
     assert!(error.detail.contains("another secret"), "{error}");
 }
 
+// R27
+#[tokio::test]
+async fn no_wrong_mac_leaves() {
+    for lie in [Lie::Bit, Lie::ShortRandom] {
+        let directory = tempfile::tempdir().unwrap();
+        let (hsm, _) = liar(directory.path(), lie).await;
+        let error = hsm.generate_mac_key(MacAlgorithm::HmacSha256).await.unwrap_err();
+        assert_eq!(error.kind, HsmErrorKind::WrongSignature, "{error}");
+        let key = hsm.inner().generate_mac_key(MacAlgorithm::HmacSha256).await.unwrap();
+        let error = hsm.mac(&key, b"x").await.unwrap_err();
+        assert!(error.detail.contains("withheld"), "{error}");
+    }
+}
+
+// R27
+#[tokio::test]
+async fn a_data_key_wrapped_wrongly_is_noticed_before_anything_is_encrypted_with_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let (hsm, _) = liar(directory.path(), Lie::DataKey).await;
+    let key = hsm.inner().generate_aes().await.unwrap();
+    for error in [
+        hsm.generate_aes().await.unwrap_err(),
+        hsm.generate_data_key(&key).await.unwrap_err(),
+    ] {
+        assert!(error.detail.contains("another data key"), "{error}");
+    }
+}
+
 // R24
 #[tokio::test]
 async fn a_stuck_generator_is_an_error() {
@@ -183,6 +249,7 @@ async fn a_stuck_generator_is_an_error() {
         let directory = tempfile::tempdir().unwrap();
         let (hsm, _) = liar(directory.path(), lie).await;
         assert!(hsm.random(32).await.unwrap_err().detail.contains("generator"));
+        assert!(hsm.generate_aes().await.unwrap_err().detail.contains("generator"));
     }
 }
 

@@ -16,7 +16,11 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 
 use super::protocol::{Answer, Call, MAX_ROOT_MESSAGE, Sensitive};
-use super::{EcCurve, Hsm, HsmError, HsmErrorKind, HsmInfo, Prehashed, RootKey, RootRole, WrappedKey};
+use super::{
+    DataKey, EcCurve, Hsm, HsmError, HsmErrorKind, HsmInfo, Prehashed, RootKey, RootRole, WRAPPED_DATA_KEY_LEN,
+    WrappedAes, WrappedKey, WrappedMac, check_mac_message,
+};
+use crate::crypto::MacAlgorithm;
 use supervisor::State;
 
 mod child;
@@ -222,6 +226,55 @@ impl Hsm for Worker {
         )
     }
 
+    async fn generate_aes(&self) -> Result<WrappedAes, HsmError> {
+        match self.call(Call::GenerateAes).await? {
+            Answer::Aes(key) => Ok(key),
+            _ => Err(unexpected()),
+        }
+    }
+
+    async fn generate_data_key(&self, key: &WrappedAes) -> Result<DataKey, HsmError> {
+        match self.call(Call::GenerateDataKey(key.clone())).await? {
+            Answer::DataKey { secret, wrapped } => Ok(DataKey {
+                secret: exposed(secret),
+                wrapped,
+            }),
+            _ => Err(unexpected()),
+        }
+    }
+
+    async fn unwrap_data_key(&self, key: &WrappedAes, wrapped: &[u8]) -> Result<Option<Secret>, HsmError> {
+        if wrapped.len() != WRAPPED_DATA_KEY_LEN {
+            return Ok(None);
+        }
+        let call = Call::UnwrapDataKey {
+            key: key.clone(),
+            wrapped: wrapped.to_vec(),
+        };
+        match self.call(call).await? {
+            Answer::Unwrapped(secret) => Ok(secret.map(exposed)),
+            _ => Err(unexpected()),
+        }
+    }
+
+    async fn generate_mac_key(&self, algorithm: MacAlgorithm) -> Result<WrappedMac, HsmError> {
+        match self.call(Call::GenerateMacKey(algorithm)).await? {
+            Answer::MacKey(key) => Ok(key),
+            _ => Err(unexpected()),
+        }
+    }
+
+    async fn mac(&self, key: &WrappedMac, message: &[u8]) -> Result<Vec<u8>, HsmError> {
+        check_mac_message(message)?;
+        bytes(
+            self.call(Call::Mac {
+                key: key.clone(),
+                message: message.to_vec(),
+            })
+            .await?,
+        )
+    }
+
     async fn seal(&self, plaintext: &Secret, associated: &[u8]) -> Result<Vec<u8>, HsmError> {
         let plaintext = Sensitive(plaintext.expose().to_vec());
         bytes(
@@ -268,9 +321,13 @@ fn bytes(answer: Answer) -> Result<Vec<u8>, HsmError> {
 
 fn secret(answer: Answer) -> Result<Secret, HsmError> {
     match answer {
-        Answer::Secret(mut secret) => Ok(Secret::new(std::mem::take(&mut secret.0))),
+        Answer::Secret(secret) => Ok(exposed(secret)),
         _ => Err(unexpected()),
     }
+}
+
+fn exposed(mut secret: Sensitive) -> Secret {
+    Secret::new(std::mem::take(&mut secret.0))
 }
 
 fn unexpected() -> HsmError {

@@ -17,6 +17,7 @@ use crate::crypto::{KeySpec, KeyUsage};
 use crate::paths;
 use crate::rotation::{NEVER, Version, plan};
 use crate::sealed::Change;
+use crate::tenants;
 
 mod choice;
 
@@ -46,7 +47,8 @@ pub(super) async fn create_key(keys: &Keys, session: &Session<'_>, request: Crea
     let origin = origin(&request)?;
     let (spec, usage) = spec_and_usage(&request)?;
     let tags = tag::collect(request.tags)?;
-    let choice = Choice::read(&tags, spec, usage)?;
+    let default = tenants::default_custody(&keys.vault, session.tenant).await?;
+    let choice = Choice::read(&tags, spec, usage, default)?;
     let made_here = origin == Origin::AwsKms && !request.multi_region && keys.region == keys.settings.region;
     if choice.family != Family::Raw && !made_here {
         let home = &keys.settings.region;
@@ -54,7 +56,9 @@ pub(super) async fn create_key(keys: &Keys, session: &Session<'_>, request: Crea
         return Err(KmsErrorType::Validation.because(message));
     }
     if choice.custody == super::Custody::Token && origin == Origin::External {
-        return Err(KmsErrorType::Validation.because("what is imported cannot have custody `token`"));
+        return Err(KmsErrorType::Validation.because(
+            "what is imported was outside the HSM, so it cannot have custody `token`: set `signet:custody` to `wrapped`",
+        ));
     }
     let mut key = KeyRecord {
         id: new_id(request.multi_region),

@@ -1,7 +1,9 @@
 //! Whether the caller may: what the key's policy and grants say is one fact of the decision, and the gate decides.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use policies::KeyFacts;
 use policies::engine::{AdminAction, AdminResource, KeyAccess, KeyPolicyAnswer};
 
 use super::grant::{self, GrantRecord, Handed};
@@ -9,7 +11,11 @@ use super::{KeyRecord, Keys, KmsError, Session};
 use crate::crypto::blob::EncryptionContext;
 use crate::fault::Fault;
 use crate::iam;
+use crate::paths;
 use crate::sealed::Held;
+
+/// Bytes of memory that a key's facts take, about: 50 tags of 384 characters, and its aliases.
+const FACTS_BYTES: usize = 32 << 10;
 
 /// A principal of an account, as key policies and grants know it.
 #[derive(Clone, Debug)]
@@ -47,6 +53,9 @@ pub trait Gate: Send + Sync {
 
     /// Takes down for the record what decided beside policies: `approval:ID`, `signet:override`.
     fn note(&self, _what: &str) {}
+
+    /// Takes down for the record which version of the key it was about.
+    fn note_version(&self, _kid: &str) {}
 
     /// `Denied` when no policy permits what is asked.
     ///
@@ -137,9 +146,21 @@ impl Keys {
         };
         Ok(session.gate.allow(&Asked {
             action: session.action,
-            resource: AdminResource::Key(&key.value.facts()),
+            resource: AdminResource::Key(&self.facts(key)),
             access,
         })?)
+    }
+
+    /// What policies see of a key, for its row as it is.
+    fn facts(&self, key: &Held<KeyRecord>) -> Arc<KeyFacts> {
+        let (record, revision) = (&key.value, key.stamp.revision);
+        let path = paths::key(&record.tenant, &record.row());
+        if let Some(facts) = self.cached.facts.get(&path, 0, revision) {
+            return facts;
+        }
+        let facts = Arc::new(record.facts());
+        self.cached.facts.put(&path, 0, revision, facts.clone(), FACTS_BYTES);
+        facts
     }
 
     /// What the key's policy and grants say to a caller's request.

@@ -9,7 +9,7 @@ use super::demand::end_dry_run;
 use super::input::{self, MAX_CIPHERTEXT, MAX_MESSAGE, SecretText};
 use super::material::current;
 use super::reference::Resolved;
-use super::{KeyRecord, Keys, KmsError, KmsErrorType, Session};
+use super::{Custody, KeyRecord, Keys, KmsError, KmsErrorType, Session};
 use crate::crypto::blob::{self, EncryptionContext, Header, KeyId};
 use crate::crypto::{BadCiphertext, CryptoError, EncryptionAlgorithm, KeySpec, KeyUsage};
 use crate::fault::Fault;
@@ -194,9 +194,17 @@ impl Keys {
             version: version.number,
             tenant: key.value.tenant.clone(),
         };
-        let material = self.material(key, version).await?;
-        let randomness = signing::key::random_bytes()?;
-        Ok(blob::seal(&material, &header, context, plaintext, &randomness)?)
+        Ok(match key.value.custody {
+            Custody::Wrapped => {
+                let material = self.material(key, version).await?;
+                let randomness = signing::key::random_bytes()?;
+                blob::seal(&material, &header, context, plaintext, &randomness)?
+            }
+            Custody::Token => {
+                let made = self.new_data_key(&key.value, version).await?;
+                blob::seal_with(&made.secret, &made.wrapped, &header, context, plaintext)?
+            }
+        })
     }
 
     /// Finds the key of a ciphertext: the one that is named, or else the one that the ciphertext says.
@@ -284,9 +292,19 @@ impl Keys {
         let mut versions = key.value.versions.iter();
         let version = versions.find(|version| version.number == header.version);
         let version = version.ok_or(BadCiphertext)?;
-        let material = self.material(key, version).await?;
+        let plaintext = match key.value.custody {
+            Custody::Wrapped => {
+                let material = self.material(key, version).await?;
+                blob::open(&material, ciphertext, source.context)?
+            }
+            Custody::Token => {
+                let wrapped = blob::wrapped_data_key(ciphertext)?;
+                let data_key = self.data_key(&key.value, version, wrapped).await?;
+                blob::open_with(&data_key, ciphertext, source.context)?
+            }
+        };
         Ok(Opened {
-            plaintext: blob::open(&material, ciphertext, source.context)?,
+            plaintext,
             material_id: Some(version.kid.clone()),
             version: Some(version.number),
         })

@@ -161,6 +161,12 @@ impl std::error::Error for KmsError {}
 impl From<Fault> for KmsError {
     fn from(fault: Fault) -> Self {
         let kind = match &fault {
+            Fault::Busy { .. } => {
+                return Self {
+                    fault: Some(fault),
+                    ..KmsErrorType::Throttling.because("Rate exceeded")
+                };
+            }
             Fault::Invalid { .. } => KmsErrorType::Validation,
             Fault::Unauthenticated { .. } | Fault::Denied { .. } => KmsErrorType::AccessDenied,
             Fault::NotFound { .. } => KmsErrorType::NotFound,

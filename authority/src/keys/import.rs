@@ -143,7 +143,8 @@ pub(super) async fn import_key_material(
     if let Some(approved) = approved {
         change = approved.spend(change);
     }
-    keys.vault.commit(saving(change, &key)).await?;
+    let change = keys.with_relatives(saving(change, &key), &key.value).await?;
+    keys.vault.commit(change).await?;
     Ok(json!({ "KeyId": keys.arn(&key.value), "KeyMaterialId": id }))
 }
 
@@ -173,7 +174,8 @@ pub(super) async fn delete_imported_key_material(
             let parameters = protection::overriding(reason).with("KeyMaterialId", version.kid.as_str());
             let approved = keys.demand_approval(session, &key.value, parameters).await?;
             let change = kept::remove(approved.spend(Change::new()), &mut key.value, version.number);
-            keys.vault.commit(saving(change, &key)).await?;
+            let change = keys.with_relatives(saving(change, &key), &key.value).await?;
+            keys.vault.commit(change).await?;
         }
     }
     Ok(answer)

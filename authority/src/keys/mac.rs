@@ -1,14 +1,17 @@
 //! `GenerateMac` and `VerifyMac`, for secrets of family `raw` only (R38).
 
+use aws_lc_rs::constant_time::verify_slices_are_equal;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::decide::Facts;
 use super::demand::end_dry_run;
 use super::input::{self, MAX_CIPHERTEXT, MAX_MESSAGE};
-use super::material::current;
-use super::{KeyRecord, Keys, KmsError, Session};
+use super::material::{current, wrapped_key};
+use super::{Custody, KeyRecord, Keys, KmsError, Session};
 use crate::crypto::{CryptoError, KeyUsage, MacAlgorithm};
+use crate::fault::Fault;
+use crate::hsm::WrappedMac;
 use crate::sealed::Held;
 
 #[derive(Deserialize)]
@@ -45,8 +48,13 @@ pub(super) async fn generate_mac(
     let message = input::blob("Message", &request.message, MAX_MESSAGE)?;
     let key = find(keys, session, &request.key_id, algorithm, &request.grant_tokens).await?;
     end_dry_run(request.dry_run)?;
-    let material = keys.material(&key, current(&key.value)?).await?;
-    let mac = material.mac(algorithm, &message)?;
+    let mac = match key.value.custody {
+        Custody::Wrapped => {
+            let material = keys.material(&key, current(&key.value)?).await?;
+            material.mac(algorithm, &message)?
+        }
+        Custody::Token => in_hsm(keys, &key.value, &message).await?,
+    };
     keys.note_use(session, &key.value);
     Ok(json!({ "KeyId": keys.arn(&key.value), "Mac": input::base64(&mac), "MacAlgorithm": algorithm }))
 }
@@ -57,10 +65,24 @@ pub(super) async fn verify_mac(keys: &Keys, session: &Session<'_>, request: Veri
     let mac = input::blob("Mac", &request.mac, MAX_CIPHERTEXT)?;
     let key = find(keys, session, &request.key_id, algorithm, &request.grant_tokens).await?;
     end_dry_run(request.dry_run)?;
-    let material = keys.material(&key, current(&key.value)?).await?;
-    material.verify_mac(algorithm, &message, &mac)?;
+    match key.value.custody {
+        Custody::Wrapped => {
+            let material = keys.material(&key, current(&key.value)?).await?;
+            material.verify_mac(algorithm, &message, &mac)?;
+        }
+        Custody::Token => {
+            let made = in_hsm(keys, &key.value, &message).await?;
+            verify_slices_are_equal(&made, &mac).map_err(|_| CryptoError::BadMac)?;
+        }
+    }
     keys.note_use(session, &key.value);
     Ok(json!({ "KeyId": keys.arn(&key.value), "MacValid": true, "MacAlgorithm": algorithm }))
+}
+
+/// The MAC of a message, made in the HSM with the key's one algorithm (R1).
+async fn in_hsm(keys: &Keys, key: &KeyRecord, message: &[u8]) -> Result<Vec<u8>, KmsError> {
+    let wrapped: WrappedMac = wrapped_key(keys, key, current(key)?).await?;
+    Ok(keys.vault.hsm().mac(&wrapped, message).await.map_err(Fault::from)?)
 }
 
 async fn find(

@@ -13,6 +13,7 @@ use crate::crypto::{KeySpec, KeyUsage};
 use crate::names::Tenant;
 use crate::paths;
 use crate::sealed::Change;
+use crate::tenants;
 
 const PREFIX: &str = "alias/aws/";
 /// Services with a default key: a list, or anybody could fill an account with keys by asking.
@@ -65,7 +66,8 @@ impl Keys {
             return Ok(None);
         }
         let now = self.clock.now();
-        let mut key = self.managed(tenant, alias, service);
+        let custody = tenants::default_custody(&self.vault, tenant).await?;
+        let mut key = self.managed(tenant, alias, service, custody);
         let (version, made) = material::make_raw(self, &key).await?;
         let change = made.store(Change::new(), &key, &version);
         key.next_version = 2;
@@ -83,7 +85,7 @@ impl Keys {
         Ok(Some(key.id))
     }
 
-    fn managed(&self, tenant: &Tenant, alias: &str, service: &str) -> KeyRecord {
+    fn managed(&self, tenant: &Tenant, alias: &str, service: &str, custody: Custody) -> KeyRecord {
         let now = self.clock.now();
         let rotation = Rotation::default();
         KeyRecord {
@@ -97,7 +99,7 @@ impl Keys {
             origin: Origin::AwsKms,
             family: Family::Raw,
             delegation: Delegation::None,
-            custody: Custody::Wrapped,
+            custody,
             state: State::Enabled,
             description: format!("Default key that protects my {service} data when no other key is defined"),
             policy: policy(tenant, &self.region, service),

@@ -4,19 +4,20 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use serde::de::DeserializeOwned;
 use signing::digest::sha256;
 use signing::encoding::hex;
 use signing::key::{PublicKey as Verifying, Secret, SigningKey};
 
-use super::turns::Turns;
 use super::{Custody, KeyRecord, Keys, KmsError, KmsErrorType};
-use crate::crypto::{CryptoError, KeySpec, Material, PublicKey};
+use crate::crypto::{BadCiphertext, CryptoError, KeySpec, Material, PublicKey};
 use crate::fault::Fault;
-use crate::hsm::{EcCurve, WrappedKey};
+use crate::hsm::{DataKey, EcCurve, WrappedAes, WrappedKey, WrappedMac};
 use crate::names::Tenant;
 use crate::paths;
 use crate::rotation::{NEVER, Slot, Version};
 use crate::sealed::{Change, Held, Vault};
+use crate::turns::Turns;
 
 /// Bytes of memory that an opened key takes, at most.
 const KEY_BYTES: usize = 16 << 10;
@@ -28,15 +29,21 @@ pub(super) enum Made {
     Wrapped(Secret),
     /// Wrapped by the HSM.
     InHsm(WrappedKey),
+    /// Wrapped by the HSM, to wrap data keys there.
+    AesInHsm(WrappedAes),
+    /// Wrapped by the HSM, to make MACs there.
+    MacInHsm(WrappedMac),
 }
 
 impl Made {
     /// Stores it as the material of a version.
     pub(super) fn store(&self, change: Change, key: &KeyRecord, version: &Version) -> Change {
-        let path = paths::material(&key.tenant, &key.id, version.number);
+        let path = key.material(version.number);
         match self {
             Self::Wrapped(secret) => change.create_secret(path, secret),
             Self::InHsm(wrapped) => change.create(path, wrapped),
+            Self::AesInHsm(wrapped) => change.create(path, wrapped),
+            Self::MacInHsm(wrapped) => change.create(path, wrapped),
         }
     }
 }
@@ -74,25 +81,40 @@ pub(super) async fn make_raw(keys: &Keys, key: &KeyRecord) -> Result<(Version, M
             let material = generate(&key.tenant, key.spec).await?;
             Ok((raw_version(keys, key, &material)?, Made::Wrapped(material.export()?)))
         }
-        Custody::Token => {
-            let curve = match key.spec {
-                KeySpec::EccNistP384 => EcCurve::P384,
-                _ => EcCurve::P256,
-            };
-            let wrapped = keys.vault.hsm().generate_wrapped(curve).await.map_err(Fault::from)?;
-            let version = new_raw(keys, key, &wrapped.spki_der, Some(&wrapped.spki_der));
-            Ok((version, Made::InHsm(wrapped)))
-        }
+        Custody::Token => make_in_hsm(keys, key).await,
     }
 }
 
+/// Nobody out here knows a secret that the HSM made: its id is that of its wrapped form, which is another for each key.
+async fn make_in_hsm(keys: &Keys, key: &KeyRecord) -> Result<(Version, Made), KmsError> {
+    let hsm = keys.vault.hsm();
+    if key.spec == KeySpec::SymmetricDefault {
+        let wrapped = hsm.generate_aes().await.map_err(Fault::from)?;
+        return Ok((new_raw(keys, key, &wrapped.blob, None), Made::AesInHsm(wrapped)));
+    }
+    if let [algorithm] = key.spec.mac_algorithms(key.usage) {
+        let wrapped = hsm.generate_mac_key(*algorithm).await.map_err(Fault::from)?;
+        return Ok((new_raw(keys, key, &wrapped.blob, None), Made::MacInHsm(wrapped)));
+    }
+    let curve = match key.spec {
+        KeySpec::EccNistP384 => EcCurve::P384,
+        _ => EcCurve::P256,
+    };
+    let wrapped = hsm.generate_wrapped(curve).await.map_err(Fault::from)?;
+    let version = new_raw(keys, key, &wrapped.spki_der, Some(&wrapped.spki_der));
+    Ok((version, Made::InHsm(wrapped)))
+}
+
 /// RSA keys are made one at a time: each keeps a processor busy for up to seconds, and the others are for everybody else.
-static RSA: Turns = Turns::new();
+static RSA: Turns = Turns::new(1);
 
 /// Fresh material for an account, off the threads that serve others.
 pub(super) async fn generate(account: &Tenant, spec: KeySpec) -> Result<Material, KmsError> {
     let _turn = match spec {
-        KeySpec::Rsa2048 | KeySpec::Rsa3072 | KeySpec::Rsa4096 => Some(RSA.take(account).await?),
+        KeySpec::Rsa2048 | KeySpec::Rsa3072 | KeySpec::Rsa4096 => {
+            let turn = RSA.take(Some(account.clone())).await;
+            Some(turn.map_err(|_| KmsErrorType::Throttling.because("Rate exceeded"))?)
+        }
         _ => None,
     };
     let made = tokio::task::spawn_blocking(move || Material::generate(spec)).await;
@@ -138,17 +160,21 @@ pub(super) fn identify(key: &str, material: &Material) -> Result<(String, String
 
 /// The secret of a version with custody `wrapped`, as it was stored.
 pub(crate) async fn secret(vault: &Vault, key: &KeyRecord, version: &Version) -> Result<Secret, Fault> {
-    let path = paths::material(&key.tenant, &key.id, version.number);
+    let path = key.material(version.number);
     let missing = || Fault::Corrupt {
         detail: format!("`{path}` is missing"),
     };
     vault.get_secret(&path).await?.ok_or_else(missing)
 }
 
-/// The private key of a version with custody `token`, wrapped.
-pub(super) async fn wrapped_key(keys: &Keys, key: &KeyRecord, version: &Version) -> Result<WrappedKey, KmsError> {
-    let path = paths::material(&key.tenant, &key.id, version.number);
-    let row = keys.vault.get::<WrappedKey>(&path).await?;
+/// The key of a version with custody `token`, wrapped: a [`WrappedKey`], a [`WrappedAes`] or a [`WrappedMac`].
+pub(super) async fn wrapped_key<T: DeserializeOwned>(
+    keys: &Keys,
+    key: &KeyRecord,
+    version: &Version,
+) -> Result<T, KmsError> {
+    let path = key.material(version.number);
+    let row = keys.vault.get::<T>(&path).await?;
     Ok(row
         .ok_or_else(|| Fault::Corrupt {
             detail: format!("`{path}` is missing"),
@@ -184,6 +210,25 @@ impl Keys {
             .materials
             .put(&path, version.number, revision, material.clone(), KEY_BYTES);
         Ok(material)
+    }
+
+    /// A data key for one ciphertext of a key of custody `token`, made and wrapped in the HSM.
+    pub(super) async fn new_data_key(&self, key: &KeyRecord, version: &Version) -> Result<DataKey, KmsError> {
+        let wrapping = wrapped_key::<WrappedAes>(self, key, version).await?;
+        let made = self.vault.hsm().generate_data_key(&wrapping).await;
+        Ok(made.map_err(Fault::from)?)
+    }
+
+    /// The data key of a ciphertext of a key of custody `token`, opened in the HSM.
+    pub(super) async fn data_key(
+        &self,
+        key: &KeyRecord,
+        version: &Version,
+        wrapped: &[u8],
+    ) -> Result<Secret, KmsError> {
+        let wrapping = wrapped_key::<WrappedAes>(self, key, version).await?;
+        let opened = self.vault.hsm().unwrap_data_key(&wrapping, wrapped).await;
+        Ok(opened.map_err(Fault::from)?.ok_or(BadCiphertext)?)
     }
 
     /// The public half of a version of a raw key, parsed once for the row as it is.

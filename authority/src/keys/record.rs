@@ -10,6 +10,7 @@ use super::protection::Protection;
 use crate::crypto::{KeySpec, KeyUsage};
 use crate::hsm::WrappedKey;
 use crate::names::Tenant;
+use crate::paths;
 use crate::rotation::{Schedule, Version};
 
 /// What a key signs, and nothing else (R38).
@@ -37,10 +38,11 @@ pub enum Delegation {
 }
 
 /// Where the private half is used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Custody {
     /// Stored sealed, used in memory.
+    #[default]
     Wrapped,
     /// Never outside the HSM in the clear.
     Token,
@@ -137,6 +139,19 @@ impl KeyRecord {
         row_name(&self.id, &self.region)
     }
 
+    /// The row of a version's material. Regions share it, but where it is imported: into each region by itself.
+    pub fn material(&self, version: u32) -> String {
+        match self.origin {
+            Origin::AwsKms => paths::material(&self.tenant, &self.id, version),
+            Origin::External => paths::material(&self.tenant, &self.row(), version),
+        }
+    }
+
+    /// Whether it gets from a primary in another region what the regions of a key share.
+    pub fn is_replica(&self) -> bool {
+        self.multi_region.as_ref().is_some_and(|all| all.primary != self.region)
+    }
+
     /// Whether it may sign.
     pub fn is_enabled(&self) -> bool {
         self.state == State::Enabled
@@ -180,8 +195,7 @@ impl KeyRecord {
 
     /// Whether time gives it new versions: enabled, and the primary of its regions.
     pub fn rotates_here(&self) -> bool {
-        let primary = self.multi_region.as_ref().is_none_or(|all| all.primary == self.region);
-        self.rotation.enabled && self.is_enabled() && primary
+        self.rotation.enabled && self.is_enabled() && !self.is_replica()
     }
 
     /// Its versions' timeline. Only shared token keys rotate: what a JWKS verifies follows a new version by itself,

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use policies::engine::AdminAction;
 
 use super::decide::Facts;
-use super::lifecycle::Origin;
+use super::lifecycle::{Imports, Origin};
 use super::state::saving;
 use super::tag::{self, Tag};
 use super::{KeyRecord, Keys, KmsError, KmsErrorType, Session, State, policy, row_name};
@@ -20,6 +20,8 @@ use crate::sealed::{Change, Held};
 
 /// Replicas of one key.
 const MAX_REPLICAS: usize = 64;
+/// The state in which ReplicateKey begins a replica, as the service has it; no later answer says it.
+const CREATING: &str = "Creating";
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
@@ -61,13 +63,6 @@ pub(super) async fn replicate_key(
     session.doing(AdminAction::CreateKey).allow_tenant()?;
     demand_primary(keys, &key.value)?;
     keys.demand_usable(&key.value)?;
-    if key.value.origin == Origin::External {
-        let message = format!(
-            "{} origin is EXTERNAL which is not valid for this operation.",
-            keys.arn(&key.value)
-        );
-        return Err(KmsErrorType::UnsupportedOperation.because(message));
-    }
     let there = keys.in_region(&region);
     let path = paths::key(session.tenant, &row_name(&key.value.id, &region));
     if keys.vault.get::<KeyRecord>(&path).await?.is_some() || region == key.value.region {
@@ -88,7 +83,15 @@ pub(super) async fn replicate_key(
         aliases: std::collections::BTreeSet::new(),
         created_at: keys.clock.now(),
         created_by: session.principal().to_owned(),
-        state: State::Enabled,
+        // Material that was brought into one region has to be brought into each.
+        state: match key.value.origin {
+            Origin::AwsKms => State::Enabled,
+            Origin::External => State::PendingImport,
+        },
+        imports: Imports {
+            pending: key.value.imports.pending,
+            ..Imports::default()
+        },
         ..key.value.clone()
     };
     let bypass = request.bypass_policy_lockout_safety_check;
@@ -104,6 +107,9 @@ pub(super) async fn replicate_key(
     if let Some(members) = metadata.as_object_mut() {
         // The service says it from DescribeKey on.
         members.remove("CurrentKeyMaterialId");
+        // What it is now, the caller learns as with the service: by DescribeKey, of which the answer here is the first.
+        members.insert("KeyState".to_owned(), json!(CREATING));
+        members.insert("Enabled".to_owned(), json!(false));
     }
     let mut answer = json!({
         "ReplicaKeyMetadata": metadata,
@@ -172,14 +178,26 @@ impl Keys {
         Err(KmsErrorType::UnsupportedOperation.because(format!("`{region}` is no region of this service")))
     }
 
-    /// Adds to a change of `key` the change of what its related keys share with it.
+    /// Adds to a change of `key` the change of what its related keys share with it. Material that was brought to one of
+    /// them and is no version of the key any more goes.
     pub(super) async fn with_relatives(&self, mut change: Change, key: &KeyRecord) -> Result<Change, KmsError> {
-        for mut relative in self.relatives(key).await? {
-            relative.value.multi_region.clone_from(&key.multi_region);
-            relative.value.next_version = key.next_version;
-            relative.value.versions.clone_from(&key.versions);
-            relative.value.rotation.clone_from(&key.rotation);
-            change = saving(change, &relative);
+        for relative in self.relatives(key).await? {
+            let mut changed = relative.clone();
+            let record = &mut changed.value;
+            record.multi_region.clone_from(&key.multi_region);
+            record.next_version = key.next_version;
+            record.versions.clone_from(&key.versions);
+            record.rotation.clone_from(&key.rotation);
+            record.imports.pending = key.imports.pending;
+            for number in relative.value.imports.present.keys() {
+                if !key.versions.iter().any(|version| version.number == *number) {
+                    record.imports.present.remove(number);
+                    change = change.delete(record.material(*number));
+                }
+            }
+            if changed.value != relative.value {
+                change = saving(change, &changed);
+            }
         }
         Ok(change)
     }

@@ -16,7 +16,7 @@ use self::identity::Identity;
 use super::decide::{Asked, Facts};
 use super::input::{self, SecretText};
 use super::lifecycle::{Imports, Manager, MultiRegion, Origin};
-use super::protection::Protection;
+use super::protection::{Note, Protection};
 use super::region::{check_region, demand_primary};
 use super::state::saving;
 use super::{Custody, Delegation, Family, KeyRecord, Keys, KmsError, KmsErrorType, Session, State, material, policy};
@@ -54,12 +54,26 @@ pub(super) struct ImportRequest {
 }
 
 /// What was last imported of a key, which outlives the key: an older bundle is not taken again.
-#[derive(Serialize, Deserialize)]
-struct Imported {
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct Imported {
     /// The fingerprint of the authority that it is from.
     from: String,
     /// See [`About::sequence`].
     sequence: u64,
+    /// The mark of the key, once that is deleted: whoever has the material has it still.
+    #[serde(default)]
+    compromised: Option<Note>,
+}
+
+impl Held<Imported> {
+    /// Keeps of a key that is being deleted what must not be forgotten with it.
+    pub(super) fn outlive(&self, change: Change, key: &KeyRecord) -> Change {
+        let imported = Imported {
+            compromised: key.protection.compromised.clone(),
+            ..self.value.clone()
+        };
+        change.replace(paths::replica(&key.tenant, &key.id), &imported, self.stamp)
+    }
 }
 
 pub(super) async fn get_replica_identity(
@@ -166,30 +180,47 @@ pub(super) async fn import_replica(
         return Err(KmsErrorType::Validation.because(message));
     }
     let secrets = check(&there, &about, &contents)?;
+    let stamp = before.as_ref().map(|before| before.stamp);
     let imported = Imported {
         from: from.fingerprint.clone(),
         sequence: about.sequence,
+        compromised: before.and_then(|before| before.value.compromised),
     };
-    let stamp = before.map(|before| before.stamp);
     let change = Change::new().set(paths::replica(&about.tenant, &about.key), &imported, stamp);
     let key = match there.by_id(&about.tenant, &about.key).await? {
         Some(known) if stamp.is_some() => follow(&there, session, known, contents, &secrets, change).await?,
         Some(_) => return Err(in_use(&there, &about.key, &region)),
-        None => make(&there, session, (&about, request.policy), contents, &secrets, change).await?,
+        None => {
+            let fresh = Fresh {
+                about: &about,
+                policy: request.policy,
+                compromised: imported.compromised,
+            };
+            make(&there, session, fresh, contents, &secrets, change).await?
+        }
     };
     tracing::warn!(tenant = %key.tenant, key = key.id, sender = from.fingerprint, "replica of another authority's key imported");
     Ok(json!({ "KeyMetadata": there.metadata(session, &key), "Sender": from.fingerprint }))
+}
+
+/// What a key that was not here begins with beside what is in its bundle.
+struct Fresh<'a> {
+    about: &'a About,
+    policy: Option<String>,
+    /// The mark that it had when it was here before.
+    compromised: Option<Note>,
 }
 
 /// Stores a key that was not here.
 async fn make(
     keys: &Keys,
     session: &Session<'_>,
-    (about, given): (&About, Option<String>),
+    fresh: Fresh<'_>,
     contents: Contents,
     secrets: &[Secret],
     change: Change,
 ) -> Result<KeyRecord, KmsError> {
+    let about = fresh.about;
     let prefix = paths::key(&about.tenant, &format!("{}@", about.key));
     if let Some((_, other)) = keys.vault.page::<KeyRecord>(&prefix, None, 1).await?.first() {
         return Err(in_use(keys, &about.key, &other.value.region));
@@ -209,7 +240,10 @@ async fn make(
         family: Family::Raw,
         delegation: Delegation::None,
         custody: Custody::Wrapped,
-        state: State::Enabled,
+        state: match fresh.compromised {
+            None => State::Enabled,
+            Some(_) => State::Disabled,
+        },
         description: contents.description,
         policy: String::new(),
         tags: BTreeMap::new(),
@@ -220,9 +254,12 @@ async fn make(
         versions: contents.versions,
         rotation: contents.rotation,
         imports: Imports::default(),
-        protection: Protection::default(),
+        protection: Protection {
+            compromised: fresh.compromised,
+            ..Protection::default()
+        },
     };
-    key.policy = policy::for_new(keys, session, &key, given, false)?;
+    key.policy = policy::for_new(keys, session, &key, fresh.policy, false)?;
     permit(session, &key)?;
     let change = with_materials(change, &key, secrets, |_| true);
     let path = paths::key(&key.tenant, &key.row());
@@ -269,7 +306,7 @@ async fn follow(
 fn with_materials(mut change: Change, key: &KeyRecord, secrets: &[Secret], wanted: impl Fn(u32) -> bool) -> Change {
     for (version, secret) in key.versions.iter().zip(secrets) {
         if wanted(version.number) {
-            change = change.create_secret(paths::material(&key.tenant, &key.id, version.number), secret);
+            change = change.create_secret(key.material(version.number), secret);
         }
     }
     change
@@ -335,8 +372,8 @@ fn in_use(keys: &Keys, id: &str, region: &str) -> KmsError {
 }
 
 impl Keys {
-    /// Whether a replica has material of its own here, since its primary is at another authority.
-    pub(super) async fn is_imported_replica(&self, tenant: &Tenant, id: &str) -> Result<bool, Fault> {
-        Ok(self.vault.store().get(&paths::replica(tenant, id)).await?.is_some())
+    /// What brought a replica whose primary is at another authority, so that its material here is its own.
+    pub(super) async fn imported_replica(&self, tenant: &Tenant, id: &str) -> Result<Option<Held<Imported>>, Fault> {
+        self.vault.get(&paths::replica(tenant, id)).await
     }
 }

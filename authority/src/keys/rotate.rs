@@ -13,8 +13,8 @@ use super::reference::KeyOnly;
 use super::state::{SECONDS_PER_DAY, saving};
 use super::{Delegation, Family, KeyRecord, Keys, KmsError, KmsErrorType, Session};
 use crate::crypto::KeySpec;
+use crate::fault::Fault;
 use crate::names::shown;
-use crate::paths;
 use crate::rotation;
 use crate::sealed::{Change, Held};
 
@@ -75,6 +75,7 @@ pub(super) async fn mark_version_compromised(
         let message = format!("{} has no version `{}`", keys.arn(&key.value), shown(&request.kid));
         return Err(KmsErrorType::NotFound.because(message));
     }
+    session.gate.note_version(&request.kid);
     tracing::warn!(
         key = key.value.id,
         kid = request.kid,
@@ -93,12 +94,17 @@ impl Keys {
             self.rotate_raw(key, RotationKind::Automatic).await?;
             return Ok(true);
         }
-        let rotates = record.delegation == Delegation::Shared && !record.state.is_pending_deletion();
-        if !rotates || self.plan(record).is_done(&record.versions) {
+        if !self.rotation_is_due(record) {
             return Ok(false);
         }
         self.follow_plan(key).await?;
         Ok(true)
+    }
+
+    /// Whether the versions of a shared key are not what they should be now.
+    pub(crate) fn rotation_is_due(&self, key: &KeyRecord) -> bool {
+        let rotates = key.delegation == Delegation::Shared && !key.state.is_pending_deletion();
+        rotates && !self.plan(key).is_done(&key.versions)
     }
 
     /// Gives a raw symmetric key its next version, in every region that it is in.
@@ -130,12 +136,19 @@ impl Keys {
     /// Makes the material that was imported for it the current one.
     async fn rotate_imported(&self, mut key: Held<KeyRecord>) -> Result<(), KmsError> {
         let now = self.clock.now();
-        let record = &mut key.value;
-        let Some(pending) = record.imports.pending.take() else {
-            let arn = self.arn(record);
+        // In all regions at once: what one encrypts, each must be able to decrypt.
+        let Some(pending) = key.value.imports.pending else {
+            let arn = self.arn(&key.value);
             let message = format!("No available key material pending rotation for the key: {arn}.");
             return Err(KmsErrorType::InvalidState.because(message));
         };
+        if let Some(region) = self.region_without(&key.value, pending).await? {
+            let arn = self.arn(&key.value);
+            let message = format!("The key material pending rotation for the key {arn} is not imported in {region}.");
+            return Err(KmsErrorType::InvalidState.because(message));
+        }
+        let record = &mut key.value;
+        record.imports.pending = None;
         for version in &mut record.versions {
             if version.number == pending {
                 version.sign_from = now;
@@ -149,7 +162,28 @@ impl Keys {
             at: now,
             kind: RotationKind::OnDemand,
         });
-        self.save(&key).await
+        let change = self.with_relatives(saving(Change::new(), &key), &key.value).await?;
+        self.vault.commit(change).await?;
+        Ok(())
+    }
+
+    /// Whether a version's material has still to be brought into a region of the key.
+    pub(super) async fn is_awaited(&self, key: &KeyRecord, version: u32) -> Result<bool, Fault> {
+        let here = key.imports.present.contains_key(&version);
+        Ok(!here || self.region_without(key, version).await?.is_some())
+    }
+
+    /// The first other region of a key into which a version's material was not brought, unless the key is on its way out there.
+    pub(super) async fn region_without(&self, key: &KeyRecord, version: u32) -> Result<Option<String>, Fault> {
+        let relatives = self.relatives(key).await?;
+        let lacks = |relative: &&Held<KeyRecord>| {
+            let record = &relative.value;
+            !record.state.is_pending_deletion() && !record.imports.present.contains_key(&version)
+        };
+        Ok(relatives
+            .iter()
+            .find(lacks)
+            .map(|relative| relative.value.region.clone()))
     }
 
     /// What is due for a shared key. Of a held one nothing goes: what has retired stays until the hold is lifted.
@@ -164,11 +198,11 @@ impl Keys {
 
     /// Brings the versions to what the plan says, and commits them with their material in one change.
     async fn follow_plan(&self, mut key: Held<KeyRecord>) -> Result<KeyRecord, KmsError> {
-        let (tenant, id) = (key.value.tenant.clone(), key.value.id.clone());
+        let id = key.value.id.clone();
         let plan = self.plan(&key.value);
         let mut change = Change::new();
         for number in plan.retire {
-            change = change.delete(paths::material(&tenant, &id, number));
+            change = change.delete(key.value.material(number));
         }
         key.value.versions = plan.keep;
         if key.value.protection.hold.is_none() {
@@ -194,9 +228,7 @@ impl Keys {
 /// Deletes the material of versions that are compromised: nobody needs it any more.
 pub(super) fn without_compromised(change: Change, key: &KeyRecord) -> Change {
     let compromised = key.versions.iter().filter(|version| version.compromised);
-    compromised.fold(change, |change, version| {
-        change.delete(paths::material(&key.tenant, &key.id, version.number))
-    })
+    compromised.fold(change, |change, version| change.delete(key.material(version.number)))
 }
 
 /// When a key that rotates every `days` does so next.
@@ -224,7 +256,7 @@ fn demand_versions(keys: &Keys, key: &KeyRecord) -> Result<(), KmsError> {
         // The service says no more than that.
         return Err(KmsError::silent(KmsErrorType::UnsupportedOperation));
     }
-    if key.multi_region.as_ref().is_some_and(|all| all.primary != key.region) {
+    if key.is_replica() {
         let message = format!("{} is not a multi-region primary key.", keys.arn(key));
         return Err(KmsErrorType::UnsupportedOperation.because(message));
     }

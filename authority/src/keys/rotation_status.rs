@@ -130,7 +130,11 @@ pub(super) async fn list_key_rotations(
         Some(_) => page.last().map(|version| marker(version)),
         None => None,
     };
-    let items = page.iter().map(|version| entry(&key, version)).collect();
+    let waiting = match key.imports.pending {
+        Some(pending) if keys.is_awaited(&key, pending).await? => "PENDING_MULTI_REGION_IMPORT_AND_ROTATION",
+        _ => "PENDING_ROTATION",
+    };
+    let items = page.iter().map(|version| entry(&key, version, waiting)).collect();
     Ok(page::answer("Rotations", items, "", more.as_deref()))
 }
 
@@ -142,11 +146,11 @@ fn rotated<'a>(key: &'a KeyRecord, version: &Version) -> Option<&'a super::Rotat
 }
 
 /// A `RotationsListEntry`. The first version has no rotation that made it.
-fn entry(key: &KeyRecord, version: &Version) -> Value {
+fn entry(key: &KeyRecord, version: &Version, waiting: &str) -> Value {
     let is_current = key.current().is_some_and(|current| current.number == version.number);
     let state = match is_current {
         true => "CURRENT",
-        false if key.imports.pending == Some(version.number) => "PENDING_ROTATION",
+        false if key.imports.pending == Some(version.number) => waiting,
         false => "NON_CURRENT",
     };
     let mut shape = Map::new();

@@ -10,7 +10,7 @@ use super::material::{self, current};
 use super::{Custody, KeyRecord, Keys, KmsError, KmsErrorType, Session};
 use crate::crypto::{CryptoError, KeyUsage, Message, MessageType, SigningAlgorithm};
 use crate::fault::Fault;
-use crate::hsm::Prehashed;
+use crate::hsm::{Prehashed, WrappedKey};
 use crate::sealed::Held;
 
 #[derive(Deserialize)]
@@ -139,7 +139,7 @@ impl Signed {
 }
 
 async fn in_hsm(keys: &Keys, key: &KeyRecord, signed: &Signed) -> Result<Vec<u8>, KmsError> {
-    let wrapped = material::wrapped_key(keys, key, current(key)?).await?;
+    let wrapped: WrappedKey = material::wrapped_key(keys, key, current(key)?).await?;
     let digest = match signed.message_type {
         MessageType::Digest => Prehashed::from_bytes(wrapped.curve, &signed.message).map_err(Fault::from)?,
         _ => Prehashed::of(wrapped.curve, &signed.message),

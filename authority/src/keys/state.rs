@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::decide::Facts;
 use super::grant::GrantRecord;
+use super::lifecycle::Origin;
 use super::protection;
 use super::reference::KeyOnly;
 use super::{KeyRecord, Keys, KmsError, KmsErrorType, Session, State};
@@ -239,7 +240,7 @@ impl Keys {
         Ok(true)
     }
 
-    /// What goes with a key. A replica's material is its primary's, where that is here.
+    /// What goes with a key. A replica's material is its primary's, where that is here and made it.
     async fn deleting(&self, mut change: Change, key: &KeyRecord) -> Result<Change, Fault> {
         change = change
             .delete(paths::ca(&key.tenant, &key.id))
@@ -248,20 +249,30 @@ impl Keys {
         for alias in &key.aliases {
             change = change.delete(paths::alias(&key.tenant, &key.region, alias));
         }
-        let is_replica = key.multi_region.as_ref().is_some_and(|all| all.primary != key.region);
-        if is_replica && !self.is_imported_replica(&key.tenant, &key.id).await? {
-            return self.leave_relatives(change, key).await;
+        let brought = match key.is_replica() {
+            true => self.imported_replica(&key.tenant, &key.id).await?,
+            false => None,
+        };
+        let has_relatives = key.is_replica() && brought.is_none();
+        if !has_relatives || key.origin == Origin::External {
+            for version in &key.versions {
+                change = change.delete(key.material(version.number));
+            }
         }
-        for version in &key.versions {
-            change = change.delete(paths::material(&key.tenant, &key.id, version.number));
+        if let Some(brought) = brought {
+            change = brought.outlive(change, key);
         }
-        Ok(change)
+        match has_relatives {
+            true => self.leave_relatives(change, key).await,
+            false => Ok(change),
+        }
     }
 
     fn forget(&self, path: &str, usage: &str) {
         self.cached.materials.forget(path);
         self.cached.publics.forget(path);
         self.cached.policies.forget(path);
+        self.cached.facts.forget(path);
         self.uses.forget(usage);
     }
 }

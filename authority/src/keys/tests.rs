@@ -15,6 +15,7 @@ mod decisions;
 mod encrypt;
 mod family;
 mod import;
+mod import_regions;
 mod life;
 mod managed;
 mod policy;
@@ -22,6 +23,7 @@ mod protection;
 mod regions;
 mod replica;
 mod states;
+mod token;
 mod usage;
 
 const DAY: u64 = 86_400;

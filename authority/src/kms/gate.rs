@@ -28,6 +28,8 @@ pub(super) struct AccountGate<'a> {
 pub(crate) struct Decided {
     /// The first key asked about.
     pub(crate) key: Option<String>,
+    /// The version of it, of an operation on one.
+    pub(crate) kid: Option<String>,
     /// The first tenant that it or anything else asked about is of.
     pub(crate) tenant: Option<String>,
     /// The policies that decided, and what else did: `approval:ID`, `signet:override`.

@@ -18,16 +18,29 @@ use crate::backup::format::AuditPosition;
 use crate::clock::Clock;
 use crate::stops;
 
-/// The spool's name in its records, where an edge has its id.
-pub(crate) const NAME: &str = "authority";
+/// The spool's name in its records, where an edge has its id: of one of several replicas with `-NAME` behind it.
+const NAME: &str = "authority";
+
+/// Whether a chain of records is an authority's.
+pub(crate) fn is_recorder(name: &str) -> bool {
+    name.strip_prefix(NAME)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+}
 
 /// Records operations and counts them.
 pub(crate) struct Recorder {
     spool: Arc<Spool>,
+    name: String,
     incarnation: String,
     clock: Clock,
     requests: Family<Label, Counter>,
     refusals: Family<Label, Counter>,
+}
+
+/// Whose records a process writes: the name that stands where an edge has its id, and the process.
+pub(crate) struct Chain {
+    pub(crate) edge: String,
+    pub(crate) incarnation: String,
 }
 
 /// One operation, to be recorded.
@@ -54,12 +67,17 @@ impl Recorder {
     /// Opens the spool in `directory`, which one process has at a time. Blocks on the disk.
     pub(crate) fn open(
         directory: &Path,
+        replica: &str,
         settings: Settings,
         clock: Clock,
         metrics: &Metrics,
     ) -> Result<Self, OpenError> {
         let incarnation = Uuid::new_v4().simple().to_string();
-        let (spool, recovered) = Spool::open(directory, NAME, &incarnation, settings)?;
+        let name = match replica {
+            "" => NAME.to_owned(),
+            replica => format!("{NAME}-{replica}"),
+        };
+        let (spool, recovered) = Spool::open(directory, &name, &incarnation, settings)?;
         if let Some(before) = recovered
             .predecessor
             .filter(|before| before.damaged || before.unaccounted.is_some())
@@ -71,6 +89,7 @@ impl Recorder {
         }
         Ok(Self {
             spool: Arc::new(spool),
+            name,
             incarnation,
             clock,
             requests: metrics.counters(
@@ -135,7 +154,7 @@ impl Recorder {
             tenant: entry.account.into(),
             profile: Some(entry.operation.into()),
             key: entry.decided.key.map(Into::into),
-            kid: None,
+            kid: entry.decided.kid.map(Into::into),
             digest: entry.digest,
             policies: policies.into(),
             plugins: Vec::new(),
@@ -154,6 +173,33 @@ impl Recorder {
         self.requests.get_or_create(&label("operation", operation)).inc();
         if let Some(code) = refused {
             self.refusals.get_or_create(&label("code", code)).inc();
+        }
+    }
+
+    /// What brings the records to the audit log: the spool, and the process that writes it.
+    pub(crate) fn source(&self) -> (Arc<Spool>, Chain) {
+        let own = Chain {
+            edge: self.name.clone(),
+            incarnation: self.incarnation.clone(),
+        };
+        (self.spool.clone(), own)
+    }
+
+    /// Records what happened to the audit trail itself.
+    pub(crate) fn alarm(&self, what: &str) {
+        let recorded = self.record(Entry {
+            operation: what,
+            caller: "signet",
+            account: "authority",
+            decided: Decided::default(),
+            digest: None,
+            refused: None,
+            request_id: Uuid::new_v4(),
+            headers: &HeaderMap::new(),
+        });
+        if let Err(refusal) = recorded {
+            let detail = refusal.detail.unwrap_or_default();
+            tracing::error!(what, detail, "what happened to the audit trail is not on record");
         }
     }
 

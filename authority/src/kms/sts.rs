@@ -3,14 +3,17 @@
 
 mod assume;
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::{Method, Response, StatusCode};
+use node::identity::Caller;
 
 use self::assume::AssumeRole;
 use super::form::Form;
 use super::gate::Decided;
 use super::principal::{assumed_role_arn, assumed_role_id};
-use super::record::Entry;
+use super::record::{Entry, Recorded};
 use super::refusal::{AuthFailure, Refusal};
 use super::session::{Credentials, Session};
 use super::xml::Element;
@@ -74,7 +77,11 @@ impl Endpoint {
         let in_force = self.bundles.in_force();
         let now = self.clock.now();
         let Some(role) = in_force.bundle.role(request.account, request.role) else {
-            return Err(self.without_role(&in_force, &request, now).await);
+            let (caller, refusal) = self.without_role(&in_force, &request, now).await;
+            if let Some(caller) = caller {
+                self.record_assumption(call, &request, &caller, Some(refusal.code))?;
+            }
+            return Err(refusal);
         };
         let issuers = self.roles.issuers(&in_force, role)?;
         let caller = issuers.authenticate(request.token, now).await;
@@ -83,25 +90,42 @@ impl Endpoint {
             Ok(session) => self.credentials(session).await,
             Err(refusal) => Err(refusal),
         };
-        let recorded = self.recorder.record(Entry {
-            operation: "sts:AssumeRoleWithWebIdentity",
-            caller: caller.id(),
-            account: request.account,
-            decided: Decided::default(),
-            digest: None,
-            refused: result.as_ref().err().map(|refusal| refusal.code),
-            request_id: call.id,
-            headers: &call.head.headers,
-        })?;
+        let refused = result.as_ref().err().map(|refusal| refusal.code);
+        let recorded = self.record_assumption(call, &request, &caller, refused)?;
         let (session, credentials) = respond(result, recorded)?;
         tracing::info!(request_id = %call.id, caller = caller.id(), role = role.arn(), session = session.name,
             access_key_id = credentials.access_key_id, peer = %call.address, "role assumed");
         shape(&session, &credentials)
     }
 
-    /// What is said of a role that is not there: to a token that none of the account's roles would believe the same as of
-    /// one that is, so that nobody learns the names of roles without such a token.
-    async fn without_role(&self, in_force: &InForce, request: &AssumeRole<'_>, now: u64) -> Refusal {
+    /// Records what came of a token that was believed.
+    fn record_assumption(
+        &self,
+        call: &Call,
+        request: &AssumeRole<'_>,
+        caller: &Caller,
+        refused: Option<&'static str>,
+    ) -> Result<Recorded, Refusal> {
+        self.recorder.record(Entry {
+            operation: "sts:AssumeRoleWithWebIdentity",
+            caller: caller.id(),
+            account: request.account,
+            decided: Decided::default(),
+            digest: None,
+            refused,
+            request_id: call.id,
+            headers: &call.head.headers,
+        })
+    }
+
+    /// What is said of a role that is not there, and to whom, where the token is believed: to a token that none of the
+    /// account's roles would believe the same as of one that is, so that nobody learns the names of roles without such a token.
+    async fn without_role(
+        &self,
+        in_force: &InForce,
+        request: &AssumeRole<'_>,
+        now: u64,
+    ) -> (Option<Arc<Caller>>, Refusal) {
         let roles = in_force
             .bundle
             .roles
@@ -110,15 +134,15 @@ impl Endpoint {
         for role in roles.take(MAX_ROLES) {
             let issuers = match self.roles.issuers(in_force, role) {
                 Ok(issuers) => issuers,
-                Err(fault) => return fault.into(),
+                Err(fault) => return (None, fault.into()),
             };
             match issuers.authenticate(request.token, now).await {
-                Ok(_) => return assume::not_authorized(),
-                Err(error) if assume::is_believed(&error) => return assume::token_refusal(&error),
+                Ok(caller) => return (Some(caller), assume::not_authorized()),
+                Err(error) if assume::is_believed(&error) => return (None, assume::token_refusal(&error)),
                 Err(_) => {}
             }
         }
-        assume::not_believed()
+        (None, assume::not_believed())
     }
 
     async fn credentials(&self, session: Session) -> Result<(Session, Credentials), Refusal> {

@@ -1,5 +1,5 @@
-//! What a new HSM cannot have of the old one, key by key, and what becomes of it: a CA is made anew, a key whose private half never
-//! left the old HSM is stopped. Its public half stays, so that what it signed can be verified.
+//! What a new HSM cannot have of the old one, key by key, and what becomes of it: a CA is made anew, a key whose secret never
+//! left the old HSM is stopped. A public half stays, so that what it signed can be verified.
 
 use std::sync::Arc;
 
@@ -68,12 +68,13 @@ pub(super) async fn settle(
             (_, Custody::Token) => {
                 stop(vault, path, held.clone()).await?;
                 stopped = stopped.saturating_add(1);
-                let to_do = "make a new key and move its aliases to it; its public half still verifies what it signed";
-                (
-                    "key",
-                    "its private half was in the old HSM alone: it is disabled",
-                    to_do,
-                )
+                let to_do = match key.is_secret() {
+                    false => "make a new key and move its aliases to it; its public half still verifies what it signed",
+                    true => {
+                        "make a new key and move its aliases to it; what it encrypted or authenticated needs the old HSM"
+                    }
+                };
+                ("key", "its secret was in the old HSM alone: it is disabled", to_do)
             }
             _ => continue,
         };

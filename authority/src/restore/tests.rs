@@ -78,9 +78,11 @@ async fn furnished() -> (Bench, Made, BTreeMap<&'static str, String>, Vec<u8>) {
         bench.key("ECC_NIST_P256", "artifact", "own", "alias/release").await,
     );
     let tags = json!([{"TagKey": "signet:custody", "TagValue": "token"}]);
-    let token = json!({"KeySpec": "ECC_NIST_P256", "KeyUsage": "SIGN_VERIFY", "Tags": tags});
+    let token = json!({"KeySpec": "ECC_NIST_P256", "KeyUsage": "SIGN_VERIFY", "Tags": tags.clone()});
     let token = bench.verb("CreateKey", token).await.unwrap();
     keys.insert("token", token["KeyMetadata"]["KeyId"].as_str().unwrap().to_owned());
+    let kept = bench.verb("CreateKey", json!({"Tags": tags})).await.unwrap();
+    keys.insert("kept", kept["KeyMetadata"]["KeyId"].as_str().unwrap().to_owned());
     bench.enroll("edge-1").await;
     let file = take(&bench.wired.vault, None).await;
     (bench, made, keys, file)
@@ -132,11 +134,12 @@ async fn into_a_new_hsm_what_can_come_back_does_and_the_rest_is_listed() {
     let shares: Vec<Share> = made.shares.into_iter().skip(1).take(3).collect();
     let report = target.restore(&file, None, &shares).await.unwrap();
     assert!(!report.same_hsm);
-    assert_eq!(report.keys, keys.len() as u64 - 1);
+    assert_eq!(report.keys, keys.len() as u64 - 2);
     let lost: Vec<_> = report.lost.iter().map(|lost| (lost.what, lost.key.clone())).collect();
     let key = |name: &str| Some(keys[name].clone());
-    assert_eq!(lost.len(), 3, "{lost:?}");
-    for expected in [("roots", None), ("key_ca", key("own")), ("key", key("token"))] {
+    assert_eq!(lost.len(), 4, "{lost:?}");
+    let stopped = [("key", key("token")), ("key", key("kept"))];
+    for expected in [("roots", None), ("key_ca", key("own"))].into_iter().chain(stopped) {
         assert!(lost.contains(&expected), "{expected:?} in {lost:?}");
     }
     let hsm: Arc<dyn Hsm> = Arc::new(Verified::new(crate::hsm::testing::software(target.dir.path()).await));

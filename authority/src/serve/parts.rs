@@ -8,17 +8,19 @@ use signing::key::Secret;
 use super::{StartError, make_private_dir};
 use crate::anchor::Anchor;
 use crate::clock::Clock;
-use crate::config::{Config, HsmConfig, Pkcs11Config, SoftwareConfig};
+use crate::config::{Config, HsmConfig, Pkcs11Config, SoftwareConfig, StoreConfig};
 use crate::hsm::software::Software;
 use crate::hsm::worker::{PinSource, Worker, WorkerConfig};
-use crate::hsm::{Hsm, Verified};
+use crate::hsm::{Hsm, Queued, Verified};
 use crate::paths;
-use crate::store::{RedbStore, Store};
+use crate::store::{EtcdStore, RedbStore, Store};
 
 /// The embedded store's file in the data directory.
 const STORE_FILE: &str = "store.redb";
 /// The software HSM's file in the data directory.
 const SOFTWARE_HSM_FILE: &str = "software-hsm";
+/// Calls of the software HSM at once, as many as a token has sessions by default.
+const SOFTWARE_AT_ONCE: usize = 4;
 
 impl Config {
     /// The audit spool's directory.
@@ -26,10 +28,24 @@ impl Config {
         self.data_dir.join("audit")
     }
 
+    /// Where the state is, for people.
+    pub(crate) fn store_name(&self) -> String {
+        match &self.store {
+            StoreConfig::Redb => format!("`{}`", store_path(self).display()),
+            StoreConfig::Etcd(etcd) => format!("`{}` in etcd at `{}`", etcd.prefix, etcd.etcd.join("`, `")),
+        }
+    }
+
+    /// The audit log's directory.
+    pub fn log_dir(&self) -> PathBuf {
+        self.data_dir.join("log")
+    }
+
     /// The file outside the store that shows that it was not put back.
     pub fn anchor(&self) -> Anchor {
         let default = || self.data_dir.join("anchor");
-        Anchor::new(self.anchor_file.clone().unwrap_or_else(default))
+        let replica = Some(self.store.replica()).filter(|replica| !replica.is_empty());
+        Anchor::new(self.anchor_file.clone().unwrap_or_else(default), replica)
     }
 }
 
@@ -41,17 +57,25 @@ pub struct Parts {
     pub store: Arc<dyn Store>,
     /// The time.
     pub clock: Clock,
-    embedded: Arc<RedbStore>,
+    embedded: Option<Arc<RedbStore>>,
 }
 
 impl Parts {
     /// Parts of one's own; the caller has wrapped the HSM in [`Verified`].
     pub fn new(hsm: Arc<dyn Hsm>, store: Arc<RedbStore>, clock: Clock) -> Self {
+        Self::on(hsm, Opened::Redb(store), clock)
+    }
+
+    fn on(hsm: Arc<dyn Hsm>, opened: Opened, clock: Clock) -> Self {
+        let (store, embedded): (Arc<dyn Store>, _) = match opened {
+            Opened::Redb(store) => (store.clone(), Some(store)),
+            Opened::Etcd(store) => (store, None),
+        };
         Self {
             hsm,
-            store: store.clone(),
+            store,
             clock,
-            embedded: store,
+            embedded,
         }
     }
 
@@ -60,16 +84,40 @@ impl Parts {
         config
             .check()
             .map_err(|(field, message)| StartError::Config { field, message })?;
-        make_private_dir(&config.data_dir)?;
-        let embedded = open_store(&store_path(config)).await?;
-        Ok(Self::new(open_hsm(config).await?, embedded, Clock::system()))
+        let store = Opened::of(config).await?;
+        Ok(Self::on(open_hsm(config).await?, store, Clock::system()))
+    }
+
+    /// As [`Parts::open`], with an HSM that is open.
+    pub(crate) async fn with_hsm(config: &Config, hsm: Arc<dyn Hsm>) -> Result<Self, StartError> {
+        Ok(Self::on(hsm, Opened::of(config).await?, Clock::system()))
     }
 
     /// Closes the embedded store, so that another process may open it: at once if nothing else holds it.
     pub(crate) fn close(self) {
         drop(self.store);
-        if let Some(store) = Arc::into_inner(self.embedded) {
+        if let Some(store) = self.embedded.and_then(Arc::into_inner) {
             store.close();
+        }
+    }
+}
+
+/// The store that a configuration names.
+enum Opened {
+    Redb(Arc<RedbStore>),
+    Etcd(Arc<EtcdStore>),
+}
+
+impl Opened {
+    async fn of(config: &Config) -> Result<Self, StartError> {
+        make_private_dir(&config.data_dir)?;
+        match &config.store {
+            StoreConfig::Redb => Ok(Self::Redb(open_store(&store_path(config)).await?)),
+            StoreConfig::Etcd(etcd) => {
+                let settings = etcd.settings();
+                let settings = settings.map_err(|(field, message)| StartError::Config { field, message })?;
+                Ok(Self::Etcd(Arc::new(EtcdStore::open(&settings).await?)))
+            }
         }
     }
 }
@@ -77,29 +125,37 @@ impl Parts {
 /// The HSM that a configuration names.
 pub(crate) async fn open_hsm(config: &Config) -> Result<Arc<dyn Hsm>, StartError> {
     Ok(match &config.hsm {
-        HsmConfig::Pkcs11(token) => Arc::new(Verified::new(Worker::start(worker(token)).await?)),
+        HsmConfig::Pkcs11(token) => {
+            let worker = worker(token);
+            let sessions = usize::from(worker.sessions);
+            Arc::new(Queued::new(Verified::new(Worker::start(worker).await?), sessions))
+        }
         HsmConfig::Software(software) => {
             let file = software
                 .file
                 .clone()
                 .unwrap_or_else(|| config.data_dir.join(SOFTWARE_HSM_FILE));
-            Arc::new(Verified::new(Software::open(file, passphrase(software)?).await?))
+            let software = Software::open(file, passphrase(software)?).await?;
+            Arc::new(Queued::new(Verified::new(software), SOFTWARE_AT_ONCE))
         }
     })
 }
 
 /// Whether the store is an authority's already.
 pub(super) async fn is_initialised(config: &Config) -> Result<bool, StartError> {
-    let path = store_path(config);
-    if !path.exists() {
+    if matches!(config.store, StoreConfig::Redb) && !store_path(config).exists() {
         return Ok(false);
     }
-    let store = open_store(&path).await?;
-    let row = store.get(paths::AUTHORITY).await;
-    if let Some(store) = Arc::into_inner(store) {
-        store.close();
+    match Opened::of(config).await? {
+        Opened::Redb(store) => {
+            let row = store.get(paths::AUTHORITY).await;
+            if let Some(store) = Arc::into_inner(store) {
+                store.close();
+            }
+            Ok(row?.is_some())
+        }
+        Opened::Etcd(store) => Ok(store.get(paths::AUTHORITY).await?.is_some()),
     }
-    Ok(row?.is_some())
 }
 
 pub(crate) fn store_path(config: &Config) -> PathBuf {

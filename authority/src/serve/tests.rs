@@ -30,8 +30,9 @@ use tonic::{Code, Streaming};
 
 use super::*;
 use crate::clock::Clock;
-use crate::testing::{self, DELEGATE, INCARNATION, TENANT, shared};
+use crate::testing::{self, DELEGATE, INCARNATION, TENANT, shared, shared_with};
 
+mod replicas;
 mod safeguards;
 
 struct Site {
@@ -200,7 +201,11 @@ impl Site {
         let key = SigningKey::generate(Algorithm::Es256).unwrap();
         let csr = signing::csr::create(&key).unwrap();
         let join_token = token["join_token"].as_str().unwrap().to_owned();
-        let request = EnrollRequest { join_token, csr };
+        let request = EnrollRequest {
+            join_token,
+            csr,
+            ..EnrollRequest::default()
+        };
         let answer = self.client(None).enroll(request.clone()).await.unwrap().into_inner();
         let again = self.client(None).enroll(request).await.unwrap_err();
         assert_eq!(again.code(), Code::Unauthenticated, "single use");
@@ -250,7 +255,7 @@ async fn an_edge_joins_watches_gets_a_key_and_is_stopped() {
     let request = DelegateRequest {
         key_id: key.clone(),
         incarnation: INCARNATION.into(),
-        mode: Some(shared()),
+        mode: Some(shared_with(&node.key, "edge-1")),
     };
     assert!(
         client
@@ -365,6 +370,7 @@ async fn strangers_get_nothing_and_harm_nothing() {
     let large = EnrollRequest {
         join_token: "x".repeat(100_000),
         csr: Vec::new(),
+        ..EnrollRequest::default()
     };
     assert_eq!(
         site.client(None).enroll(large).await.unwrap_err().code(),

@@ -2,16 +2,18 @@
 //! to forget.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use node::contract::{Delegation, Key};
+use tokio::sync::watch;
 
+use super::Wired;
 use crate::admin::about;
 use crate::approvals::{Approval, Approvals};
 use crate::clock::Clock;
 use crate::edges::Edges;
 use crate::keys::Keys;
 use crate::kms::{Entry, Recorder};
+use crate::leader::Leadership;
 use crate::seal::Seal;
 use crate::world::World;
 
@@ -24,35 +26,61 @@ const EXPIRE_EVERY: u64 = 10;
 /// Looks between two writings of keys' uses: what a process that is killed loses.
 const USES_EVERY: u64 = 60;
 
-/// Looks each second until the process ends. What fails is tried again at the next look. A sealed authority changes nothing.
-pub(crate) async fn keep(
+/// What the upkeep is done with.
+pub(crate) struct Upkeep {
     keys: Arc<Keys>,
     world: Arc<World>,
     edges: Arc<Edges>,
     seal: Arc<Seal>,
     clock: Clock,
     recorder: Arc<Recorder>,
-) {
-    let mut looks: u64 = 0;
-    loop {
-        if seal.is_closed() {
-            tokio::time::sleep(TICK).await;
-            continue;
+}
+
+impl Upkeep {
+    /// Of the parts of an authority.
+    pub(crate) fn of(wired: &Wired, recorder: Arc<Recorder>) -> Self {
+        Self {
+            keys: wired.keys.clone(),
+            world: wired.world.clone(),
+            edges: wired.edges.clone(),
+            seal: wired.seal.clone(),
+            clock: wired.clock.clone(),
+            recorder,
         }
-        look(&keys, &world, &clock).await;
+    }
+
+    /// Looks each second until `stop` turns true. What fails is tried again at the next look. A sealed authority changes nothing,
+    /// and of several on one store only the leader does, but for the uses of keys, which each writes down for itself.
+    pub(crate) async fn keep(self, mut leadership: Leadership, mut stop: watch::Receiver<bool>) {
+        let mut looks: u64 = 0;
+        while !*stop.borrow_and_update() {
+            if !self.seal.is_closed() {
+                if let Err(fault) = leadership.lead(Instant::now(), self.due(looks)).await {
+                    fault.log("upkeep");
+                }
+                if looks.is_multiple_of(USES_EVERY) {
+                    write_uses(&self.keys).await;
+                }
+                looks = looks.wrapping_add(1);
+            }
+            tokio::select! {
+                () = tokio::time::sleep(TICK) => {}
+                _ = stop.changed() => break,
+            }
+        }
+        leadership.resign().await;
+    }
+
+    async fn due(&self, looks: u64) {
+        look(&self.keys, &self.world, &self.clock).await;
         if looks.is_multiple_of(SWEEP_EVERY)
-            && let Err(fault) = edges.sweep_tokens().await
+            && let Err(fault) = self.edges.sweep_tokens().await
         {
             fault.log("forgetting old join tokens");
         }
-        if looks.is_multiple_of(USES_EVERY) {
-            write_uses(&keys).await;
-        }
         if looks.is_multiple_of(EXPIRE_EVERY) {
-            expire(keys.approvals(), &recorder).await;
+            expire(self.keys.approvals(), &self.recorder).await;
         }
-        looks = looks.wrapping_add(1);
-        tokio::time::sleep(TICK).await;
     }
 }
 
@@ -63,10 +91,10 @@ pub(crate) async fn write_uses(keys: &Keys) {
     }
 }
 
-/// One look at every key that may be due; the rows decide whether it is.
+/// One look at every key that is due, as far as the view knows; the rows decide whether it is.
 pub(crate) async fn look(keys: &Keys, world: &World, clock: &Clock) {
     let now = clock.now();
-    for (tenant, row) in world.keys_due(now, |key| may_rotate(key, now)) {
+    for (tenant, row) in world.keys_due(now, |key| keys.rotation_is_due(key)) {
         if let Err(fault) = keys.upkeep(&tenant, &row).await {
             fault.log("upkeep of a key");
         }
@@ -96,20 +124,4 @@ fn record_expiry(recorder: &Recorder, approval: &Approval) {
         let detail = refusal.detail.unwrap_or_default();
         tracing::error!(id = approval.id, detail, "a request's end is not on record");
     }
-}
-
-/// Whether any of the times of a shared key's versions has come that a plan looks at.
-fn may_rotate(key: &Key, now: u64) -> bool {
-    let signs = |version: &node::contract::KeyVersion| {
-        !version.compromised && (version.sign_from..version.sign_until).contains(&now)
-    };
-    let stands_by = |version: &node::contract::KeyVersion| !version.compromised && version.sign_from > now;
-    key.delegation() == Delegation::Shared
-        && (key.versions.iter().any(|version| version.retire_at <= now)
-            || !key.versions.iter().any(signs)
-            || !key.versions.iter().any(stands_by)
-                && key
-                    .versions
-                    .iter()
-                    .any(|version| version.sign_until < crate::rotation::NEVER))
 }

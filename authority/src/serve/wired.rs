@@ -1,6 +1,7 @@
 //! Everything an authority is made of, joined, before anything listens.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use node::telemetry::Metrics;
 use tokio::sync::{broadcast, watch};
@@ -11,9 +12,11 @@ use crate::anchor::Anchor;
 use crate::backup::service::Backups;
 use crate::bundle::Bundles;
 use crate::clock::Clock;
+use crate::collect::{Collector, Drain};
 use crate::config::{Config, KmsConfig};
 use crate::delegate::Delegations;
-use crate::edges::Edges;
+use crate::edge_trust::EdgeTrust;
+use crate::edges::{EdgeRecord, Edges};
 use crate::enroll::Enrollment;
 use crate::halts::Stopping;
 use crate::init;
@@ -22,6 +25,7 @@ use crate::keys::{KeySettings, Keys};
 use crate::kms::access_key::AccessKeys;
 use crate::kms::{Kms, Recorder};
 use crate::leases::Leases;
+use crate::paths;
 use crate::revisions::Revisions;
 use crate::revocation::Revocations;
 use crate::seal::Seal;
@@ -29,6 +33,9 @@ use crate::sealed::{Committed, Vault};
 use crate::tenants::Tenants;
 use crate::watch::Watches;
 use crate::world::World;
+
+/// Between two tries to take up a bundle.
+const RETRY: Duration = Duration::from_secs(1);
 
 /// The parts, made and joined.
 pub(crate) struct Wired {
@@ -39,6 +46,7 @@ pub(crate) struct Wired {
     pub(crate) keys: Arc<Keys>,
     pub(crate) access_keys: Arc<AccessKeys>,
     pub(crate) edges: Arc<Edges>,
+    pub(crate) edge_trust: Arc<EdgeTrust>,
     pub(crate) world: Arc<World>,
     pub(crate) watches: Arc<Watches>,
     pub(crate) leases: Arc<Leases>,
@@ -69,7 +77,8 @@ impl Wired {
             clock.clone(),
         ));
         let schedule = config.rotation.schedule();
-        let host = runtime::Host::new(runtime::Settings::default())?;
+        // Guests hold no keys, and their pool is reserved by the terabyte.
+        let host = node::hardening::aside(|| runtime::Host::new(runtime::Settings::default()))?;
         let settings = KeySettings {
             region: config.region.clone(),
             served: config
@@ -84,9 +93,13 @@ impl Wired {
         let keys = Arc::new(Keys::new(vault.clone(), issuer.clone(), clock.clone(), settings));
         let access_keys = Arc::new(AccessKeys::new(vault.clone(), clock.clone()));
         let edges = Arc::new(Edges::new(vault.clone(), clock.clone(), config.trust_domain.clone()));
-        let (world, commits) = World::load(vault.clone()).await?;
+        let edge_trust = Arc::new(EdgeTrust::new(vault.clone(), clock.clone()));
+        let (world, commits) = World::new(vault.clone());
         let delegation_roots = vec![issuer.roots().delegations.der().to_vec()];
-        let leases = Arc::new(Leases::new(world.edges(), vault.store().is_shared()));
+        // From the store: the view of edges knows nothing yet.
+        let edges_before = vault.all::<EdgeRecord>(paths::EDGES).await?;
+        let edges_before = edges_before.into_iter().map(|(_, held)| held.value.id.to_string());
+        let leases = Arc::new(Leases::new(edges_before.collect(), vault.store().is_shared()));
         let revocations = Arc::new(Revocations::new(vault.clone(), issuer.clone(), clock.clone()));
         let watches = Arc::new(Watches::new(
             vault.clone(),
@@ -106,6 +119,7 @@ impl Wired {
                 keys,
                 access_keys,
                 edges,
+                edge_trust,
                 world,
                 watches,
                 leases,
@@ -118,22 +132,32 @@ impl Wired {
         ))
     }
 
-    /// What to do when another authority on the same store has published a bundle.
-    pub(crate) fn on_bundle(&self) -> Arc<dyn Fn() + Send + Sync> {
+    /// Keeps the view of edges, and takes up the bundles that it shows, whoever published them.
+    pub(crate) fn follow(&self, commits: broadcast::Receiver<Committed>) -> impl Future<Output = ()> + use<> {
+        let (tell, mut told) = watch::channel(());
+        let view = self.world.clone().follow(commits, move || tell.send_replace(()));
         let bundles = self.bundles.clone();
-        Arc::new(move || {
-            let bundles = bundles.clone();
-            tokio::spawn(async move {
-                if let Err(fault) = bundles.reload().await {
+        let take_up = async move {
+            while told.changed().await.is_ok() {
+                while let Err(fault) = bundles.reload().await {
                     fault.log("taking up a bundle");
+                    tokio::time::sleep(RETRY).await;
                 }
-            });
-        })
+            }
+        };
+        async move {
+            tokio::join!(view, take_up);
+        }
     }
 
     pub(crate) fn enrollment(&self, config: &Config) -> Enrollment {
         let lifetime = config.enrollment.certificate_lifetime.get();
-        Enrollment::new(self.edges.clone(), self.issuer.clone(), lifetime)
+        Enrollment::new(
+            self.edges.clone(),
+            self.edge_trust.clone(),
+            self.issuer.clone(),
+            lifetime,
+        )
     }
 
     pub(crate) fn delegations(&self, config: &Config) -> Delegations {
@@ -152,6 +176,27 @@ impl Wired {
         open_recorder(config, self.clock.clone(), metrics)
     }
 
+    /// The audit log, and what brings this authority's own records to it. None while the authority is sealed: of its store nothing
+    /// is to be believed, and a replay wants the spool as it is.
+    pub(crate) async fn log(
+        &self,
+        config: &Config,
+        metrics: &Metrics,
+        recorder: &Arc<Recorder>,
+    ) -> Result<(Option<Arc<Collector>>, Option<Drain>), StartError> {
+        if self.seal.is_closed() {
+            return Ok((None, None));
+        }
+        let alarming = recorder.clone();
+        let alarm = Box::new(move |what: &'static str| alarming.alarm(what));
+        let directory = config.log_dir();
+        let place = (&*directory, config.store.replica(), config.trust_domain.as_str());
+        let log = Collector::open(&self.vault, place, metrics, alarm).await?;
+        let (spool, own) = recorder.source();
+        let drain = Drain::start(log.clone(), spool, config.audit_dir(), own);
+        Ok((Some(log), Some(drain)))
+    }
+
     /// The key API.
     pub(crate) fn key_api(&self, config: &KmsConfig, recorder: Arc<Recorder>) -> Kms {
         let parts = crate::kms::Parts {
@@ -166,8 +211,9 @@ impl Wired {
         Kms::new(config, parts)
     }
 
-    pub(crate) fn into_admin(self, gauges: Gauges, recorder: Arc<Recorder>) -> Admin {
+    pub(crate) fn into_admin(self, gauges: Gauges, recorder: Arc<Recorder>, log: Option<Arc<Collector>>) -> Admin {
         Admin {
+            log,
             backups: Backups::new(self.vault.clone()),
             recorder,
             seal: self.seal,
@@ -180,6 +226,7 @@ impl Wired {
             keys: self.keys,
             access_keys: self.access_keys,
             edges: self.edges,
+            edge_trust: self.edge_trust,
             bundles: self.bundles,
             issuer: self.issuer,
             watches: self.watches,
@@ -195,5 +242,11 @@ pub(crate) fn open_recorder(config: &Config, clock: Clock, metrics: &Metrics) ->
     let directory = config.audit_dir();
     super::make_private_dir(&directory)?;
     let bounds = config.kms.as_ref().map(|kms| kms.audit).unwrap_or_default();
-    Ok(Arc::new(Recorder::open(&directory, bounds.settings(), clock, metrics)?))
+    Ok(Arc::new(Recorder::open(
+        &directory,
+        config.store.replica(),
+        bounds.settings(),
+        clock,
+        metrics,
+    )?))
 }

@@ -21,7 +21,7 @@ async fn redb_keeps_the_contract() {
     assert_eq!(reopened.scan("", None, MAX_SCAN).await.unwrap(), rows);
 }
 
-async fn keeps_the_contract(store: Arc<dyn Store>) {
+pub(super) async fn keeps_the_contract(store: Arc<dyn Store>) {
     starts_empty(&*store).await;
     puts_gets_and_deletes(&*store).await;
     compares(&*store).await;
@@ -29,6 +29,7 @@ async fn keeps_the_contract(store: Arc<dyn Store>) {
     pages(&*store).await;
     shows_one_state(&*store).await;
     announces(&*store).await;
+    tells_what_was_committed(&*store).await;
     refuses_bad_requests(&*store).await;
     lets_one_of_many_win(Arc::clone(&store)).await;
     loses_no_update(store).await;
@@ -251,6 +252,45 @@ async fn announces(store: &dyn Store) {
         .await
         .unwrap_err();
     assert!(!watch.has_changed().unwrap(), "a conflict is no news");
+}
+
+async fn tells_what_was_committed(store: &dyn Store) {
+    let mut told = store.commits();
+    let mut at = store.revision().await.unwrap();
+    let until = at + 10;
+    for number in 0..4 {
+        let transaction = Transaction::new()
+            .put(format!("told/{number}"), "x")
+            .delete("told/before");
+        store.commit(transaction.raise_to(at + number)).await.unwrap();
+        store
+            .commit(
+                Transaction::new()
+                    .absent(format!("told/{number}"))
+                    .put("told/never", ""),
+            )
+            .await
+            .unwrap_err();
+    }
+    store
+        .commit(Transaction::new().put("told/last", "").raise_to(until))
+        .await
+        .unwrap();
+    let mut paths = std::collections::BTreeSet::new();
+    while at < until {
+        let committed = told.recv().await.unwrap();
+        assert_eq!(committed.before, at, "none is left out");
+        assert!(committed.revision > at);
+        at = committed.revision;
+        paths.extend(committed.paths.iter().cloned());
+    }
+    assert_eq!(at, until);
+    // Whether the deletion of an absent row is told of is the store's own affair.
+    paths.remove("told/before");
+    let expected = ["told/0", "told/1", "told/2", "told/3", "told/last"];
+    assert!(paths.iter().eq(expected), "{paths:?}");
+    let clean = expected.into_iter().fold(Transaction::new(), Transaction::delete);
+    store.commit(clean).await.unwrap();
 }
 
 async fn refuses_bad_requests(store: &dyn Store) {

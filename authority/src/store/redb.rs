@@ -8,9 +8,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTableMetadata, StorageBackend, TableDefinition};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
-use super::{MAX_SCAN, Row, SNAPSHOT_PAGE, Snapshot, Store, StoreError, Transaction, check, check_path};
+use super::{
+    COMMITS_KEPT, Committed, MAX_SCAN, Row, SNAPSHOT_PAGE, Snapshot, Store, StoreError, Transaction, check, check_path,
+};
 use backend::Guarded;
 use writer::{Commit, Writer};
 
@@ -36,6 +38,7 @@ pub struct RedbStore {
     database: Arc<Database>,
     commits: mpsc::Sender<Commit>,
     revisions: watch::Receiver<u64>,
+    committed: broadcast::Sender<Committed>,
     writer: Mutex<Option<std::thread::JoinHandle<()>>>,
 }
 
@@ -76,7 +79,8 @@ impl RedbStore {
         let revision = writer::prepare(&database)?;
         let (announce, revisions) = watch::channel(revision);
         let (commits, queue) = mpsc::channel(QUEUE);
-        let writer = Writer::new(Arc::clone(&database), queue, announce);
+        let committed = broadcast::channel(COMMITS_KEPT).0;
+        let writer = Writer::new(Arc::clone(&database), queue, (announce, committed.clone()));
         let writer = std::thread::Builder::new()
             .name("store".to_owned())
             .spawn(move || writer.run())
@@ -85,6 +89,7 @@ impl RedbStore {
             database,
             commits,
             revisions,
+            committed,
             writer: Mutex::new(Some(writer)),
         })
     }
@@ -115,14 +120,17 @@ impl RedbStore {
 
 #[async_trait]
 impl Store for RedbStore {
+    /// On the caller's thread: one row is a few pages that redb's cache holds, which takes microseconds, and handing that to
+    /// another thread and back takes longer. Bounded by the depth of the tree and the largest row (a bundle's file, which
+    /// requests do not read); a page that is not in the cache costs one read of a local disk, and no read waits for a
+    /// commit's flush. Scans and snapshots, which have no such bound, and the writer have threads of their own.
     async fn get(&self, path: &str) -> Result<Option<Row>, StoreError> {
         check_path(path)?;
-        let path = path.to_owned();
-        self.read(move |transaction| {
-            let rows = transaction.open_table(ROWS)?;
-            Ok(rows.get(path.as_str())?.map(|found| row(found.value())))
-        })
-        .await
+        let read = || -> Result<Option<Row>, redb::Error> {
+            let rows = self.database.begin_read()?.open_table(ROWS)?;
+            Ok(rows.get(path)?.map(|found| row(found.value())))
+        };
+        read().map_err(classify)
     }
 
     async fn scan(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<(String, Row)>, StoreError> {
@@ -168,6 +176,10 @@ impl Store for RedbStore {
 
     fn watch(&self) -> watch::Receiver<u64> {
         self.revisions.clone()
+    }
+
+    fn commits(&self) -> broadcast::Receiver<Committed> {
+        self.committed.subscribe()
     }
 
     async fn revision(&self) -> Result<u64, StoreError> {

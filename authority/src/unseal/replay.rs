@@ -1,21 +1,25 @@
 //! Reads an audit spool from a backup on, and does to the restored state what it says was done.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use audit::log::read::View;
 use audit::record::Record;
 use serde::Serialize;
 use signing::encoding::{from_hex, hex};
 
 use crate::approvals::{Domain, Safeguards};
 use crate::backup::format::AuditPosition;
+use crate::edge_trust;
 use crate::edges::{EdgeRecord, EdgeState};
 use crate::fault::Fault;
 use crate::halts::{Halt, HaltRecord};
 use crate::keys::{KeyRecord, Note, State, compromise};
-use crate::kms::RECORDER;
 use crate::kms::access_key::{AccessKeyRecord, Status};
+use crate::kms::is_recorder;
+use crate::names::EdgeId;
 use crate::paths;
+use crate::rotation;
 use crate::sealed::{Change, Vault};
 use crate::stops::{Stops, needs_review, stops_key};
 
@@ -28,7 +32,7 @@ const REASON: &str = "revoked after the backup that this authority was restored 
 /// One thing that was stopped again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Replayed {
-    /// `key`, `access_key`, `edge`, `stop` or `safeguards`.
+    /// `key`, `access_key`, `edge`, `edge_trust`, `stop` or `safeguards`.
     pub what: &'static str,
     /// Its id.
     pub id: String,
@@ -57,37 +61,72 @@ pub(crate) fn end(directory: &Path) -> Result<Option<AuditPosition>, Fault> {
     Ok(last)
 }
 
-/// What is stopped at the end of the record behind `from`, or of all of it. Blocks on the disk.
+/// What is stopped at the end of the record behind `from`, or of all of it. The audit log beside the spool, if it is there, has
+/// what the spool does not hold any more. Blocks on the disk.
 pub(super) fn read(directory: &Path, from: Option<&AuditPosition>) -> Result<Stops, Fault> {
     let broken = |what: String| Fault::invalid("bad_audit", format!("audit spool `{}`: {what}", directory.display()));
     let report = audit::verify::directory(directory).map_err(|error| broken(error.to_string()))?;
     if let Some(fault) = report.faults.first() {
         return Err(broken(format!("it is damaged ({fault}); take another copy")));
     }
-    if report.chains.iter().all(|chain| chain.edge != RECORDER) {
+    if report.chains.iter().all(|chain| !is_recorder(&chain.edge)) {
         return Err(broken("it is not an authority's, or is empty".to_owned()));
     }
-    let holds = |at: &AuditPosition| {
-        let of = report.chains.iter().find(|chain| chain.incarnation == at.incarnation);
-        of.is_some_and(|chain| chain.edge == RECORDER && (chain.first..=chain.last).contains(&at.sequence))
+    let mut history = History {
+        from,
+        behind: from.is_none(),
+        seen: BTreeMap::new(),
+        stops: Stops::default(),
     };
-    if let Some(at) = from.filter(|at| !holds(at)) {
-        return Err(broken(format!(
+    let log = directory
+        .parent()
+        .map(|beside| beside.join("log"))
+        .filter(|log| View::is_log(log));
+    if let Some(log) = log {
+        let damaged = |error: audit::log::LogError| broken(format!("the log `{}` beside it: {error}", log.display()));
+        let view = View::open(&log, None).map_err(damaged)?;
+        let own = |record: &Record| is_recorder(&record.edge);
+        let take = |_, record: Record| {
+            own(&record).then(|| history.take(&record));
+            true
+        };
+        view.records(0, take).map_err(damaged)?;
+    }
+    for record in audit::read::tail(directory, false).map_err(|error| broken(error.to_string()))? {
+        history.take(&record.map_err(|error| broken(error.to_string()))?);
+    }
+    match from {
+        Some(at) if !history.behind => Err(broken(format!(
             "it does not reach back to the backup (record {} of the process `{}`); name the directory of the authority that the \
              backup was made of, with --audit",
             at.sequence, at.incarnation
-        )));
+        ))),
+        _ => Ok(history.stops),
     }
-    let mut stops = Stops::default();
-    let mut behind = from.is_none();
-    for record in audit::read::tail(directory, false).map_err(|error| broken(error.to_string()))? {
-        let record = record.map_err(|error| broken(error.to_string()))?;
-        if behind {
-            stops.take(&record);
+}
+
+/// Records in their order, each once.
+struct History<'a> {
+    from: Option<&'a AuditPosition>,
+    /// What comes now is behind `from`.
+    behind: bool,
+    /// The last number of each process.
+    seen: BTreeMap<String, u64>,
+    stops: Stops,
+}
+
+impl History<'_> {
+    fn take(&mut self, record: &Record) {
+        let last = self.seen.entry(record.incarnation.clone()).or_default();
+        if record.sequence <= *last {
+            return;
         }
-        behind |= from.is_some_and(|at| is_at(&record, at));
+        *last = record.sequence;
+        if self.behind {
+            self.stops.take(record);
+        }
+        self.behind |= self.from.is_some_and(|at| is_at(record, at));
     }
-    Ok(stops)
 }
 
 fn is_at(record: &Record, at: &AuditPosition) -> bool {
@@ -105,6 +144,10 @@ pub(super) async fn apply(vault: &Vault, stops: Stops, now: u64) -> Result<(Vec<
     for id in &stops.edges {
         let stopped = revoke_edge(vault, id, now).await?;
         done.push(replayed("edge", id, stopped));
+    }
+    for (name, with_edges) in &stops.edge_trust {
+        let stopped = stop_edge_trust(vault, name, *with_edges, now).await?;
+        done.push(replayed("edge_trust", name, stopped));
     }
     for name in &stops.halts {
         let stopped = halt(vault, name, now).await?;
@@ -134,7 +177,7 @@ async fn stop_keys(vault: &Vault, stops: &Stops, now: u64) -> Result<Vec<Replaye
         let mut stopped = false;
         for (path, held) in rows.iter().filter(|(_, held)| held.value.id == *id) {
             let mut key = held.value.clone();
-            stop_key(&mut key, operations, now);
+            stop_key(&mut key, operations, stops.versions.get(id), now);
             if key != held.value {
                 vault.commit(Change::new().replace(path, &key, held.stamp)).await?;
                 stopped = true;
@@ -161,7 +204,7 @@ async fn stop_keys(vault: &Vault, stops: &Stops, now: u64) -> Result<Vec<Replaye
 }
 
 /// As far as the record tells what was done to it.
-fn stop_key(key: &mut KeyRecord, operations: &BTreeSet<String>, now: u64) {
+fn stop_key(key: &mut KeyRecord, operations: &BTreeSet<String>, marked: Option<&BTreeSet<String>>, now: u64) {
     let did = |operation: &str| operations.contains(operation);
     let mark = Note {
         reason: KEY_REASON.to_owned(),
@@ -174,9 +217,11 @@ fn stop_key(key: &mut KeyRecord, operations: &BTreeSet<String>, now: u64) {
     if did("kms:CancelKeyDeletion") && key.state.is_pending_deletion() {
         key.state = State::Disabled;
     }
-    // Of a version the record does not say which: the key counts as compromised.
-    if did("kms:MarkKeyCompromised") || did("kms:MarkVersionCompromised") {
+    if did("kms:MarkKeyCompromised") {
         compromise(key, &mark, now);
+    }
+    for kid in marked.into_iter().flatten() {
+        rotation::compromise(&mut key.versions, kid, now);
     }
     if did("kms:HoldKey") {
         key.protection.hold.get_or_insert(mark);
@@ -254,6 +299,23 @@ async fn revoke_edge(vault: &Vault, id: &str, now: u64) -> Result<bool, Fault> {
     held.value.certificates.clear();
     let change = Change::new().replace(path, &held.value, held.stamp);
     vault.commit(change).await.map(|_| true)
+}
+
+/// Stops a trust rule and, where that was done, revokes the edges that it enrolled before the backup; later ones are not known
+/// here.
+async fn stop_edge_trust(vault: &Vault, name: &str, with_edges: bool, now: u64) -> Result<bool, Fault> {
+    let Ok(name) = EdgeId::parse(name) else {
+        return Ok(false);
+    };
+    let mut stopped = edge_trust::stop(vault, &name, now).await?;
+    if with_edges {
+        for (_, held) in vault.all::<EdgeRecord>(paths::EDGES).await? {
+            if held.value.enrolled_by.as_ref() == Some(&name) {
+                stopped |= revoke_edge(vault, held.value.id.as_str(), now).await?;
+            }
+        }
+    }
+    Ok(stopped)
 }
 
 /// A name that does not read stops everything: better too much than too little.

@@ -27,12 +27,17 @@ impl Recorded {
     }
 
     async fn performed(&self, operation: &str, named: &str, digest: Option<[u8; 32]>) {
+        self.performed_on(operation, (named, None), digest).await;
+    }
+
+    async fn performed_on(&self, operation: &str, (named, kid): (&str, Option<&str>), digest: Option<[u8; 32]>) {
         let entry = Entry {
             operation,
             caller: "operator:root",
             account: testing::TENANT,
             decided: Decided {
                 key: Some(named.to_owned()),
+                kid: kid.map(str::to_owned),
                 ..Decided::default()
             },
             digest,
@@ -218,6 +223,35 @@ async fn a_replay_marks_and_holds_keys_again_spares_them_and_takes_approvers_awa
     assert_eq!(left.value.approvers, [approver("bob")]);
     let asked = vault.all::<serde_json::Value>(paths::APPROVALS).await.unwrap();
     assert!(asked.is_empty(), "an approval from before may have been used since");
+}
+
+#[tokio::test]
+async fn a_replay_marks_the_version_that_was_marked_and_no_other() {
+    let site = Recorded::new().await;
+    let id = site.bench.key("ECC_NIST_P256", "token", "shared", "alias/token").await;
+    let kids: Vec<_> = known(&site.bench, &id).await.versions;
+    let (lost, other) = (kids[0].kid.clone(), kids[1].kid.clone());
+    let file = take(&site.bench.wired.vault, Some(site.recorder.position())).await;
+    site.performed_on("kms:MarkVersionCompromised", (&id, Some(&lost)), None)
+        .await;
+    site.performed_on("kms:MarkVersionCompromised", (&id, Some("made-after-the-backup")), None)
+        .await;
+    let dir = site.end().await;
+    put_back(&dir, &file).await;
+    let config = testing::config(&dir);
+    let outcome = replay_on(&config, parts(&dir).await, &config.audit_dir())
+        .await
+        .unwrap();
+    assert!(outcome.unsealed, "{outcome:?}");
+    let replayed = &outcome.replayed[0];
+    assert!(replayed.stopped && replayed.to_do.is_none(), "{replayed:?}");
+    let (clock, hand) = crate::clock::held_at(testing::START + 700);
+    let bench = Bench::start_on(dir, clock, hand).await;
+    let key = known(&bench, &id).await;
+    assert!(key.state == State::Enabled && key.protection.compromised.is_none());
+    let marked: Vec<_> = key.versions.iter().filter(|version| version.compromised).collect();
+    assert!(matches!(&marked[..], [version] if version.kid == lost), "{marked:?}");
+    assert!(key.versions.iter().any(|version| version.kid == other));
 }
 
 #[tokio::test]

@@ -66,9 +66,11 @@ impl Feed {
             true => self.decide(&keys).await?,
             false => Some((self.revision, Vec::new())),
         };
-        // What cannot be read is not answered: an answer without a key ends its lease.
+        // An answer without a key would end its lease; where several authorities are on one store, the edge finds another.
         let Some((revision, granted)) = decided else {
-            return Ok(());
+            return Err(End::Told(Status::unavailable(
+                "the state of keys cannot be read here now",
+            )));
         };
         let leases = granted.into_iter().map(|(id, duration)| Lease {
             key_id: id.to_string(),

@@ -318,7 +318,7 @@ async fn changes_of_another_process_on_the_same_store_are_seen() {
     let bench = Bench::new().await;
     let mut stream = open(&bench, "edge-1", 0, "").await;
     event(&mut stream).await;
-    // A second vault on the same store: its commits are not announced in this process.
+    // A second vault on the same store stands for another process.
     let vault = Arc::new(Vault::new(bench.parts.store.clone(), bench.parts.hsm.clone()));
     let other = Edges::new(vault, bench.wired.clock.clone(), "example.org".into());
     let id = crate::names::EdgeId::parse("edge-1").unwrap();

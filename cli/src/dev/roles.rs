@@ -198,6 +198,8 @@ pub(super) async fn authority_config(
         trust_domain: TRUST_DOMAIN.into(),
         data_dir: dir,
         anchor_file: None,
+        allow_swap: true,
+        store: Default::default(),
         region: REGION.into(),
         hsm: hsm(data).await?,
         grpc: GrpcConfig {
@@ -221,6 +223,7 @@ pub(super) async fn authority_config(
         },
         delegation: Default::default(),
         enrollment: Default::default(),
+        export: Vec::new(),
     })
 }
 
@@ -343,14 +346,15 @@ pub(super) async fn call(admin: &Target, method: &str, path: &str, body: Option<
 async fn start_edge(data: &Path, pki: &Pki, addresses: &Addresses, admin: &Target) -> Result<edge::Running, Failure> {
     let state_dir = data.join("edge");
     files::private_dir(&state_dir)?;
-    let authority = format!("https://localhost:{}", addresses.grpc);
+    let authority = vec![format!("https://localhost:{}", addresses.grpc)];
     if !edge::enrolled(&state_dir, now()) {
         let body = json!({"edge_id": EDGE, "ttl_seconds": 60});
         let token = call(admin, "POST", "/v1/edges/tokens", Some(&body)).await?;
         let text = |name: &str| token.get(name).and_then(Value::as_str).unwrap_or_default();
         let root = CertificateDer::from_pem_slice(text("node_root_pem").as_bytes());
         let root = root.map_err(|error| Failure::new(format!("the node root is not a PEM certificate: {error}")))?;
-        edge::join(&authority, root, text("join_token"), &state_dir).await?;
+        let credential = edge::Credential::JoinToken(text("join_token").to_owned());
+        edge::join(&authority, root, credential, &state_dir).await?;
     }
     let limits = node::listen::Limits {
         drain: Duration::from_secs(5),
@@ -365,10 +369,12 @@ async fn start_edge(data: &Path, pki: &Pki, addresses: &Addresses, admin: &Targe
             http: Some(loopback(addresses.plain)),
             http3: true,
         },
+        join: None,
         tls: Tls {
             certificate: pki.path("server.pem"),
             key: pki.path("server.key.pem"),
         },
+        allow_swap: true,
         limits,
         audit: Audit::default(),
     };

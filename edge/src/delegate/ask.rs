@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use node::contract::{self, DelegateRequest, delegate_request, delegate_response};
+use node::handover::{self, Address, Sealed};
 use signing::certificate::pem_encode;
 use signing::delegation::{VerifiedDelegation, possession_message, verify_chain};
 use signing::key::{Secret, SigningKey};
@@ -100,36 +101,67 @@ fn names(verified: &VerifiedDelegation, edge: &Edge, identity: &Identity, key: &
 }
 
 async fn shared(edge: &Edge, uplink: &Uplink, key: &LogicalKey) -> Result<u64, Failure> {
-    let mode = delegate_request::Mode::Shared(contract::SharedKey {});
+    let identity = edge.identity();
+    let receiving_key = edge.receiver().public();
+    let message = handover::receiving_message(
+        &identity.trust_domain,
+        &identity.edge_id,
+        edge.incarnation(),
+        receiving_key,
+    );
+    let mode = delegate_request::Mode::Shared(contract::SharedKey {
+        receiving_key: receiving_key.to_vec(),
+        signature: identity.sign(&message)?,
+    });
     let Some(delegate_response::Mode::Shared(answer)) = call(edge, uplink, key, mode).await? else {
         return Err(unusable("a certificate came where a shared key was asked for"));
     };
-    // Before anything is looked at, so that no way out of here leaves material behind unwiped.
-    let material: Vec<_> = answer
-        .versions
-        .into_iter()
-        .map(|version| (version.kid, Secret::new(version.material)))
-        .collect();
-    if material.len() > MOST_VERSIONS {
+    if answer.versions.len() > MOST_VERSIONS {
         return Err(unusable(format!("it has more than {MOST_VERSIONS} versions")));
     }
+    let until = answer.not_after;
     let mut kids = BTreeSet::new();
-    let mut versions = Vec::with_capacity(material.len());
-    for (kid, secret) in &material {
-        if !kids.insert(kid) {
-            return Err(unusable(format!("the version `{kid}` came twice")));
-        }
-        let mut pair = SigningKey::import(key.algorithm, secret)?;
+    let mut versions = Vec::with_capacity(answer.versions.len());
+    for version in answer.versions {
+        let secret = opened(edge, &identity, key, &version, until)?;
+        let mut pair = SigningKey::import(key.algorithm, &secret)?;
         if pair.public().is_none() {
-            pair = pair.with_kid(kid)?;
+            pair = pair.with_kid(&version.kid)?;
         }
-        if pair.kid() != kid {
-            return Err(unusable(format!("the version `{kid}` is another key")));
+        if pair.kid() != version.kid {
+            return Err(unusable(format!("the version `{}` is another key", version.kid)));
         }
         versions.push(SharedKey::new(pair));
+        if let Some(twice) = kids.replace(version.kid) {
+            return Err(unusable(format!("the version `{twice}` came twice")));
+        }
     }
-    edge.keyring().hold_shared(key.facts.id(), versions, answer.not_after);
-    Ok(answer.not_after)
+    edge.keyring().hold_shared(key.facts.id(), versions, until);
+    Ok(until)
+}
+
+/// The material of a version, if it was sealed to this process as that version of this key until then.
+fn opened(
+    edge: &Edge,
+    identity: &Identity,
+    key: &LogicalKey,
+    version: &contract::SharedVersion,
+    not_after: u64,
+) -> Result<Secret, Failure> {
+    let to = Address {
+        edge: &identity.edge_id,
+        incarnation: edge.incarnation(),
+        key: key.facts.id(),
+        kid: &version.kid,
+        not_after,
+    };
+    let sealed = Sealed {
+        encapsulated: version.encapsulated.clone(),
+        ciphertext: version.ciphertext.clone(),
+    };
+    let opened = edge.receiver().open(&to, &sealed);
+    let mut opened = opened.map_err(|error| unusable(format!("the version `{}`: {error}", version.kid)))?;
+    Ok(Secret::new(std::mem::take(&mut *opened)))
 }
 
 async fn call(

@@ -60,6 +60,12 @@ async fn a_shared_delegation_must_be_what_it_says() {
         (Lie::OwnForShared, "a certificate came"),
         (Lie::SharedTwice, "came twice"),
         (Lie::SharedUnderAnotherName, "is another key"),
+        (Lie::SealedForOtherEdge, "was not sealed to this process"),
+        (Lie::SealedForOtherProcess, "was not sealed to this process"),
+        (Lie::SealedAsOtherKey, "was not sealed to this process"),
+        (Lie::SealedAsOtherVersion, "was not sealed to this process"),
+        (Lie::SealedUntilLater, "was not sealed to this process"),
+        (Lie::SealedToOtherReceiver, "was not sealed to this process"),
     ] {
         rig.authority.state().lie = Some(lie);
         let failure = ask::delegation(&rig.edge, &rig.uplink, &key).await.unwrap_err();
@@ -176,4 +182,37 @@ async fn a_compromised_version_leaves_at_once() {
         (Some(false), Some("unknown_key"))
     );
     assert_ne!(first, second);
+}
+
+/// After a compromise nothing signs before the next version's time: callers and `/readyz` are told when.
+#[tokio::test]
+async fn what_waits_for_verifiers_says_for_how_long() {
+    let rig = Rig::ready().await;
+    let ready = rig.get("/readyz").await;
+    assert_eq!(ready.body["status"], "ready");
+    let left = &ready.body["seconds_left"][&rig.keys["api"]];
+    assert!((3500..=3600).contains(&left.as_u64().unwrap()), "{left}");
+    rig.authority.change_key(&rig.keys["api"], |key| {
+        key.announced.versions[0].compromised = true;
+        key.add_version(now(), now() + 500, now() + 90_000);
+    });
+    until("told when", async || {
+        let answer = rig.post("/v1/tokens/plain", json!({})).await;
+        let wait = answer
+            .headers
+            .get("retry-after")
+            .map(|wait| wait.to_str().unwrap().parse::<u64>());
+        answer.code() == (503, "key_unavailable") && wait.is_some_and(|wait| (490..=500).contains(&wait.unwrap()))
+    })
+    .await;
+    let ready = rig.get("/readyz").await;
+    assert_eq!(ready.status, 503);
+    let waiting = ready.body["waiting_for"].to_string();
+    assert!(
+        waiting.contains("signs in 4") || waiting.contains("signs in 500"),
+        "{waiting}"
+    );
+    let metrics = rig.get("/metrics").await.text;
+    let line = format!("signet_edge_delegation_seconds_left{{key=\"{}\"}} 3", rig.keys["api"]);
+    assert!(metrics.contains(&line) && metrics.ends_with("# EOF\n"), "{metrics}");
 }

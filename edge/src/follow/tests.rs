@@ -235,6 +235,7 @@ async fn while_the_authority_is_away_the_edge_signs_until_its_delegations_end() 
     until("signs again", async || mint(&rig).await == 201).await;
 }
 
+// R31
 #[tokio::test]
 async fn a_key_that_is_stopped_does_not_stand_behind_a_bundle() {
     let rig = Rig::ready().await;
@@ -253,6 +254,7 @@ async fn a_key_that_is_stopped_does_not_stand_behind_a_bundle() {
     assert_eq!((position.revision, rig.edge.bundle_digest()), (99, digest));
 }
 
+// R31
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_bundle_is_swapped_while_requests_are_in_flight() {
     let rig = std::sync::Arc::new(Rig::ready().await);
@@ -287,6 +289,7 @@ async fn a_bundle_is_swapped_while_requests_are_in_flight() {
     assert_eq!(mint(&rig).await, 201);
 }
 
+// R31
 #[tokio::test]
 async fn an_authority_that_answers_nobody_is_not_hammered() {
     let mut rig = Rig::new("");

@@ -146,6 +146,19 @@ impl Held {
         held.filter_map(|shared| Some((shared, key.version(shared.key.kid())?)))
     }
 
+    /// The first moment from `now` on at which something held signs (Unix seconds); none if nothing will.
+    pub(super) fn signs_from(&self, key: &LogicalKey, now: u64) -> Option<u64> {
+        if self.own.as_ref().is_some_and(|own| now < own.not_after) {
+            return Some(now);
+        }
+        let coming = self.versions(key, now);
+        let coming = coming.filter(|(_, version)| !version.compromised && now < version.sign_until);
+        coming
+            .map(|(_, version)| version.sign_from.max(version.publish_at).max(now))
+            .filter(|from| *from < self.shared_until)
+            .min()
+    }
+
     /// Until when this edge can sign with what it holds, once the time of its versions has come; 0 if it cannot.
     pub(super) fn signs_until(&self, key: &LogicalKey) -> u64 {
         let own = self.own.as_ref().map_or(0, |own| own.not_after);

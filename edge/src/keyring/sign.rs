@@ -13,6 +13,7 @@ use signing::format::jwt::{self, MintError};
 use signing::format::raw;
 use signing::key::{Family, KeyError};
 
+use super::known::Held;
 use super::{Keyring, LogicalKey, OwnKey, SharedKey, Slot, State, Table};
 
 /// For whom, by which bundle and when something is signed.
@@ -114,6 +115,9 @@ pub enum SignError {
     /// This edge has no delegation for the key that is valid now.
     #[error("no valid delegation is held for the key")]
     Unavailable,
+    /// The version that is held signs later, when verifiers have had the time to learn it.
+    #[error("the next version of the key signs in {0} s, when verifiers know it")]
+    NotYet(u64),
     /// Profile and key do not belong together: another algorithm or family. The bundle is wrong.
     #[error("the profile and its key do not match: {0}")]
     Mismatch(String),
@@ -138,7 +142,7 @@ impl Keyring {
             (Intent::Token(intent), Some(format), _) => {
                 let signing = held.versions(key, now).filter(|(_, version)| version.signs(now));
                 let newest = signing.max_by_key(|(_, version)| version.sign_from);
-                let (shared, _) = newest.ok_or(SignError::Unavailable)?;
+                let (shared, _) = newest.ok_or_else(|| not_yet(held, key, now))?;
                 let issuer = issuer.ok_or_else(|| SignError::Mismatch("the profile's issuer is not known".into()))?;
                 let (token, expires_at) = token(shared, format, intent, cleared.lifetime(), issuer, id, now)?;
                 let input = token.rsplit_once('.').map_or(token.as_str(), |(input, _)| input);
@@ -203,6 +207,14 @@ impl Table {
             return Err(SignError::NoLease);
         }
         Ok(slot)
+    }
+}
+
+/// Why no version signs now.
+fn not_yet(held: &Held, key: &LogicalKey, now: u64) -> SignError {
+    match held.signs_from(key, now) {
+        Some(from) if from > now => SignError::NotYet(from.saturating_sub(now)),
+        _ => SignError::Unavailable,
     }
 }
 

@@ -9,9 +9,11 @@ use node::contract::authority_server::{Authority, AuthorityServer};
 use node::contract::watch_event::Event;
 use node::contract::watch_up::Up;
 use node::contract::{
-    self, Bundle, DelegateRequest, DelegateResponse, EnrollRequest, EnrollResponse, Heartbeat, OwnDelegation, OwnKey,
-    RenewRequest, Revoked, SharedDelegation, WatchEvent, WatchUp, delegate_request, delegate_response,
+    self, AuditSegment, Bundle, DelegateRequest, DelegateResponse, EnrollRequest, EnrollResponse, Heartbeat,
+    OwnDelegation, OwnKey, RenewRequest, Revoked, SharedDelegation, WatchEvent, WatchUp, delegate_request,
+    delegate_response,
 };
+use node::handover::receiving_message;
 use signing::delegation::possession_message;
 use signing::key::PublicKey;
 use tokio::io::DuplexStream;
@@ -155,6 +157,15 @@ impl Fake {
 #[tonic::async_trait]
 impl Authority for Fake {
     type WatchStream = ReceiverStream<Result<WatchEvent, Status>>;
+    type ShipAuditStream = super::log::Receipts;
+
+    async fn ship_audit(
+        &self,
+        request: Request<Streaming<AuditSegment>>,
+    ) -> Result<Response<Self::ShipAuditStream>, Status> {
+        self.demand_standing()?;
+        Ok(super::log::take(self.clone(), request))
+    }
 
     async fn enroll(&self, _: Request<EnrollRequest>) -> Result<Response<EnrollResponse>, Status> {
         Err(Status::unimplemented("not here"))
@@ -220,11 +231,20 @@ impl Authority for Fake {
                     delegate_response::Mode::Own(OwnDelegation { certificates })
                 }
             }
-            (Some(delegate_request::Mode::Shared(_)), contract::Delegation::Shared) => {
+            (Some(delegate_request::Mode::Shared(shared)), contract::Delegation::Shared) => {
+                let message = receiving_message(TRUST_DOMAIN, EDGE, &request.incarnation, &shared.receiving_key);
+                let node_key = state.node_key.as_ref().unwrap();
+                let signed = node_key.verify(&message, &shared.signature);
+                signed.map_err(|_| Status::permission_denied("the receiving key is not this node's"))?;
                 if lie == Some(Lie::OwnForShared) {
                     delegate_response::Mode::Own(OwnDelegation::default())
                 } else {
-                    delegate_response::Mode::Shared(key.hand_out(lifetime, lie))
+                    delegate_response::Mode::Shared(key.hand_out(
+                        &shared.receiving_key,
+                        &request.incarnation,
+                        lifetime,
+                        lie,
+                    ))
                 }
             }
             _ => return Err(Status::failed_precondition("the key has another delegation")),

@@ -1,6 +1,7 @@
 //! Keys and certificates of the fake authority.
 
 use node::contract::{self, KeyVersion, SharedDelegation, SharedVersion};
+use node::handover::{Address, Receiver, seal};
 use signing::algorithm::Algorithm;
 use signing::certificate::{Certificate, Validity};
 use signing::delegation::{DelegationName, KeyName, Scope, prepare_key_ca, prepare_leaf, prepare_root};
@@ -94,7 +95,35 @@ impl Key {
         kid
     }
 
-    pub fn hand_out(&self, lifetime: u64, lie: Option<Lie>) -> SharedDelegation {
+    /// Every version that is not compromised, sealed to a receiving key.
+    pub fn hand_out(
+        &self,
+        receiving_key: &[u8],
+        incarnation: &str,
+        lifetime: u64,
+        lie: Option<Lie>,
+    ) -> SharedDelegation {
+        let not_after = match lie {
+            Some(Lie::Ended) => now() - 10,
+            _ => now() + lifetime,
+        };
+        let stranger = Receiver::new().unwrap();
+        let mut to = Address {
+            edge: EDGE,
+            incarnation,
+            key: &self.announced.id,
+            kid: "",
+            not_after,
+        };
+        let mut receiving_key = receiving_key;
+        match lie {
+            Some(Lie::SealedForOtherEdge) => to.edge = "edge-2",
+            Some(Lie::SealedForOtherProcess) => to.incarnation = "0b",
+            Some(Lie::SealedAsOtherKey) => to.key = "another",
+            Some(Lie::SealedUntilLater) => to.not_after += 3600,
+            Some(Lie::SealedToOtherReceiver) => receiving_key = stranger.public(),
+            _ => {}
+        }
         let announced = |kid: &str| self.announced.versions.iter().find(|version| version.kid == kid);
         let handed_out = self
             .material
@@ -102,23 +131,36 @@ impl Key {
             .filter_map(|pair| Some((pair, announced(pair.kid())?)));
         let mut versions: Vec<_> = handed_out
             .filter(|(_, version)| !version.compromised)
-            .map(|(pair, version)| SharedVersion {
-                kid: version.kid.clone(),
-                material: pair.export().unwrap().expose().to_vec(),
-                sign_from: version.sign_from,
-                sign_until: version.sign_until,
+            .map(|(pair, version)| {
+                let kid = match lie {
+                    Some(Lie::SealedAsOtherVersion) => "another",
+                    _ => &version.kid,
+                };
+                let sealed = seal(receiving_key, &Address { kid, ..to }, pair.export().unwrap().expose()).unwrap();
+                SharedVersion {
+                    kid: version.kid.clone(),
+                    sign_from: version.sign_from,
+                    sign_until: version.sign_until,
+                    encapsulated: sealed.encapsulated,
+                    ciphertext: sealed.ciphertext,
+                }
             })
             .collect();
         match lie {
             Some(Lie::SharedTwice) => versions.push(versions[0].clone()),
-            Some(Lie::SharedUnderAnotherName) => versions[0].kid = "another".into(),
+            Some(Lie::SharedUnderAnotherName) => {
+                let other = SigningKey::generate(self.announced.algorithm.parse().unwrap()).unwrap();
+                let to = Address {
+                    kid: &versions[0].kid,
+                    ..to
+                };
+                let sealed = seal(receiving_key, &to, other.export().unwrap().expose()).unwrap();
+                versions[0].encapsulated = sealed.encapsulated;
+                versions[0].ciphertext = sealed.ciphertext;
+            }
             Some(Lie::SharedEmpty) => versions.clear(),
             _ => {}
         }
-        let not_after = match lie {
-            Some(Lie::Ended) => now() - 10,
-            _ => now() + lifetime,
-        };
         SharedDelegation { versions, not_after }
     }
 }

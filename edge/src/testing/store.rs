@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use node::contract::watch_event::Event;
 use node::contract::{self, Bundle, Lease, LeaseGrant, LeaseRenewal, Snapshot, WatchEvent, WatchRequest};
+use signing::key::PublicKey;
 use tokio::sync::mpsc;
 use tonic::Status;
 
@@ -25,11 +26,19 @@ pub enum Lie {
     SharedTwice,
     SharedUnderAnotherName,
     SharedEmpty,
+    SealedForOtherEdge,
+    SealedForOtherProcess,
+    SealedAsOtherKey,
+    SealedAsOtherVersion,
+    SealedUntilLater,
+    SealedToOtherReceiver,
     Ended,
 }
 
 #[derive(Default)]
 pub struct State {
+    /// Of the edge's certificate, had it one.
+    pub node_key: Option<PublicKey>,
     pub revision: u64,
     pub keys: BTreeMap<String, Key>,
     pub bundle: Option<Bundle>,
@@ -42,6 +51,7 @@ pub struct State {
     pub delegated: Vec<String>,
     pub log: Vec<(u64, Event)>,
     pub streams: Vec<Events>,
+    pub audit: super::log::Log,
     /// Seconds by which its clock is ahead of this machine's.
     pub ahead: u64,
     /// Milliseconds of a lease; 0: none is granted.

@@ -180,6 +180,8 @@ actions! {
         UpdateSafeguards,
         /// On the authority.
         CreateJoinToken,
+        /// Whose tokens make edges; on the authority.
+        ManageEdgeTrust,
         /// On the authority.
         MakeBackup,
         /// On the authority.

@@ -7,7 +7,10 @@ use std::time::Instant;
 
 use super::question::Depth;
 use super::sample;
-use super::{Engine, KeyFacts, Principal, RequestFacts};
+use super::{
+    AccountFacts, AccountKind, AdminAction, AdminResource, Engine, KeyAccess, KeyFacts, KeyPolicyAnswer, Principal,
+    RequestFacts,
+};
 use crate::intent::Intent;
 use crate::profile::Profile;
 
@@ -122,4 +125,40 @@ fn cost_of_a_decision() {
             Depth::Open,
         )));
     });
+}
+
+/// What the key API asks about each request, of the same caller and key as before, and of a key that has just changed.
+#[test]
+#[ignore = "prints times"]
+fn a_decision_about_a_key() {
+    let engine = Engine::builtin().unwrap();
+    let root = AccountFacts {
+        arn: "arn:aws:iam::000000000001:root".to_owned(),
+        tenant: "000000000001".to_owned(),
+        kind: AccountKind::Root,
+        name: String::new(),
+        role: String::new(),
+        session: None,
+        issuer: None,
+        subject: None,
+    };
+    let access = KeyAccess {
+        key_policy: KeyPolicyAnswer::Delegated,
+        grant: false,
+    };
+    let ask = |key: &KeyFacts| {
+        let resource = AdminResource::Key(key);
+        black_box(engine.authorize_keys(black_box(&root), AdminAction::Encrypt, resource, access, 0)).unwrap();
+    };
+    let held = sample::key("000000000001");
+    for (name, fresh) in [("held", false), ("fresh", true), ("held", false), ("fresh", true)] {
+        let start = Instant::now();
+        for _ in 0..10_000 {
+            match fresh {
+                true => ask(&sample::key("000000000001")),
+                false => ask(&held),
+            }
+        }
+        println!("{name}: {:?} a decision", start.elapsed() / 10_000);
+    }
 }

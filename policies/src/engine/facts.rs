@@ -73,7 +73,8 @@ impl Principal {
     }
 }
 
-/// A key as the node that would sign knows it. Make a new one when any of it changes.
+/// A key as the node that would sign knows it. Make a new one when any of it changes, and hold it while nothing does: what
+/// decisions need of it is made once.
 #[derive(Debug)]
 pub struct KeyFacts {
     id: String,
@@ -173,7 +174,7 @@ pub struct OperatorFacts {
 }
 
 /// A principal of an account, as the key API's verifier found it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct AccountFacts {
     /// `arn:aws:iam::ACCOUNT:root`, `…:user/NAME` or `arn:aws:sts::ACCOUNT:assumed-role/NAME/SESSION`.
     pub arn: String,

@@ -45,6 +45,8 @@ enum Ground<'a> {
     /// What the caller's facts settled before, the intent, and the entities where the claims had to be added to the kept
     /// ones.
     Standing(Arc<Standing>, &'a Intent, Option<Entities>),
+    /// Entities made for an earlier question about the same.
+    Kept(Arc<Entities>),
     /// Nothing: entities made for this question.
     Fresh(Entities),
 }
@@ -60,7 +62,7 @@ impl Question<'_> {
                 let matched = standing.open.ask(intent, &self.request, self.entities());
                 standing.settled.conclude(&matched, index, &self.request)
             }
-            Ground::Fresh(_) => self.decide_whole(index),
+            Ground::Kept(_) | Ground::Fresh(_) => self.decide_whole(index),
         }
     }
 
@@ -90,6 +92,7 @@ impl Question<'_> {
         match &self.ground {
             Ground::Standing(_, _, Some(entities)) | Ground::Fresh(entities) => entities,
             Ground::Standing(standing, _, None) => &standing.entities,
+            Ground::Kept(entities) => entities,
         }
     }
 }
@@ -199,7 +202,15 @@ impl Engine {
             Vec::new(),
             BTreeMap::new(),
         );
-        self.key_question_once(principal, action, AdminResource::Key(&as_own), access, now)
+        // Not kept: these facts are made for this question.
+        let principal = entities::account(principal).map_err(Denial::unevaluable)?;
+        let context = context::of_keys(access, now);
+        about(
+            self.keys_slice(action)?,
+            principal,
+            AdminResource::Key(&as_own),
+            context,
+        )
     }
 
     fn key_question_once(
@@ -210,12 +221,30 @@ impl Engine {
         access: KeyAccess,
         now: u64,
     ) -> Result<Question<'_>, Denial> {
-        let slice = self
-            .keys
-            .get(&action)
-            .ok_or_else(|| Denial::unevaluable("the action is none of the key API"))?;
-        let principal = entities::account(principal).map_err(Denial::unevaluable)?;
-        about(slice, principal, resource, context::of_keys(access, now))
+        let slice = self.keys_slice(action)?;
+        let context = context::of_keys(access, now);
+        let AdminResource::Key(key) = resource else {
+            let principal = entities::account(principal).map_err(Denial::unevaluable)?;
+            return about(slice, principal, resource, context);
+        };
+        let make = || {
+            let mut all = entities::key(key)?;
+            all.push(entities::account(principal)?);
+            slice.with_action(all)
+        };
+        let entities = self.kept.get(slice.stamps(key), principal, make);
+        let principal = uid(&TYPES.account_principal, &principal.arn);
+        let context = context.map_err(Denial::unevaluable)?;
+        Ok(Question {
+            slice,
+            request: request(slice, principal, uid(&TYPES.key, key.id()), context)?,
+            ground: Ground::Kept(entities.map_err(Denial::unevaluable)?),
+        })
+    }
+
+    fn keys_slice(&self, action: AdminAction) -> Result<&Slice, Denial> {
+        let slice = self.keys.get(&action);
+        slice.ok_or_else(|| Denial::unevaluable("the action is none of the key API"))
     }
 
     /// The policies that can matter, if profile and intent are ones this engine was made for.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde::Deserialize;
 use signing::Algorithm;
 
-use super::{ArtifactProfile, Audiences, ClaimRules, Encoding, Profile, QuotaLimits, Signs, TokenProfile};
+use super::{ArtifactProfile, Audiences, AuditMode, ClaimRules, Encoding, Profile, QuotaLimits, Signs, TokenProfile};
 use crate::bundle::{BundleError, Document};
 use crate::intent::REGISTERED;
 use crate::names;
@@ -40,6 +40,14 @@ struct Raw {
     plugins: Vec<String>,
     #[serde(default)]
     quota: RawQuota,
+    audit: Option<RawAudit>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum RawAudit {
+    Reserve,
+    Commit,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -110,6 +118,10 @@ pub(crate) fn read(name: &str, document: &Document<'_>) -> Result<Profile, Bundl
         algorithm: raw.algorithm,
         signs,
         plugins: raw.plugins,
+        audit: match (raw.audit, raw.kind) {
+            (Some(RawAudit::Reserve), _) | (None, RawKind::Token) => AuditMode::Reserve,
+            (Some(RawAudit::Commit), _) | (None, RawKind::Artifact) => AuditMode::Commit,
+        },
         quota: QuotaLimits {
             per_key: raw.quota.per_key,
             per_profile: raw.quota.per_profile,

@@ -6,7 +6,7 @@ use serde_json::Value;
 use system_tests::{Dev, Output, run, signet};
 use tempfile::TempDir;
 
-const COMMANDS: [&str; 21] = [
+const COMMANDS: [&str; 22] = [
     "dev",
     "mint",
     "sign",
@@ -26,6 +26,7 @@ const COMMANDS: [&str; 21] = [
     "load",
     "backup",
     "restore",
+    "store",
     "authority",
     "edge",
 ];

@@ -37,18 +37,82 @@ fn the_form_does_not_drift() {
     assert_eq!(vectors.len(), 3);
     for vector in vectors {
         let material = material(unhex(&vector["material"]));
-        let context: EncryptionContext = serde_json::from_value(vector["context"].clone()).unwrap();
-        let header = Header {
-            key_id: KeyId::parse(vector["key_id"].as_str().unwrap()).unwrap(),
-            version: u32::try_from(vector["version"].as_u64().unwrap()).unwrap(),
-            tenant: Tenant::parse(vector["tenant"].as_str().unwrap()).unwrap(),
-        };
-        let plaintext = unhex(&vector["plaintext"]);
+        let (header, context, plaintext) = parts(vector);
         let salt: [u8; SALT_LEN] = unhex(&vector["salt"]).try_into().unwrap();
         let blob = seal(&material, &header, &context, &plaintext, &salt).unwrap();
         assert_eq!(blob, unhex(&vector["blob"]), "{}", vector["name"]);
         assert_eq!(Header::parse(&blob), Ok(header));
         assert_eq!(*open(&material, &blob, &context).unwrap(), plaintext);
+    }
+    for vector in file["in_token"].as_array().unwrap() {
+        let (data_key, wrapped) = (Secret::new(unhex(&vector["data_key"])), unhex(&vector["wrapped"]));
+        let (header, context, plaintext) = parts(vector);
+        let blob = seal_with(&data_key, &wrapped, &header, &context, &plaintext).unwrap();
+        assert_eq!(blob, unhex(&vector["blob"]), "{}", vector["name"]);
+        assert_eq!(Header::parse(&blob), Ok(header));
+        assert_eq!(wrapped_data_key(&blob), Ok(&wrapped[..]));
+        assert_eq!(*open_with(&data_key, &blob, &context).unwrap(), plaintext);
+    }
+}
+
+/// What a vector says beside its keys.
+fn parts(vector: &Value) -> (Header, EncryptionContext, Vec<u8>) {
+    let header = Header {
+        key_id: KeyId::parse(vector["key_id"].as_str().unwrap()).unwrap(),
+        version: u32::try_from(vector["version"].as_u64().unwrap()).unwrap(),
+        tenant: Tenant::parse(vector["tenant"].as_str().unwrap()).unwrap(),
+    };
+    let context = serde_json::from_value(vector["context"].clone()).unwrap();
+    (header, context, unhex(&vector["plaintext"]))
+}
+
+/// Whatever the HSM would say to the wrapped data key: the blob is bound to all of its bytes.
+#[test]
+fn a_blob_under_a_data_key_is_bound_to_every_bit_of_itself() {
+    let (data_key, context) = (Secret::new(vec![7; 32]), context(&[("a", "b")]));
+    let blob = seal_with(&data_key, &[9; 40], &header(), &context, b"plain").unwrap();
+    for at in 0..blob.len() * 8 {
+        let mut altered = blob.clone();
+        altered[at / 8] ^= 1 << (at % 8);
+        assert_eq!(open_with(&data_key, &altered, &context), Err(BadCiphertext), "bit {at}");
+    }
+    for len in 0..blob.len() {
+        assert_eq!(
+            open_with(&data_key, &blob[..len], &context),
+            Err(BadCiphertext),
+            "{len}"
+        );
+    }
+    let other = Secret::new(vec![8; 32]);
+    assert_eq!(open_with(&other, &blob, &context), Err(BadCiphertext));
+    assert_eq!(
+        open_with(&data_key, &blob, &EncryptionContext::new()),
+        Err(BadCiphertext)
+    );
+    let longest = seal_with(&data_key, &[9; 255], &header(), &context, &[5; MAX_PLAINTEXT]).unwrap();
+    assert!(longest.len() <= MAX_BLOB);
+    assert_eq!(*open_with(&data_key, &longest, &context).unwrap(), [5; MAX_PLAINTEXT]);
+    for wrapped in [0, 256] {
+        assert!(
+            seal_with(&data_key, &vec![9; wrapped], &header(), &context, b"p").is_err(),
+            "{wrapped}"
+        );
+    }
+}
+
+#[test]
+fn a_blob_of_one_form_is_none_of_the_other() {
+    let (bytes, none) = ([7; 32], context(&[]));
+    let (own, data_key) = (material(bytes.to_vec()), Secret::new(bytes.to_vec()));
+    let stored = seal(&own, &header(), &none, b"plain", &[31; SALT_LEN]).unwrap();
+    let in_token = seal_with(&data_key, &[9; 31], &header(), &none, b"plain").unwrap();
+    assert_eq!(open(&own, &in_token, &none), Err(BadCiphertext));
+    assert_eq!(open_with(&data_key, &stored, &none), Err(BadCiphertext));
+    assert_eq!(wrapped_data_key(&stored), Err(BadCiphertext));
+    // Nor with its first byte changed: it is among what is authenticated.
+    for (mut blob, form) in [(stored, IN_TOKEN), (in_token, STORED)] {
+        blob[0] = form;
+        assert!(open(&own, &blob, &none).is_err() && open_with(&data_key, &blob, &none).is_err());
     }
 }
 
@@ -133,7 +197,7 @@ fn headers_that_cannot_be_are_refused() {
         altered[at] = byte;
         Header::parse(&altered)
     };
-    assert_eq!(with(0, 0x54), Err(BadCiphertext), "form");
+    assert_eq!(with(0, 0x55), Err(BadCiphertext), "form");
     assert_eq!(with(1, 2), Err(BadCiphertext), "kind of id");
     assert_eq!(with(21, 0), Err(BadCiphertext), "version 0");
     assert_eq!(with(22, b'a'), Err(BadCiphertext), "tenant");

@@ -14,6 +14,17 @@ use super::{Connected, Module, public_key};
 /// Longest blob taken from the store, in bytes: a P-384 key's is 200 at most.
 const MAX_BLOB_LEN: usize = 1024;
 
+/// What is in a wrapped blob.
+#[derive(Clone, Copy)]
+pub(super) enum Kind {
+    /// An EC private key, PKCS#8, with padding (RFC 5649).
+    Ec,
+    /// An AES key (RFC 3394).
+    Aes,
+    /// The secret of a MAC key, with padding (RFC 5649).
+    Mac,
+}
+
 impl Connected {
     /// Signs a certificate's to-be-signed bytes with a root.
     pub(super) fn sign_root(&mut self, role: RootRole, message: &[u8]) -> Result<Vec<u8>, Failure> {
@@ -55,7 +66,7 @@ impl Connected {
             spki_der,
             blob: wrapped?,
         };
-        let unwrapped = self.unwrapped(&key.blob)?;
+        let unwrapped = self.unwrapped(Kind::Ec, &key.blob, &session_private_key())?;
         self.self_test(
             unwrapped,
             &RootKey {
@@ -73,7 +84,7 @@ impl Connected {
                 .because("the digest is not the one that the key's curve signs")
                 .into());
         }
-        let private = self.unwrapped(&key.blob)?;
+        let private = self.unwrapped(Kind::Ec, &key.blob, &session_private_key())?;
         self.sign_digest(private, digest)
     }
 
@@ -89,15 +100,23 @@ impl Connected {
         })
     }
 
-    fn unwrapped(&mut self, blob: &[u8]) -> Result<ObjectHandle, Failure> {
-        let digest = blob_digest(blob)?;
+    /// The key in a blob as an object of this session, made unless it is there.
+    pub(super) fn unwrapped(
+        &mut self,
+        kind: Kind,
+        blob: &[u8],
+        template: &[Attribute],
+    ) -> Result<ObjectHandle, Failure> {
+        let digest = blob_digest(kind, blob)?;
         if let Some(handle) = self.cache.get(&digest) {
             return Ok(handle);
         }
         let wrapping = self.master(Master::Wrapping)?;
-        let unwrapped = self
-            .session
-            .unwrap_key(&Mechanism::AesKeyWrapPad, wrapping, blob, &session_private_key());
+        let mechanism = match kind {
+            Kind::Ec | Kind::Mac => Mechanism::AesKeyWrapPad,
+            Kind::Aes => Mechanism::AesKeyWrap,
+        };
+        let unwrapped = self.session.unwrap_key(&mechanism, wrapping, blob, template);
         let handle = match unwrapped {
             Ok(handle) => handle,
             Err(Error::Pkcs11(code, _)) if self.blames_blob(code) => return Err(tampered().into()),
@@ -110,14 +129,20 @@ impl Connected {
     }
 }
 
-fn blob_digest(blob: &[u8]) -> Result<BlobDigest, HsmError> {
+/// Of the blob and its kind: what was unwrapped as one is not used as the other.
+fn blob_digest(kind: Kind, blob: &[u8]) -> Result<BlobDigest, HsmError> {
     if blob.is_empty() || blob.len() > MAX_BLOB_LEN {
         return Err(tampered());
     }
-    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, blob);
+    let kind = match kind {
+        Kind::Ec => b"ec\0\0",
+        Kind::Aes => b"aes\0",
+        Kind::Mac => b"mac\0",
+    };
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &[kind.as_slice(), blob].concat());
     BlobDigest::try_from(digest.as_ref()).map_err(|_| tampered())
 }
 
-fn tampered() -> HsmError {
+pub(super) fn tampered() -> HsmError {
     HsmErrorKind::Tampered.because("the wrapped key was not made by this token, or was altered")
 }

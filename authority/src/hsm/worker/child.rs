@@ -36,7 +36,9 @@ pub fn run_worker() -> ExitCode {
 }
 
 fn serve() -> io::Result<ExitCode> {
-    forbid_dumps()?;
+    // The PIN and unwrapped keys are in this process's memory. Whether swap is accepted was the authority's to decide: this
+    // process has its limits.
+    node::hardening::harden(true).map_err(io::Error::other)?;
     let output = claim_stdout()?;
     let mut input = BufReader::new(io::stdin());
     let Some(hello) = protocol::read::<Hello>(&mut input)? else {
@@ -149,18 +151,4 @@ fn claim_stdout() -> io::Result<Output> {
     rustix::stdio::dup2_stdout(io::stderr().as_fd())?;
     output.write_all(PREAMBLE)?;
     Ok(Arc::new(Mutex::new(output)))
-}
-
-/// The PIN and unwrapped keys are in this process's memory: no core dump, no debugger of the same user (R25).
-fn forbid_dumps() -> io::Result<()> {
-    use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
-    set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
-    setrlimit(
-        Resource::Core,
-        Rlimit {
-            current: Some(0),
-            maximum: Some(0),
-        },
-    )?;
-    Ok(())
 }

@@ -7,6 +7,8 @@ use crate::keys::tag::{CONTACT, LEASE, OWNER, RESERVED};
 use crate::keys::{Custody, Delegation, Family, KmsError, KmsErrorType};
 use crate::names::shown;
 
+const CUSTODY: &str = "signet:custody";
+
 /// A combination that makes sense.
 pub(super) struct Choice {
     pub(super) family: Family,
@@ -15,15 +17,14 @@ pub(super) struct Choice {
 }
 
 impl Choice {
-    pub(super) fn read(tags: &BTreeMap<String, String>, spec: KeySpec, usage: KeyUsage) -> Result<Self, KmsError> {
-        let known = [
-            "signet:family",
-            "signet:delegation",
-            "signet:custody",
-            LEASE,
-            OWNER,
-            CONTACT,
-        ];
+    /// `default` is the tenant's custody for keys that say nothing of it.
+    pub(super) fn read(
+        tags: &BTreeMap<String, String>,
+        spec: KeySpec,
+        usage: KeyUsage,
+        default: Custody,
+    ) -> Result<Self, KmsError> {
+        let known = ["signet:family", "signet:delegation", CUSTODY, LEASE, OWNER, CONTACT];
         if let Some(name) = tags
             .keys()
             .find(|name| name.starts_with(RESERVED) && !known.contains(&name.as_str()))
@@ -33,10 +34,14 @@ impl Choice {
         let families = [Family::Raw, Family::Token, Family::Artifact];
         let delegations = [Delegation::None, Delegation::Own, Delegation::Shared];
         let custodies = [Custody::Wrapped, Custody::Token];
+        let delegation = pick(tags, "signet:delegation", &delegations, Delegation::as_str)?;
         let choice = Self {
             family: pick(tags, "signet:family", &families, Family::as_str)?,
-            delegation: pick(tags, "signet:delegation", &delegations, Delegation::as_str)?,
-            custody: pick(tags, "signet:custody", &custodies, Custody::as_str)?,
+            delegation,
+            custody: match delegation {
+                Delegation::None if !tags.contains_key(CUSTODY) => default,
+                _ => pick(tags, CUSTODY, &custodies, Custody::as_str)?,
+            },
         };
         if let Some(lease) = tags.get(LEASE) {
             if choice.delegation == Delegation::None {
@@ -84,9 +89,9 @@ impl Choice {
             (Custody::Token, Delegation::Shared) => Some(
                 "a shared key is handed to edges, so it cannot stay in the HSM: leave `signet:custody` out, or delegate `own`",
             ),
-            (Custody::Token, Delegation::None) if !stays_in_hsm(spec, usage) => {
-                Some("the HSM wraps signing keys on P-256 and P-384 only: leave `signet:custody` out")
-            }
+            (Custody::Token, Delegation::None) if !stays_in_hsm(spec, usage) => Some(
+                "the HSM keeps SYMMETRIC_DEFAULT and HMAC keys, and ECC_NIST_P256 and ECC_NIST_P384 keys that sign: set `signet:custody` to `wrapped`",
+            ),
             // With `own`, what has custody `token` is the key's CA: always.
             _ => None,
         }
@@ -102,7 +107,11 @@ fn signs_at_edges(spec: KeySpec, usage: KeyUsage) -> bool {
 }
 
 fn stays_in_hsm(spec: KeySpec, usage: KeyUsage) -> bool {
-    usage == KeyUsage::SignVerify && matches!(spec, KeySpec::EccNistP256 | KeySpec::EccNistP384)
+    match spec {
+        KeySpec::SymmetricDefault | KeySpec::Hmac224 | KeySpec::Hmac256 | KeySpec::Hmac384 | KeySpec::Hmac512 => true,
+        KeySpec::EccNistP256 | KeySpec::EccNistP384 => usage == KeyUsage::SignVerify,
+        _ => false,
+    }
 }
 
 /// The tag's value among `choices`, of which the first is the default.

@@ -6,7 +6,6 @@ use crate::keys::lifecycle::{Imported, Origin};
 use crate::keys::material::{self, Made};
 use crate::keys::state::saving;
 use crate::keys::{KeyRecord, Keys, KmsError, KmsErrorType, State};
-use crate::paths;
 use crate::rotation::{NEVER, Version};
 use crate::sealed::{Change, Held};
 
@@ -32,6 +31,10 @@ pub(super) fn which(
         }
         (Some("NEW_KEY_MATERIAL"), Some(known)) if key.imports.pending == Some(known.number) => Ok(known.clone()),
         (Some("NEW_KEY_MATERIAL"), Some(_)) => incorrect("The key material was imported into this key before."),
+        (Some("NEW_KEY_MATERIAL"), None) if key.is_replica() => {
+            let message = format!("{} is not a multi-region primary key.", keys.arn(key));
+            Err(KmsErrorType::UnsupportedOperation.because(message))
+        }
         (Some("NEW_KEY_MATERIAL"), None) if key.spec == KeySpec::SymmetricDefault => {
             demand_none_pending(keys, key, &version)?;
             Ok(Version {
@@ -96,16 +99,18 @@ pub(super) fn add(
 }
 
 /// Takes the material of a version away. Its id stays, so that the same can be brought again, unless it was only pending
-/// rotation.
+/// rotation: then it is the key's no more, in any region, once its primary loses it.
 pub(super) fn remove(change: Change, key: &mut KeyRecord, number: u32) -> Change {
     key.imports.present.remove(&number);
     if key.imports.pending == Some(number) {
-        key.imports.pending = None;
-        key.versions.retain(|version| version.number != number);
+        if !key.is_replica() {
+            key.imports.pending = None;
+            key.versions.retain(|version| version.number != number);
+        }
     } else if !key.state.is_pending_deletion() {
         key.state = State::PendingImport;
     }
-    change.delete(paths::material(&key.tenant, &key.id, number))
+    change.delete(key.material(number))
 }
 
 impl KeyRecord {
@@ -135,7 +140,8 @@ impl Keys {
         for number in expired {
             change = remove(change, &mut key.value, number);
         }
-        self.vault.commit(saving(change, &key)).await?;
+        let change = self.with_relatives(saving(change, &key), &key.value).await?;
+        self.vault.commit(change).await?;
         tracing::info!(key = key.value.id, "imported key material expired");
         Ok(true)
     }

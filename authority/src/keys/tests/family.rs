@@ -142,11 +142,8 @@ async fn combinations_that_make_no_sense_are_refused() {
             &[("signet:family", "token"), ("signet:delegation", "shared")],
             "ValidationException",
         ),
-        (
-            "SYMMETRIC_DEFAULT",
-            &[("signet:custody", "token")],
-            "ValidationException",
-        ),
+        ("ECC_NIST_P521", &[("signet:custody", "token")], "ValidationException"),
+        ("RSA_2048", &[("signet:custody", "token")], "ValidationException"),
     ];
     for (spec, pairs, kind) in cases {
         assert_eq!(

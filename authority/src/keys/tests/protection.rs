@@ -219,6 +219,10 @@ async fn versions_of_a_held_key_outlive_their_retirement_and_their_compromise() 
     let before = revision().await;
     bench.upkeep().await;
     assert_eq!(revision().await, before);
+    // And no row is read for it, each second until the hold is lifted.
+    let (world, keys) = (&bench.wired.world, &bench.wired.keys);
+    let due = world.keys_due(bench.now(), |key| keys.rotation_is_due(key));
+    assert!(due.is_empty(), "{due:?}");
     // At its release the compromised versions' material goes, and what has retired at the next look.
     let last = all.last().unwrap()["Kid"].clone();
     let body = json!({"KeyId": key, "Kid": last});

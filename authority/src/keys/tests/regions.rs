@@ -33,6 +33,14 @@ async fn a_key_is_in_its_region_only_unless_it_is_replicated() {
         replica["ReplicaKeyMetadata"]["MultiRegionConfiguration"]["MultiRegionKeyType"],
         "REPLICA"
     );
+    // As the service answers; the next one who asks is told what it is.
+    let begun = &replica["ReplicaKeyMetadata"];
+    assert_eq!(
+        (&begun["KeyState"], &begun["Enabled"]),
+        (&json!("Creating"), &json!(false))
+    );
+    let described = bench.verb_in("eu-1", "DescribeKey", describe(&mrk)).await.unwrap();
+    assert_eq!(described["KeyMetadata"]["KeyState"], "Enabled");
     assert_eq!(
         refused(&bench, "ReplicateKey", replicate(&mrk, "eu-1")).await,
         "AlreadyExistsException"

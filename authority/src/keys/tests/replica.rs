@@ -243,3 +243,30 @@ async fn a_replica_comes_into_no_place_that_is_taken_and_no_secret_is_in_a_bundl
     let again = json!({"Bundle": export(&a, &id, &b).await, "Sender": identity(&a).await, "ReplicaRegion": "eu-8"});
     assert_eq!(refused(&b, "ImportReplica", again).await, "AlreadyExistsException");
 }
+
+#[tokio::test]
+async fn a_mark_outlives_the_replica_that_had_it() {
+    let (a, b, id) = pair().await;
+    import(&b, &export(&a, &id, &b).await, &a).await.unwrap();
+    let mark = json!({"KeyId": id, "Reason": "laptop stolen"});
+    b.verb_in(HERE, "MarkKeyCompromised", mark).await.unwrap();
+    let delete = json!({"KeyId": id, "PendingWindowInDays": 7});
+    b.verb_in(HERE, "ScheduleKeyDeletion", delete).await.unwrap();
+    b.pass(7 * DAY);
+    b.upkeep().await;
+    a.pass(1);
+    let again = import(&b, &export(&a, &id, &b).await, &a).await.unwrap()["KeyMetadata"].clone();
+    assert_eq!(again["KeyState"], "Disabled");
+    assert_eq!(again["Signet"]["Compromised"]["Reason"], "laptop stolen");
+    let enable = json!({"KeyId": id});
+    let error = b.verb_in(HERE, "EnableKey", enable.clone()).await.unwrap_err();
+    assert!(error.message.contains("is marked as compromised"), "{error}");
+    // What follows it does not wash it off either, nor does its next end.
+    a.pass(1);
+    import(&b, &export(&a, &id, &b).await, &a).await.unwrap();
+    let described = b.verb_in(HERE, "DescribeKey", enable).await.unwrap();
+    assert_eq!(
+        described["KeyMetadata"]["Signet"]["Compromised"]["Reason"],
+        "laptop stolen"
+    );
+}

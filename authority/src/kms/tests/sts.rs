@@ -258,8 +258,13 @@ async fn tokens_that_no_rule_of_the_role_admits_are_refused() {
     let (status, body) = assume(&site, &good, &[("Action", "AssumeRole")]).await;
     assert_eq!((status, element(&body, "Code")), (400, "InvalidAction"));
     let records = site.records().await;
-    assert_eq!(records.len(), 1, "what was refused after the token had been verified");
-    assert_eq!(records[0]["code"], "ValidationError");
+    let codes: Vec<_> = records.iter().map(|record| record["code"].as_str().unwrap()).collect();
+    assert_eq!(
+        codes,
+        ["AccessDenied", "ValidationError"],
+        "what was refused after the token had been verified: of a role that is not there, and of one that is"
+    );
+    assert_eq!(records[0]["caller"], format!("oidc:{ISSUER}#{SUBJECT}"));
 }
 
 #[tokio::test]

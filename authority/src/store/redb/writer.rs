@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use redb::{Database, Durability, ReadableTable, Table, WriteTransaction};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
-use super::super::{Compare, StoreError, Transaction, Write};
+use super::super::{Committed, Compare, StoreError, Transaction, Write};
 use super::{META, REVISION, ROWS, classify, unavailable};
 
 /// Most transactions under one flush: bounds what one redb transaction holds in memory.
@@ -17,11 +17,14 @@ pub(super) struct Commit {
     pub(super) answered: oneshot::Sender<Result<u64, StoreError>>,
 }
 
+/// Who is told what was committed.
+type Announced = (watch::Sender<u64>, broadcast::Sender<Committed>);
+
 /// Takes commits from the queue until it closes.
 pub(super) struct Writer {
     database: Arc<Database>,
     queue: mpsc::Receiver<Commit>,
-    revisions: watch::Sender<u64>,
+    announced: Announced,
     /// Set by the first failed write: the file's state is unknown, and it is not written again (R30).
     failure: Option<StoreError>,
 }
@@ -39,11 +42,11 @@ pub(super) fn prepare(database: &Database) -> Result<u64, StoreError> {
 }
 
 impl Writer {
-    pub(super) fn new(database: Arc<Database>, queue: mpsc::Receiver<Commit>, revisions: watch::Sender<u64>) -> Self {
+    pub(super) fn new(database: Arc<Database>, queue: mpsc::Receiver<Commit>, announced: Announced) -> Self {
         Self {
             database,
             queue,
-            revisions,
+            announced,
             failure: None,
         }
     }
@@ -97,9 +100,30 @@ impl Writer {
             transaction.abort()?;
         } else {
             transaction.commit()?;
-            self.revisions.send_replace(newest);
+            self.announce(before, newest, group.iter().zip(&outcomes));
         }
         Ok(outcomes)
+    }
+
+    fn announce<'a>(
+        &self,
+        mut before: u64,
+        newest: u64,
+        group: impl Iterator<Item = (&'a Commit, &'a Result<u64, StoreError>)>,
+    ) {
+        for (commit, outcome) in group {
+            let writes = &commit.transaction.writes;
+            if let (Ok(revision), false) = (outcome, writes.is_empty()) {
+                // Nobody listening is fine: who begins to reads everything.
+                let _ = self.announced.1.send(Committed {
+                    before,
+                    revision: *revision,
+                    paths: writes.iter().map(|write| write.path().to_owned()).collect(),
+                });
+                before = *revision;
+            }
+        }
+        self.announced.0.send_replace(newest);
     }
 }
 

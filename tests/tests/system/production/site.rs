@@ -9,7 +9,7 @@ use signing::claims::Claims;
 use signing::format::jwt;
 use signing::jwk::Jwk;
 use signing::key::SigningKey;
-use system_tests::{Answer, Curl, Output, checkout, run, signet, within};
+use system_tests::{Answer, Curl, Output, checkout, run, signal, signet, within};
 use tempfile::TempDir;
 
 /// Which HSM the authority's configuration names.
@@ -26,9 +26,20 @@ pub enum Hsm {
 pub struct Process(Child);
 
 impl Process {
-    /// Its process id.
+    /// Its id.
     pub fn pid(&self) -> u32 {
         self.0.id()
+    }
+
+    /// Waits for its end.
+    pub fn wait(mut self) -> std::process::ExitStatus {
+        self.0.wait().unwrap()
+    }
+
+    /// SIGTERM, then waits for the end.
+    pub fn stop(mut self) {
+        signal(self.0.id(), rustix::process::Signal::TERM);
+        self.0.wait().unwrap();
     }
 
     /// kill -9
@@ -100,7 +111,12 @@ impl Site {
 
     /// Walks the guide to its end.
     pub fn walk(hsm: Hsm) -> Site {
-        let mut site = Site::prepare(hsm);
+        Site::prepare(hsm).walked(hsm)
+    }
+
+    /// Walks the guide with the files as they are.
+    pub fn walked(self, hsm: Hsm) -> Site {
+        let mut site = self;
         for block in blocks(&std::fs::read_to_string(checkout().join("docs/guides/production.md")).unwrap()) {
             if hsm == Hsm::Software && block.contains("softhsm2-util") {
                 continue;
@@ -136,6 +152,11 @@ impl Site {
         std::fs::write(self.path(name), content).unwrap();
     }
 
+    /// Where the authority listens for edges, for operators, and for KMS clients.
+    pub fn authority_ports(&self) -> [u16; 3] {
+        [self.ports[0], self.ports[1], self.ports[3]]
+    }
+
     /// What a command of the guide is on this machine.
     pub fn here(&self, text: &str) -> String {
         let [grpc, admin, https, kms] = self.ports;
@@ -169,7 +190,7 @@ impl Site {
 
     /// `signet authority run`, and waits until it listens.
     pub fn start_authority(&mut self) {
-        self.authority = Some(self.spawn("authority"));
+        self.authority = Some(self.spawn("authority", "authority"));
         let port = self.ports[1];
         within(30, "the authority listens", || {
             std::net::TcpStream::connect(("127.0.0.1", port)).is_ok()
@@ -178,20 +199,21 @@ impl Site {
 
     /// `signet edge run`, and waits until it answers.
     pub fn start_edge(&mut self) {
-        self.edge = Some(self.spawn("edge"));
+        self.edge = Some(self.spawn("edge", "edge"));
         within(30, "the edge answers", || self.get("/livez").status == 200);
     }
 
-    fn spawn(&self, role: &str) -> Process {
+    /// `signet ROLE run` with the configuration `etc/NAME.toml`, logging to `NAME.log`.
+    pub fn spawn(&self, role: &str, name: &str) -> Process {
         let log = std::fs::File::options()
             .create(true)
             .append(true)
-            .open(self.path(&format!("{role}.log")))
+            .open(self.path(&format!("{name}.log")))
             .unwrap();
         let mut command = Command::new(signet());
         command
             .args([role, "run", "--config"])
-            .arg(self.path(&format!("etc/{role}.toml")));
+            .arg(self.path(&format!("etc/{name}.toml")));
         Process(
             command
                 .stdin(Stdio::null())
@@ -304,7 +326,7 @@ fn private(path: &Path) {
 }
 
 /// Ports that are free for TCP and UDP, all held until all are found.
-fn free_ports() -> [u16; 4] {
+pub fn free_ports() -> [u16; 4] {
     let mut held = Vec::new();
     while held.len() < 4 {
         let tcp = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -1,0 +1,456 @@
+//! The log: batches of every edge's records, as leaves of one Merkle tree in tiles (c2sp.org/tlog-tiles) under signed
+//! checkpoints.
+//!
+//! [`Log::take`] makes records durable, [`Log::publish`] puts them under a checkpoint. What a crash leaves:
+//!
+//! 1. before a pack is whole: nothing; whoever shipped has no receipt and ships again;
+//! 2. after it, before its leaves are in tiles: [`Log::open`] reads the pack and appends its leaves;
+//! 3. after tiles, before the checkpoint: the same; the tiles come out as they were, since a pack says its leaves and order;
+//! 4. after the checkpoint: everything.
+//!
+//! A checkpoint is signed only after the stored leaves, and the records under them, were read back and hashed (R32).
+
+mod chains;
+pub mod objects;
+pub mod proof;
+pub mod read;
+pub mod reconcile;
+mod right;
+#[cfg(test)]
+mod tests;
+mod tiles;
+pub mod verify;
+
+use std::collections::BTreeMap;
+use std::io;
+
+use self::chains::{Chains, Judged};
+use self::objects::{Objects, PutError};
+use self::read::Packs;
+use self::right::RightEdge;
+use self::tiles::{Stored, WIDTH};
+use crate::batch::{Batch, ChainError, Filled, Links, MAX_RECORDS, pack, unpack};
+use crate::note::{Checkpoint, NoteError, NoteKey, VerifierKey};
+use crate::record::Hash;
+use crate::tree;
+
+/// The object with the newest signed checkpoint.
+pub const CHECKPOINT: &str = "checkpoint";
+/// The object with the ends of the chains, to start from.
+const CHAINS: &str = "chains";
+/// Leaves between two writings of it.
+const CHAINS_EVERY: u64 = 1024;
+/// Bytes of records in one pack at most; what is more waits for the next.
+pub const MAX_PACK: usize = 8 << 20;
+
+/// Records that somebody ships: of one chain, each number once, in order. None at all asks how far the chain is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shipment {
+    /// The edge, as its certificate names it.
+    pub edge: String,
+    /// Its process.
+    pub incarnation: String,
+    /// Encoded.
+    pub records: Vec<Vec<u8>>,
+}
+
+/// The log holds every record of a chain below `next` that it was ever shown, durably.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Receipt {
+    /// The number that comes next, from 1.
+    pub next: u64,
+    /// Numbers, first and last, that were passed over to get here.
+    pub gap: Option<(u64, u64)>,
+}
+
+/// Why a shipment was not taken.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The records are no part of a chain.
+    #[error(transparent)]
+    Chain(#[from] ChainError),
+    /// The log holds another record of that number: one of the two was made up.
+    #[error("record {sequence} of `{edge}` `{incarnation}` is another one than the log holds")]
+    Conflict {
+        /// The edge.
+        edge: String,
+        /// Its process.
+        incarnation: String,
+        /// Where they differ, at the latest.
+        sequence: u64,
+    },
+    /// Records from before what the log still compares with.
+    #[error("record {0} is too old to be compared with what the log holds")]
+    Old(u64),
+}
+
+/// Why the log is not what it was, or cannot be written.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// The storage failed; the same may be tried again.
+    #[error("the audit log's storage: {0}")]
+    Io(#[from] io::Error),
+    /// A sync failed: the process has to end (R30).
+    #[error("the audit log could not be made durable: {0}")]
+    Lost(io::Error),
+    /// What is stored is not what was written.
+    #[error("the audit log is damaged: {0}; `signet audit verify` says where")]
+    Damaged(String),
+    /// The checkpoint is missing or another log's.
+    #[error("the audit log's checkpoint: {0}")]
+    Note(#[from] NoteError),
+    /// The key cannot sign.
+    #[error("the audit log's key: {0}")]
+    Key(#[from] signing::key::KeyError),
+}
+
+impl From<PutError> for LogError {
+    fn from(error: PutError) -> LogError {
+        match error {
+            PutError::Write(error) => LogError::Io(error),
+            PutError::Sync(error) => LogError::Lost(error),
+        }
+    }
+}
+
+/// The log, open for writing by one thread.
+pub struct Log {
+    objects: Box<dyn Objects>,
+    key: NoteKey,
+    right: RightEdge,
+    chains: Chains,
+    signed: Checkpoint,
+    note: String,
+    next_pack: u64,
+    /// A pack that could not be written yet.
+    unwritten: Option<Vec<Filled>>,
+    /// Objects of leaves that no checkpoint covers.
+    dirty: BTreeMap<String, Vec<u8>>,
+    /// Leaves at the last writing of the chains' ends.
+    chains_at: u64,
+}
+
+impl Log {
+    /// Opens the log, or begins one where there is nothing: recovers what a crash left, and publishes it.
+    ///
+    /// # Errors
+    /// [`LogError`]; a log whose checkpoint is gone or does not belong to its leaves is not opened.
+    pub fn open(objects: Box<dyn Objects>, key: NoteKey) -> Result<Log, LogError> {
+        let note = objects.get(CHECKPOINT)?;
+        let signed = match &note {
+            Some(note) => key.verifier().checkpoint(&String::from_utf8_lossy(note))?,
+            None => Checkpoint {
+                origin: key.verifier().name().to_owned(),
+                size: 0,
+                root: tree::empty_root(),
+            },
+        };
+        let (right, chains) = recover(objects.as_ref(), &signed)?;
+        let mut log = Log {
+            chains_at: chains.size(),
+            next_pack: chains.packs().saturating_add(1),
+            right,
+            chains,
+            signed,
+            note: note
+                .map(|note| String::from_utf8_lossy(&note).into_owned())
+                .unwrap_or_default(),
+            unwritten: None,
+            dirty: BTreeMap::new(),
+            objects,
+            key,
+        };
+        log.take_up()?;
+        log.publish()?;
+        if log.note.is_empty() {
+            log.sign(log.signed.clone())?;
+        }
+        Ok(log)
+    }
+
+    /// Appends packs that no checkpoint covers yet.
+    fn take_up(&mut self) -> Result<(), LogError> {
+        while let Some(bytes) = self.objects.get(&tiles::pack(self.next_pack))? {
+            let damaged = || LogError::Damaged(format!("pack {} cannot be read", self.next_pack));
+            let batches = unpack(&bytes).map_err(|_| damaged())?;
+            for (place, filled) in batches.iter().enumerate() {
+                let at = (filled.batch.pack, usize::try_from(filled.batch.place));
+                if at != (self.next_pack, Ok(place)) || filled.batch.holds(&filled.records).is_err() {
+                    return Err(damaged());
+                }
+                self.chains.advance(&filled.batch);
+            }
+            self.append(&batches);
+        }
+        Ok(())
+    }
+
+    fn append(&mut self, batches: &[Filled]) {
+        for filled in batches {
+            self.right.push(&filled.batch.leaf(), &mut self.dirty);
+        }
+        self.next_pack = self.next_pack.saturating_add(1);
+    }
+
+    /// Takes shipments: verifies each chain, stores what is new, and answers one by one, when all of it is durable.
+    ///
+    /// # Errors
+    /// [`LogError`]: nothing was promised. After [`LogError::Io`] the same shipments may be brought again.
+    pub fn take(&mut self, shipments: Vec<Shipment>) -> Result<Vec<Result<Receipt, Refusal>>, LogError> {
+        self.write_pack()?;
+        let mut staged: Vec<Filled> = Vec::new();
+        let mut answers = Vec::with_capacity(shipments.len());
+        for shipment in shipments {
+            answers.push(self.stage(shipment, &mut staged)?);
+        }
+        if !staged.is_empty() {
+            self.unwritten = Some(staged);
+            self.write_pack()?;
+        }
+        Ok(answers)
+    }
+
+    /// Durable on return: step 1 of a crash before, step 2 after.
+    fn write_pack(&mut self) -> Result<(), LogError> {
+        if let Some(batches) = self.unwritten.take() {
+            let written = self.objects.put(&tiles::pack(self.next_pack), &pack(&batches));
+            if let Err(error) = written {
+                self.unwritten = Some(batches);
+                return Err(error.into());
+            }
+            self.append(&batches);
+        }
+        Ok(())
+    }
+
+    fn stage(&mut self, shipment: Shipment, staged: &mut Vec<Filled>) -> io::Result<Result<Receipt, Refusal>> {
+        let Shipment {
+            edge,
+            incarnation,
+            mut records,
+        } = shipment;
+        let receipt = |next, gap| Ok(Ok(Receipt { next, gap }));
+        if records.is_empty() {
+            return receipt(self.chains.next(&edge, &incarnation), None);
+        }
+        let mut links = match Links::check(&edge, &incarnation, &records) {
+            Ok(links) => links,
+            Err(error) => return Ok(Err(error.into())),
+        };
+        let conflict = |sequence| {
+            Ok(Err(Refusal::Conflict {
+                edge: edge.clone(),
+                incarnation: incarnation.clone(),
+                sequence,
+            }))
+        };
+        let (skip, gap) = match self.chains.judge(&edge, &incarnation, &links) {
+            Judged::New { skip, gap } => (skip, gap),
+            Judged::Conflict(sequence) => return conflict(sequence),
+            Judged::Held => {
+                return match self.hash_of(&edge, &incarnation, links.last, staged)? {
+                    Some(hash) if hash == links.hash() => receipt(self.chains.next(&edge, &incarnation), None),
+                    Some(_) => conflict(links.last),
+                    None => Ok(Err(Refusal::Old(links.last))),
+                };
+            }
+        };
+        records.drain(..skip.min(records.len()));
+        links.skip(skip);
+        let batch = self.put_into(staged, (&edge, &incarnation), links, records);
+        self.chains.advance(&batch);
+        receipt(self.chains.next(&edge, &incarnation), gap)
+    }
+
+    /// Adds records to the staged batch that they follow, or begins one.
+    fn put_into(&self, staged: &mut Vec<Filled>, chain: (&str, &str), links: Links, records: Vec<Vec<u8>>) -> Batch {
+        let follows = |filled: &&mut Filled| {
+            let room = MAX_RECORDS.saturating_sub(filled.records.len());
+            let same = (filled.batch.edge.as_str(), filled.batch.incarnation.as_str()) == chain;
+            same && filled.batch.hash == links.previous
+                && filled.batch.last.saturating_add(1) == links.first
+                && records.len() <= room
+        };
+        if let Some(filled) = staged.iter_mut().rev().find(follows) {
+            filled.extend(&links, records);
+            return filled.batch.clone();
+        }
+        let place = u32::try_from(staged.len()).unwrap_or(u32::MAX);
+        let filled = Filled::new(chain.0, chain.1, &links, records, (self.next_pack, place));
+        let batch = filled.batch.clone();
+        staged.push(filled);
+        batch
+    }
+
+    /// The hash of a record that was taken before.
+    fn hash_of(&self, edge: &str, incarnation: &str, sequence: u64, staged: &[Filled]) -> io::Result<Option<Hash>> {
+        let Some((number, place)) = self.chains.place(edge, incarnation, sequence) else {
+            return Ok(None);
+        };
+        let stored;
+        let batches = if number == self.next_pack {
+            staged
+        } else {
+            let bytes = self.objects.get(&tiles::pack(number))?.unwrap_or_default();
+            stored = unpack(&bytes).map_err(io::Error::other)?;
+            &stored
+        };
+        let filled = batches.get(usize::try_from(place).unwrap_or(usize::MAX));
+        let record = filled.and_then(|filled| filled.record(sequence));
+        Ok(record.map(crate::record::hash_encoded))
+    }
+
+    /// Puts everything taken under a new checkpoint; nothing to do where there is nothing new. Answers whether there was.
+    ///
+    /// # Errors
+    /// [`LogError`]. After [`LogError::Io`] it may be called again; after [`LogError::Damaged`] nothing is ever signed.
+    pub fn publish(&mut self) -> Result<bool, LogError> {
+        if self.right.size() == self.signed.size {
+            return Ok(false);
+        }
+        self.right.partials(&mut self.dirty);
+        for (name, content) in &self.dirty {
+            self.objects.put(name, content)?;
+        }
+        let next = Checkpoint {
+            origin: self.signed.origin.clone(),
+            size: self.right.size(),
+            root: self.right.root(),
+        };
+        self.read_back(&next)?;
+        self.sign(next)?;
+        for name in std::mem::take(&mut self.dirty)
+            .keys()
+            .filter(|name| !name.contains(".p/"))
+        {
+            // The full tile has everything that was in them. What a crash leaves of them takes room and nothing else.
+            for width in 1..WIDTH {
+                self.objects.remove(&format!("{name}.p/{width}"))?;
+            }
+        }
+        // With a pack that waits to be written, the chains are ahead of the leaves.
+        if self.signed.size.saturating_sub(self.chains_at) >= CHAINS_EVERY && self.unwritten.is_none() {
+            self.save_chains()?;
+        }
+        Ok(true)
+    }
+
+    /// Reads every leaf and record that the checkpoint adds from storage, and the tree from its tiles (R32).
+    fn read_back(&self, next: &Checkpoint) -> Result<(), LogError> {
+        let objects = self.objects.as_ref();
+        let mut packs = Packs::new(objects);
+        read::leaves(objects, next.size, self.signed.size, |index, leaf| {
+            let damaged = || LogError::Damaged(format!("leaf {index} is not what was written"));
+            let batch = Batch::parse(leaf).map_err(|_| damaged())?;
+            let filled = packs.filled(&batch)?.ok_or_else(damaged)?;
+            batch.holds(&filled.records).map_err(|_| damaged())?;
+            Ok::<_, LogError>(true)
+        })?;
+        let mut stored = Stored::new(objects, next.size);
+        let roots = [(next.size, next.root), (self.signed.size, self.signed.root)];
+        for (size, root) in roots {
+            if tree::root(&mut stored, size)? != root {
+                return Err(LogError::Damaged(format!(
+                    "the tiles of {size} leaves have another root"
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    fn sign(&mut self, checkpoint: Checkpoint) -> Result<(), LogError> {
+        let note = self.key.sign(&checkpoint.to_string())?;
+        self.objects.put(CHECKPOINT, note.as_bytes())?;
+        (self.signed, self.note) = (checkpoint, note);
+        Ok(())
+    }
+
+    /// Publishes, and writes down where the chains end, so that opening takes no long.
+    ///
+    /// # Errors
+    /// As [`Log::publish`].
+    pub fn close(mut self) -> Result<(), LogError> {
+        self.write_pack()?;
+        self.publish()?;
+        self.save_chains()
+    }
+
+    fn save_chains(&mut self) -> Result<(), LogError> {
+        self.objects.put(CHAINS, &self.chains.save(self.signed.size))?;
+        self.chains_at = self.signed.size;
+        Ok(())
+    }
+
+    /// The newest checkpoint, signed.
+    pub fn note(&self) -> &str {
+        &self.note
+    }
+
+    /// The newest checkpoint.
+    pub fn checkpoint(&self) -> &Checkpoint {
+        &self.signed
+    }
+
+    /// What checks its checkpoints.
+    pub fn verifier(&self) -> &VerifierKey {
+        self.key.verifier()
+    }
+
+    /// Whether the log has grown from this checkpoint, which somebody has seen; none where the checkpoint is not this
+    /// log's. False says that the log was rolled back, or forked.
+    ///
+    /// # Errors
+    /// The storage's.
+    pub fn grew_from(&self, seen: &str) -> io::Result<Option<bool>> {
+        let Ok(seen) = self.key.verifier().checkpoint(seen) else {
+            return Ok(None);
+        };
+        if seen.size > self.signed.size {
+            return Ok(Some(false));
+        }
+        let mut stored = Stored::new(self.objects.as_ref(), self.signed.size);
+        Ok(Some(tree::root(&mut stored, seen.size)? == seen.root))
+    }
+}
+
+/// The right edge and the chains at a checkpoint, read from what is stored.
+fn recover(objects: &dyn Objects, signed: &Checkpoint) -> Result<(RightEdge, Chains), LogError> {
+    let right = RightEdge::read(objects, signed.size)?;
+    if right.root() != signed.root {
+        let what = format!("its {} leaves have another root than its checkpoint says", signed.size);
+        return Err(LogError::Damaged(what));
+    }
+    let saved = objects.get(CHAINS)?;
+    let mut chains = match saved.map(|saved| Chains::read(&saved)) {
+        Some(Some(chains)) => chains,
+        Some(None) => {
+            return Err(LogError::Damaged(
+                "the chains' ends cannot be read; remove `chains`".into(),
+            ));
+        }
+        None => Chains::default(),
+    };
+    if chains.size() > signed.size {
+        let what = format!(
+            "it had {} leaves once and its checkpoint says {}",
+            chains.size(),
+            signed.size
+        );
+        return Err(LogError::Damaged(what));
+    }
+    let from = chains.size();
+    read::leaves(objects, signed.size, from, |index, leaf| {
+        let batch = Batch::parse(leaf).map_err(|_| LogError::Damaged(format!("leaf {index} cannot be read")))?;
+        chains.advance(&batch);
+        Ok::<_, LogError>(true)
+    })?;
+    Ok((right, chains))
+}
+
+impl std::fmt::Debug for Log {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Log")
+            .field("signed", &self.signed)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,286 @@
+//! The audit log's writer: what edges ship, and this authority's own records, in one log under signed checkpoints.
+//!
+//! One thread owns the log. Whoever ships waits for a receipt, which says that the records are durable; a checkpoint follows
+//! within a second. A log that is not what it was (damaged, or behind what an edge has seen) is not written on: nothing more is
+//! receipted, spools fill up, and what cannot be recorded is not done.
+
+mod drain;
+mod key;
+mod writer;
+
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::thread::JoinHandle;
+
+use audit::log::objects::Directory;
+use audit::log::{Log, LogError, Receipt, Refusal, Shipment};
+use node::telemetry::Metrics;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+
+use self::writer::Writer;
+use crate::fault::Fault;
+use crate::sealed::Vault;
+use crate::serve::StartError;
+
+pub(crate) use self::drain::Drain;
+
+/// Bytes of records that may wait for the log, in units of [`UNIT`]: beyond it whoever ships waits.
+const WAITING: usize = 16 << 10;
+/// Bytes.
+const UNIT: usize = 1 << 10;
+
+/// Puts what happened to the log itself on record.
+pub(crate) type Alarm = Box<dyn Fn(&'static str) + Send + Sync>;
+
+/// The log as the rest of the authority sees it.
+pub(crate) struct Collector {
+    offers: Mutex<Option<Sender<Offer>>>,
+    room: Arc<Semaphore>,
+    shared: Arc<Shared>,
+    directory: PathBuf,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// What the writer's thread tells.
+pub(crate) struct Shared {
+    told: RwLock<Told>,
+    alarm: Alarm,
+    gauges: Gauges,
+}
+
+#[derive(Clone, Default)]
+struct Told {
+    /// The newest checkpoint, signed.
+    note: String,
+    /// The key that checks it, as text.
+    vkey: String,
+    /// Why nothing is written any more.
+    broken: Option<String>,
+}
+
+struct Gauges {
+    leaves: Gauge,
+    records: Counter,
+    gaps: Counter,
+    conflicts: Counter,
+    broken: Gauge,
+}
+
+/// What the thread is to do.
+enum Offer {
+    Ship {
+        shipment: Shipment,
+        reply: oneshot::Sender<Result<Receipt, Refusal>>,
+        _room: OwnedSemaphorePermit,
+    },
+    /// A checkpoint that somebody has seen.
+    Seen { by: String, note: String },
+}
+
+/// Why records were not taken.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Unshipped {
+    /// What was shipped.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The log.
+    #[error("the audit log takes nothing at present: {0}")]
+    Unavailable(String),
+}
+
+impl Collector {
+    /// Opens the log in `directory`, or begins one. Blocks on the disk for a moment.
+    ///
+    /// # Errors
+    /// [`StartError::Log`] for a log that is not what it was: an authority that cannot keep its log does not start.
+    pub(crate) async fn open(
+        vault: &Vault,
+        (directory, replica, trust_domain): (&Path, &str, &str),
+        metrics: &Metrics,
+        alarm: Alarm,
+    ) -> Result<Arc<Self>, StartError> {
+        let begun = audit::log::read::View::is_log(directory);
+        let (key, is_new) = key::load(vault, replica, trust_domain, begun).await?;
+        let vkey = key.verifier().to_string();
+        let path = directory.to_owned();
+        let opened = tokio::task::spawn_blocking(move || open(&path, key)).await;
+        let log = opened.map_err(|error| Fault::internal(error.to_string()))??;
+        if is_new {
+            tracing::info!(key = vkey, "an audit log begins");
+            alarm("audit:BeginLog");
+        }
+        let told = Told {
+            note: log.note().to_owned(),
+            vkey,
+            broken: None,
+        };
+        let shared = Arc::new(Shared {
+            told: RwLock::new(told),
+            alarm,
+            gauges: Gauges::new(metrics),
+        });
+        let (offers, taken) = channel();
+        let writer = Writer::new(log, taken, shared.clone());
+        let thread = std::thread::Builder::new().name("audit-log".to_owned());
+        let thread = thread.spawn(move || writer.run()).map_err(|error| StartError::Io {
+            what: "the audit log's thread".into(),
+            error,
+        })?;
+        Ok(Arc::new(Self {
+            offers: Mutex::new(Some(offers)),
+            room: Arc::new(Semaphore::new(WAITING)),
+            shared,
+            directory: directory.to_owned(),
+            thread: Mutex::new(Some(thread)),
+        }))
+    }
+
+    /// Brings records. The answer comes when they are durable; they are taken in the order of the calls.
+    ///
+    /// # Errors
+    /// [`Unshipped::Unavailable`] where the log takes nothing; the same may be brought again.
+    pub(crate) async fn offer(
+        &self,
+        shipment: Shipment,
+    ) -> Result<impl Future<Output = Result<Receipt, Unshipped>> + Send + use<>, Unshipped> {
+        let bytes: usize = shipment.records.iter().map(Vec::len).fold(0, usize::saturating_add);
+        let units = bytes.div_ceil(UNIT).clamp(1, WAITING);
+        let room = self.room.clone();
+        let room = room.acquire_many_owned(u32::try_from(units).unwrap_or(u32::MAX)).await;
+        let (reply, answer) = oneshot::channel();
+        let room = room.map_err(|_| self.unavailable())?;
+        self.send(Offer::Ship {
+            shipment,
+            reply,
+            _room: room,
+        })?;
+        let shared = self.shared.clone();
+        Ok(async move {
+            match answer.await {
+                Ok(answer) => Ok(answer?),
+                Err(_) => Err(Unshipped::Unavailable(shared.why())),
+            }
+        })
+    }
+
+    /// Tells the log of a checkpoint that an edge has seen: one that it did not grow from stops it for good.
+    pub(crate) fn seen(&self, by: &str, note: &str) -> Result<(), Unshipped> {
+        self.send(Offer::Seen {
+            by: by.to_owned(),
+            note: note.to_owned(),
+        })
+    }
+
+    fn send(&self, offer: Offer) -> Result<(), Unshipped> {
+        let offers = self.offers.lock().unwrap_or_else(PoisonError::into_inner);
+        let sent = offers.as_ref().map(|offers| offers.send(offer));
+        match sent {
+            Some(Ok(())) => Ok(()),
+            Some(Err(_)) | None => Err(self.unavailable()),
+        }
+    }
+
+    fn unavailable(&self) -> Unshipped {
+        Unshipped::Unavailable(self.shared.why())
+    }
+
+    /// The newest checkpoint, signed.
+    pub(crate) fn note(&self) -> String {
+        self.shared.told().note
+    }
+
+    /// The verifier key of its checkpoints.
+    pub(crate) fn vkey(&self) -> String {
+        self.shared.told().vkey
+    }
+
+    /// Why nothing is written any more; none where all is well.
+    pub(crate) fn broken(&self) -> Option<String> {
+        self.shared.told().broken
+    }
+
+    /// What no other log of this authority is called.
+    pub(crate) fn short_name(&self) -> String {
+        let note = self.note();
+        let origin = note.lines().next().unwrap_or_default();
+        origin.rsplit('/').next().unwrap_or_default().to_owned()
+    }
+
+    /// Where the log is.
+    pub(crate) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Takes nothing more, publishes what was taken and lets go of the directory. Blocks on the disk.
+    pub(crate) fn close(&self) {
+        self.offers.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if thread.is_some_and(|thread| thread.join().is_err()) {
+            tracing::error!("the audit log's thread ended in a panic");
+        }
+    }
+}
+
+impl Drop for Collector {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl Shared {
+    fn told(&self) -> Told {
+        self.told.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn why(&self) -> String {
+        self.told().broken.unwrap_or_else(|| "try again".into())
+    }
+
+    fn tell(&self, change: impl FnOnce(&mut Told)) {
+        change(&mut self.told.write().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+impl Gauges {
+    fn new(metrics: &Metrics) -> Self {
+        Self {
+            leaves: metrics.gauge("audit_leaves", "Batches under the audit log's newest checkpoint"),
+            records: metrics.counter(
+                "audit_records",
+                "Records shipped to the audit log, those that it had already included",
+            ),
+            gaps: metrics.counter("audit_gaps", "Times that a chain came with numbers passed over"),
+            conflicts: metrics.counter(
+                "audit_conflicts",
+                "Times that a record came that the log holds another one for",
+            ),
+            broken: metrics.gauge(
+                "audit_log_broken",
+                "1 when the audit log is not what it was and takes nothing",
+            ),
+        }
+    }
+}
+
+/// Opens the directory and the log in it.
+fn open(directory: &Path, key: audit::note::NoteKey) -> Result<Log, StartError> {
+    let io = |error| StartError::Io {
+        what: format!("audit log `{}`", directory.display()),
+        error,
+    };
+    let objects = Directory::open(directory).map_err(io)?;
+    let objects = objects.ok_or_else(|| io(std::io::Error::other("it is in use by another process")))?;
+    Ok(Log::open(Box::new(objects), key)?)
+}
+
+impl From<LogError> for StartError {
+    fn from(error: LogError) -> Self {
+        Self::Log(error)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,89 @@
+//! `signet audit reconcile`: every sequence number accounted for.
+
+use audit::log::reconcile::{Account, End, Ledger, Span, What};
+use clap::Args;
+use serde_json::json;
+
+use super::from::Source;
+use super::search::open;
+use crate::failure::Failure;
+use crate::output;
+
+/// Account for every sequence number of every edge and process; exit code 1 if some are unaccounted for.
+#[derive(Debug, Args)]
+pub struct Reconcile {
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Reconcile {
+    /// Runs the command.
+    pub fn run(self, source: &Source) -> Result<(), Failure> {
+        let (Source::Log(directory) | Source::Spool(directory)) = source else {
+            return Err(Failure::new(
+                "a log is reconciled where its files are: copy its directory and name it with --dir",
+            ));
+        };
+        let mut ledger = Ledger::default();
+        open(directory)?.records(0, |_, record| {
+            ledger.take(&record);
+            true
+        })?;
+        let accounts = ledger.accounts();
+        if self.json {
+            output::json(&json!({ "accounts": accounts }))?;
+        } else {
+            print(&accounts)?;
+        }
+        let unaccounted = accounts
+            .iter()
+            .flat_map(Account::unaccounted)
+            .map(count)
+            .fold(0, u64::saturating_add);
+        match unaccounted {
+            0 => Ok(()),
+            numbers => Err(Failure::new(format!("{numbers} sequence numbers are unaccounted for"))),
+        }
+    }
+}
+
+fn print(accounts: &[Account]) -> Result<(), Failure> {
+    let rows = accounts.iter().map(|account| {
+        let recorded = account
+            .spans
+            .iter()
+            .filter(|span| span.what == What::Recorded)
+            .map(count);
+        let recorded = recorded.fold(0, u64::saturating_add);
+        let end = match account.end {
+            End::Stopped => "stopped",
+            End::Succeeded => "ended, and the next process says so",
+            End::Open => "running, or ended and not started since",
+        };
+        let cells = [account.edge.clone(), account.incarnation.clone(), recorded.to_string()];
+        let mut row = cells.to_vec();
+        row.push(end.to_owned());
+        row
+    });
+    output::table(&["EDGE", "PROCESS", "RECORDS", "END"], &rows.collect::<Vec<_>>())?;
+    for account in accounts {
+        for span in account.spans.iter().filter(|span| span.what != What::Recorded) {
+            let what = match &span.what {
+                What::Reserved(by) => format!("reserved and not recorded when it crashed, as `{by}` says"),
+                What::Dropped(by) => format!("dropped by its edge to make room, as `{by}` says"),
+                What::Unaccounted | What::Recorded => "UNACCOUNTED: nobody says where they are".to_owned(),
+            };
+            let (edge, incarnation) = (&account.edge, &account.incarnation);
+            output::line(&format!(
+                "{edge} {incarnation}: {} to {}: {what}",
+                span.first, span.last
+            ))?;
+        }
+    }
+    Ok(())
+}
+
+fn count(span: &Span) -> u64 {
+    span.last.saturating_sub(span.first).saturating_add(1)
+}

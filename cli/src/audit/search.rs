@@ -1,0 +1,217 @@
+//! `signet audit tail` and `search`: records as JSON lines.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::time::Duration;
+
+use audit::filter::Filter;
+use audit::log::read::View;
+use clap::Args;
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use super::from::{From, Source};
+use crate::client::AdminArgs;
+use crate::failure::{Context, Failure};
+use crate::output;
+
+/// How often a follower looks for more.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// Print the records that match, one JSON object a line, oldest first.
+#[derive(Debug, Args)]
+pub struct Search {
+    /// The caller's tenant, 12 digits.
+    #[arg(long)]
+    tenant: Option<String>,
+    /// The logical key's id; of operators' changes what they were done to.
+    #[arg(long)]
+    key: Option<String>,
+    /// The key that signed.
+    #[arg(long)]
+    kid: Option<String>,
+    /// Who asked: `oidc:ISSUER#SUBJECT`, a SPIFFE ID, an ARN, `operator:ID`; with `*` at the end, the beginning of it.
+    #[arg(long)]
+    caller: Option<String>,
+    /// `signed`, `refused`, `performed`, or the code of a refusal.
+    #[arg(long)]
+    outcome: Option<String>,
+    /// The profile; of the authority the operation, as `kms:Decrypt`.
+    #[arg(long)]
+    profile: Option<String>,
+    /// The edge's id; `authority` for the authority's own.
+    #[arg(long)]
+    edge: Option<String>,
+    /// The request's id, as the answer had it.
+    #[arg(long)]
+    request: Option<String>,
+    /// From this time on: RFC 3339, or seconds since 1970.
+    #[arg(long, value_name = "TIME", value_parser = time_ms)]
+    from: Option<u64>,
+    /// To before this time.
+    #[arg(long, value_name = "TIME", value_parser = time_ms)]
+    to: Option<u64>,
+    /// Wait for more, until interrupted.
+    #[arg(long, short)]
+    follow: bool,
+}
+
+impl Search {
+    /// Runs the command.
+    pub fn run(self, from: &From) -> Result<(), Failure> {
+        let filter = Filter {
+            edge: self.edge,
+            tenant: self.tenant,
+            key: self.key,
+            kid: self.kid,
+            caller: self.caller,
+            outcome: self.outcome,
+            profile: self.profile,
+            request: self.request,
+            from_ms: self.from,
+            to_ms: self.to,
+        };
+        log(&from.log(), filter, self.follow)
+    }
+}
+
+/// Milliseconds since 1970.
+fn time_ms(text: &str) -> Result<u64, String> {
+    if let Ok(seconds) = text.parse::<u64>() {
+        return Ok(seconds.saturating_mul(1000));
+    }
+    let time = time::OffsetDateTime::parse(text, &time::format_description::well_known::Rfc3339);
+    let time = time.map_err(|_| "write it as 2026-11-26T12:00:00Z, or as seconds since 1970".to_owned())?;
+    u64::try_from(time.unix_timestamp_nanos().div_euclid(1_000_000)).map_err(|_| "it is before 1970".to_owned())
+}
+
+/// The records of a spool.
+pub fn spool(directory: &Path, follow: bool) -> Result<(), Failure> {
+    let mut tail = audit::read::tail(directory, follow)?;
+    loop {
+        match tail.poll() {
+            Some(record) => {
+                if !output::record(&record?.to_json())? {
+                    return Ok(());
+                }
+            }
+            None if follow => std::thread::sleep(Duration::from_millis(200)),
+            None => return Ok(()),
+        }
+    }
+}
+
+/// The records of a log that match.
+pub fn log(source: &Source, filter: Filter, follow: bool) -> Result<(), Failure> {
+    let mut next = 0;
+    loop {
+        let goes_on = match source {
+            Source::Api(admin) => page(admin, &filter, &mut next)?,
+            Source::Log(directory) | Source::Spool(directory) => whole(directory, &filter, &mut next)?,
+        };
+        match goes_on {
+            None => return Ok(()),
+            Some(true) => {}
+            Some(false) if follow => std::thread::sleep(LOOK),
+            Some(false) => return Ok(()),
+        }
+    }
+}
+
+/// Opens the log in a directory, unverified.
+pub fn open(directory: &Path) -> Result<View, Failure> {
+    View::open(directory, None).context(|| {
+        let place = directory.display();
+        format!("`{place}` is no audit log; name one with --dir or an authority with --url")
+    })
+}
+
+/// All there is from `next` on; none where the reader has gone, else false: there is no more at present.
+fn whole(directory: &Path, filter: &Filter, next: &mut u64) -> Result<Option<bool>, Failure> {
+    let view = open(directory)?;
+    let mut told = Ok(true);
+    view.records(*next, |_, record| {
+        if filter.wants(&record) {
+            told = output::record(&record.to_json());
+        }
+        matches!(told, Ok(true))
+    })?;
+    *next = view.checkpoint().size;
+    Ok(told?.then_some(false))
+}
+
+/// One page of the authority's; none where the reader has gone, else whether there is more at present.
+fn page(admin: &AdminArgs, filter: &Filter, next: &mut u64) -> Result<Option<bool>, Failure> {
+    let answer = admin.call("GET", &format!("/v1/audit/records?{}", query(filter, *next)), None)?;
+    for record in answer.get("records").and_then(Value::as_array).into_iter().flatten() {
+        let line: Box<RawValue> = serde_json::value::to_raw_value(record)?;
+        if !output::record(line.get())? {
+            return Ok(None);
+        }
+    }
+    let number = |name: &str| answer.get(name).and_then(Value::as_u64);
+    let told = number("next").zip(number("size"));
+    let (after, size) = told.ok_or_else(|| Failure::new("the authority's answer has no `next` and `size`"))?;
+    *next = after.max(*next);
+    Ok(Some(*next < size))
+}
+
+fn query(filter: &Filter, from: u64) -> String {
+    let mut query = format!("from={from}");
+    let texts = [
+        ("edge", &filter.edge),
+        ("tenant", &filter.tenant),
+        ("key", &filter.key),
+        ("kid", &filter.kid),
+        ("caller", &filter.caller),
+        ("outcome", &filter.outcome),
+        ("profile", &filter.profile),
+        ("request", &filter.request),
+    ];
+    for (name, value) in texts {
+        if let Some(value) = value {
+            let _ = write!(query, "&{name}={}", encoded(value));
+        }
+    }
+    for (name, value) in [("from_ms", filter.from_ms), ("to_ms", filter.to_ms)] {
+        if let Some(value) = value {
+            let _ = write!(query, "&{name}={value}");
+        }
+    }
+    query
+}
+
+/// Percent-encoding (RFC 3986).
+pub fn encoded(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => out.push(char::from(byte)),
+            byte => {
+                let _ = write!(out, "%{byte:02X}");
+            }
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_and_queries_are_written_as_people_and_servers_have_them() {
+        assert_eq!(time_ms("1970-01-01T00:00:01Z"), Ok(1000));
+        assert_eq!(time_ms("5"), Ok(5000));
+        assert!(time_ms("yesterday").unwrap_err().contains("2026-"));
+        let filter = Filter {
+            caller: Some("oidc:https://a#b c".into()),
+            to_ms: Some(7),
+            ..Filter::default()
+        };
+        assert_eq!(
+            query(&filter, 3),
+            "from=3&caller=oidc%3Ahttps%3A%2F%2Fa%23b%20c&to_ms=7"
+        );
+    }
+}

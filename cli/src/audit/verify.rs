@@ -1,0 +1,110 @@
+//! `signet audit verify`: a spool, a whole log, or a proof.
+
+use std::path::{Path, PathBuf};
+
+use audit::log::proof::Proof;
+use audit::note::{Checkpoint, VerifierKey};
+use clap::Args;
+
+use super::from::{From, Source};
+use crate::failure::{Context, Failure};
+use crate::output;
+use crate::progress::Progress;
+
+/// Check a spool's chains, a whole log offline, or a proof; exit code 1 and the place if something is wrong.
+#[derive(Debug, Args)]
+pub struct Verify {
+    /// The log's verifier key, or a file with it: what `signet audit key` printed. Default: what the authority tells now.
+    #[arg(long, value_name = "KEY")]
+    key: Option<String>,
+    /// A checkpoint that somebody keeps outside the log, as an edge does in `audit-checkpoint`: a log that was put back to
+    /// before it, or forked, is found out. May be given several times.
+    #[arg(long, value_name = "FILE")]
+    seen: Vec<PathBuf>,
+    /// Check this proof alone.
+    #[arg(long, value_name = "FILE")]
+    proof: Option<PathBuf>,
+}
+
+impl Verify {
+    /// Runs the command.
+    pub fn run(self, from: &From) -> Result<(), Failure> {
+        if let Some(file) = &self.proof {
+            return proof(file, &self.key(from)?);
+        }
+        match from.any() {
+            Source::Spool(directory) if self.key.is_none() && self.seen.is_empty() => spool(&directory),
+            Source::Spool(directory) => Err(Failure::new(format!(
+                "`{}` is no audit log: it has no `checkpoint`",
+                directory.display()
+            ))),
+            Source::Log(directory) => self.log(&directory, &self.key(from)?),
+            Source::Api(_) => Err(Failure::new(
+                "a log is verified where its files are: copy its directory and name it with --dir",
+            )),
+        }
+    }
+
+    fn key(&self, from: &From) -> Result<VerifierKey, Failure> {
+        let text = match &self.key {
+            None => from
+                .key()
+                .context(|| "no key: give it with --key, or ask the authority".to_owned())?,
+            Some(file) if Path::new(file).is_file() => std::fs::read_to_string(file).context(|| format!("`{file}`"))?,
+            Some(key) => key.clone(),
+        };
+        Ok(text.trim().parse()?)
+    }
+
+    fn log(&self, directory: &Path, key: &VerifierKey) -> Result<(), Failure> {
+        let mut seen: Vec<Checkpoint> = Vec::new();
+        for file in &self.seen {
+            let place = || format!("`{}`", file.display());
+            let note = std::fs::read_to_string(file).context(place)?;
+            seen.push(key.checkpoint(&note).context(place)?);
+        }
+        let mut progress = Progress::new("verifying", "leaves");
+        let tell = |done, all| progress.tell(done, all);
+        let report = audit::log::verify::directory(directory, key, &seen, tell)
+            .context(|| format!("`{}`", directory.display()))?;
+        drop(progress);
+        output::line(&format!(
+            "{}: {} batches with {} records",
+            report.checkpoint.origin, report.leaves, report.records
+        ))?;
+        for fault in &report.faults {
+            output::line(&format!("fault: {fault}"))?;
+        }
+        let count = u64::try_from(report.faults.len())
+            .unwrap_or(u64::MAX)
+            .saturating_add(report.more);
+        match count {
+            0 => output::line(&match seen.len() {
+                0 => "every signature, hash and chain holds; whether it was put back to an older state, only --seen shows".to_owned(),
+                checkpoints => format!("every signature, hash and chain holds, and it grew from the checkpoints seen ({checkpoints})"),
+            }),
+            faults => Err(Failure::new(format!("{faults} faults in `{}`", directory.display()))),
+        }
+    }
+}
+
+fn proof(file: &Path, key: &VerifierKey) -> Result<(), Failure> {
+    let place = || format!("`{}`", file.display());
+    let text = std::fs::read(file).context(place)?;
+    let proof: Proof = serde_json::from_slice(&text).context(place)?;
+    let proven = proof.check(key).context(place)?;
+    output::line(&proven.record.to_json())?;
+    output::line(&format!(
+        "the record is in the log {}: batch {} of {}",
+        proven.checkpoint.origin, proven.leaf_index, proven.checkpoint.size
+    ))
+}
+
+fn spool(directory: &Path) -> Result<(), Failure> {
+    let report = audit::verify::directory(directory)?;
+    output::line(&report.to_string())?;
+    match report.faults.len() {
+        0 => Ok(()),
+        faults => Err(Failure::new(format!("{faults} faults in `{}`", directory.display()))),
+    }
+}

@@ -1,0 +1,98 @@
+use serde_json::json;
+use tokio::task::JoinHandle;
+
+use super::*;
+use crate::testing::{Rig, until};
+
+struct Shipping {
+    rig: Rig,
+    task: JoinHandle<()>,
+}
+
+impl Shipping {
+    async fn start() -> Shipping {
+        let rig = Rig::ready().await;
+        let task = tokio::spawn(keep(rig.edge.clone(), rig.uplink.clone()));
+        Shipping { rig, task }
+    }
+
+    async fn sign(&self, count: usize) {
+        for _ in 0..count {
+            assert_eq!(self.rig.post("/v1/tokens/plain", json!({})).await.status, 201);
+        }
+    }
+
+    fn held(&self) -> u64 {
+        self.rig.authority.state().audit.held("0a")
+    }
+}
+
+impl Drop for Shipping {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+#[tokio::test]
+async fn records_reach_the_authority_in_order_and_its_checkpoint_stays_here() {
+    let shipping = Shipping::start().await;
+    shipping.sign(20).await;
+    until("all records", async || shipping.held() == 21).await;
+    shipping.sign(5).await;
+    until("the ones after them", async || shipping.held() == 26).await;
+    let kept = shipping.rig.edge.config().state_dir.join(CHECKPOINT);
+    assert_eq!(std::fs::read_to_string(kept).unwrap(), "example.org/audit\n1\n");
+    let text = shipping
+        .rig
+        .edge
+        .metrics()
+        .render(&shipping.rig.edge.world(), &Default::default());
+    assert!(text.contains("signet_edge_audit_shipped_total 26"), "{text}");
+}
+
+#[tokio::test]
+async fn a_lost_stream_is_taken_up_where_the_authority_has_it() {
+    let shipping = Shipping::start().await;
+    shipping.sign(10).await;
+    until("the first", async || shipping.held() == 11).await;
+    // Receipts are lost on the way: the records are there, and the edge does not know.
+    shipping.rig.authority.state().audit.losing = true;
+    shipping.sign(10).await;
+    until("the next", async || shipping.held() == 21).await;
+    shipping.rig.authority.state().audit.losing = false;
+    shipping.sign(1).await;
+    until("the last", async || shipping.held() == 22).await;
+    let audit = &shipping.rig.authority.state().audit;
+    assert_eq!(audit.twice, 0, "asked first, and nothing sent twice");
+    assert!(
+        audit.seen.iter().any(|seen| seen == "example.org/audit\n1\n"),
+        "{:?}",
+        audit.seen
+    );
+}
+
+#[tokio::test]
+async fn an_edge_without_its_authority_goes_on_and_keeps_its_records() {
+    let shipping = Shipping::start().await;
+    shipping.rig.authority.go(true);
+    shipping.sign(10).await;
+    shipping.rig.edge.spool().flush().unwrap();
+    assert_eq!(shipping.rig.written().len(), 10);
+    shipping.rig.authority.go(false);
+    until("what had to wait", async || shipping.held() == 11).await;
+}
+
+#[test]
+fn another_log_s_checkpoint_does_not_replace_the_old_one_unseen() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join(CHECKPOINT);
+    keep_note(&file, "a\n1\n").unwrap();
+    keep_note(&file, "a\n2\n").unwrap();
+    assert!(!file.with_extension("before").exists());
+    keep_note(&file, "b\n1\n").unwrap();
+    assert_eq!(
+        std::fs::read_to_string(file.with_extension("before")).unwrap(),
+        "a\n2\n"
+    );
+    assert_eq!(std::fs::read_to_string(file).unwrap(), "b\n1\n");
+}

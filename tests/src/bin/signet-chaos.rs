@@ -1,0 +1,35 @@
+//! `make chaos SECONDS=…`: faults under load for as long as wanted, and what they brought about.
+#![allow(clippy::print_stdout, reason = "a report is what this is for")]
+
+use std::process::ExitCode;
+use std::time::{Duration, SystemTime};
+
+use system_tests::chaos;
+
+/// One fleet lives for so long; what is left of the time is given to others, each with the next seed.
+const ROUND: Duration = Duration::from_secs(60);
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args().skip(1);
+    let seconds = arguments.next().map_or(Ok(60), |text| text.parse());
+    let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().as_secs();
+    let seed = arguments.next().map_or(Ok(now), |text| text.parse());
+    let (Ok(seconds), Ok(seed)) = (seconds, seed) else {
+        println!("usage: signet-chaos [SECONDS [SEED]]");
+        return ExitCode::from(2);
+    };
+    let mut left = Duration::from_secs(seconds);
+    let mut code = ExitCode::SUCCESS;
+    for seed in seed.. {
+        let report = chaos::run(seed, left.min(ROUND));
+        print!("{report}");
+        if !report.violations.is_empty() {
+            code = ExitCode::FAILURE;
+        }
+        left = left.saturating_sub(ROUND);
+        if left.is_zero() {
+            break;
+        }
+    }
+    code
+}

@@ -1,0 +1,19 @@
+//! A short run of what `make chaos` does for as long as wanted.
+
+use std::time::Duration;
+
+use system_tests::chaos;
+
+// R35, R36
+#[test]
+fn no_fault_breaks_a_promise() {
+    let seed = match std::env::var("SIGNET_CHAOS_SEED") {
+        Ok(seed) => seed.parse().unwrap(),
+        Err(_) => std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs(),
+    };
+    println!("SIGNET_CHAOS_SEED={seed}");
+    let report = chaos::run(seed, Duration::from_secs(25));
+    println!("{report}");
+    assert_eq!(report.violations, [], "{report}");
+    assert!(report.signatures > 0 && report.kills > 0, "{report}");
+}
