@@ -16,6 +16,8 @@ use crate::tree::{self, Outside, leaf_hash};
 pub const MAX_RECORDS: usize = 4096;
 /// Bytes of a leaf at most; the tlog-tiles format allows 65,535.
 pub const MAX_LEAF: usize = 1024;
+/// Bytes of an edge's and of a process's name at most.
+pub const MAX_NAME: usize = 64;
 const LEAF: &[u8] = b"signet audit batch v1\n";
 const PACK: &[u8] = b"signet audit pack v1\n";
 
@@ -57,9 +59,12 @@ pub enum ChainError {
     /// No records, or more than [`MAX_RECORDS`].
     #[error("a batch has 1 to {MAX_RECORDS} records")]
     Count,
-    /// Bytes that are no record.
+    /// Bytes that are no record, or more than a record has.
     #[error("record {0} of a batch cannot be read")]
     Record(usize),
+    /// A name that no edge and no process has: it would not fit into a leaf.
+    #[error("the names of an edge and its process have 1 to {MAX_NAME} of a-z A-Z 0-9 -")]
+    Name,
     /// A record of another chain.
     #[error("record {sequence} is of `{edge}` `{incarnation}`")]
     Stranger {
@@ -110,10 +115,15 @@ impl Links {
         if records.is_empty() || records.len() > MAX_RECORDS {
             return Err(ChainError::Count);
         }
+        if ![edge, incarnation].into_iter().all(is_name) {
+            return Err(ChainError::Name);
+        }
         let mut links: Option<Links> = None;
         for (place, encoded) in records.iter().enumerate() {
             let encoded = encoded.as_ref();
-            let record = Record::decode(encoded).map_err(|_| ChainError::Record(place))?;
+            let record = Some(encoded).filter(|encoded| encoded.len() <= MAX_BYTES);
+            let record = record.and_then(|encoded| Record::decode(encoded).ok());
+            let record = record.ok_or(ChainError::Record(place))?;
             if record.edge != edge || record.incarnation != incarnation {
                 return Err(ChainError::Stranger {
                     sequence: record.sequence,
@@ -315,6 +325,11 @@ fn root_of<R: AsRef<[u8]>>(records: &[R]) -> Hash {
     tree::root(&mut leaves.as_slice(), size).unwrap_or_else(|Outside| record::Hash::default())
 }
 
+fn is_name(name: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+    (1..=MAX_NAME).contains(&name.len()) && name.bytes().all(allowed)
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
@@ -339,6 +354,11 @@ pub(crate) mod tests {
             records.push(encoded);
         }
         records
+    }
+
+    /// A record's bytes, however many they are.
+    pub(crate) fn encoded(record: &Record) -> Vec<u8> {
+        postcard::to_stdvec(record).unwrap()
     }
 
     fn filled(count: u64) -> Filled {

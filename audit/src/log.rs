@@ -79,6 +79,15 @@ pub enum Refusal {
         /// Where they differ, at the latest.
         sequence: u64,
     },
+    /// Processes of one edge beyond what the log can remember.
+    #[error(
+        "the log has {} processes of `{edge}` and takes no more: give the edge another name",
+        chains::MOST_PROCESSES
+    )]
+    Processes {
+        /// The edge.
+        edge: String,
+    },
     /// Records from before what the log still compares with.
     #[error("record {0} is too old to be compared with what the log holds")]
     Old(u64),
@@ -102,6 +111,16 @@ pub enum LogError {
     /// The key cannot sign.
     #[error("the audit log's key: {0}")]
     Key(#[from] signing::key::KeyError),
+}
+
+impl LogError {
+    /// As whoever writes the log has it: what is missing or altered of what it wrote itself is damage, and not to be tried again.
+    fn of_stored(self) -> LogError {
+        match self {
+            LogError::Io(error) if error.kind() == io::ErrorKind::InvalidData => LogError::Damaged(error.to_string()),
+            other => other,
+        }
+    }
 }
 
 impl From<PutError> for LogError {
@@ -200,14 +219,25 @@ impl Log {
         self.write_pack()?;
         let mut staged: Vec<Filled> = Vec::new();
         let mut answers = Vec::with_capacity(shipments.len());
+        let mut failed = None;
         for shipment in shipments {
-            answers.push(self.stage(shipment, &mut staged)?);
+            match self.stage(shipment, &mut staged) {
+                Ok(answer) => answers.push(answer),
+                Err(error) => {
+                    failed = Some(error);
+                    break;
+                }
+            }
         }
+        // Also where one failed: the chains are as far as what was staged before it, which would be taken for held.
         if !staged.is_empty() {
             self.unwritten = Some(staged);
             self.write_pack()?;
         }
-        Ok(answers)
+        match failed {
+            Some(error) => Err(LogError::of_stored(error.into())),
+            None => Ok(answers),
+        }
     }
 
     /// Durable on return: step 1 of a crash before, step 2 after.
@@ -237,6 +267,9 @@ impl Log {
             Ok(links) => links,
             Err(error) => return Ok(Err(error.into())),
         };
+        if !self.chains.has_room(&edge, &incarnation) {
+            return Ok(Err(Refusal::Processes { edge }));
+        }
         let conflict = |sequence| {
             Ok(Err(Refusal::Conflict {
                 edge: edge.clone(),
@@ -292,7 +325,13 @@ impl Log {
             staged
         } else {
             let bytes = self.objects.get(&tiles::pack(number))?.unwrap_or_default();
-            stored = unpack(&bytes).map_err(io::Error::other)?;
+            let damaged = |_| {
+                io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    format!("pack {number} is missing or damaged"),
+                )
+            };
+            stored = unpack(&bytes).map_err(damaged)?;
             &stored
         };
         let filled = batches.get(usize::try_from(place).unwrap_or(usize::MAX));
@@ -317,7 +356,7 @@ impl Log {
             size: self.right.size(),
             root: self.right.root(),
         };
-        self.read_back(&next)?;
+        self.read_back(&next).map_err(LogError::of_stored)?;
         self.sign(next)?;
         for name in std::mem::take(&mut self.dirty)
             .keys()
@@ -376,7 +415,11 @@ impl Log {
     }
 
     fn save_chains(&mut self) -> Result<(), LogError> {
-        self.objects.put(CHAINS, &self.chains.save(self.signed.size))?;
+        let saved = self.chains.save(self.signed.size);
+        // What could not be read again is not written: opening reads the leaves since the last that was.
+        if u64::try_from(saved.len()).is_ok_and(|len| len <= objects::MAX_OBJECT) {
+            self.objects.put(CHAINS, &saved)?;
+        }
         self.chains_at = self.signed.size;
         Ok(())
     }
@@ -401,7 +444,7 @@ impl Log {
     ///
     /// # Errors
     /// The storage's.
-    pub fn grew_from(&self, seen: &str) -> io::Result<Option<bool>> {
+    pub fn grew_from(&self, seen: &str) -> Result<Option<bool>, LogError> {
         let Ok(seen) = self.key.verifier().checkpoint(seen) else {
             return Ok(None);
         };
@@ -409,7 +452,8 @@ impl Log {
             return Ok(Some(false));
         }
         let mut stored = Stored::new(self.objects.as_ref(), self.signed.size);
-        Ok(Some(tree::root(&mut stored, seen.size)? == seen.root))
+        let root = tree::root(&mut stored, seen.size).map_err(|error| LogError::of_stored(error.into()))?;
+        Ok(Some(root == seen.root))
     }
 }
 

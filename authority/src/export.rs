@@ -73,7 +73,7 @@ trait Source: Send + Sync {
 
 /// Where records go.
 #[async_trait]
-trait Sink: Send {
+trait Sink: Send + Sync {
     /// Delivers a batch whole, or says why not: then it comes again. Answers how many the receiver would not take for good.
     async fn send(&mut self, records: &[Record]) -> Result<usize, String>;
 }
@@ -268,16 +268,28 @@ impl Export {
                             "a sink takes no audit records; it is tried again"
                         );
                     }
-                    // What was passed over stays so: it is not counted twice.
-                    place.read = place
-                        .read
-                        .saturating_add(page.records.len().saturating_sub(records.len()));
+                    let passed_over = page.records.len().saturating_sub(records.len());
+                    place = self.behind(source, place, passed_over).await;
                     self.counters.failures.get_or_create(&self.label()).inc();
                     failing = true;
                     tokio::time::sleep(wait).await;
                     wait = wait.saturating_mul(2).min(LONGEST);
                 }
             }
+        }
+    }
+
+    /// The place behind so many records that were passed over: they are not counted twice.
+    async fn behind(&self, source: &dyn Source, place: Place, passed_over: usize) -> Place {
+        if passed_over == 0 {
+            return place;
+        }
+        match source.read(place, passed_over).await {
+            Ok(page) => {
+                self.remember(page.next);
+                page.next
+            }
+            Err(_) => place,
         }
     }
 

@@ -110,9 +110,8 @@ impl Service {
             account: "",
             decided: Decided {
                 key: Some(enrolled.edge_id.clone()),
-                tenant: None,
-                kid: None,
                 policies: [by].into(),
+                ..Decided::default()
             },
             digest: None,
             refused: None,

@@ -269,12 +269,9 @@ pub(crate) async fn find(vault: &Vault, halt: &Halt) -> Result<Option<Held<HaltR
 
 /// Whether a tenant's keys are stopped, as the store has it now.
 pub(crate) async fn stands(vault: &Vault, tenant: &Tenant) -> Result<bool, Fault> {
-    // One read where nothing is stopped, which is always.
-    if vault.store().scan(paths::HALTS, None, 1).await?.is_empty() {
-        return Ok(false);
-    }
-    let everything = find(vault, &Halt::Everything).await?.is_some();
-    Ok(everything || find(vault, &Halt::Tenant(tenant.clone())).await?.is_some())
+    let tenant = Halt::Tenant(tenant.clone());
+    let (everything, tenant) = tokio::try_join!(find(vault, &Halt::Everything), find(vault, &tenant))?;
+    Ok(everything.is_some() || tenant.is_some())
 }
 
 /// Refuses a delegation that is stopped, as the store has it now.

@@ -204,6 +204,9 @@ impl Keys {
             gate,
         };
         let answer = async {
+            if gate.caller().is_some() {
+                self.demand_running(&session, tenant).await?;
+            }
             let mut result = verbs::dispatch(self, &session, body).await;
             for _ in 1..TRIES {
                 if !matches!(&result, Err(error) if error.is_raced()) {

@@ -46,7 +46,7 @@ pub(crate) use self::gate::Decided;
 use self::model::Operation;
 use self::principal::Authenticator;
 pub use self::principal::Principal;
-use self::quota::{Admitted, Quotas, THROTTLING};
+use self::quota::{Admitted, Quotas};
 pub(crate) use self::record::{Chain, Entry, Recorded, Recorder, is_recorder};
 use self::refusal::{AuthFailure, Refusal};
 use self::roles::TrustedRoles;
@@ -195,21 +195,15 @@ impl Endpoint {
         let gate = AccountGate::new(&principal, caller, self.bundles.in_force(), now);
         let operation = find_operation(&call.head);
         let name = operation.as_ref().map_or(UNKNOWN, |operation| operation.name());
-        let result = match &operation {
-            Ok(operation) => self.perform(&principal, &gate, operation, &call.body).await,
-            Err(refusal) => self
-                .quotas
-                .admit(principal.account(), UNKNOWN)
-                .and(Err(refusal.clone())),
-        };
         // What is over a quota is counted, not recorded: else whoever has an access key could fill the spool, and with it
         // stop the API for everybody.
-        if let Err(refusal) = &result
-            && refusal.code == THROTTLING
-        {
-            self.recorder.count(&format!("kms:{name}"), Some(refusal.code));
-            return result;
-        }
+        let admitted = self.quotas.admit(principal.account(), name);
+        let admitted =
+            admitted.inspect_err(|refusal| self.recorder.count(&format!("kms:{name}"), Some(refusal.code)))?;
+        let result = match &operation {
+            Ok(operation) => self.perform(&principal, &gate, operation, &call.body, admitted).await,
+            Err(refusal) => Err(refusal.clone()),
+        };
         let entry = Entry {
             operation: &format!("kms:{name}"),
             caller: &principal.arn(),
@@ -237,8 +231,8 @@ impl Endpoint {
         gate: &AccountGate<'_>,
         operation: &Operation,
         body: &[u8],
+        admitted: Admitted,
     ) -> Result<Value, Refusal> {
-        let admitted = self.quotas.admit(principal.account(), operation.name())?;
         self.seal.demand_open()?;
         let input = operation.read(body)?;
         if let Err(refusal) = self.recorder.ready()

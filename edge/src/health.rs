@@ -11,18 +11,21 @@ use crate::state::Edge;
 
 /// `GET /readyz`: 200 when every profile can be signed for, else 503 and what is missing; and for how long each key is held.
 pub fn ready(edge: &Edge) -> Response<Bytes> {
-    let waiting_for = edge.waiting_for();
+    let (waiting_for, seconds_left) = (edge.waiting_for(), edge.seconds_left());
     // How long it goes on if the authority stays away.
-    let mut authority = json!({"connected": edge.is_connected(), "seconds_left": edge.seconds_left()});
+    let mut authority = json!({"connected": edge.is_connected()});
     if let (Some(left), Some(members)) = (edge.lease_left(), authority.as_object_mut()) {
         members.insert("leases_end_in_seconds".to_owned(), json!(left / 1_000));
     }
     if waiting_for.is_empty() {
-        return answer::json(StatusCode::OK, &json!({"status": "ready", "authority": authority}));
+        return answer::json(
+            StatusCode::OK,
+            &json!({"status": "ready", "authority": authority, "seconds_left": seconds_left}),
+        );
     }
     answer::json(
         StatusCode::SERVICE_UNAVAILABLE,
-        &json!({"status": "not ready", "waiting_for": waiting_for, "authority": authority}),
+        &json!({"status": "not ready", "waiting_for": waiting_for, "authority": authority, "seconds_left": seconds_left}),
     )
 }
 

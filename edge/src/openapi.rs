@@ -208,7 +208,7 @@ fn schemas() -> Value {
                 "leases_end_in_seconds": {"type": "integer", "description": "how long the edge goes on if the authority stays away"},
             })),
             "waiting_for": {"type": "array", "items": {"type": "string"}},
-            "seconds_left": {"type": "object", "additionalProperties": {"type": "integer"}, "description": "of each key, by its id: for how long this edge could sign on without its authority"},
+            "seconds_left": {"type": "object", "additionalProperties": {"type": "integer"}, "description": "of each key, by its id: for how long its delegation runs"},
         })),
         "Problem": object(&["type", "title", "status", "code", "request_id"], json!({
             "type": {"type": "string", "format": "uri"},

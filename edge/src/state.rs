@@ -339,16 +339,15 @@ impl Edge {
         waits.collect()
     }
 
-    /// For how many seconds this edge could sign on if its authority were gone from now on, by the id of each key that a profile
-    /// names and an edge holds; 0 where it cannot.
+    /// For how many seconds the delegation of each key that a profile names runs, by the key's id; 0 where there is none. An HSM
+    /// that is away stops an edge then; an authority that is away stops it when its leases end ([`Edge::lease_left`]).
     pub fn seconds_left(&self) -> BTreeMap<String, u64> {
-        let (world, now, boot) = (self.world.load(), self.now(), self.boot_ms());
+        let (world, now) = (self.world.load(), self.now());
         let keys = world.profiles().filter_map(|profile| self.keyring.resolve(profile));
         let delegated = keys.filter(|key| key.delegation != Delegation::None && key.state == State::Enabled);
         let left = delegated.map(|key| {
-            let id = key.facts.id();
-            let delegated = self.keyring.signs_until(id).saturating_sub(now);
-            (id.to_owned(), delegated.min(self.keyring.lease_left(id, boot) / 1_000))
+            let until = self.keyring.signs_until(key.facts.id());
+            (key.facts.id().to_owned(), until.saturating_sub(now))
         });
         left.collect()
     }

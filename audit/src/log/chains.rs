@@ -7,8 +7,11 @@ use serde::{Deserialize, Serialize};
 use crate::batch::{Batch, Links};
 use crate::record::Hash;
 
-/// Batches of a chain that records which come again are compared with.
+/// Batches of a chain that records which come again are compared with, while it is the newest of its edge; of the others
+/// the last one is.
 const RECENT: usize = 64;
+/// Chains of one edge: a restart each hour for almost two years.
+pub(super) const MOST_PROCESSES: usize = 16_384;
 const VERSION: u8 = 1;
 
 /// Every chain's end.
@@ -74,6 +77,16 @@ impl Chains {
         self.end(edge, incarnation).map_or(1, |end| end.last.saturating_add(1))
     }
 
+    /// Whether a chain is known, or may be.
+    pub(super) fn has_room(&self, edge: &str, incarnation: &str) -> bool {
+        self.end(edge, incarnation).is_some() || self.of_edge(edge).count() < MOST_PROCESSES
+    }
+
+    fn of_edge(&self, edge: &str) -> impl Iterator<Item = (&(String, String), &End)> {
+        let from = (edge.to_owned(), String::new());
+        self.ends.range(from..).take_while(move |((of, _), _)| of == edge)
+    }
+
     /// Where a record is, if that is remembered: pack and place.
     pub(super) fn place(&self, edge: &str, incarnation: &str, sequence: u64) -> Option<(u64, u32)> {
         let recent = &self.end(edge, incarnation)?.recent;
@@ -113,6 +126,13 @@ impl Chains {
     /// A batch is in the log, or about to be.
     pub(super) fn advance(&mut self, batch: &Batch) {
         let chain = (batch.edge.clone(), batch.incarnation.clone());
+        if !self.ends.contains_key(&chain) {
+            let from = (batch.edge.clone(), String::new());
+            let others = self.ends.range_mut(from..).take_while(|((of, _), _)| *of == batch.edge);
+            for (_, end) in others {
+                end.recent.drain(..end.recent.len().saturating_sub(1));
+            }
+        }
         let end = self.ends.entry(chain).or_default();
         (end.last, end.hash) = (batch.last, batch.hash);
         // A batch that grows before it is written is the last one here already.

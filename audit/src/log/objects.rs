@@ -6,7 +6,7 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 /// Bytes of an object at most.
-const MAX_OBJECT: u64 = 64 << 20;
+pub(super) const MAX_OBJECT: u64 = 64 << 20;
 
 /// Why an object was not written.
 #[derive(Debug)]

@@ -170,7 +170,7 @@ pub(super) fn leaves<E: From<io::Error>>(
         let bundle = index / WIDTH;
         let width = tiles::width(0, bundle, size);
         let (name, tile) = (tiles::entries(bundle, width), tiles::tile(0, bundle, width));
-        let broken = |name: &str| io::Error::other(format!("`{name}` is missing or damaged"));
+        let broken = |name: &str| io::Error::new(io::ErrorKind::InvalidData, format!("`{name}` is missing or damaged"));
         let entries = tiles::get(objects, &name)?.ok_or_else(|| broken(&name))?;
         let entries = tiles::read_entries(&entries, width).ok_or_else(|| broken(&name))?;
         let hashes = tiles::get(objects, &tile)?.and_then(|tile| tiles::read_tile(&tile, width));

@@ -132,6 +132,88 @@ fn records_that_come_again_are_taken_once_and_other_ones_raise_an_alarm() {
 }
 
 #[test]
+fn what_the_log_could_not_read_again_is_not_taken() {
+    let (pair, verifier) = pair();
+    let memory = Memory::default();
+    let mut log = Log::open(Box::new(memory.clone()), pair).unwrap();
+    let good = Edges::default().ship("a", 1);
+    let named = |incarnation: &str| Shipment {
+        incarnation: incarnation.to_owned(),
+        records: chain("a", incarnation, (1, 1), [0; 32]),
+        ..good.clone()
+    };
+    let mut long = good.clone();
+    let mut record = crate::record::Record::decode(&long.records[0]).unwrap();
+    if let crate::record::Event::Use(draft) = &mut record.event {
+        draft.caller = "x".repeat(crate::record::MAX_BYTES).into();
+    }
+    long.records = vec![crate::batch::tests::encoded(&record)];
+    for shipment in [long, named(&"i".repeat(1_000)), named("i\u{1b}[2J"), named("")] {
+        let answers = log.take(vec![shipment]).unwrap();
+        assert!(matches!(answers[0], Err(Refusal::Chain(_))), "{answers:?}");
+    }
+    log.take(vec![good]).unwrap();
+    log.publish().unwrap();
+    assert_eq!(verified(&memory, &verifier, &[]).faults, []);
+}
+
+#[test]
+fn an_edge_has_so_many_processes_and_no_more() {
+    let (pair, _) = pair();
+    let mut log = Log::open(Box::new(Memory::default()), pair).unwrap();
+    let named = |edge: &str, number: usize| Shipment {
+        edge: edge.to_owned(),
+        incarnation: format!("i{number}"),
+        records: chain(edge, &format!("i{number}"), (1, 1), [0; 32]),
+    };
+    let first: Vec<_> = (0..chains::MOST_PROCESSES).map(|number| named("a", number)).collect();
+    assert!(log.take(first).unwrap().iter().all(Result::is_ok));
+    let answers = log
+        .take(vec![named("a", chains::MOST_PROCESSES), named("a", 0), named("b", 0)])
+        .unwrap();
+    assert!(matches!(answers[0], Err(Refusal::Processes { .. })), "{answers:?}");
+    assert!(answers[1].is_ok() && answers[2].is_ok(), "{answers:?}");
+}
+
+#[test]
+fn an_error_with_one_shipment_loses_none_that_came_with_it() {
+    let (pair, verifier) = pair();
+    let memory = Memory::default();
+    let mut log = Log::open(Box::new(memory.clone()), pair).unwrap();
+    let mut edges = Edges::default();
+    let held = edges.ship("b", 2);
+    log.take(vec![held.clone()]).unwrap();
+    log.publish().unwrap();
+    let pack = tiles::pack(1);
+    let kept = memory.get(&pack).unwrap().unwrap();
+    memory.clone().remove(&pack).unwrap();
+    // What `b` ships again cannot be compared; what `a` shipped is in the log all the same.
+    log.take(vec![edges.ship("a", 3), held]).unwrap_err();
+    memory.clone().put(&pack, &kept).unwrap();
+    let ask = Shipment {
+        edge: "a".into(),
+        incarnation: "i1".into(),
+        records: vec![],
+    };
+    assert_eq!(next(&log.take(vec![ask]).unwrap()), [4]);
+    log.publish().unwrap();
+    assert_eq!(verified(&memory, &verifier, &[]).records, 5);
+}
+
+#[test]
+fn a_log_whose_own_tiles_are_altered_is_broken_and_not_only_busy() {
+    let (pair, _) = pair();
+    let memory = Memory::default();
+    let mut log = Log::open(Box::new(memory.clone()), pair).unwrap();
+    let mut edges = Edges::default();
+    log.take(vec![edges.ship("a", 1)]).unwrap();
+    log.publish().unwrap();
+    let note = log.note().to_owned();
+    memory.clone().remove(&tiles::tile(0, 0, 1)).unwrap();
+    assert!(matches!(log.grew_from(&note), Err(LogError::Damaged(_))));
+}
+
+#[test]
 fn many_leaves_fill_tiles_and_a_log_is_opened_where_it_ended() {
     let secret = secret();
     let verifier = again(&secret).verifier().clone();

@@ -126,7 +126,8 @@ impl<'o> Stored<'o> {
         if !hit {
             let content = get(self.objects, &name)?;
             let hashes = content.and_then(|content| read_tile(&content, width));
-            let hashes = hashes.ok_or_else(|| io::Error::other(format!("`{name}` is missing or damaged")))?;
+            let missing = || io::Error::new(io::ErrorKind::InvalidData, format!("`{name}` is missing or damaged"));
+            let hashes = hashes.ok_or_else(missing)?;
             self.last = Some((name, hashes));
         }
         Ok(self
@@ -149,7 +150,8 @@ impl Nodes for Stored<'_> {
         let at = usize::try_from(first % WIDTH).unwrap_or(usize::MAX);
         let end = at.saturating_add(usize::try_from(count).unwrap_or(usize::MAX));
         let under = hashes.get(at..end);
-        let under = under.ok_or_else(|| io::Error::other("a tile is too short for its tree"))?;
+        let under =
+            under.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "a tile is too short for its tree"))?;
         Ok(fold(under))
     }
 }

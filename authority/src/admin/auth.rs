@@ -147,6 +147,10 @@ impl Gate for Decisions {
         self.lock().kid = Some(kid.to_owned());
     }
 
+    fn note_digest(&self, digest: [u8; 32]) {
+        self.lock().digest = Some(digest);
+    }
+
     fn allow(&self, asked: &Asked<'_>) -> Result<(), Fault> {
         self.allow(asked.action, asked.resource)
     }

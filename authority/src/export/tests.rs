@@ -52,22 +52,22 @@ impl Packs {
 impl Source for Packs {
     async fn read(&self, from: Place, limit: usize) -> Result<Page, String> {
         let packs = self.0.lock().unwrap();
-        let mut place = from;
-        while let Some(pack) = packs.get(usize::try_from(place.leaf).unwrap()) {
-            let records: Vec<_> = pack.iter().skip(place.read).take(limit).cloned().collect();
-            if !records.is_empty() {
-                place.read += records.len();
-                return Ok(Page { records, next: place });
+        let mut page = Page::nothing(from);
+        while let Some(pack) = packs.get(usize::try_from(page.next.leaf).unwrap()) {
+            let room = limit - page.records.len();
+            let before = page.records.len();
+            page.records
+                .extend(pack.iter().skip(page.next.read).take(room).cloned());
+            page.next.read += page.records.len() - before;
+            if page.next.read < pack.len() {
+                break;
             }
-            place = Place {
-                leaf: place.leaf + 1,
+            page.next = Place {
+                leaf: page.next.leaf + 1,
                 read: 0,
             };
         }
-        Ok(Page {
-            records: Vec::new(),
-            next: place,
-        })
+        Ok(page)
     }
 }
 
@@ -265,12 +265,11 @@ async fn a_sink_that_is_down_too_long_loses_the_oldest_once_and_they_are_named()
     };
     file.path = missing.join("out.jsonl");
     // Old ones before anything failed: a new sink gets them all.
-    let packs = Packs::of(&[&[
-        record(1, NOW - 9_000),
-        record(2, NOW - 30),
-        record(3, NOW - 20),
-        record(4, NOW),
-    ]]);
+    let packs = Packs::of(&[
+        &[record(1, NOW - 9_000)],
+        &[record(2, NOW - 30), record(3, NOW - 20)],
+        &[record(4, NOW)],
+    ]);
     let _running = bench.start(&ExportConfig::File(file), packs);
     bench
         .until("a failure", |bench| bench.count("export_failures") > 0)

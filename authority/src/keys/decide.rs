@@ -7,12 +7,12 @@ use policies::KeyFacts;
 use policies::engine::{AdminAction, AdminResource, KeyAccess, KeyPolicyAnswer};
 
 use super::grant::{self, GrantRecord, Handed};
-use super::{KeyRecord, Keys, KmsError, Session};
+use super::{KeyRecord, Keys, KmsError, KmsErrorType, Session};
 use crate::crypto::blob::EncryptionContext;
 use crate::fault::Fault;
-use crate::iam;
-use crate::paths;
+use crate::names::Tenant;
 use crate::sealed::Held;
+use crate::{halts, iam, paths, stops};
 
 /// Bytes of memory that a key's facts take, about: 50 tags of 384 characters, and its aliases.
 const FACTS_BYTES: usize = 32 << 10;
@@ -56,6 +56,9 @@ pub trait Gate: Send + Sync {
 
     /// Takes down for the record which version of the key it was about.
     fn note_version(&self, _kid: &str) {}
+
+    /// Takes down for the record the SHA-256 of what was signed.
+    fn note_digest(&self, _digest: [u8; 32]) {}
 
     /// `Denied` when no policy permits what is asked.
     ///
@@ -131,6 +134,16 @@ impl Session<'_> {
 }
 
 impl Keys {
+    /// Refuses what an emergency stop of an account forbids: whatever its own callers ask for, and whatever others do with its
+    /// keys. What stops more is done.
+    pub(super) async fn demand_running(&self, session: &Session<'_>, account: &Tenant) -> Result<(), KmsError> {
+        if stops::needs_no_record(&format!("kms:{}", session.verb)) || !halts::stands(&self.vault, account).await? {
+            return Ok(());
+        }
+        let message = format!("The keys and callers of account {account} are stopped by an operator.");
+        Err(KmsErrorType::AccessDenied.because(message))
+    }
+
     /// Asks the gate whether the caller may do with the key what the session is for. `alias` is what it was called by.
     pub(super) async fn decide(
         &self,
@@ -140,6 +153,9 @@ impl Keys {
         facts: &Facts,
     ) -> Result<(), KmsError> {
         grant::check_tokens(&facts.grant_tokens)?;
+        if key.value.tenant != *session.tenant {
+            self.demand_running(session, &key.value.tenant).await?;
+        }
         let access = match session.gate.caller() {
             Some(caller) => self.access(session.action, caller, key, alias, facts).await?,
             None => KeyAccess::OPERATOR,

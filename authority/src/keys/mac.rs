@@ -48,9 +48,11 @@ pub(super) async fn generate_mac(
     let message = input::blob("Message", &request.message, MAX_MESSAGE)?;
     let key = find(keys, session, &request.key_id, algorithm, &request.grant_tokens).await?;
     end_dry_run(request.dry_run)?;
+    let version = current(&key.value)?;
+    session.gate.note_version(&version.kid);
     let mac = match key.value.custody {
         Custody::Wrapped => {
-            let material = keys.material(&key, current(&key.value)?).await?;
+            let material = keys.material(&key, version).await?;
             material.mac(algorithm, &message)?
         }
         Custody::Token => in_hsm(keys, &key.value, &message).await?,

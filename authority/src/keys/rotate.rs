@@ -142,11 +142,6 @@ impl Keys {
             let message = format!("No available key material pending rotation for the key: {arn}.");
             return Err(KmsErrorType::InvalidState.because(message));
         };
-        if let Some(region) = self.region_without(&key.value, pending).await? {
-            let arn = self.arn(&key.value);
-            let message = format!("The key material pending rotation for the key {arn} is not imported in {region}.");
-            return Err(KmsErrorType::InvalidState.because(message));
-        }
         let record = &mut key.value;
         record.imports.pending = None;
         for version in &mut record.versions {
@@ -163,6 +158,16 @@ impl Keys {
             kind: RotationKind::OnDemand,
         });
         let change = self.with_relatives(saving(Change::new(), &key), &key.value).await?;
+        // After the relatives were read for the change: one that loses the material from now on makes the commit fail.
+        let lacking = match key.value.imports.present.contains_key(&pending) {
+            true => self.region_without(&key.value, pending).await?,
+            false => Some(key.value.region.clone()),
+        };
+        if let Some(region) = lacking {
+            let arn = self.arn(&key.value);
+            let message = format!("The key material pending rotation for the key {arn} is not imported in {region}.");
+            return Err(KmsErrorType::InvalidState.because(message));
+        }
         self.vault.commit(change).await?;
         Ok(())
     }

@@ -2,6 +2,7 @@
 
 use serde::Deserialize;
 use serde_json::{Value, json};
+use signing::digest::sha256;
 
 use super::decide::Facts;
 use super::demand::end_dry_run;
@@ -57,9 +58,12 @@ pub(super) async fn sign(keys: &Keys, session: &Session<'_>, request: SignReques
         .find(keys, session, &request.key_id, &request.grant_tokens)
         .await?;
     end_dry_run(request.dry_run)?;
+    let version = current(&key.value)?;
+    session.gate.note_version(&version.kid);
+    session.gate.note_digest(sha256(&signed.message));
     let signature = match key.value.custody {
         Custody::Wrapped => {
-            let material = keys.material(&key, current(&key.value)?).await?;
+            let material = keys.material(&key, version).await?;
             material.sign(signed.algorithm, signed.message())?
         }
         Custody::Token => in_hsm(keys, &key.value, &signed).await?,

@@ -143,9 +143,8 @@ async fn beyond(keys: &Keys, on: &Session<'_>, body: &[u8]) -> Result<Value, Kms
 
 /// What is done with key material.
 async fn cryptographic(keys: &Keys, on: &Session<'_>, body: &[u8]) -> Result<Value, KmsError> {
-    if crate::halts::stands(&keys.vault, on.tenant).await? {
-        let message = format!("The keys of account {} are stopped by an operator.", on.tenant);
-        return Err(KmsErrorType::AccessDenied.because(message));
+    if on.gate.caller().is_none() {
+        keys.demand_running(on, on.tenant).await?;
     }
     match on.verb() {
         "Encrypt" => encrypt::encrypt(keys, on, parse(body)?).await,

@@ -30,6 +30,8 @@ pub(crate) struct Decided {
     pub(crate) key: Option<String>,
     /// The version of it, of an operation on one.
     pub(crate) kid: Option<String>,
+    /// SHA-256 of what was signed.
+    pub(crate) digest: Option<[u8; 32]>,
     /// The first tenant that it or anything else asked about is of.
     pub(crate) tenant: Option<String>,
     /// The policies that decided, and what else did: `approval:ID`, `signet:override`.
@@ -104,6 +106,16 @@ impl Gate for AccountGate<'_> {
     fn note(&self, what: &str) {
         let mut decided = self.decided.lock().unwrap_or_else(PoisonError::into_inner);
         decided.policies.insert(what.to_owned());
+    }
+
+    fn note_version(&self, kid: &str) {
+        let mut decided = self.decided.lock().unwrap_or_else(PoisonError::into_inner);
+        decided.kid = Some(kid.to_owned());
+    }
+
+    fn note_digest(&self, digest: [u8; 32]) {
+        let mut decided = self.decided.lock().unwrap_or_else(PoisonError::into_inner);
+        decided.digest = Some(digest);
     }
 
     fn allow(&self, asked: &Asked<'_>) -> Result<(), Fault> {

@@ -155,7 +155,7 @@ impl Recorder {
             profile: Some(entry.operation.into()),
             key: entry.decided.key.map(Into::into),
             kid: entry.decided.kid.map(Into::into),
-            digest: entry.digest,
+            digest: entry.digest.or(entry.decided.digest),
             policies: policies.into(),
             plugins: Vec::new(),
             request_id: entry.request_id,

@@ -126,3 +126,52 @@ async fn a_policy_lets_another_accounts_root_in() {
     let error = as_other(&bench, "a", "DescribeKey", describe).await.unwrap_err();
     assert_eq!(error.kind, KmsErrorType::AccessDenied);
 }
+
+// R6
+#[tokio::test]
+async fn an_account_that_is_stopped_does_nothing_and_nobody_uses_its_keys() {
+    let (bench, id, arn) = bench().await;
+    let request = json!({"KeyId": id, "GranteePrincipal": format!("arn:aws:iam::{OTHER}:user/a"),
+        "Operations": ["Encrypt", "Decrypt"]});
+    bench.verb("CreateGrant", request).await.unwrap();
+    let encrypt = json!({"KeyId": arn, "Plaintext": "AAAA"});
+    let sealed = as_other(&bench, "a", "Encrypt", encrypt.clone()).await.unwrap();
+    let decrypt = json!({"CiphertextBlob": sealed["CiphertextBlob"]});
+    let (vault, clock) = (bench.wired.vault.clone(), bench.wired.clock.clone());
+    let stopping = crate::halts::Stopping::new(vault, bench.wired.keys.approvals().clone(), clock);
+    let own = crate::halts::Halt::Tenant(bench.tenant());
+    stopping.stop(&own, "stolen", "operator:root").await.unwrap();
+    for (verb, body) in [("Encrypt", encrypt.clone()), ("Decrypt", decrypt.clone())] {
+        let error = as_other(&bench, "a", verb, body).await.unwrap_err();
+        assert_eq!(error.kind, KmsErrorType::AccessDenied, "{verb}");
+        assert!(error.message.contains("stopped by an operator"), "{error}");
+    }
+    // Nor do its own callers hand anything on; what stops more is done.
+    let as_own = async |verb: &str, body: Value| {
+        let (gate, tenant) = (bench.account_of(TENANT, "root"), bench.tenant());
+        bench
+            .wired
+            .keys
+            .call(&tenant, &gate, verb, body.to_string().as_bytes())
+            .await
+    };
+    let grant =
+        json!({"KeyId": id, "GranteePrincipal": format!("arn:aws:iam::{OTHER}:user/b"), "Operations": ["Encrypt"]});
+    for (verb, body) in [
+        ("CreateGrant", grant),
+        ("DescribeKey", json!({"KeyId": id})),
+        ("GenerateRandom", json!({"NumberOfBytes": 8})),
+    ] {
+        let error = as_own(verb, body).await.unwrap_err();
+        assert!(error.message.contains("stopped by an operator"), "{verb}: {error}");
+    }
+    as_own("DisableKey", json!({"KeyId": id})).await.unwrap();
+    bench.verb("EnableKey", json!({"KeyId": id})).await.unwrap();
+    stopping.resume(&own, "operator:root").await.unwrap();
+    as_other(&bench, "a", "Encrypt", encrypt).await.unwrap();
+    // A stopped caller's account is stopped wherever it goes.
+    let other = crate::halts::Halt::Tenant(Tenant::parse(OTHER).unwrap());
+    stopping.stop(&other, "", "operator:root").await.unwrap();
+    let error = as_other(&bench, "a", "Decrypt", decrypt).await.unwrap_err();
+    assert!(error.message.contains("stopped by an operator"), "{error}");
+}

@@ -261,3 +261,25 @@ async fn material_expires_in_each_region_when_its_importer_said() {
     assert_eq!(state(&bench, "local", &id).await, "Enabled");
     encrypt(&bench, "local", &id).await.unwrap();
 }
+
+#[tokio::test]
+async fn a_new_primary_rotates_to_no_material_that_it_lacks_itself() {
+    let bench = Bench::new().await;
+    let id = replicated(&bench).await;
+    import_there(&bench, &id, &MATERIAL, "EXISTING_KEY_MATERIAL")
+        .await
+        .unwrap();
+    let mut new = import(&id, &parameters(&bench, &id).await, &[8; 32]);
+    new["ImportType"] = json!("NEW_KEY_MATERIAL");
+    bench.verb("ImportKeyMaterial", new).await.unwrap();
+    let lead = json!({"KeyId": id, "PrimaryRegion": THERE});
+    bench.verb("UpdatePrimaryRegion", lead).await.unwrap();
+    let rotate = bench.verb_in(THERE, "RotateKeyOnDemand", json!({"KeyId": id})).await;
+    let error = rotate.unwrap_err();
+    assert!(
+        error.message.contains(&format!("is not imported in {THERE}")),
+        "{error}"
+    );
+    let blob = encrypt(&bench, THERE, &id).await.unwrap();
+    assert!(opens(&bench, "local", &blob).await);
+}
