@@ -22,6 +22,14 @@ pub(super) struct Chains {
     /// The last pack that is in here.
     packs: u64,
     ends: BTreeMap<(String, String), End>,
+    edges: BTreeMap<String, Edge>,
+}
+
+/// What is known of an edge's processes.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Edge {
+    processes: usize,
+    newest: String,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,12 +87,11 @@ impl Chains {
 
     /// Whether a chain is known, or may be.
     pub(super) fn has_room(&self, edge: &str, incarnation: &str) -> bool {
-        self.end(edge, incarnation).is_some() || self.of_edge(edge).count() < MOST_PROCESSES
-    }
-
-    fn of_edge(&self, edge: &str) -> impl Iterator<Item = (&(String, String), &End)> {
-        let from = (edge.to_owned(), String::new());
-        self.ends.range(from..).take_while(move |((of, _), _)| of == edge)
+        self.end(edge, incarnation).is_some()
+            || self
+                .edges
+                .get(edge)
+                .is_none_or(|known| known.processes < MOST_PROCESSES)
     }
 
     /// Where a record is, if that is remembered: pack and place.
@@ -127,12 +134,9 @@ impl Chains {
     pub(super) fn advance(&mut self, batch: &Batch) {
         let chain = (batch.edge.clone(), batch.incarnation.clone());
         if !self.ends.contains_key(&chain) {
-            let from = (batch.edge.clone(), String::new());
-            let others = self.ends.range_mut(from..).take_while(|((of, _), _)| *of == batch.edge);
-            for (_, end) in others {
-                end.recent.drain(..end.recent.len().saturating_sub(1));
-            }
+            self.begin(&chain);
         }
+        let is_newest = self.edges.get(&chain.0).is_some_and(|known| known.newest == chain.1);
         let end = self.ends.entry(chain).or_default();
         (end.last, end.hash) = (batch.last, batch.hash);
         // A batch that grows before it is written is the last one here already.
@@ -144,10 +148,19 @@ impl Chains {
             pack: batch.pack,
             place: batch.place,
         });
-        if end.recent.len() > RECENT {
-            end.recent.pop_front();
-        }
+        let kept = if is_newest { RECENT } else { 1 };
+        end.recent.drain(..end.recent.len().saturating_sub(kept));
         self.packs = self.packs.max(batch.pack);
+    }
+
+    /// A process of an edge that was not known.
+    fn begin(&mut self, chain: &(String, String)) {
+        let known = self.edges.entry(chain.0.clone()).or_default();
+        known.processes = known.processes.saturating_add(1);
+        let before = std::mem::replace(&mut known.newest, chain.1.clone());
+        if let Some(end) = self.ends.get_mut(&(chain.0.clone(), before)) {
+            end.recent.drain(..end.recent.len().saturating_sub(1));
+        }
     }
 
     /// As bytes, for a log of `size` leaves.
@@ -168,14 +181,19 @@ impl Chains {
         let saved: Saved = postcard::from_bytes(bytes)
             .ok()
             .filter(|saved: &Saved| saved.version == VERSION)?;
-        let ends = saved.ends.into_iter();
-        Some(Chains {
+        let mut chains = Chains {
             size: saved.size,
             packs: saved.packs,
-            ends: ends
-                .map(|(edge, incarnation, end)| ((edge, incarnation), end))
-                .collect(),
-        })
+            ..Chains::default()
+        };
+        let mut ends = saved.ends;
+        ends.sort_by_key(|(_, _, end)| end.recent.back().map(|place| (place.pack, place.place)));
+        for (edge, incarnation, end) in ends {
+            let chain = (edge, incarnation);
+            chains.begin(&chain);
+            chains.ends.insert(chain, end);
+        }
+        Some(chains)
     }
 }
 

@@ -86,7 +86,7 @@ pub const PROFILES: [Profile; 2] = [
 ];
 
 /// The shortest lease there is, so that fences are short.
-const LEASE_SECONDS: &str = "5";
+const LEASE: &str = "5s";
 
 /// Running processes, ended when dropped.
 #[derive(Debug)]
@@ -152,14 +152,7 @@ impl Fleet {
         cli.run(&["tenants", "create", "000000000001", "--name", "acme"])
             .success();
         for key in &KEYS {
-            let kind = [
-                "--family",
-                key.family,
-                "--delegation",
-                key.delegation,
-                "--lease",
-                LEASE_SECONDS,
-            ];
+            let kind = ["--family", key.family, "--delegation", key.delegation, "--lease", LEASE];
             let key = [
                 &["keys", "create", "--alias", key.alias, "--spec", "ECC_NIST_P256"],
                 &kind[..],
@@ -274,36 +267,54 @@ impl Fleet {
         (0..EDGES).map(|edge| self.records_of(edge)).collect()
     }
 
+    /// In the edge's own spool, or in the authority's log, which has what the spool has let go of.
     fn records_of(&self, edge: usize) -> Records {
-        let mut command = Command::new(signet());
-        command.args(["audit", "tail", "--dir"]).arg(self.spool(edge));
-        let lines = run(&mut command).success();
         let mut records = Records::default();
-        for record in lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()) {
-            if record["outcome"] == "signed" {
-                records.signed.insert(record["request_id"].as_str().unwrap().to_owned());
-            }
-            if let Some([first, last]) = record
-                .pointer("/predecessor/unaccounted")
-                .and_then(Value::as_array)
-                .map(Vec::as_slice)
-            {
-                records.reserved += last.as_u64().unwrap() - first.as_u64().unwrap() + 1;
+        let mut reserved = HashMap::new();
+        for dir in [self.spool(edge), self.log()] {
+            let lines = run(Command::new(signet()).args(["audit", "tail", "--dir"]).arg(dir)).success();
+            let lines = lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+            for record in lines.filter(|record| record["edge"] == name(edge).as_str()) {
+                if record["outcome"] == "signed" {
+                    records.signed.insert(record["request_id"].as_str().unwrap().to_owned());
+                }
+                let range = record.pointer("/predecessor/unaccounted").and_then(Value::as_array);
+                if let Some([first, last]) = range.map(Vec::as_slice) {
+                    let width = last.as_u64().unwrap() - first.as_u64().unwrap() + 1;
+                    reserved.insert(record["incarnation"].as_str().unwrap().to_owned(), width);
+                }
             }
         }
+        records.reserved = reserved.values().sum();
         records
+    }
+
+    fn log(&self) -> PathBuf {
+        self.path("authority/log")
     }
 
     fn spool(&self, edge: usize) -> PathBuf {
         self.path(&name(edge)).join("audit")
     }
 
-    /// What `signet audit verify` says against a spool.
+    /// What `signet audit verify` says against a spool, or against the log.
     pub fn broken_chains(&self) -> Vec<Violation> {
         let spools = (0..EDGES).map(|edge| (name(edge), self.spool(edge)));
-        let spools = spools.chain([("authority".to_owned(), self.path("authority").join("audit"))]);
-        let broken = spools.filter_map(|(of, dir)| {
-            let verified = run(Command::new(signet()).args(["audit", "verify", "--dir"]).arg(dir));
+        let spools = spools.chain([("authority".to_owned(), self.path("authority/audit"))]);
+        let mut checks: Vec<_> = spools
+            .map(|(of, dir)| {
+                let mut command = Command::new(signet());
+                command.args(["audit", "verify", "--dir"]).arg(dir);
+                (of, command)
+            })
+            .collect();
+        let key = self.operator().audit(&["key"]).success();
+        let mut log = Command::new(signet());
+        log.args(["audit", "verify", "--key", key.trim(), "--dir"])
+            .arg(self.log());
+        checks.push(("the log".to_owned(), log));
+        let broken = checks.into_iter().filter_map(|(of, mut command)| {
+            let verified = run(&mut command);
             (verified.code != 0).then(|| Violation::BrokenChain {
                 of,
                 said: verified.stdout + &verified.stderr,
@@ -384,8 +395,17 @@ impl Drop for Process {
 impl Cli {
     /// `signet ARGUMENTS` against the fleet's authority.
     pub fn run(&self, arguments: &[&str]) -> Output {
+        self.ask(arguments, "--authority")
+    }
+
+    /// `signet audit ARGUMENTS` of the authority's log.
+    pub fn audit(&self, arguments: &[&str]) -> Output {
+        self.ask(&[&["audit"], arguments].concat(), "--url")
+    }
+
+    fn ask(&self, arguments: &[&str], address: &str) -> Output {
         let mut command = Command::new(signet());
-        command.args(arguments).args(["--authority", &self.authority]);
+        command.args(arguments).args([address, &self.authority]);
         command.arg("--admin-token-file").arg(self.admin.join("admin-token"));
         run(command.arg("--ca-file").arg(self.admin.join("node-root.pem")))
     }
