@@ -10,6 +10,7 @@
 //! - [`verify`]: every hash chain of a spool's directory, checked.
 //! - [`log`]: what the authority makes of everybody's records: batches ([`batch`]) in a Merkle tree ([`tree`]) under signed
 //!   checkpoints ([`note`]); proofs, verification, reconciliation.
+//! - [`witness`]: who cosigns those checkpoints, elsewhere, if the log only grew.
 //!
 //! The promise (mode `reserve`): a sequence number is inside a durable reservation before an answer that carries its
 //! signature leaves, and its record is on disk within a second. A crash leaves at most one reservation of unknown
@@ -40,3 +41,4 @@ pub mod spool;
 pub mod tree;
 pub mod verify;
 mod volume;
+pub mod witness;

@@ -1,6 +1,9 @@
 //! Signed notes (c2sp.org/signed-note) with Ed25519 keys, and the checkpoints (c2sp.org/tlog-checkpoint) in them.
 //!
-//! A note is a text, an empty line and signatures, each `— NAME BASE64(key id ‖ signature)`.
+//! A note is a text, an empty line and signatures, each `— NAME BASE64(key id ‖ signature)`. Those of witnesses are in
+//! [`cosign`].
+
+pub mod cosign;
 
 use std::fmt;
 use std::str::FromStr;
@@ -34,6 +37,9 @@ pub enum NoteError {
     /// Not the form of a verifier key.
     #[error("`{0}` is no verifier key; it looks as NAME+HEX+BASE64, and `signet audit key` prints it")]
     Key(String),
+    /// Not the form of a witness's verifier key.
+    #[error("`{0}` is no witness's verifier key; it looks as NAME+HEX+BASE64, and `signet witness init` prints it")]
+    Witness(String),
     /// No signature by the key.
     #[error("it is not signed by `{0}`")]
     Unsigned(String),
@@ -60,6 +66,8 @@ pub struct NoteKey {
 #[derive(Debug, Clone)]
 pub struct VerifierKey {
     name: String,
+    /// The signature type.
+    kind: u8,
     id: [u8; 4],
     raw: [u8; 32],
     key: PublicKey,
@@ -83,10 +91,7 @@ impl NoteKey {
     /// [`NoteError::Key`].
     pub fn new(name: &str, key: SigningKey) -> Result<NoteKey, NoteError> {
         let bad = || NoteError::Key(name.chars().take(80).collect());
-        let public = key.public().filter(|key| key.algorithm() == Algorithm::EdDsa);
-        let raw = public.and_then(|public| public.to_spki_der().strip_prefix(&SPKI));
-        let raw: [u8; 32] = raw.and_then(|raw| raw.try_into().ok()).ok_or_else(bad)?;
-        let verifier = VerifierKey::new(name, raw).ok_or_else(bad)?;
+        let verifier = VerifierKey::of(ED25519, name, &key).ok_or_else(bad)?;
         Ok(NoteKey { key, verifier })
     }
 
@@ -113,7 +118,13 @@ impl fmt::Debug for NoteKey {
 }
 
 impl VerifierKey {
-    fn new(name: &str, raw: [u8; 32]) -> Option<VerifierKey> {
+    fn of(kind: u8, name: &str, key: &SigningKey) -> Option<VerifierKey> {
+        let public = key.public().filter(|key| key.algorithm() == Algorithm::EdDsa)?;
+        let raw = public.to_spki_der().strip_prefix(&SPKI)?;
+        VerifierKey::new(kind, name, raw.try_into().ok()?)
+    }
+
+    fn new(kind: u8, name: &str, raw: [u8; 32]) -> Option<VerifierKey> {
         let plain = |c: char| !c.is_whitespace() && !c.is_control() && c != '+';
         if name.is_empty() || name.len() > 255 || !name.chars().all(plain) {
             return None;
@@ -121,12 +132,13 @@ impl VerifierKey {
         let key = PublicKey::from_spki_der_as(Algorithm::EdDsa, &[SPKI.as_slice(), &raw].concat()).ok()?;
         let digest = Sha256::new()
             .chain_update(name)
-            .chain_update([b'\n', ED25519])
+            .chain_update([b'\n', kind])
             .chain_update(raw)
             .finalize();
         let id = digest.first_chunk().copied()?;
         Some(VerifierKey {
             name: name.to_owned(),
+            kind,
             id,
             raw,
             key,
@@ -143,13 +155,27 @@ impl VerifierKey {
     /// # Errors
     /// [`NoteError`].
     pub fn open<'n>(&self, note: &'n str) -> Result<&'n str, NoteError> {
-        let (text, signatures) = split(note)?;
-        let mut own = signatures.filter(|(name, signature)| *name == self.name && signature.starts_with(&self.id));
-        let (_, signature) = own.next().ok_or_else(|| NoteError::Unsigned(self.name.clone()))?;
-        let signature = signature.get(self.id.len()..).unwrap_or_default();
-        let verified = self.key.verify(text.as_bytes(), signature);
+        let (text, signature) = self.own(note)?;
+        let verified = self.key.verify(text.as_bytes(), &signature);
         verified.map_err(|_| NoteError::Forged(self.name.clone()))?;
         Ok(text)
+    }
+
+    /// A note's text, and what stands behind the key's id in its signature, which is not verified.
+    fn own<'n>(&self, note: &'n str) -> Result<(&'n str, Vec<u8>), NoteError> {
+        let (text, signatures) = split(note)?;
+        let mut own = signatures.filter(|(name, signature)| *name == self.name && signature.starts_with(&self.id));
+        let (_, mut signature) = own.next().ok_or_else(|| NoteError::Unsigned(self.name.clone()))?;
+        Ok((text, signature.split_off(self.id.len())))
+    }
+
+    fn parse(kind: u8, text: &str) -> Option<VerifierKey> {
+        let mut parts = text.trim().splitn(3, '+');
+        let (name, id, key) = (parts.next()?, parts.next()?, parts.next()?);
+        let key = STANDARD.decode(key).ok()?;
+        let raw = key.strip_prefix(&[kind])?.try_into().ok()?;
+        let verifier = VerifierKey::new(kind, name, raw)?;
+        (from_hex(id)? == verifier.id).then_some(verifier)
     }
 
     /// The checkpoint in a note of this log.
@@ -171,7 +197,7 @@ impl VerifierKey {
 
 impl PartialEq for VerifierKey {
     fn eq(&self, other: &VerifierKey) -> bool {
-        (&self.name, self.raw) == (&other.name, other.raw)
+        (&self.name, self.kind, self.raw) == (&other.name, other.kind, other.raw)
     }
 }
 
@@ -181,25 +207,13 @@ impl FromStr for VerifierKey {
     type Err = NoteError;
 
     fn from_str(text: &str) -> Result<VerifierKey, NoteError> {
-        let bad = || NoteError::Key(text.chars().take(80).collect());
-        let mut parts = text.trim().splitn(3, '+');
-        let (name, id, key) = match (parts.next(), parts.next(), parts.next()) {
-            (Some(name), Some(id), Some(key)) => (name, id, key),
-            _ => return Err(bad()),
-        };
-        let key = STANDARD.decode(key).map_err(|_| bad())?;
-        let raw = key.strip_prefix(&[ED25519]).and_then(|raw| raw.try_into().ok());
-        let verifier = raw.and_then(|raw| VerifierKey::new(name, raw)).ok_or_else(bad)?;
-        match from_hex(id) {
-            Some(id) if id == verifier.id => Ok(verifier),
-            _ => Err(bad()),
-        }
+        VerifierKey::parse(ED25519, text).ok_or_else(|| NoteError::Key(text.chars().take(80).collect()))
     }
 }
 
 impl fmt::Display for VerifierKey {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let key = STANDARD.encode([[ED25519].as_slice(), &self.raw].concat());
+        let key = STANDARD.encode([[self.kind].as_slice(), &self.raw].concat());
         write!(out, "{}+{}+{key}", self.name, hex(&self.id))
     }
 }

@@ -6,8 +6,10 @@
 
 mod drain;
 mod key;
+pub(crate) mod witness;
 mod writer;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -59,6 +61,8 @@ struct Told {
     vkey: String,
     /// Why nothing is written any more.
     broken: Option<String>,
+    /// The newest checkpoint that each witness, by its verifier key, cosigned.
+    cosigned: BTreeMap<String, String>,
 }
 
 struct Gauges {
@@ -115,7 +119,7 @@ impl Collector {
         let told = Told {
             note: log.note().to_owned(),
             vkey,
-            broken: None,
+            ..Told::default()
         };
         let shared = Arc::new(Shared {
             told: RwLock::new(told),
@@ -166,7 +170,7 @@ impl Collector {
         })
     }
 
-    /// Tells the log of a checkpoint that an edge has seen: one that it did not grow from stops it for good.
+    /// Tells the log of a checkpoint that `by`, an edge or a witness, has seen: one that it did not grow from stops it for good.
     pub(crate) fn seen(&self, by: &str, note: &str) -> Result<(), Unshipped> {
         self.send(Offer::Seen {
             by: by.to_owned(),
@@ -195,6 +199,11 @@ impl Collector {
     /// The verifier key of its checkpoints.
     pub(crate) fn vkey(&self) -> String {
         self.shared.told().vkey
+    }
+
+    /// The newest checkpoint that each witness, by its verifier key, cosigned.
+    pub(crate) fn cosigned(&self) -> BTreeMap<String, String> {
+        self.shared.told().cosigned
     }
 
     /// Why nothing is written any more; none where all is well.

@@ -3,6 +3,7 @@
 mod export;
 mod kms;
 mod store;
+mod witness;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -17,6 +18,7 @@ pub use self::export::{ExportConfig, FileExport, HttpExport, SyslogExport};
 pub(crate) use self::kms::is_region;
 pub use self::kms::{KmsAudit, KmsConfig, KmsQuota};
 pub use self::store::{EtcdConfig, StoreConfig};
+pub use self::witness::WitnessConfig;
 
 const HOUR: u64 = 3600;
 const DAY: u64 = 24 * HOUR;
@@ -62,6 +64,9 @@ pub struct Config {
     /// Where audit records go besides the log.
     #[serde(default)]
     pub export: Vec<ExportConfig>,
+    /// Who cosigns the log's checkpoints.
+    #[serde(default)]
+    pub witness: Vec<WitnessConfig>,
 }
 
 /// Which HSM.
@@ -242,6 +247,7 @@ impl Config {
             kms.check()?;
         }
         export::check(&self.export)?;
+        witness::check(&self.witness)?;
         self.store.check(&self.hsm)?;
         self.check_hsm()?;
         self.check_times()

@@ -375,7 +375,7 @@ fn time_ms(record: &Record) -> u64 {
 }
 
 /// CA certificates of a file, or the system's.
-fn roots(ca_file: Option<&std::path::Path>) -> Result<rustls::RootCertStore, String> {
+pub(crate) fn roots(ca_file: Option<&std::path::Path>) -> Result<rustls::RootCertStore, String> {
     let Some(file) = ca_file else {
         return node::http_client::system_roots().map_err(|error| error.to_string());
     };

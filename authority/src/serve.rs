@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 
 use crate::admin::{Admin, Gauges, Operators};
 use crate::anchor::{self, Anchor};
-use crate::collect::{Collector, Drain};
+use crate::collect::{self, Collector, Drain};
 use crate::config::Config;
 use crate::export;
 use crate::fault::Fault;
@@ -175,6 +175,7 @@ impl Authority {
         if let Some(log) = &log {
             let from = (&recorder, &wired.clock);
             tasks.extend(export::start(&config, log, from, &gauges.metrics, &stop)?);
+            tasks.extend(collect::witness::start(&config, log, &gauges.metrics)?);
         }
         let (names, lifetime) = (&config.grpc.names, config.grpc.certificate_lifetime.get());
         let own = OwnCertificate::issue(wired.issuer.clone(), wired.clock.clone(), names, lifetime).await?;

@@ -26,6 +26,7 @@ use crate::output;
   signet audit verify                        every hash chain of the edge's spool, from its first record
   signet audit verify --log                  the whole log, with the key that its authority tells
   signet audit verify --dir /mnt/log --key vkey.txt --seen edge/audit-checkpoint
+  signet audit verify --log --witness witness.example/1+…     and that it grew from what that witness cosigned last
   signet audit verify --proof proof.json --key vkey.txt
   signet audit reconcile                     every number of every process, and the ones that nobody accounts for
   signet audit key > vkey.txt                keep it somewhere else than the log

@@ -27,6 +27,7 @@ mod stop;
 mod store;
 mod tenants;
 mod verify;
+mod witness;
 
 use std::process::ExitCode;
 
@@ -74,6 +75,7 @@ enum Command {
     Store(store::Store),
     Authority(authority::Authority),
     Edge(edge::Edge),
+    Witness(witness::Witness),
     #[command(hide = true)]
     HsmWorker(hsm_worker::HsmWorker),
 }
@@ -104,6 +106,7 @@ fn main() -> ExitCode {
         Command::Store(command) => command.run(),
         Command::Authority(command) => command.run(),
         Command::Edge(command) => command.run(),
+        Command::Witness(command) => command.run(),
         Command::HsmWorker(command) => command.run(),
     };
     outcome.map_or_else(|failure| failure.report(), |()| ExitCode::SUCCESS)

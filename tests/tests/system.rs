@@ -59,3 +59,5 @@ mod reports;
 mod requirements;
 #[path = "system/secrets.rs"]
 mod secrets;
+#[path = "system/witness.rs"]
+mod witness;

@@ -112,6 +112,14 @@ impl View {
         made.transpose()
     }
 
+    /// That the log grew from its first `old` leaves, which are at most all of them (RFC 9162, section 2.1.4).
+    ///
+    /// # Errors
+    /// Tiles that are missing or damaged.
+    pub fn consistency(&self, old: u64) -> io::Result<Vec<crate::record::Hash>> {
+        tree::consistency(&mut self.stored(), old, self.checkpoint.size)
+    }
+
     /// The root that the first `size` leaves have, as the tiles say.
     ///
     /// # Errors

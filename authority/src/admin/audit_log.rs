@@ -49,6 +49,7 @@ impl Admin {
         let shape = json!({
             "key": log.vkey(),
             "checkpoint": log.note(),
+            "cosigned": log.cosigned(),
             "directory": log.directory(),
             "broken": log.broken(),
         });

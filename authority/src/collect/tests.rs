@@ -70,7 +70,7 @@ fn draft(request: u128) -> Draft<'static> {
 }
 
 /// The chunks of a spool with so many uses, as an edge ships them.
-fn shipped(edge: &str, uses: u128) -> Vec<Shipment> {
+pub(super) fn shipped(edge: &str, uses: u128) -> Vec<Shipment> {
     let directory = tempfile::tempdir().unwrap();
     let (spool, _) = Spool::open(directory.path(), edge, "i1", Settings::default()).unwrap();
     for request in 0..uses {

@@ -155,12 +155,12 @@ impl Writer {
         match self.log.grew_from(note)? {
             Some(true) => Ok(()),
             Some(false) => Err(LogError::Damaged(format!(
-                "the edge `{by}` has seen a checkpoint that it did not grow from: it was put back to an older state"
+                "`{by}` has seen a checkpoint that it did not grow from: it was put back to an older state"
             ))),
             None => {
                 tracing::error!(
-                    edge = by,
-                    "an edge has seen the checkpoint of another audit log than this one"
+                    by,
+                    "an edge or a witness has seen the checkpoint of another audit log than this one"
                 );
                 Ok(())
             }
@@ -179,7 +179,7 @@ impl Writer {
 }
 
 /// A failed sync ends the process (R30): the page cache may have dropped what it had taken.
-fn lost(error: &LogError) {
+pub(super) fn lost(error: &LogError) {
     if let LogError::Lost(_) = error {
         tracing::error!(%error, "the process ends");
         std::process::abort();

@@ -143,7 +143,7 @@ pub(super) fn check(exports: &[ExportConfig]) -> Result<(), (&'static str, Strin
     Ok(())
 }
 
-fn is_loopback(address: &str) -> bool {
+pub(super) fn is_loopback(address: &str) -> bool {
     let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
     let host = host.trim_start_matches('[').trim_end_matches(']');
     host == "localhost"

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use audit::log::proof::Proof;
+use audit::note::cosign::WitnessKey;
 use audit::note::{Checkpoint, VerifierKey};
 use clap::Args;
 
@@ -21,6 +22,10 @@ pub struct Verify {
     /// before it, or forked, is found out. May be given several times.
     #[arg(long, value_name = "FILE")]
     seen: Vec<PathBuf>,
+    /// A witness's verifier key, which `signet witness init` printed: the log must have grown from the last checkpoint that it
+    /// cosigned, which is in the directory `cosigned` beside the log, or a --seen. May be given several times.
+    #[arg(long, value_name = "KEY", conflicts_with = "proof")]
+    witness: Vec<WitnessKey>,
     /// Check this proof alone.
     #[arg(long, value_name = "FILE")]
     proof: Option<PathBuf>,
@@ -33,7 +38,9 @@ impl Verify {
             return proof(file, &self.key(from)?);
         }
         match from.any() {
-            Source::Spool(directory) if self.key.is_none() && self.seen.is_empty() => spool(&directory),
+            Source::Spool(directory) if self.key.is_none() && self.seen.is_empty() && self.witness.is_empty() => {
+                spool(&directory)
+            }
             Source::Spool(directory) => Err(Failure::new(format!(
                 "`{}` is no audit log: it has no `checkpoint`",
                 directory.display()
@@ -57,12 +64,7 @@ impl Verify {
     }
 
     fn log(&self, directory: &Path, key: &VerifierKey) -> Result<(), Failure> {
-        let mut seen: Vec<Checkpoint> = Vec::new();
-        for file in &self.seen {
-            let place = || format!("`{}`", file.display());
-            let note = std::fs::read_to_string(file).context(place)?;
-            seen.push(key.checkpoint(&note).context(place)?);
-        }
+        let seen = self.seen(directory, key)?;
         let mut progress = Progress::new("verifying", "leaves");
         let tell = |done, all| progress.tell(done, all);
         let report = audit::log::verify::directory(directory, key, &seen, tell)
@@ -80,11 +82,45 @@ impl Verify {
             .saturating_add(report.more);
         match count {
             0 => output::line(&match seen.len() {
-                0 => "every signature, hash and chain holds; whether it was put back to an older state, only --seen shows".to_owned(),
+                0 => "every signature, hash and chain holds; whether it was put back to an older state, only --seen and --witness show".to_owned(),
                 checkpoints => format!("every signature, hash and chain holds, and it grew from the checkpoints seen ({checkpoints})"),
             }),
             faults => Err(Failure::new(format!("{faults} faults in `{}`", directory.display()))),
         }
+    }
+}
+
+impl Verify {
+    /// What the log has to have grown from.
+    fn seen(&self, directory: &Path, key: &VerifierKey) -> Result<Vec<Checkpoint>, Failure> {
+        let (mut seen, mut notes) = (Vec::new(), Vec::new());
+        for file in &self.seen {
+            let place = || format!("`{}`", file.display());
+            let note = std::fs::read_to_string(file).context(place)?;
+            seen.push(key.checkpoint(&note).context(place)?);
+            notes.push(note);
+        }
+        for witness in &self.witness {
+            let beside = directory.join("../cosigned").join(audit::witness::kept(key, witness));
+            let kept = match std::fs::read_to_string(&beside) {
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+                read => Some(read.context(|| format!("`{}`", beside.display()))?),
+            };
+            let cosigned = notes
+                .iter()
+                .chain(&kept)
+                .filter_map(|note| witness.checkpoint(key, note).ok());
+            let Some((checkpoint, time)) = cosigned.max_by_key(|(checkpoint, _)| checkpoint.size) else {
+                let (name, beside) = (witness.name(), beside.display());
+                return Err(Failure::new(format!(
+                    "no checkpoint of this log that `{name}` cosigned is in `{beside}` or in a --seen"
+                )));
+            };
+            let (name, time) = (witness.name(), output::time(time));
+            output::line(&format!("{name} cosigned {} batches at {time}", checkpoint.size))?;
+            seen.push(checkpoint);
+        }
+        Ok(seen)
     }
 }
 

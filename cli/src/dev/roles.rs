@@ -224,6 +224,7 @@ pub(super) async fn authority_config(
         delegation: Default::default(),
         enrollment: Default::default(),
         export: Vec::new(),
+        witness: Vec::new(),
     })
 }
 
