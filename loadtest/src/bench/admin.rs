@@ -85,7 +85,7 @@ impl Admin {
         self.post("/v1/tenants", &tenant).await.map(drop)
     }
 
-    /// A shared ES256 key for tokens; its id.
+    /// A shared Ed25519 key for tokens; its id.
     pub(super) async fn create_key(&self, lease_seconds: u64, alias: Option<&str>) -> Result<String, LoadError> {
         let tag = |name: &str, value: &str| json!({"TagKey": format!("signet:{name}"), "TagValue": value});
         let lease = format!("{lease_seconds}s");
@@ -94,7 +94,7 @@ impl Admin {
             tag("delegation", "shared"),
             tag("lease", &lease),
         ];
-        let made = json!({"KeySpec": "ECC_NIST_P256", "KeyUsage": "SIGN_VERIFY", "Tags": tags});
+        let made = json!({"KeySpec": "ECC_NIST_EDWARDS25519", "KeyUsage": "SIGN_VERIFY", "Tags": tags});
         let id = text(&self.key("CreateKey", &made).await?, "/KeyMetadata/KeyId")?;
         if let Some(alias) = alias {
             let alias = json!({"AliasName": alias, "TargetKeyId": id});

@@ -38,6 +38,8 @@ const LEASE_SECONDS: u64 = 60;
 const IDLE: Duration = Duration::from_secs(60);
 /// Enrolments under way at once.
 const ENROLLING: usize = 16;
+/// Edges that connect at once.
+const CONNECTING: usize = 32;
 /// How long the whole fleet may take to hear of one change.
 const PATIENCE: Duration = Duration::from_secs(120);
 /// Open files beside the connections.
@@ -126,16 +128,11 @@ async fn simulate(settings: &FleetSettings) -> Result<FleetFigures, LoadError> {
         counts: Counts::default(),
     });
     let mut fleet = JoinSet::new();
-    for channel in channels {
-        fleet.spawn(edge::follow(channel, common.clone()));
-    }
+    connect(channels, &common, &mut heard, &mut fleet).await?;
     let mut hearing = Hearing {
         heard: &mut heard,
         edges,
     };
-    hearing
-        .until("edges have their leases", |told| matches!(told, Told::Leased))
-        .await?;
     let renewed = common.counts.renewals.load(Ordering::Relaxed);
     let cpu = idle(&site).await?;
     let with_edges_bytes = site.authority.resident_bytes()?;
@@ -184,6 +181,30 @@ async fn enroll(site: &Site, edges: usize) -> Result<Vec<Channel>, LoadError> {
         channels.extend(joined(&mut enrolling).await?);
     }
     Ok(channels)
+}
+
+/// Lets the edges in, some at a time, until all have their leases.
+async fn connect(
+    mut channels: Vec<Channel>,
+    common: &Arc<Common>,
+    heard: &mut Receiver<Told>,
+    fleet: &mut JoinSet<()>,
+) -> Result<(), LoadError> {
+    let mut progress = Progress::new("edges connected");
+    let total = channels.len();
+    while !channels.is_empty() {
+        let group = channels.split_off(channels.len().saturating_sub(CONNECTING));
+        let edges = group.len();
+        for channel in group {
+            fleet.spawn(edge::follow(channel, common.clone()));
+        }
+        let mut hearing = Hearing { heard, edges };
+        hearing
+            .until("edges have their leases", |told| matches!(told, Told::Leased))
+            .await?;
+        progress.tell(total.saturating_sub(channels.len()), total);
+    }
+    Ok(())
 }
 
 async fn joined(tasks: &mut JoinSet<Result<Channel, LoadError>>) -> Result<Option<Channel>, LoadError> {

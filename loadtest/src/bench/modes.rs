@@ -18,7 +18,7 @@ const LEASE_SECONDS: u64 = 60;
 /// The figures of each mode.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ModeFigures {
-    /// The bare server that signs Ed25519, then an edge that signs ES256 with `reserve` and with `commit`.
+    /// The bare server, then an edge with `reserve` and with `commit`; all sign Ed25519.
     pub modes: Vec<(&'static str, Measured)>,
     /// Whether the servers had one core and the client another.
     pub pinned: bool,

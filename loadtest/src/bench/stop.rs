@@ -187,3 +187,72 @@ impl fmt::Display for StopFigures {
         )
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bound_that_was_not_kept_is_seen() {
+        let spread = |ms| Spread::of(vec![Duration::from_millis(ms)]);
+        let figures = |cut_off| StopFigures {
+            edges: 2,
+            lease_seconds: 5,
+            disabled: spread(7),
+            cut_off: spread(cut_off),
+            bound_ms: bound(5_000),
+            edge_restart: spread(1),
+            authority_restart: spread(1),
+        };
+        assert!(figures(5_352).to_string().contains("kept"));
+        assert!(figures(5_353).to_string().contains("BROKEN"));
+    }
+
+    /// Two servers that sign, and stop when they are told: one at once, one later.
+    #[tokio::test]
+    async fn the_last_refusal_counts() {
+        let stopped = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let mut callers = Vec::new();
+        for slack in [0, 5] {
+            let stopped = stopped.clone();
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let url = format!("http://{}", listener.local_addr().unwrap());
+            tokio::spawn(serve(listener, stopped, slack));
+            callers.push(Caller::new(&url, "caller").unwrap());
+        }
+        let stop = async || {
+            stopped.store(1, std::sync::atomic::Ordering::SeqCst);
+            Ok(())
+        };
+        let took = last_refusal(&callers, stop).await.unwrap();
+        assert!(took > Duration::ZERO && took < PATIENCE);
+        // Each refuses from its first refusal on: 1 and three more, the late one after 5 more signatures.
+        assert_eq!(stopped.load(std::sync::atomic::Ordering::SeqCst), 1 + 4 + 5 + 4);
+    }
+
+    /// Answers 201 until it was told to stop and has signed `slack` times more; counts what it was asked after that.
+    async fn serve(listener: tokio::net::TcpListener, stopped: Arc<std::sync::atomic::AtomicUsize>, slack: usize) {
+        use std::sync::atomic::Ordering;
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let left = Arc::new(std::sync::atomic::AtomicUsize::new(slack));
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let (stopped, left) = (stopped.clone(), left.clone());
+            tokio::spawn(async move {
+                let mut buffer = vec![0; 16 << 10];
+                while stream.read(&mut buffer).await.is_ok_and(|read| read > 0) {
+                    let mut status = "201 Created";
+                    if stopped.load(Ordering::SeqCst) > 0 {
+                        stopped.fetch_add(1, Ordering::SeqCst);
+                        let spare = left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
+                        if spare.is_err() {
+                            status = "503 Service Unavailable";
+                        }
+                    }
+                    let answer = format!("HTTP/1.1 {status}\r\nContent-Length: 2\r\n\r\n{{}}");
+                    stream.write_all(answer.as_bytes()).await.unwrap();
+                }
+            });
+        }
+    }
+}

@@ -30,6 +30,9 @@ use crate::LoadError;
 /// As an edge's own: how soon a silent authority is asked whether it is there, and messages that wait for the network.
 const ALIVE: Duration = Duration::from_secs(3);
 const QUEUED: usize = 64;
+/// Between two tries to open a first stream, and for how long there are any.
+const AGAIN: Duration = Duration::from_millis(500);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What edges tell the bench.
 #[derive(Debug)]
@@ -116,19 +119,25 @@ struct Held {
     lease: Deadline,
 }
 
-/// Follows the authority until the stream ends, and says why it did.
+/// Follows the authority until the stream ends, and says why it did. Until the edge has had its leases once, it tries again:
+/// an authority that a whole fleet comes to at once is slow.
 pub(super) async fn follow(channel: Channel, common: Arc<Common>) {
-    let ended = stream(channel, &common).await;
-    let why = ended
-        .err()
-        .unwrap_or_else(|| Status::unavailable("the authority closed the stream"));
-    let _ = common
-        .told
-        .send(Told::Ended(format!("{:?}: {}", why.code(), why.message())))
-        .await;
+    let (begun, mut is_leased) = (Instant::now(), false);
+    loop {
+        let ended = stream(channel.clone(), &common, &mut is_leased).await;
+        let why = ended
+            .err()
+            .unwrap_or_else(|| Status::unavailable("the authority closed the stream"));
+        if is_leased || begun.elapsed() > PATIENCE {
+            let why = format!("{:?}: {}", why.code(), why.message());
+            let _ = common.told.send(Told::Ended(why)).await;
+            return;
+        }
+        tokio::time::sleep(AGAIN).await;
+    }
 }
 
-async fn stream(channel: Channel, common: &Arc<Common>) -> Result<(), Status> {
+async fn stream(channel: Channel, common: &Arc<Common>, is_leased: &mut bool) -> Result<(), Status> {
     let (up, messages) = mpsc::channel(QUEUED);
     let incarnation: [u8; 16] = random_bytes().map_err(|error| Status::internal(error.to_string()))?;
     let request = WatchRequest {
@@ -159,6 +168,7 @@ async fn stream(channel: Channel, common: &Arc<Common>) -> Result<(), Status> {
         };
         let Some(event) = event else { return Ok(()) };
         view.take(event).await?;
+        *is_leased = view.is_leased;
     }
 }
 

@@ -20,7 +20,7 @@ use crate::LoadError;
 
 /// The authority's configuration.
 pub(super) const AUTHORITY: &str = "authority.toml";
-/// The profiles: what each record's mode is is their only difference.
+/// The profiles, which differ in the mode of their records only.
 pub(in crate::bench) const RESERVE: &str = "reserve";
 /// See [`RESERVE`].
 pub(in crate::bench) const COMMIT: &str = "commit";
@@ -138,7 +138,7 @@ fn profile(mode: &str) -> String {
         r#"tenant = "000000000001"
 kind = "token"
 key = "{ALIAS}"
-algorithm = "ES256"
+algorithm = "EdDSA"
 issuer = "bench"
 audiences = ["https://app.example"]
 lifetime = {{ default = "5m", max = "1h" }}
