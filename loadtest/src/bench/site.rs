@@ -162,7 +162,12 @@ fn run(signet: &Path, role: &'static str, config: &Path) -> Result<Server, LoadE
 
 fn succeed(command: &mut Command) -> Result<(), LoadError> {
     let output = command.output();
-    let output = output.map_err(|error| bench(format!("`signet` cannot be started: {error}")))?;
+    let output = output.map_err(|error| {
+        let program = command.get_program().to_string_lossy();
+        bench(format!(
+            "`{program}` cannot be started: {error}; build it, or say with --signet where it is"
+        ))
+    })?;
     if output.status.success() {
         return Ok(());
     }
