@@ -7,10 +7,12 @@ EDGE_PORT ?= 8443
 PLAIN_PORT ?= 8080
 AUTHORITY_PORT ?= 9443
 
-.PHONY: help run build test check fmt bench chaos plugins advisories
+.PHONY: help run build test check fmt bench figures chaos plugins advisories
 
 SECONDS ?= 60
 SEED ?=
+EDGES ?= 2000
+STOPS ?= 1000
 
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
@@ -48,6 +50,12 @@ bench: build
 	cargo build --release --locked -p loadtest
 	target/release/signet-bench --signet target/release/signet
 	target/release/signet-bench --signet target/release/signet --kms
+
+## make figures    what a fleet of EDGES costs its authority; how soon edges stop, over STOPS rounds, and are back; the audit modes
+figures: build
+	cargo build --release --locked -p loadtest
+	target/release/signet-bench --signet target/release/signet --fleet $(EDGES)
+	target/release/signet-bench --signet target/release/signet --stop $(STOPS)
 
 ## make chaos      faults under load for SECONDS, with SEED if one is given; exit code 1 if a promise was broken
 chaos:

@@ -5,10 +5,20 @@
 //! clear over kept-alive connections and are pinned to one core, the client to another; they take turns, and the
 //! medians count, since neighbours make single rounds useless.
 
+mod admin;
+mod caller;
+pub mod fleet;
 pub mod floor;
 pub mod kms;
+pub mod modes;
 mod process;
+mod progress;
 mod sigv4;
+mod site;
+mod spread;
+pub mod stop;
+
+pub use spread::Spread;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -131,6 +141,7 @@ struct Subject {
     name: &'static str,
     server: Server,
     url: String,
+    profile: &'static str,
     token: String,
     ca_file: Option<PathBuf>,
 }
@@ -143,6 +154,7 @@ fn start_floor(settings: &Settings) -> Result<Subject, LoadError> {
         name: "the bare server",
         server,
         url,
+        profile: PROFILE,
         token: "none".to_owned(),
         ca_file: None,
     })
@@ -156,6 +168,7 @@ fn start_edge(signet: &Path, data: &Path) -> Result<Subject, LoadError> {
         name: "the edge",
         server,
         url: text(&ready, "/edge/http")?,
+        profile: PROFILE,
         token: text(&ready, "/token")?,
         ca_file: Some(text(&ready, "/ca_file")?.into()),
     })
@@ -172,7 +185,7 @@ impl Subject {
     async fn drive(&self, settings: &Settings, time: Duration, verify_every: u32) -> Result<Report, LoadError> {
         let options = Options {
             url: self.url.clone(),
-            profile: PROFILE.to_owned(),
+            profile: self.profile.to_owned(),
             token: Secret::new(self.token.clone().into_bytes()),
             protocol: Protocol::Http1,
             connections: settings.connections,

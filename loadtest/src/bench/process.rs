@@ -59,20 +59,13 @@ fn pin(core: Option<usize>) -> Result<(), LoadError> {
 pub(super) struct Server {
     child: Child,
     name: &'static str,
+    log: File,
 }
 
 impl Server {
     /// Starts it and waits for the JSON value that it prints when it is ready.
     pub(super) fn start(command: &mut Command, name: &'static str) -> Result<(Server, Value), LoadError> {
-        let mut log = tempfile::tempfile().map_err(|error| LoadError::Bench(error.to_string()))?;
-        let stderr = log.try_clone().map_or_else(|_| Stdio::null(), Stdio::from);
-        let child = command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(stderr)
-            .spawn();
-        let child = child.map_err(|error| LoadError::Bench(format!("{name} cannot be started: {error}")))?;
-        let mut server = Server { child, name };
+        let mut server = Server::spawn(command.stdout(Stdio::piped()), name)?;
         let mut stdout = server.child.stdout.take();
         let (send, receive) = mpsc::channel();
         std::thread::spawn(move || {
@@ -86,15 +79,57 @@ impl Server {
         });
         match receive.recv_timeout(READY) {
             Ok(Some(ready)) => Ok((server, ready)),
-            Ok(None) => {
-                drop(server);
-                Err(LoadError::Bench(format!(
-                    "{name} ended before it was ready\n{}",
-                    last_lines(&mut log)
-                )))
-            }
+            Ok(None) => Err(server.ended()),
             Err(_) => Err(LoadError::Bench(format!("{name} was not ready within {READY:?}"))),
         }
+    }
+
+    /// Starts one that says nothing when it is ready: whoever needs it has to ask.
+    pub(super) fn spawn(command: &mut Command, name: &'static str) -> Result<Server, LoadError> {
+        let failed = |error: std::io::Error| LoadError::Bench(format!("{name} cannot be started: {error}"));
+        let log = tempfile::tempfile().map_err(failed)?;
+        let stderr = log.try_clone().map_or_else(|_| Stdio::null(), Stdio::from);
+        let child = command.stdin(Stdio::null()).stderr(stderr).spawn().map_err(failed)?;
+        Ok(Server { child, name, log })
+    }
+
+    /// An error once the process is gone.
+    pub(super) fn is_running(&mut self) -> Result<(), LoadError> {
+        match self.child.try_wait() {
+            Ok(None) => Ok(()),
+            _ => Err(self.ended()),
+        }
+    }
+
+    /// What it wrote last, once it was not ready: it is ended first, so that nothing is missing.
+    fn ended(&mut self) -> LoadError {
+        self.end();
+        let said = last_lines(&mut self.log);
+        LoadError::Bench(format!("{} ended before it was ready\n{said}", self.name))
+    }
+
+    /// SIGSTOP, SIGCONT and the like.
+    pub(super) fn signal(&self, signal: Signal) -> Result<(), LoadError> {
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+        let sent = pid.map(|pid| kill_process(pid, signal));
+        match sent {
+            Some(Ok(())) => Ok(()),
+            _ => Err(LoadError::Bench(format!("{} cannot be signalled", self.name))),
+        }
+    }
+
+    /// kill -9, and nothing of it is left.
+    pub(super) fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Bytes of its memory that are in RAM.
+    pub(super) fn resident_bytes(&self) -> Result<u64, LoadError> {
+        let path = format!("/proc/{}/status", self.child.id());
+        let status =
+            std::fs::read_to_string(path).map_err(|error| LoadError::Bench(format!("{}: {error}", self.name)))?;
+        resident(&status).ok_or_else(|| LoadError::Bench(format!("{} has no memory", self.name)))
     }
 
     /// User and system time of all its threads so far, in microseconds; the kernel counts in ticks of 10 ms.
@@ -129,11 +164,20 @@ fn cpu_ticks(stat: &str) -> Option<u64> {
     user.checked_add(system)
 }
 
-impl Drop for Server {
-    fn drop(&mut self) {
-        if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
-            let _ = kill_process(pid, Signal::TERM);
+/// `VmRSS` of `/proc/PID/status` (proc(5)), whose kB are 1,024 bytes.
+fn resident(status: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    kib.checked_mul(1_024)
+}
+
+impl Server {
+    fn end(&mut self) {
+        if !matches!(self.child.try_wait(), Ok(None)) {
+            return;
         }
+        // One that is stopped ends only when it goes on.
+        let _ = self.signal(Signal::TERM).and_then(|()| self.signal(Signal::CONT));
         let begun = Instant::now();
         while begun.elapsed() < END {
             if !matches!(self.child.try_wait(), Ok(None)) {
@@ -141,8 +185,13 @@ impl Drop for Server {
             }
             std::thread::sleep(Duration::from_millis(20));
         }
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.kill();
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.end();
     }
 }
 
@@ -156,6 +205,24 @@ mod tests {
         assert_eq!(cpu_ticks(stat), Some(154));
         assert_eq!(cpu_ticks("77 (a) S 1"), None);
         assert_eq!(cpu_ticks(""), None);
+    }
+
+    #[test]
+    fn memory_is_read_in_bytes() {
+        let status = "Name:\tVmRSS\nVmHWM:\t   99 kB\nVmRSS:\t    12 kB\n";
+        assert_eq!(resident(status), Some(12_288));
+        assert_eq!(resident("VmHWM:\t 99 kB"), None);
+    }
+
+    #[test]
+    fn a_process_that_is_stopped_ends_all_the_same() {
+        let mut server = Server::spawn(Command::new("sleep").arg("60"), "a sleeper").unwrap();
+        server.is_running().unwrap();
+        assert!(server.resident_bytes().unwrap() > 0);
+        server.signal(Signal::STOP).unwrap();
+        let stat = format!("/proc/{}/stat", server.child.id());
+        drop(server);
+        assert!(std::fs::read_to_string(stat).is_err());
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! `signet-bench`: CPU time a request of a whole edge beside a bare server that only signs.
+//! `signet-bench`: CPU time a request of a whole edge beside a bare server that only signs; a fleet's cost; how soon edges stop.
 
 use std::fmt::Display;
 use std::io::Write as _;
@@ -8,20 +8,23 @@ use std::time::Duration;
 
 use clap::Parser;
 use loadtest::LoadError;
-use loadtest::bench::{Settings, compare, floor, kms};
+use loadtest::bench::fleet::FleetSettings;
+use loadtest::bench::stop::StopSettings;
+use loadtest::bench::{Settings, compare, fleet, floor, kms, modes, stop};
 use serde::Serialize;
 
 /// As `signet` itself, so that the two servers differ in what they do only.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Compare a whole `signet dev` with a bare server that parses, signs Ed25519 and answers; or measure its key API.
+/// Compare a whole `signet dev` with a bare server that parses, signs Ed25519 and answers; or measure something else.
 #[derive(Debug, Parser)]
+#[command(after_help = EXAMPLES)]
 struct Arguments {
     /// The `signet` binary.
     #[arg(long, value_name = "PATH", default_value = "target/release/signet")]
     signet: PathBuf,
-    /// Rounds for each, taking turns.
+    /// Rounds for each, taking turns; with --fleet how often a key is disabled, 11 at least.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=1000))]
     rounds: u16,
     /// Seconds a round.
@@ -34,12 +37,24 @@ struct Arguments {
     #[arg(long)]
     json: bool,
     /// Measure operations of the key API instead.
-    #[arg(long)]
+    #[arg(long, group = "what")]
     kms: bool,
+    /// Measure an authority with N simulated edges instead: memory, CPU time, and how soon all know of a stop.
+    #[arg(long, group = "what", value_name = "N", num_args = 0..=1, default_missing_value = "2000", value_parser = clap::value_parser!(u16).range(1..=20_000))]
+    fleet: Option<u16>,
+    /// Measure how soon real edges stop instead, a key disabled ROUNDS times; how soon they are back; and the audit modes.
+    #[arg(long, group = "what", value_name = "ROUNDS", num_args = 0..=1, default_missing_value = "1000", value_parser = clap::value_parser!(u16).range(1..=10_000))]
+    stop: Option<u16>,
     /// Be the bare server.
     #[arg(long, hide = true)]
     floor: bool,
 }
+
+const EXAMPLES: &str = "Examples:
+  signet-bench                          the whole edge beside the floor
+  signet-bench --fleet 2000             2,000 simulated edges on one authority, about two minutes
+  signet-bench --stop 1000 --json       1,000 stops of real edges, as JSON
+  signet-bench --signet target/debug/signet --fleet 50";
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
@@ -62,10 +77,26 @@ fn bench(arguments: &Arguments) -> Result<(), LoadError> {
         round: Duration::from_secs(arguments.seconds.into()),
         connections: arguments.connections,
     };
-    match arguments.kms {
-        false => print(&compare(&settings)?, arguments.json),
-        true => print(&kms::measure(&settings)?, arguments.json),
+    match arguments {
+        Arguments { kms: true, .. } => print(&kms::measure(&settings)?, arguments.json),
+        Arguments { fleet: Some(edges), .. } => {
+            let settings = FleetSettings {
+                signet: settings.signet,
+                edges: *edges,
+                rounds: settings.rounds,
+            };
+            print(&fleet::measure(&settings)?, arguments.json)
+        }
+        Arguments { stop: Some(rounds), .. } => stops(&settings, *rounds, arguments.json),
+        _ => print(&compare(&settings)?, arguments.json),
     }
+}
+
+fn stops(settings: &Settings, rounds: u16, json: bool) -> Result<(), LoadError> {
+    let signet = settings.signet.clone();
+    // Its runtime has ended, with all its threads, when the modes are measured.
+    print(&stop::measure(&StopSettings { signet, rounds })?, json)?;
+    print(&modes::measure(settings)?, json)
 }
 
 fn print(figures: &(impl Display + Serialize), json: bool) -> Result<(), LoadError> {
