@@ -19,6 +19,7 @@ use signing::encoding::hex;
 use crate::clock::Clock;
 use crate::edges::{Admission, EdgeRecord, TokenRecord, check_labels};
 use crate::fault::Fault;
+use crate::kms::demand_no_recorder;
 use crate::names::{EdgeId, shown};
 use crate::paths;
 use crate::sealed::{Change, Held, Stamp, Vault};
@@ -154,7 +155,9 @@ impl Terms {
                 format!("what an edge's id begins with has at most {MAX_PREFIX} bytes; give a shorter `prefix`");
             return Err(Fault::invalid("bad_request", message));
         }
-        EdgeId::parse(&format!("{prefix}-{number:016x}"))
+        let id = EdgeId::parse(&format!("{prefix}-{number:016x}"))?;
+        demand_no_recorder(&id)?;
+        Ok(id)
     }
 }
 

@@ -12,6 +12,7 @@ use signing::key::PublicKey;
 
 use crate::clock::Clock;
 use crate::fault::Fault;
+use crate::kms::demand_no_recorder;
 use crate::names::EdgeId;
 use crate::paths;
 use crate::sealed::{Change, Vault};
@@ -168,6 +169,7 @@ impl Edges {
                 format!("`ttl_seconds` is 1 to {}, not {ttl}", TOKEN_TTL.end()),
             ));
         }
+        demand_no_recorder(edge_id)?;
         check_labels(&labels)?;
         let token = format!("{TOKEN_PREFIX}{}", base64url(&signing::key::random_bytes::<32>()?));
         let expires_at = self.clock.now().saturating_add(ttl);

@@ -91,6 +91,8 @@ async fn a_rule_without_its_pins_is_refused_when_it_is_made() {
         ("max_edges", json!(0), "at least 1"),
         ("per_minute", json!(0), "at least 1"),
         ("prefix", json!("Not An Id"), "id"),
+        ("prefix", json!("authority"), "kept for authorities"),
+        ("prefix", json!("authority-b"), "kept for authorities"),
         ("prefix", json!("a".repeat(41)), "at most 40"),
         ("labels", json!({"region": "x".repeat(300)}), "labels"),
     ] {
