@@ -30,6 +30,8 @@ pub struct Outbox {
     tail: Tail,
     /// Read and not given yet, with its segment.
     ahead: VecDeque<(Record, u64)>,
+    /// Met behind records that were given first.
+    damage: Option<ReadError>,
 }
 
 impl Outbox {
@@ -41,6 +43,7 @@ impl Outbox {
         Ok(Outbox {
             tail: tail_from(directory, false, segment)?,
             ahead: VecDeque::new(),
+            damage: None,
         })
     }
 
@@ -54,6 +57,9 @@ impl Outbox {
     }
 
     fn peek(&mut self, own: &str, durable: u64) -> Result<Option<&(Record, u64)>, ReadError> {
+        if let Some(damage) = self.damage.take() {
+            return Err(damage);
+        }
         if self.ahead.is_empty() {
             match self.tail.poll().transpose()? {
                 Some(record) => self.ahead.push_back((record, self.tail.segment())),
@@ -74,10 +80,13 @@ impl Outbox {
         let mut bytes = 0_usize;
         loop {
             let read = match self.peek(own, durable) {
-                // What was read before the damage goes first; the damage is met again.
                 Err(error @ ReadError::Io { .. }) => return Err(error),
                 Err(error) if chunk.is_none() => return Err(error),
-                Err(_) => return Ok(chunk),
+                // What was read before the damage goes first. Whoever ships it must hear of the damage, or the segment is removed.
+                Err(error) => {
+                    self.damage = Some(error);
+                    return Ok(chunk);
+                }
                 Ok(read) => read,
             };
             let Some((record, segment)) = read else {

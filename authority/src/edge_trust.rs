@@ -19,6 +19,7 @@ use signing::encoding::hex;
 use crate::clock::Clock;
 use crate::edges::{Admission, EdgeRecord, TokenRecord, check_labels};
 use crate::fault::Fault;
+use crate::kms::demand_no_recorder;
 use crate::names::{EdgeId, shown};
 use crate::paths;
 use crate::sealed::{Change, Held, Stamp, Vault};
@@ -154,7 +155,9 @@ impl Terms {
                 format!("what an edge's id begins with has at most {MAX_PREFIX} bytes; give a shorter `prefix`");
             return Err(Fault::invalid("bad_request", message));
         }
-        EdgeId::parse(&format!("{prefix}-{number:016x}"))
+        let id = EdgeId::parse(&format!("{prefix}-{number:016x}"))?;
+        demand_no_recorder(&id)?;
+        Ok(id)
     }
 }
 
@@ -212,7 +215,7 @@ impl EdgeTrust {
         let held = self.held(name).await?.ok_or_else(|| unknown(name))?;
         let path = paths::edge_trust(name);
         let change = Change::new().unchanged(path.clone(), held.stamp).delete(path);
-        self.vault.commit(change).await?;
+        self.vault.commit(change.delete(paths::edge_room(name))).await?;
         self.compiled().remove(name);
         Ok(())
     }
@@ -255,42 +258,11 @@ impl EdgeTrust {
                 "was stopped when its edges were revoked; remove it and add it anew",
             ));
         }
-        self.demand_room(&held.value, now).await?;
+        // Asked again when it is taken in: here to spare the HSM the work.
+        take_room(&self.vault, &held.value, now, Change::new()).await?;
         let number = u64::from_be_bytes(signing::key::random_bytes()?);
         let id = held.value.terms.edge_id(&name, number)?;
         Ok(admission(held, id, &caller, row, now))
-    }
-
-    /// Whether the rule may have another edge now.
-    async fn demand_room(&self, rule: &TrustRule, now: u64) -> Result<(), Fault> {
-        let (mut there, mut lately): (u32, u32) = (0, 0);
-        for (_, held) in self.vault.all::<EdgeRecord>(paths::EDGES).await? {
-            let edge = held.value;
-            if edge.enrolled_by.as_ref() == Some(&rule.name) {
-                let counts = edge.certificates.iter().any(|certificate| certificate.not_after >= now);
-                there = there.saturating_add(u32::from(counts));
-                lately = lately.saturating_add(u32::from(edge.enrolled_at.saturating_add(MINUTE) > now));
-            }
-        }
-        let refuse = |detail: String| {
-            Err(Fault::Busy {
-                part: "trust rule",
-                detail,
-            })
-        };
-        if there >= rule.terms.max_edges {
-            return refuse(format!(
-                "the trust rule `{}` has {there} edges, the most it may have",
-                rule.name
-            ));
-        }
-        if lately >= rule.terms.per_minute {
-            return refuse(format!(
-                "the trust rule `{}` enrolled {lately} edges within a minute",
-                rule.name
-            ));
-        }
-        Ok(())
     }
 
     async fn held(&self, name: &EdgeId) -> Result<Option<Held<TrustRule>>, Fault> {
@@ -316,6 +288,40 @@ impl EdgeTrust {
     fn compiled(&self) -> std::sync::MutexGuard<'_, HashMap<EdgeId, (Stamp, Arc<Issuers>)>> {
         self.compiled.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether the rule may have another edge now; the change then holds only while nobody else takes one.
+pub(crate) async fn take_room(vault: &Vault, rule: &TrustRule, now: u64, change: Change) -> Result<Change, Fault> {
+    // Read before the edges are counted: whoever is not among them changes it.
+    let path = paths::edge_room(&rule.name);
+    let before = vault.get::<u64>(&path).await?;
+    let (mut there, mut lately): (u32, u32) = (0, 0);
+    for (_, held) in vault.all::<EdgeRecord>(paths::EDGES).await? {
+        let edge = held.value;
+        if edge.enrolled_by.as_ref() == Some(&rule.name) {
+            let counts = edge.certificates.iter().any(|certificate| certificate.not_after >= now);
+            there = there.saturating_add(u32::from(counts));
+            lately = lately.saturating_add(u32::from(edge.enrolled_at.saturating_add(MINUTE) > now));
+        }
+    }
+    let refuse = |detail: String| {
+        Err(Fault::Busy {
+            part: "trust rule",
+            detail,
+        })
+    };
+    let name = &rule.name;
+    if there >= rule.terms.max_edges {
+        return refuse(format!(
+            "the trust rule `{name}` has {there} edges, the most it may have"
+        ));
+    }
+    if lately >= rule.terms.per_minute {
+        return refuse(format!(
+            "the trust rule `{name}` enrolled {lately} edges within a minute"
+        ));
+    }
+    Ok(change.set(path, &now, before.map(|before| before.stamp)))
 }
 
 /// Stops a rule: it enrolls nobody from this commit on. Whether it was there and not stopped.
@@ -350,8 +356,8 @@ fn admission(held: Held<TrustRule>, id: EdgeId, caller: &Caller, row: String, no
             .unchanged(paths::edge_trust(&rule.name), held.stamp)
             .create(row.clone(), &token),
         id,
-        labels: rule.terms.labels,
-        enrolled_by: Some(rule.name),
+        labels: rule.terms.labels.clone(),
+        rule: Some(rule),
         row,
         spent: SPENT,
     }

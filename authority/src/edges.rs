@@ -9,9 +9,12 @@ use signing::certificate::Certificate;
 use signing::digest::sha256;
 use signing::encoding::{base64url, hex};
 use signing::key::PublicKey;
+use tokio::sync::Mutex;
 
 use crate::clock::Clock;
+use crate::edge_trust::{TrustRule, take_room};
 use crate::fault::Fault;
+use crate::kms::demand_no_recorder;
 use crate::names::EdgeId;
 use crate::paths;
 use crate::sealed::{Change, Vault};
@@ -87,7 +90,8 @@ pub struct TokenRecord {
 pub(crate) struct Admission {
     pub(crate) id: EdgeId,
     pub(crate) labels: BTreeMap<String, String>,
-    pub(crate) enrolled_by: Option<EdgeId>,
+    /// Whose token it was, if it was no join token: its bounds hold when the edge is taken in.
+    pub(crate) rule: Option<TrustRule>,
     /// Uses the token up, if that was not done before.
     pub(crate) change: Change,
     /// The token's row, and what to say when somebody else was first to change it.
@@ -137,6 +141,8 @@ pub struct Edges {
     vault: Arc<Vault>,
     clock: Clock,
     trust_domain: String,
+    /// Held by whoever takes in an edge by a trust rule: in one process they do not race.
+    admitting: Mutex<()>,
 }
 
 impl Edges {
@@ -146,6 +152,7 @@ impl Edges {
             vault,
             clock,
             trust_domain,
+            admitting: Mutex::default(),
         }
     }
 
@@ -168,6 +175,7 @@ impl Edges {
                 format!("`ttl_seconds` is 1 to {}, not {ttl}", TOKEN_TTL.end()),
             ));
         }
+        demand_no_recorder(edge_id)?;
         check_labels(&labels)?;
         let token = format!("{TOKEN_PREFIX}{}", base64url(&signing::key::random_bytes::<32>()?));
         let expires_at = self.clock.now().saturating_add(ttl);
@@ -210,7 +218,7 @@ impl Edges {
                 Ok(Admission {
                     id: used.edge_id.clone(),
                     labels: used.labels.clone(),
-                    enrolled_by: None,
+                    rule: None,
                     change: Change::new().replace(row.clone(), &used, held.stamp),
                     row,
                     spent: "the join token was used before; make a new one with `signet edges token`",
@@ -219,24 +227,38 @@ impl Edges {
         }
     }
 
-    /// Takes an edge in, with its first certificate, and uses the token up: in one transaction, durable when answered.
+    /// Takes an edge in, with its first certificate, and uses the token up: in one transaction, durable when answered. `Busy`
+    /// where the rule that it comes by has no room any more.
     pub(crate) async fn admit(&self, admission: Admission, first: IssuedCertificate) -> Result<(), Fault> {
-        let path = paths::edge(&admission.id);
-        let before = self.vault.get::<EdgeRecord>(&path).await?;
-        let record = EdgeRecord {
-            id: admission.id,
-            state: EdgeState::Active,
-            labels: admission.labels,
-            enrolled_at: self.clock.now(),
-            enrolled_by: admission.enrolled_by,
-            certificates: vec![first],
+        let (admission, first) = (&admission, &first);
+        let _turn = match &admission.rule {
+            Some(_) => Some(self.admitting.lock().await),
+            None => None,
         };
-        let change = admission.change.set(path, &record, before.map(|before| before.stamp));
-        match self.vault.commit(change).await {
-            Ok(_) => Ok(()),
-            Err(Fault::Raced { path }) if path == admission.row => Err(Fault::unauthenticated(admission.spent)),
-            Err(fault) => Err(fault),
-        }
+        let attempt = || async move {
+            let now = self.clock.now();
+            let path = paths::edge(&admission.id);
+            let before = self.vault.get::<EdgeRecord>(&path).await?;
+            let mut change = admission.change.clone();
+            if let Some(rule) = &admission.rule {
+                change = take_room(&self.vault, rule, now, change).await?;
+            }
+            let record = EdgeRecord {
+                id: admission.id.clone(),
+                state: EdgeState::Active,
+                labels: admission.labels.clone(),
+                enrolled_at: now,
+                enrolled_by: admission.rule.as_ref().map(|rule| rule.name.clone()),
+                certificates: vec![first.clone()],
+            };
+            let change = change.set(path, &record, before.map(|before| before.stamp));
+            match self.vault.commit(change).await {
+                Ok(_) => Ok(()),
+                Err(Fault::Raced { path }) if path == admission.row => Err(Fault::unauthenticated(admission.spent)),
+                Err(fault) => Err(fault),
+            }
+        };
+        self.vault.retry(attempt).await
     }
 
     /// Adds a renewed certificate to those that count.

@@ -11,6 +11,7 @@ use crate::edge_trust::EdgeTrust;
 use crate::edges::{Edges, IssuedCertificate, KnownEdge};
 use crate::fault::Fault;
 use crate::issue::Issuer;
+use crate::kms::demand_no_recorder;
 use crate::names::EdgeId;
 
 /// Issues node certificates to edges.
@@ -46,6 +47,7 @@ impl Enrollment {
             }
         };
         let id = admission.id.clone();
+        demand_no_recorder(&id)?;
         let certificate = self.certify(&id, &request.csr).await?;
         self.edges.admit(admission, issued(&certificate)).await?;
         tracing::info!(edge = %id, serial = certificate.serial(), "edge enrolled");

@@ -47,7 +47,7 @@ use self::model::Operation;
 use self::principal::Authenticator;
 pub use self::principal::Principal;
 use self::quota::{Admitted, Quotas};
-pub(crate) use self::record::{Chain, Entry, Recorded, Recorder, is_recorder};
+pub(crate) use self::record::{Chain, Entry, Recorded, Recorder, demand_no_recorder, is_recorder};
 use self::refusal::{AuthFailure, Refusal};
 use self::roles::TrustedRoles;
 use self::session::Sessions;

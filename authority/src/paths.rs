@@ -27,8 +27,8 @@ impl Scope {
                 Domain::Tenant(tenant) => Some(Self::Tenant(tenant)),
                 Domain::Authority => Some(Self::System),
             },
-            "system" | "halts" | "edges" | "edge-trust" | "tokens" | "bundle" | "access-keys" | "access-secrets"
-            | "retirable" => Some(Self::System),
+            "system" | "halts" | "edges" | "edge-trust" | "edge-room" | "tokens" | "bundle" | "access-keys"
+            | "access-secrets" | "retirable" => Some(Self::System),
             _ => None,
         }
     }
@@ -205,6 +205,11 @@ pub fn edge_trust(name: &EdgeId) -> String {
     format!("{EDGE_TRUST}{name}")
 }
 
+/// Changed by whoever enrolls an edge by a rule, so that several do so one after the other.
+pub fn edge_room(rule: &EdgeId) -> String {
+    format!("edge-room/{rule}")
+}
+
 /// A join token, by the SHA-256 of the token in hex; a token under a trust rule, by that of what is signed in it.
 pub fn token(hash_hex: &str) -> String {
     format!("{TOKENS}{hash_hex}")
@@ -279,6 +284,7 @@ mod tests {
             AUTHORITY.to_owned(),
             edge(&EdgeId::parse("e").unwrap()),
             edge_trust(&EdgeId::parse("e").unwrap()),
+            edge_room(&EdgeId::parse("e").unwrap()),
             token("00"),
             bundle_file("ab", 3),
             access_key("AKIA"),

@@ -24,6 +24,7 @@ use crate::seal::{Reason, Seal, next_life};
 use crate::sealed::{Change, Vault};
 use crate::serve::{Parts, StartError, open_recorder};
 
+mod history;
 pub mod replay;
 #[cfg(test)]
 mod tests;

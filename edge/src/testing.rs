@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use audit::record::{Draft, Event, Record};
-use audit::spool::Spool;
+use audit::spool::{Settings as SpoolSettings, Spool};
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use node::handover::Receiver;
@@ -98,6 +98,10 @@ impl Rig {
 
     /// An edge that does not follow its authority yet.
     pub fn new(limits: &str) -> Rig {
+        Rig::on_spool(limits, SpoolSettings::default())
+    }
+
+    pub fn on_spool(limits: &str, settings: SpoolSettings) -> Rig {
         let authority = Fake::new();
         let caller = SigningKey::generate(Algorithm::Es256).unwrap();
         let keys = [
@@ -117,7 +121,7 @@ impl Rig {
         policies::engine::Engine::new(&parsed).unwrap();
         authority.publish(bundle);
         let dir = tempfile::tempdir().unwrap();
-        let (spool, _) = Spool::open(&dir.path().join("audit"), EDGE, "0a", audit::spool::Settings::default()).unwrap();
+        let (spool, _) = Spool::open(&dir.path().join("audit"), EDGE, "0a", settings).unwrap();
         let node_key = SigningKey::generate(Algorithm::Es256).unwrap();
         authority.state().node_key = node_key.public().cloned();
         let identity = Identity::named(TRUST_DOMAIN, EDGE, &node_key);

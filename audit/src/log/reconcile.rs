@@ -1,7 +1,7 @@
 //! Every sequence number of every edge and process, accounted for: it has a record, or somebody said durably why it has
 //! none. Pure: fed with the records of a log.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
@@ -65,10 +65,29 @@ impl Account {
     }
 }
 
-/// Collects records, in the order of the log.
+/// What a process says of the end of another edge's, because it found that one's spool. It explains nothing: an edge answers for
+/// its own numbers only.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Claim {
+    /// The edge that says so.
+    pub by_edge: String,
+    /// Its process.
+    pub by: String,
+    /// The edge that it speaks of.
+    pub edge: String,
+    /// That one's process.
+    pub incarnation: String,
+    /// The last number that has a record, as it says.
+    pub sequence: u64,
+    /// The numbers, first and last, that were reserved and have no record, as it says.
+    pub reserved: Option<(u64, u64)>,
+}
+
+/// Collects records, in the order of each log; the logs of several authorities in any order, also where both have a record.
 #[derive(Debug, Default)]
 pub struct Ledger {
     chains: BTreeMap<(String, String), Chain>,
+    claims: BTreeSet<Claim>,
 }
 
 #[derive(Debug, Default)]
@@ -78,7 +97,8 @@ struct Chain {
     explained: Vec<((u64, u64), What)>,
     /// The last number that must have a record, as a later process says.
     told: Option<u64>,
-    stopped: bool,
+    /// The number of its last record, where it closed its spool.
+    stopped: Option<u64>,
 }
 
 impl Ledger {
@@ -94,11 +114,13 @@ impl Ledger {
             Some((_, last)) => *last = sequence,
             None => chain.recorded.push((sequence, sequence)),
         }
-        chain.stopped = matches!(record.event, Event::Stopped { .. });
+        if matches!(record.event, Event::Stopped { .. }) {
+            chain.stopped = chain.stopped.max(Some(sequence));
+        }
         match &record.event {
             Event::Started(started) => {
                 if let Some(before) = &started.predecessor {
-                    self.predecessor(before, &record.incarnation);
+                    self.predecessor(before, record);
                 }
             }
             Event::Dropped(dropped) => {
@@ -110,17 +132,33 @@ impl Ledger {
         }
     }
 
-    fn predecessor(&mut self, before: &Predecessor, by: &str) {
+    fn predecessor(&mut self, before: &Predecessor, by: &Record) {
+        if before.edge != by.edge {
+            self.claims.insert(Claim {
+                by_edge: by.edge.clone(),
+                by: by.incarnation.clone(),
+                edge: before.edge.clone(),
+                incarnation: before.incarnation.clone(),
+                sequence: before.sequence,
+                reserved: before.unaccounted,
+            });
+            return;
+        }
         let chain = self.chain(&before.edge, &before.incarnation);
         chain.told = Some(chain.told.unwrap_or(0).max(before.sequence));
         if let Some(range) = before.unaccounted {
-            chain.explained.push((range, What::Reserved(by.to_owned())));
+            chain.explained.push((range, What::Reserved(by.incarnation.clone())));
         }
     }
 
     fn chain(&mut self, edge: &str, incarnation: &str) -> &mut Chain {
         let key = (edge.to_owned(), incarnation.to_owned());
         self.chains.entry(key).or_default()
+    }
+
+    /// What processes say of other edges' processes.
+    pub fn claims(&self) -> impl Iterator<Item = &Claim> {
+        self.claims.iter()
     }
 
     /// Every process's account, by edge.
@@ -137,8 +175,9 @@ impl Ledger {
 
 impl Chain {
     fn end(&self) -> End {
+        let last = self.recorded.iter().map(|(_, last)| *last).max();
         match self.told {
-            _ if self.stopped => End::Stopped,
+            _ if self.stopped.is_some() && self.stopped >= last => End::Stopped,
             Some(_) => End::Succeeded,
             None => End::Open,
         }
@@ -179,7 +218,15 @@ impl Chain {
 }
 
 fn push(spans: &mut Vec<Span>, first: u64, last: u64, what: What) {
-    if first <= last {
+    if first > last {
+        return;
+    }
+    if let Some(before) = spans.last_mut()
+        && before.what == what
+        && before.last.saturating_add(1) == first
+    {
+        before.last = last;
+    } else {
         spans.push(Span { first, last, what });
     }
 }
@@ -249,6 +296,39 @@ mod tests {
         let reserved = What::Reserved("b".into());
         assert_eq!(found[0].spans, [span(1, 7, What::Recorded), span(8, 100, reserved)]);
         assert_eq!((found[0].end, found[1].end), (End::Succeeded, End::Open));
+    }
+
+    #[test]
+    fn an_edge_explains_no_other_edges_numbers() {
+        let mut other = started("x", Some(("a", 4, Some((5, 100)))));
+        other.edge = "edge-2".into();
+        let mut ledger = Ledger::default();
+        let records = [used("a", (1, 3)), used("a", (9, 9)), vec![other]].concat();
+        records.iter().for_each(|record| ledger.take(record));
+        let claims: Vec<_> = ledger.claims().cloned().collect();
+        assert_eq!(
+            (claims.len(), claims[0].by_edge.as_str(), claims[0].reserved),
+            (1, "edge-2", Some((5, 100)))
+        );
+        let found = ledger.accounts();
+        assert_eq!(
+            found[0]
+                .unaccounted()
+                .map(|span| (span.first, span.last))
+                .collect::<Vec<_>>(),
+            [(4, 8)]
+        );
+        assert_eq!(found[0].end, End::Open);
+    }
+
+    #[test]
+    fn two_logs_have_parts_of_one_process() {
+        let stopped = at("a", 9, Event::Stopped { time_ms: 2 });
+        let (one, two) = (used("a", (4, 8)), vec![started("a", None)]);
+        // The later part first; 4 to 5 in both.
+        let found = accounts(vec![one, vec![stopped], two, used("a", (2, 5))]);
+        assert_eq!(found[0].spans, [span(1, 9, What::Recorded)]);
+        assert_eq!(found[0].end, End::Stopped);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use signing::jwk::Jwk;
 use signing::key::SigningKey;
 
 use super::*;
+use crate::edges::{Edges, IssuedCertificate};
 use crate::testing::{Bench, csr};
 
 const ISSUER: &str = "https://cluster.example";
@@ -91,6 +92,8 @@ async fn a_rule_without_its_pins_is_refused_when_it_is_made() {
         ("max_edges", json!(0), "at least 1"),
         ("per_minute", json!(0), "at least 1"),
         ("prefix", json!("Not An Id"), "id"),
+        ("prefix", json!("authority"), "kept for authorities"),
+        ("prefix", json!("authority-b"), "kept for authorities"),
         ("prefix", json!("a".repeat(41)), "at most 40"),
         ("labels", json!({"region": "x".repeat(300)}), "labels"),
     ] {
@@ -222,6 +225,60 @@ async fn a_rule_has_no_more_edges_than_it_says_and_no_faster() {
     bench.pass(9 * 86_400);
     bench.wired.edges.sweep_tokens().await.unwrap();
     assert!(bench.wired.edges.list().await.unwrap().is_empty());
+}
+
+/// One of them.
+fn take<'a>(
+    edges: &'a Edges,
+    left: &mut Vec<Admission>,
+    first: &IssuedCertificate,
+) -> impl Future<Output = Result<(), Fault>> + use<'a> {
+    edges.admit(left.pop().unwrap(), first.clone())
+}
+
+// R37
+#[tokio::test]
+async fn many_at_once_do_not_pass_a_rules_bounds() {
+    for (bounds, most) in [
+        ([("max_edges", json!(2)), ("per_minute", json!(60))], 2),
+        ([("max_edges", json!(60)), ("per_minute", json!(3))], 3),
+    ] {
+        let (bench, cluster) = (Bench::new().await, Cluster::new());
+        let rules = &bench.wired.edge_trust;
+        rules.add(name("fleet"), terms(&cluster, &bounds)).await.unwrap();
+        // Two authorities over one store; each has let three in to have their certificates made.
+        let vault = bench.wired.vault.clone();
+        let other = Edges::new(vault, bench.clock(), "example.org".into());
+        let first = IssuedCertificate {
+            serial: "01".into(),
+            not_after: bench.now() + 600,
+        };
+        let mut admissions = Vec::new();
+        for id in ["a", "b", "c", "d", "e", "f"] {
+            let token = cluster.token(bench.now(), id, |_| ());
+            admissions.push(rules.admission("fleet", &token).await.unwrap());
+        }
+        let own = &bench.wired.edges;
+        let left = &mut admissions;
+        let ended = tokio::join!(
+            take(own, left, &first),
+            take(&other, left, &first),
+            take(own, left, &first),
+            take(&other, left, &first),
+            take(own, left, &first),
+            take(&other, left, &first),
+        );
+        let refused = [ended.0, ended.1, ended.2, ended.3, ended.4, ended.5]
+            .into_iter()
+            .filter_map(Result::err)
+            .collect::<Vec<_>>();
+        assert_eq!(refused.len(), 6 - most, "{refused:?}");
+        assert!(
+            refused.iter().all(|fault| matches!(fault, Fault::Busy { .. })),
+            "{refused:?}"
+        );
+        assert_eq!(own.list().await.unwrap().len(), most);
+    }
 }
 
 #[tokio::test]

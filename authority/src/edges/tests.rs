@@ -97,6 +97,35 @@ async fn expired_unknown_and_malformed_tokens_are_refused() {
 }
 
 #[tokio::test]
+async fn no_edge_is_called_as_an_authoritys_recorder_is() {
+    let bench = Bench::new().await;
+    let said = |fault: Fault| assert!(fault.to_string().contains("kept for authorities"), "{fault}");
+    for id in ["authority", "authority-a"] {
+        let id = EdgeId::parse(id).unwrap();
+        said(
+            bench
+                .wired
+                .edges
+                .create_token(&id, 600, BTreeMap::new())
+                .await
+                .unwrap_err(),
+        );
+        // A token from before such names were refused.
+        let token = format!("{TOKEN_PREFIX}{id}");
+        let record = TokenRecord {
+            edge_id: id,
+            labels: BTreeMap::new(),
+            expires_at: bench.now() + 600,
+            used_at: None,
+        };
+        let change = Change::new().create(token_path(&token), &record);
+        bench.wired.vault.commit(change).await.unwrap();
+        said(bench.enrollment.enroll(&request(&token)).await.unwrap_err());
+    }
+    token(&bench, "authority2", 600).await;
+}
+
+#[tokio::test]
 async fn a_bad_request_for_a_certificate_does_not_use_the_token_up() {
     let bench = Bench::new().await;
     let token = token(&bench, "edge-1", 600).await;

@@ -16,6 +16,8 @@ use super::gate::Decided;
 use super::refusal::Refusal;
 use crate::backup::format::AuditPosition;
 use crate::clock::Clock;
+use crate::fault::Fault;
+use crate::names::EdgeId;
 use crate::stops;
 
 /// The spool's name in its records, where an edge has its id: of one of several replicas with `-NAME` behind it.
@@ -25,6 +27,15 @@ const NAME: &str = "authority";
 pub(crate) fn is_recorder(name: &str) -> bool {
     name.strip_prefix(NAME)
         .is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+}
+
+/// Refuses an edge id that an authority's records may have: whose a record is must be told from its name.
+pub(crate) fn demand_no_recorder(id: &EdgeId) -> Result<(), Fault> {
+    if is_recorder(id.as_str()) {
+        let message = format!("the edge id `{id}` is kept for authorities (`{NAME}`, `{NAME}-…`); take another one");
+        return Err(Fault::invalid("bad_request", message));
+    }
+    Ok(())
 }
 
 /// Records operations and counts them.

@@ -17,7 +17,7 @@ pub struct Stamp {
 }
 
 /// Changes to be committed. Every write is conditional on what was read, so that nothing is overwritten unseen.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Change {
     pub(super) compares: Vec<Compare>,
     pub(super) writes: Vec<Pending>,
@@ -25,6 +25,7 @@ pub struct Change {
     pub(super) at_least: u64,
 }
 
+#[derive(Clone)]
 pub(super) enum Pending {
     /// To be sealed when committed.
     Put {

@@ -1,6 +1,6 @@
 //! Reads an audit spool from a backup on, and does to the restored state what it says was done.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use audit::log::read::View;
@@ -8,6 +8,7 @@ use audit::record::Record;
 use serde::Serialize;
 use signing::encoding::{from_hex, hex};
 
+use super::history::History;
 use crate::approvals::{Domain, Safeguards};
 use crate::backup::format::AuditPosition;
 use crate::edge_trust;
@@ -62,75 +63,54 @@ pub(crate) fn end(directory: &Path) -> Result<Option<AuditPosition>, Fault> {
 }
 
 /// What is stopped at the end of the record behind `from`, or of all of it. The audit log beside the spool, if it is there, has
-/// what the spool does not hold any more. Blocks on the disk.
+/// what the spool does not hold any more. Nothing may be missing between the two. Blocks on the disk.
 pub(super) fn read(directory: &Path, from: Option<&AuditPosition>) -> Result<Stops, Fault> {
     let broken = |what: String| Fault::invalid("bad_audit", format!("audit spool `{}`: {what}", directory.display()));
     let report = audit::verify::directory(directory).map_err(|error| broken(error.to_string()))?;
     if let Some(fault) = report.faults.first() {
         return Err(broken(format!("it is damaged ({fault}); take another copy")));
     }
-    if report.chains.iter().all(|chain| !is_recorder(&chain.edge)) {
-        return Err(broken("it is not an authority's, or is empty".to_owned()));
-    }
-    let mut history = History {
-        from,
-        behind: from.is_none(),
-        seen: BTreeMap::new(),
-        stops: Stops::default(),
-    };
-    let log = directory
-        .parent()
-        .map(|beside| beside.join("log"))
-        .filter(|log| View::is_log(log));
+    let elsewhere = |what: String| broken(format!("{what}; name the directory of a whole copy, with --audit"));
+    let log = directory.parent().map(|beside| beside.join("log"));
+    let log = log.filter(|log| View::is_log(log));
+    let mut history = History::new(from);
+    let mut own = report.chains.iter().any(|chain| is_recorder(&chain.edge));
+    let foreign = !own && !report.chains.is_empty();
     if let Some(log) = log {
         let damaged = |error: audit::log::LogError| broken(format!("the log `{}` beside it: {error}", log.display()));
-        let view = View::open(&log, None).map_err(damaged)?;
-        let own = |record: &Record| is_recorder(&record.edge);
+        let mut taken = Ok(());
         let take = |_, record: Record| {
-            own(&record).then(|| history.take(&record));
-            true
+            if is_recorder(&record.edge) {
+                own = true;
+                taken = history.take(&record);
+            }
+            taken.is_ok()
         };
+        let view = View::open(&log, None).map_err(damaged)?;
         view.records(0, take).map_err(damaged)?;
+        taken.map_err(elsewhere)?;
     }
+    if foreign || !own {
+        return Err(broken("it is not an authority's, or is empty".to_owned()));
+    }
+    history.next_source();
     for record in audit::read::tail(directory, false).map_err(|error| broken(error.to_string()))? {
-        history.take(&record.map_err(|error| broken(error.to_string()))?);
+        let record = record.map_err(|error| broken(error.to_string()))?;
+        history.take(&record).map_err(elsewhere)?;
     }
-    match from {
-        Some(at) if !history.behind => Err(broken(format!(
-            "it does not reach back to the backup (record {} of the process `{}`); name the directory of the authority that the \
-             backup was made of, with --audit",
-            at.sequence, at.incarnation
-        ))),
-        _ => Ok(history.stops),
+    if report.chains.is_empty() && history.is_open() {
+        return Err(elsewhere(
+            "it is empty, and the log beside it ends before its last process did, whose last records are missing"
+                .into(),
+        ));
     }
-}
-
-/// Records in their order, each once.
-struct History<'a> {
-    from: Option<&'a AuditPosition>,
-    /// What comes now is behind `from`.
-    behind: bool,
-    /// The last number of each process.
-    seen: BTreeMap<String, u64>,
-    stops: Stops,
-}
-
-impl History<'_> {
-    fn take(&mut self, record: &Record) {
-        let last = self.seen.entry(record.incarnation.clone()).or_default();
-        if record.sequence <= *last {
-            return;
-        }
-        *last = record.sequence;
-        if self.behind {
-            self.stops.take(record);
-        }
-        self.behind |= self.from.is_some_and(|at| is_at(record, at));
-    }
-}
-
-fn is_at(record: &Record, at: &AuditPosition) -> bool {
-    record.incarnation == at.incarnation && record.sequence == at.sequence
+    history.stops().ok_or_else(|| {
+        let (sequence, incarnation) = from.map_or((0, ""), |at| (at.sequence, &at.incarnation));
+        broken(format!(
+            "it does not reach back to the backup (record {sequence} of the process `{incarnation}`); name the directory of the \
+             authority that the backup was made of, with --audit"
+        ))
+    })
 }
 
 /// Stops all of it; answers what was done, and what cannot be done from the record alone. Doing it twice changes nothing.

@@ -1,6 +1,11 @@
 use std::path::PathBuf;
 
+use audit::log::objects::Directory;
+use audit::log::{Log, Shipment};
+use audit::note::NoteKey;
 use serde_json::json;
+use signing::algorithm::Algorithm;
+use signing::key::SigningKey;
 
 use super::*;
 use crate::approvals::{Approver, Domain, Safeguards};
@@ -288,6 +293,72 @@ async fn a_spool_that_does_not_reach_back_or_is_damaged_unseals_nothing() {
     let recorded = records(dir.path());
     let refusals = recorded.iter().filter(|record| record["profile"] == "restore:Replay");
     assert_eq!(refusals.filter(|record| record["outcome"] == "refused").count(), 3);
+}
+
+/// The log that a spool's records make, without those of one number.
+fn log_of(spool: &Path, log: &Path, left_out: u64) {
+    let key = SigningKey::generate(Algorithm::EdDsa).unwrap();
+    let key = NoteKey::new("example.org/audit", key).unwrap();
+    let objects = Directory::open(log).unwrap().unwrap();
+    let mut log = Log::open(Box::new(objects), key).unwrap();
+    for record in audit::read::tail(spool, false).unwrap() {
+        let record = record.unwrap();
+        if record.sequence != left_out {
+            let shipment = Shipment {
+                records: vec![record.encode().unwrap()],
+                edge: record.edge,
+                incarnation: record.incarnation,
+            };
+            log.take(vec![shipment]).unwrap().remove(0).unwrap();
+        }
+    }
+    log.publish().unwrap();
+}
+
+#[tokio::test]
+async fn the_log_alone_is_replayed_and_a_hole_in_it_unseals_nothing() {
+    let site = Recorded::new().await;
+    let stopped = site.bench.raw("SYMMETRIC_DEFAULT", "ENCRYPT_DECRYPT").await;
+    let file = take(&site.bench.wired.vault, Some(site.recorder.position())).await;
+    for id in [&stopped, "a", "b"] {
+        site.performed("kms:DisableKey", id, None).await;
+    }
+    let dir = site.end().await;
+    put_back(&dir, &file).await;
+    let config = testing::config(&dir);
+    let copy = tempfile::TempDir::new().unwrap();
+    // Records 1 to 5: a start, three stops, an end.
+    for (left_out, why) in [
+        (5, "last records are missing"),
+        (2, "records 2 to 2 of"),
+        (4, "records 4 to 4 of"),
+    ] {
+        let copy = copy.path().join(left_out.to_string());
+        std::fs::create_dir_all(copy.join("audit")).unwrap();
+        log_of(&config.audit_dir(), &copy.join("log"), left_out);
+        let hole = refused(replay_on(&config, parts(&dir).await, &copy.join("audit")).await);
+        assert!(hole.contains(why) && hole.contains("--audit"), "{hole}");
+    }
+    // The same with the spool beside it.
+    let spool = config.audit_dir();
+    log_of(&spool, &dir.path().join("log"), 4);
+    let hole = refused(replay_on(&config, parts(&dir).await, &spool).await);
+    assert!(hole.contains("records 4 to 4 of"), "{hole}");
+    std::fs::remove_dir_all(dir.path().join("log")).unwrap();
+
+    let whole = copy.path().join("whole");
+    std::fs::create_dir_all(whole.join("audit")).unwrap();
+    log_of(&spool, &whole.join("log"), 0);
+    let outcome = replay_on(&config, parts(&dir).await, &whole.join("audit"))
+        .await
+        .unwrap();
+    assert!(outcome.unsealed, "{outcome:?}");
+    assert!(
+        outcome
+            .replayed
+            .iter()
+            .any(|replayed| replayed.id == stopped && replayed.stopped)
+    );
 }
 
 #[tokio::test]

@@ -11,7 +11,10 @@ struct Shipping {
 
 impl Shipping {
     async fn start() -> Shipping {
-        let rig = Rig::ready().await;
+        Shipping::of(Rig::ready().await)
+    }
+
+    fn of(rig: Rig) -> Shipping {
         let task = tokio::spawn(keep(rig.edge.clone(), rig.uplink.clone()));
         Shipping { rig, task }
     }
@@ -95,4 +98,52 @@ fn another_log_s_checkpoint_does_not_replace_the_old_one_unseen() {
         "a\n2\n"
     );
     assert_eq!(std::fs::read_to_string(file).unwrap(), "b\n1\n");
+}
+
+// R30
+#[tokio::test]
+async fn a_damaged_segment_is_never_removed() {
+    let small = audit::spool::Settings {
+        segment_bytes: 4 << 10,
+        max_bytes: 1 << 20,
+        keep_shipped: 0,
+        ..audit::spool::Settings::default()
+    };
+    let mut rig = Rig::on_spool("", small);
+    rig.run();
+    rig.until_ready().await;
+    let sign = async |rig: &Rig| {
+        assert_eq!(rig.post("/v1/tokens/plain", json!({})).await.status, 201);
+        rig.edge.spool().flush().unwrap();
+    };
+    for _ in 0..60 {
+        sign(&rig).await;
+    }
+    let spool = rig.edge.config().state_dir.join("audit");
+    let segments = std::fs::read_dir(&spool).unwrap().map(|entry| entry.unwrap().path());
+    let mut segments: Vec<_> = segments
+        .filter(|path| path.extension().is_some_and(|end| end == "spool"))
+        .collect();
+    segments.sort();
+    assert!(segments.len() > 4, "{segments:?}");
+    let mut bytes = std::fs::read(&segments[1]).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&segments[1], &bytes).unwrap();
+
+    let shipping = Shipping::of(rig);
+    until("all but what cannot be read", async || shipping.held() == 61).await;
+    sign(&shipping.rig).await;
+    until("its receipt", async || {
+        let metrics = shipping.rig.edge.metrics();
+        let text = metrics.render(&shipping.rig.edge.world(), &Default::default());
+        shipping.held() == 62 && text.contains("signet_edge_audit_shipped_total 61")
+    })
+    .await;
+    // Removing follows the next batch, whose end the next flush waits for.
+    for _ in 0..3 {
+        sign(&shipping.rig).await;
+    }
+    assert_eq!(shipping.rig.authority.state().audit.gaps, 1);
+    assert_eq!(std::fs::read(&segments[1]).unwrap(), bytes);
 }
