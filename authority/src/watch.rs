@@ -191,7 +191,7 @@ struct Feed {
     told: u64,
     acknowledged: u64,
     floor: u64,
-    /// The bundle that the edge holds.
+    /// The newest bundle that the edge was sent.
     bundle_digest: String,
     /// The view may say something about this edge only once it shows this revision.
     at_least: u64,

@@ -81,7 +81,7 @@ async fn events(edge: &Arc<Edge>, uplink: &Uplink, position: &mut Position) -> R
             None => position.revision,
             Some(_) => 0,
         },
-        bundle_digest: edge.bundle_digest(),
+        bundle_digest: edge.offered_digest(),
         incarnation: edge.incarnation().to_owned(),
         revision_proof: position.proof.clone(),
     };

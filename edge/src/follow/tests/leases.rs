@@ -186,3 +186,41 @@ async fn a_delegation_is_shown_as_stopped_and_not_at_all_once_its_key_is_comprom
     })
     .await;
 }
+
+// R35
+#[tokio::test]
+async fn an_edge_names_the_newest_bundle_it_was_offered_and_none_where_that_failed() {
+    let rig = Rig::new("");
+    // Nothing takes bundles into use here: the one that came is still loading.
+    let following = tokio::spawn(follow(rig.edge.clone(), rig.uplink.clone()));
+    let offered = rig.authority.state().bundle.clone().unwrap().digest;
+    until("offered", async || rig.edge.offered_digest() == offered).await;
+    let seen = rig.authority.state().watched.len();
+    rig.authority.go(true);
+    rig.authority.go(false);
+    until("asks again", async || rig.authority.state().watched.len() > seen).await;
+    let last = rig.authority.state().watched.last().cloned().unwrap();
+    assert_eq!((last.bundle_digest, rig.edge.bundle_digest()), (offered, String::new()));
+    following.abort();
+
+    let rig = Rig::ready().await;
+    let (first, bundle) = {
+        let state = rig.authority.state();
+        (state.revision, state.bundle.clone().unwrap())
+    };
+    // The newest one fails, and nothing older counts.
+    let mut bad = files::bundle(&rig.caller, "");
+    bad.push(("profiles/bad.toml".into(), b"kind = \"token\"".to_vec()));
+    rig.authority.state().floor = 11;
+    rig.authority.publish(bad);
+    until("nothing is signed", async || {
+        rig.post("/v1/tokens/plain", json!({})).await.code() == (503, "not_ready")
+    })
+    .await;
+    until("it has failed", async || rig.edge.offered_digest().is_empty()).await;
+    // The operator goes back to the one that the edge has in use.
+    assert_eq!(rig.edge.bundle_digest(), bundle.digest);
+    rig.authority.state().bundle = Some(bundle);
+    rig.authority.put_back(first);
+    until("signs again", async || mint(&rig).await == 201).await;
+}
