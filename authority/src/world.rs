@@ -58,7 +58,7 @@ pub struct World {
 pub struct Update {
     /// The revision it brings the edge to.
     pub revision: u64,
-    /// The latest revision that withdrew what edges may have decided by already.
+    /// The latest revision that withdrew what bundles before it permitted.
     pub floor: u64,
     /// What operators have stopped.
     pub halts: Arc<Halts>,

@@ -134,11 +134,7 @@ async fn a_stop_raises_the_floor_below_which_nothing_is_leased() {
     let id = token_key(&bench).await;
     let mut edge = Speaking::open(&bench, "edge-1").await;
     assert_eq!(edge.renew(1, &[&id]).await.len(), 1);
-    let stopping = crate::halts::Stopping::new(
-        bench.wired.vault.clone(),
-        bench.wired.keys.approvals().clone(),
-        bench.wired.clock.clone(),
-    );
+    let stopping = stopping(&bench);
     let halt = Halt::parse("caller/oidc:x#y").unwrap();
     let committed = stopping.stop(&halt, "leaked", "operator:root").await.unwrap();
     assert_eq!(stopping.stop(&halt, "again", "operator:root").await.unwrap(), committed);
@@ -223,4 +219,51 @@ async fn a_bundle_can_withdraw_what_the_one_before_decided() {
     edge.acknowledge(stands.committed).await;
     fenced(&bench, &subject).await;
     assert_eq!(edge.renew(3, &[&id]).await.len(), 1);
+}
+
+// R19, R35
+#[tokio::test]
+async fn a_stop_demands_no_newer_bundle_and_a_fenced_bundle_does() {
+    let bench = Bench::new().await;
+    token_key(&bench).await;
+    let mut edge = Speaking::open(&bench, "edge-1").await;
+    let halt = Halt::parse("caller/oidc:x#y").unwrap();
+    let stopped = stopping(&bench).stop(&halt, "leaked", "operator:root").await.unwrap();
+    while let told = next(&mut edge.stream).await.unwrap()
+        && told.revision < stopped
+    {
+        assert_eq!(told.floor, 0);
+    }
+    assert_eq!(next(&mut edge.stream).await.unwrap().floor, 0);
+    let applicant = crate::bundle::Applicant {
+        approvals: bench.wired.keys.approvals(),
+        requester: "operator:test",
+        reason: None,
+        fence: true,
+    };
+    let files = crate::testing::bundle(DELEGATE);
+    let applied = bench
+        .wired
+        .bundles
+        .apply(files, false, &applicant)
+        .await
+        .unwrap()
+        .unwrap();
+    while let told = next(&mut edge.stream).await.unwrap()
+        && told.floor == 0
+    {
+        assert!(told.revision <= applied.revision.unwrap());
+    }
+    bench.settle().await;
+    bench.wired.world.reload().await;
+    let update = bench.wired.world.since(0).unwrap();
+    assert_eq!(Some(update.floor), applied.revision, "read anew it is the same");
+}
+
+fn stopping(bench: &Bench) -> crate::halts::Stopping {
+    crate::halts::Stopping::new(
+        bench.wired.vault.clone(),
+        bench.wired.keys.approvals().clone(),
+        bench.wired.clock.clone(),
+    )
 }
