@@ -267,3 +267,98 @@ fn stopping(bench: &Bench) -> crate::halts::Stopping {
         bench.wired.clock.clone(),
     )
 }
+
+/// Until the edge was sent so many events that came after what it said was read.
+async fn beats(edge: &mut Speaking) -> Result<(), Status> {
+    let told = next(&mut edge.stream).await?;
+    assert!(
+        !matches!(told.event, Some(Event::Leases(_))),
+        "an answer that cannot be known"
+    );
+    Ok(())
+}
+
+// R35
+#[tokio::test]
+async fn a_view_that_lags_leaves_renewals_unanswered_and_then_ends_the_stream() {
+    let bench = Bench::new().await;
+    let id = token_key(&bench).await;
+    let mut edge = Speaking::open(&bench, "edge-1").await;
+    assert_eq!(edge.renew(1, &[&id]).await.len(), 1);
+    bench.hold_view();
+    let made = bench.verb("CreateKey", json!({})).await.unwrap();
+    assert!(made["KeyMetadata"]["KeyId"].is_string());
+    let begun = Instant::now();
+    let mut nonce = 2;
+    // One that cannot be decided is no reason to go.
+    let ended = loop {
+        let key_ids = vec![id.clone()];
+        if edge
+            .up
+            .try_send(Ok(WatchUp {
+                up: Some(Up::Renewal(LeaseRenewal { nonce, key_ids })),
+            }))
+            .is_ok()
+        {
+            nonce += 1;
+        }
+        if let Err(ended) = beats(&mut edge).await {
+            break ended;
+        }
+    };
+    assert_eq!(ended.code(), tonic::Code::Unavailable);
+    assert!(begun.elapsed() >= Duration::from_secs(4), "{:?}", begun.elapsed());
+    let refused = bench
+        .wired
+        .leases
+        .fence(&bench.wired.vault, &bench.wired.world, &Subject::Key(id))
+        .await;
+    assert_eq!(
+        refused.unwrap_err().code(),
+        "unavailable",
+        "the view does not show whose leases run"
+    );
+}
+
+// R35
+#[tokio::test]
+async fn a_view_that_comes_late_does_not_end_leases() {
+    let bench = Bench::new().await;
+    let mut edge = Speaking::open(&bench, "edge-1").await;
+    bench.hold_view();
+    let tag = |name: &str, value: &str| json!({"TagKey": format!("signet:{name}"), "TagValue": value});
+    let body = json!({"KeySpec": "ECC_NIST_P256", "KeyUsage": "SIGN_VERIFY",
+        "Tags": [tag("family", "token"), tag("delegation", "shared")]});
+    let made = bench.verb("CreateKey", body).await.unwrap();
+    let id = made["KeyMetadata"]["KeyId"].as_str().unwrap().to_owned();
+    edge.say(Up::Renewal(LeaseRenewal {
+        nonce: 7,
+        key_ids: vec![id.clone()],
+    }))
+    .await;
+    // Time for it to be heard; where it is heard later, nothing is tested and nothing fails.
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    bench.wired.world.reload().await;
+    let granted = loop {
+        if let Event::Leases(grant) = event(&mut edge.stream).await.1 {
+            break grant;
+        }
+    };
+    assert_eq!(
+        granted.leases.iter().map(|lease| &lease.key_id).collect::<Vec<_>>(),
+        [&id]
+    );
+    // And the length of a key that is not known is the longest there is.
+    let unknown = Halt::parse("delegation/0d6a2f6e-8a5c-4f0e-9d5b-2f4c8a3b1c22").unwrap();
+    stopping(&bench).stop(&unknown, "", "operator:root").await.unwrap();
+    bench.wired.world.reload().await;
+    let earlier = std::collections::BTreeSet::from(["edge-1".to_owned()]);
+    let leases = crate::leases::Leases::new(earlier, false);
+    let stands = leases
+        .fence(&bench.wired.vault, &bench.wired.world, &Subject::Halt(unknown))
+        .await
+        .unwrap();
+    assert!(stands.left_ms > 3_600_000, "{stands:?}");
+}
