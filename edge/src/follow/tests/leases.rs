@@ -224,3 +224,21 @@ async fn an_edge_names_the_newest_bundle_it_was_offered_and_none_where_that_fail
     rig.authority.put_back(first);
     until("signs again", async || mint(&rig).await == 201).await;
 }
+
+#[tokio::test]
+async fn an_event_that_is_not_understood_ends_the_stream_and_is_not_acknowledged() {
+    let rig = Rig::new("");
+    let mut position = Position::default();
+    let unknown = WatchEvent {
+        revision: 9,
+        authority_time_ms: 0,
+        floor: 9,
+        revision_proof: Vec::new(),
+        event: None,
+    };
+    let ended = position.apply(&rig.edge, unknown).unwrap_err();
+    assert_eq!(ended.code(), Code::Unimplemented);
+    assert_eq!((position.revision, position.floor), (0, 0));
+    position.ended(&rig.edge, &ended);
+    assert!(!rig.edge.keyring().is_revoked());
+}
