@@ -362,3 +362,29 @@ async fn a_view_that_comes_late_does_not_end_leases() {
         .unwrap();
     assert!(stands.left_ms > 3_600_000, "{stands:?}");
 }
+
+#[tokio::test]
+async fn a_tenant_can_be_stopped_however_many_callers_are() {
+    let bench = Bench::new().await;
+    let stopping = stopping(&bench);
+    for n in 0..1_000 {
+        let halt = if n % 2 == 0 {
+            format!("caller/{n}")
+        } else {
+            format!("delegation/{}", uuid::Uuid::from_u128(n))
+        };
+        stopping
+            .stop(&Halt::parse(&halt).unwrap(), "", "operator:root")
+            .await
+            .unwrap();
+    }
+    let more = Halt::parse("caller/more").unwrap();
+    let refused = stopping.stop(&more, "", "operator:root").await.unwrap_err();
+    assert_eq!(refused.code(), "conflict");
+    for name in ["all", "tenant/000000000001"] {
+        stopping
+            .stop(&Halt::parse(name).unwrap(), "", "operator:root")
+            .await
+            .unwrap();
+    }
+}
