@@ -285,10 +285,23 @@ impl Edge {
         self.revocations.load_full()
     }
 
-    /// Replaces the revocation list, if the new one is the authority's.
+    /// Replaces the revocation list, if the new one is the authority's and no older than the one that is held: another authority
+    /// may be behind. One that has ended gives way to any.
     pub fn set_revocations(&self, jws: String) {
-        match RevocationList::verify(&jws, &self.delegation_roots(), self.now()) {
-            Ok(list) => self.revocations.store(Arc::new(Revocations { jws, list })),
+        let now = self.now();
+        match RevocationList::verify(&jws, &self.delegation_roots(), now) {
+            Ok(list) => {
+                let held = &self.revocations.load().list;
+                if now < held.exp && (list.revision, list.iat) < (held.revision, held.iat) {
+                    tracing::info!(
+                        list.revision,
+                        held.revision,
+                        "a revocation list is older than the one that is held"
+                    );
+                    return;
+                }
+                self.revocations.store(Arc::new(Revocations { jws, list }));
+            }
             Err(error) => tracing::warn!(%error, "a revocation list is not used; the one before stays"),
         }
     }

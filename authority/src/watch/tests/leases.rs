@@ -388,3 +388,37 @@ async fn a_tenant_can_be_stopped_however_many_callers_are() {
             .unwrap();
     }
 }
+
+// R35
+#[tokio::test]
+async fn no_revocation_list_is_made_by_a_view_that_lags() {
+    let bench = Bench::new().await;
+    let list = bench.wired.revocations.list();
+    bench.hold_view();
+    bench
+        .wired
+        .edges
+        .revoke(
+            &{
+                bench.edge("edge-1").await;
+                EdgeId::parse("edge-1").unwrap()
+            },
+            "stolen",
+        )
+        .await
+        .unwrap();
+    let (mut signer, mut shown) = (None, None);
+    let world = &bench.wired.world;
+    let made = bench.wired.revocations.make(world, &mut signer, &mut shown).await;
+    assert_eq!(made.unwrap_err().code(), "unavailable");
+    assert!(list.borrow().is_empty() && shown.is_none());
+    world.reload().await;
+    bench
+        .wired
+        .revocations
+        .make(world, &mut signer, &mut shown)
+        .await
+        .unwrap();
+    let shown = shown.unwrap();
+    assert_eq!((shown.revision, shown.delegations.len()), (world.revision(), 1));
+}

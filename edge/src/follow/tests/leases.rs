@@ -242,3 +242,32 @@ async fn an_event_that_is_not_understood_ends_the_stream_and_is_not_acknowledged
     position.ended(&rig.edge, &ended);
     assert!(!rig.edge.keyring().is_revoked());
 }
+
+#[tokio::test]
+async fn an_older_revocation_list_does_not_replace_a_newer_one_before_that_ends() {
+    let rig = Rig::ready().await;
+    let list = |revision: u64, iat: u64, exp: u64| signing::revocation::RevocationList {
+        iss: "signet://example.org".into(),
+        iat,
+        exp,
+        revision,
+        ..Default::default()
+    };
+    let sign = |list: signing::revocation::RevocationList| rig.authority.pki.revocations(&list);
+    let held = || (rig.edge.revocations().list.revision, rig.edge.revocations().list.iat);
+    let now = rig.edge.now();
+    for (offered, kept) in [
+        (list(7, now - 20, now + 600), (7, now - 20)),
+        (list(6, now, now + 600), (7, now - 20)),
+        (list(7, now - 30, now + 600), (7, now - 20)),
+        (list(7, now - 10, now + 600), (7, now - 10)),
+        (list(8, now - 15, now + 60), (8, now - 15)),
+        (list(7, now, now + 600), (8, now - 15)),
+    ] {
+        rig.edge.set_revocations(sign(offered));
+        assert_eq!(held(), kept);
+    }
+    rig.advance(61);
+    rig.edge.set_revocations(sign(list(7, now, now + 600)));
+    assert_eq!(held(), (7, now), "the newer one has ended");
+}
