@@ -37,14 +37,15 @@ impl<'a> Session<'a> {
     pub async fn open(edge: &'a Edge, received: &'a Received) -> Result<Session<'a>, Problem> {
         let (world, now) = (edge.world(), edge.now());
         let caller = trust::authenticate(&world, received, now).await?;
-        if !edge.keyring().admits(caller.id(), caller.tenant()) {
-            tracing::info!(request = %received.id(), caller = caller.id(), "a stopped caller is refused");
-            return Err(Problem::new("forbidden", "this caller, or its tenant, is stopped"));
-        }
         let admitted = world
             .throttle()
             .admit(caller)
             .map_err(|limit| answer::limited(&limit, "rate_limited"))?;
+        // After its limit: a caller that is stopped does not fill the audit trail either.
+        let caller = admitted.caller();
+        if !edge.keyring().admits(caller.id(), caller.tenant()) {
+            return Err(edge.refuse_stopped(received, caller));
+        }
         let principal = world.trust().principal(admitted.caller());
         let facts = trust::facts(received, now);
         Ok(Session {

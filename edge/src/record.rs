@@ -420,6 +420,21 @@ impl Edge {
         error.into()
     }
 
+    /// Refuses a caller that is stopped, on record: before it is looked at what it asks for.
+    pub fn refuse_stopped(&self, received: &Received, caller: &Caller) -> Problem {
+        let refusal = Refusal::from(SignError::CallerStopped);
+        let id = received.id();
+        tracing::info!(request = %id, caller = caller.id(), "a stopped caller is refused");
+        let outcome = Outcome::Refused {
+            code: refusal.0.problem.code().into(),
+        };
+        let draft = draft(received, caller, None, outcome, Cow::Borrowed(&[]), (id, self.now_ms()));
+        if let Err(error) = self.spool().append(&draft) {
+            tracing::error!(request = %id, %error, "a refusal could not be recorded");
+        }
+        refusal.into_problem()
+    }
+
     /// Logs a refusal, puts it on record where it is one of policy, quota, rule or key, and gives what the caller is told.
     pub fn refuse(&self, refusal: Refusal, subject: &Subject<'_>) -> Problem {
         let Refusal(refusal) = refusal;

@@ -111,6 +111,10 @@ async fn stopped_callers_tenants_and_delegations_get_nothing_until_they_are_resu
             rig.post("/v1/tokens/plain", json!({})).await.code() == refusal
         })
         .await;
+        let record = rig.records().pop().unwrap();
+        let code = refusal.1.into();
+        assert_eq!(record.outcome, audit::record::Outcome::Refused { code });
+        assert_eq!(record.caller, "oidc:https://callers.example#dev:alice");
         assert_eq!(
             rig.jwks("dev").await,
             [rig.kid("api")],
