@@ -22,7 +22,7 @@ use crate::sealed::{Change, Held, Vault};
 /// Bytes of a caller's id and of a reason.
 const MAX_CALLER: usize = 256;
 const MAX_REASON: usize = 256;
-/// Stops at once: edges are told all of them.
+/// Stops of callers and of delegations at once: edges are told all of them. A tenant, or everything, can always be stopped.
 const MOST: usize = 1_000;
 
 /// What is stopped.
@@ -215,7 +215,7 @@ impl Stopping {
             if let Some(held) = self.vault.get::<HaltRecord>(path).await? {
                 return Ok(held.stamp.revision);
             }
-            if self.vault.store().scan(paths::HALTS, None, MOST).await?.len() >= MOST {
+            if matches!(halt, Halt::Caller(_) | Halt::Delegation { .. }) && self.small().await? >= MOST {
                 let message = format!("{MOST} stops stand; resume one, or stop the tenant");
                 return Err(Fault::state("conflict", message));
             }
@@ -224,6 +224,17 @@ impl Stopping {
         let revision = self.vault.retry(attempt).await?;
         tracing::warn!(stopped = %halt, reason, "stopped");
         Ok(revision)
+    }
+
+    /// How many callers and delegations are stopped.
+    async fn small(&self) -> Result<usize, Fault> {
+        let mut count: usize = 0;
+        for kind in ["caller/", "delegation/"] {
+            let of_kind = format!("{}{kind}", paths::HALTS);
+            let rows = self.vault.store().scan(&of_kind, None, MOST).await?;
+            count = count.saturating_add(rows.len());
+        }
+        Ok(count)
     }
 
     /// Takes a stop back, which takes the quorum where there is one; answers what approved it.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use node::boottime;
-use node::lease::{Awaited, Grants, Holder, Scope};
+use node::lease::{Awaited, Grants, Holder, LONGEST_MS, Scope};
 
 use crate::edges::{EdgeRecord, EdgeState};
 use crate::fault::Fault;
@@ -77,12 +77,8 @@ impl Leases {
     /// [`Fault::State`] where it is not stopped, [`Fault::NotFound`] where it is not there, [`Fault::Unavailable`] while it is not
     /// known yet which keys there are and how long their leases.
     pub async fn fence(&self, vault: &Vault, world: &World, subject: &Subject) -> Result<Fence, Fault> {
-        if !world.is_loaded() {
-            return Err(Fault::Unavailable {
-                part: "fence",
-                detail: "the keys are still being read; try again".to_owned(),
-            });
-        }
+        // Whose leases it is about is read from the view: one that lags misses some.
+        world.catch_up().await?;
         let (committed, scope) = match subject {
             Subject::Key(id) => stopped_key(vault, world, id).await?,
             Subject::Edge(id) => (revoked_edge(vault, id).await?, everywhere(world, None, Some(id))),
@@ -149,7 +145,8 @@ fn scope_of(world: &World, halt: &Halt) -> Scope {
             longest_ms: world
                 .lease_lengths(std::slice::from_ref(key))
                 .first()
-                .map_or(0, |(_, ms)| *ms),
+                // One that is not known here may have had any.
+                .map_or(LONGEST_MS, |(_, ms)| *ms),
         },
     }
 }

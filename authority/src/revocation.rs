@@ -40,7 +40,7 @@ pub struct Revocations {
 }
 
 /// Who signs lists for a while.
-struct Signer {
+pub(crate) struct Signer {
     key: SigningKey,
     chain: Vec<Vec<u8>>,
     /// Unix seconds.
@@ -89,14 +89,14 @@ impl Revocations {
     }
 
     /// Makes a list, unless `shown` says the same and is fresh.
-    async fn make(
+    pub(crate) async fn make(
         &self,
         world: &World,
         signer: &mut Option<Signer>,
         shown: &mut Option<RevocationList>,
     ) -> Result<(), Fault> {
         let now = self.clock.now();
-        let (revision, kids, delegations) = world.revoked(now);
+        let (_, kids, delegations) = world.revoked(now);
         // Withdrawn delegations have the time of the list: that is not what changed.
         let says_so = |shown: &RevocationList| {
             let names = |rules: &[Rule]| {
@@ -111,6 +111,9 @@ impl Revocations {
         if shown.as_ref().is_some_and(|shown| is_fresh(shown) && says_so(shown)) {
             return Ok(());
         }
+        // A new list says what the store says now: one that was signed by an older view would outlast the one before it.
+        world.catch_up().await?;
+        let (revision, kids, delegations) = world.revoked(now);
         let list = RevocationList {
             iss: format!("signet://{}", self.issuer.trust_domain()),
             iat: now,

@@ -209,6 +209,11 @@ impl Bench {
         self.settle().await;
     }
 
+    /// From now on the view shows what it shows now.
+    pub(crate) fn hold_view(&self) {
+        self.follow.abort();
+    }
+
     /// Until the view shows what the store holds.
     pub(crate) async fn settle(&self) {
         let wanted = self.parts.store.revision().await.unwrap();

@@ -13,7 +13,7 @@ use node::contract::watch_event::Event;
 use node::contract::{Bundle, Heartbeat, Key, RevocationList, Revoked, Snapshot, WatchEvent, WatchRequest};
 use tokio::sync::mpsc::{self, Sender};
 use tokio::sync::watch;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
@@ -128,6 +128,7 @@ impl Watches {
             told: revision,
             acknowledged: revision,
             floor: 0,
+            undecided: None,
             bundle_digest: request.bundle_digest,
             at_least,
             edge,
@@ -191,8 +192,10 @@ struct Feed {
     told: u64,
     acknowledged: u64,
     floor: u64,
-    /// The bundle that the edge holds.
+    /// The newest bundle that the edge was sent.
     bundle_digest: String,
+    /// Since when no renewal could be decided.
+    undecided: Option<Instant>,
     /// The view may say something about this edge only once it shows this revision.
     at_least: u64,
 }

@@ -27,6 +27,9 @@ mod state;
 /// Between two tries to read everything anew when that failed.
 const RELOAD_PAUSE: Duration = Duration::from_millis(250);
 
+/// How long a caller waits for the view to show what the store holds.
+const CATCH_UP: Duration = Duration::from_secs(2);
+
 /// No delegation lives longer, seconds: the bound of `delegation.lifetime`, and the day of a clock that was wrong.
 const LONGEST_DELEGATION: u64 = 8 * 86_400;
 
@@ -58,7 +61,7 @@ pub struct World {
 pub struct Update {
     /// The revision it brings the edge to.
     pub revision: u64,
-    /// The latest revision that withdrew what edges may have decided by already.
+    /// The latest revision that withdrew what bundles before it permitted.
     pub floor: u64,
     /// What operators have stopped.
     pub halts: Arc<Halts>,
@@ -101,6 +104,26 @@ impl World {
                 on_bundle();
             }
         }
+    }
+
+    /// Waits until the view shows what the store holds now, and answers that revision.
+    ///
+    /// # Errors
+    /// [`Fault::Unavailable`] where that takes longer than [`CATCH_UP`]: the store cannot be read, or the view lags.
+    pub async fn catch_up(&self) -> Result<u64, Fault> {
+        let shown = tokio::time::timeout(CATCH_UP, async {
+            let revision = self.vault.store().revision().await?;
+            let mut grown = self.grown.subscribe();
+            // The sender is this view's own. What is borrowed must not live on: it is a lock.
+            grown.wait_for(|shown| *shown >= revision).await.map(drop).ok();
+            Ok(revision)
+        });
+        shown.await.unwrap_or_else(|_| {
+            Err(Fault::Unavailable {
+                part: "view",
+                detail: "what the store holds is still being read; try again".to_owned(),
+            })
+        })
     }
 
     /// The revision that the view shows, now and as it grows.

@@ -1,5 +1,6 @@
 //! How a subcommand fails: one line on standard error that says what was wrong and what to do, and exit code 1.
 
+use std::fmt;
 use std::process::ExitCode;
 
 /// A failure with its text. Anything with a `Display` becomes one.
@@ -21,6 +22,12 @@ impl Failure {
     pub fn report(self) -> ExitCode {
         crate::output::note(&self.0);
         ExitCode::FAILURE
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
     }
 }
 

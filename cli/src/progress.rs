@@ -31,13 +31,18 @@ impl Progress {
 
     /// So much of so much is done.
     pub fn tell(&mut self, done: u64, total: u64) {
+        self.say(&format!("{}: {done} of {total} {}", self.what, self.of));
+    }
+
+    /// Something else that keeps the command.
+    pub fn say(&mut self, text: &str) {
         let due = match self.told {
             Some(told) => told.elapsed() >= BETWEEN,
             None => self.begun.elapsed() >= PATIENCE,
         };
         if self.is_seen && due {
             self.told = Some(Instant::now());
-            let _ = write!(stderr(), "\rsignet: {}: {done} of {total} {}\x1b[K", self.what, self.of);
+            let _ = write!(stderr(), "\rsignet: {text}\x1b[K");
             let _ = stderr().flush();
         }
     }

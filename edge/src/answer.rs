@@ -7,7 +7,7 @@ use node::problem::Problem;
 use serde::Serialize;
 
 use crate::keyring::Statement;
-use crate::record::Recorded;
+use crate::record::Released;
 use crate::throttle::Limited;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -48,15 +48,15 @@ pub enum Created<'a> {
 }
 
 impl<'a> Created<'a> {
-    /// Only what is recorded can be answered.
-    pub fn new(recorded: &'a Recorded) -> Created<'a> {
-        let signed = recorded.signed();
+    /// Only what is recorded, and may still leave, can be answered.
+    pub fn new(released: &'a Released) -> Created<'a> {
+        let signed = released.signed();
         match signed.statement() {
             Statement::Token { token, expires_at } => Created::Token {
                 token,
                 kid: signed.kid(),
                 expires_at: rfc3339(*expires_at),
-                id: recorded.request_id(),
+                id: released.request_id(),
             },
             Statement::Artifact {
                 signature,
@@ -66,15 +66,15 @@ impl<'a> Created<'a> {
                 algorithm: signed.algorithm().as_str(),
                 kid: signed.kid(),
                 certificates,
-                id: recorded.request_id(),
+                id: released.request_id(),
             },
         }
     }
 }
 
 /// The 201 of a single request.
-pub fn created(recorded: &Recorded) -> Response<Bytes> {
-    json(StatusCode::CREATED, &Created::new(recorded))
+pub fn created(released: &Released) -> Response<Bytes> {
+    json(StatusCode::CREATED, &Created::new(released))
 }
 
 /// A JSON answer that no cache keeps.

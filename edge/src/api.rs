@@ -1,7 +1,10 @@
 //! The edge's HTTP surface: one handler for three protocols. Which path means what is in [`crate::route`]; what happens
 //! to a request is in [`crate::pipeline`].
 
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Response, StatusCode};
@@ -10,10 +13,12 @@ use node::problem::Problem;
 use policies::profile::Kind;
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use tokio::time::Instant;
 
 use crate::answer::{self, Created};
 use crate::pipeline::Session;
 use crate::receive::{self, Received};
+use crate::record::{Recorded, Subject};
 use crate::route::Route;
 use crate::state::Edge;
 use crate::{discovery, health, ids, verify};
@@ -24,8 +29,10 @@ const SINGLE_BYTES: usize = 128 << 10;
 const BATCH_BYTES: usize = 8 << 20;
 /// Elements of a batch.
 const BATCH_MOST: usize = 1_000;
-/// After so many signatures of one batch, others get their turn.
+/// So many signatures of one batch become durable together; after them, others get their turn.
 const BATCH_TURN: usize = 16;
+/// After this no more of a batch is signed.
+const BATCH_TIME: Duration = Duration::from_secs(10);
 
 /// The handler.
 #[derive(Debug, Clone)]
@@ -72,30 +79,31 @@ impl Api {
 
     async fn single(&self, kind: Kind, profile: &str, received: &Received) -> Result<Response<Bytes>, Problem> {
         let session = Session::open(&self.edge, received).await?;
-        let recorded = session.sign(kind, profile, received.body(), received.id()).await?;
-        Ok(answer::created(&recorded))
+        let released = session.single(kind, profile, received.body(), received.id()).await?;
+        Ok(answer::created(&released))
     }
 
-    /// Each element is judged, counted, signed and recorded by itself; one that is refused leaves the others alone.
+    /// Each element is judged, counted, signed and recorded by itself; one that is refused leaves the others alone. All are
+    /// asked at the end whether they may still leave: the first was signed long before the last.
     async fn batch(&self, kind: Kind, profile: &str, received: &Received) -> Result<Response<Bytes>, Problem> {
         let session = Session::open(&self.edge, received).await?;
-        session.profile(kind, profile)?;
+        let served = session.profile(kind, profile)?;
         let requests = elements(received.body())?;
         session.admit_batch(requests.len())?;
+        let subjects: Vec<_> = requests.iter().map(|_| session.subject(served, ids::fresh())).collect();
+        let now = Instant::now();
+        let until = now.checked_add(BATCH_TIME).unwrap_or(now);
+        let recorded = recorded(&session, &subjects, &requests, until).await;
         let mut body = br#"{"results":["#.to_vec();
-        for (index, request) in requests.iter().enumerate() {
+        for (index, (recorded, subject)) in recorded.into_iter().zip(&subjects).enumerate() {
             if index > 0 {
                 body.push(b',');
             }
-            if index % BATCH_TURN == BATCH_TURN - 1 {
-                tokio::task::yield_now().await;
-            }
-            let id = ids::fresh();
-            let written = match session.sign(kind, profile, request.get().as_bytes(), id).await {
-                Ok(recorded) => serde_json::to_writer(&mut body, &Created::new(&recorded)),
+            let written = match recorded.and_then(|recorded| session.release(recorded, subject)) {
+                Ok(released) => serde_json::to_writer(&mut body, &Created::new(&released)),
                 Err(problem) => {
                     self.edge.metrics().refused(problem.code());
-                    serde_json::to_writer(&mut body, &problem.document(&id.to_string()))
+                    serde_json::to_writer(&mut body, &problem.document(subject.id()))
                 }
             };
             written.map_err(|error| Problem::internal(error.to_string()))?;
@@ -103,6 +111,51 @@ impl Api {
         body.extend_from_slice(b"]}");
         Ok(answer::written_json(StatusCode::OK, body))
     }
+}
+
+/// Signs the elements of a batch one after the other until their time is over, and records those of a turn together.
+async fn recorded(
+    session: &Session<'_>,
+    subjects: &[Subject<'_>],
+    requests: &[&RawValue],
+    until: Instant,
+) -> Vec<Result<Recorded, Problem>> {
+    let mut all = Vec::with_capacity(subjects.len());
+    for (subjects, requests) in subjects.chunks(BATCH_TURN).zip(requests.chunks(BATCH_TURN)) {
+        let mut turn = Vec::with_capacity(BATCH_TURN);
+        for (subject, request) in subjects.iter().zip(requests) {
+            let signed = match Instant::now() < until {
+                true => session.sign(request.get().as_bytes(), subject).await,
+                false => Err(session.out_of_time(subject)),
+            };
+            turn.push(async {
+                match signed {
+                    Ok(signed) => session.record(signed, subject).await,
+                    Err(problem) => Err(problem),
+                }
+            });
+        }
+        all.extend(together(turn).await);
+        tokio::task::yield_now().await;
+    }
+    all
+}
+
+/// All of them at once; their outputs in their order.
+async fn together<F: Future>(futures: Vec<F>) -> Vec<F::Output> {
+    let mut waiting: Vec<_> = futures.into_iter().map(|future| (Box::pin(future), None)).collect();
+    poll_fn(|context| {
+        let mut all = Poll::Ready(());
+        for (future, output) in waiting.iter_mut().filter(|(_, output)| output.is_none()) {
+            match future.as_mut().poll(context) {
+                Poll::Ready(done) => *output = Some(done),
+                Poll::Pending => all = Poll::Pending,
+            }
+        }
+        all
+    })
+    .await;
+    waiting.into_iter().filter_map(|(_, output)| output).collect()
 }
 
 impl Handler for Api {
@@ -176,6 +229,44 @@ mod whole;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn those_that_are_together_wait_for_each_other() {
+        let all = tokio::sync::Barrier::new(3);
+        let one = async |n: u32| {
+            all.wait().await;
+            n
+        };
+        assert_eq!(together((1..4).map(one).collect()).await, [1, 2, 3]);
+    }
+
+    #[tokio::test]
+    async fn a_batch_ends_when_its_time_is_over() {
+        let rig = crate::testing::Rig::ready().await;
+        let request = http::Request::post("/v1/tokens/plain/batch")
+            .header("authorization", format!("Bearer {}", rig.token(&["developer"])))
+            .body(Bytes::new());
+        let peer = Peer {
+            address: "192.0.2.1:1".parse().unwrap(),
+            protocol: node::listen::Protocol::Http1,
+            certificates: Arc::new([]),
+            secure: true,
+        };
+        let received = Received::new(request.unwrap(), &peer);
+        let session = Session::open(&rig.edge, &received).await.unwrap();
+        let served = session.profile(Kind::Token, "plain").unwrap();
+        let body: Box<RawValue> = serde_json::from_str("{}").unwrap();
+        for (left, codes) in [
+            (BATCH_TIME, vec![None; 3]),
+            (Duration::ZERO, vec![Some("overloaded"); 3]),
+        ] {
+            let subjects: Vec<_> = (0..3).map(|_| session.subject(served, ids::fresh())).collect();
+            let done = recorded(&session, &subjects, &[&*body; 3], Instant::now() + left).await;
+            let seen: Vec<_> = done.iter().map(|one| one.as_ref().err().map(Problem::code)).collect();
+            assert_eq!(seen, codes);
+        }
+        assert_eq!(rig.records().len(), 3);
+    }
 
     #[test]
     fn a_batch_has_its_bounds() {

@@ -202,6 +202,76 @@ async fn a_batch_fails_element_by_element() {
     assert_eq!(rig.records().len(), 3, "two signatures and a denial");
 }
 
+// R35
+#[tokio::test]
+async fn what_a_batch_signed_before_a_stop_does_not_leave_after_it() {
+    let rig = Rig::ready().await;
+    let before = rig.edge.spool().status().appended;
+    let batch = rig.post("/v1/tokens/plain/batch", json!({"requests": vec![json!({}); 40]}));
+    let stop = async {
+        while rig.edge.spool().status().appended == before {
+            tokio::task::yield_now().await;
+        }
+        let everything = node::contract::Stops {
+            everything: true,
+            ..Default::default()
+        };
+        rig.edge.keyring().stop(everything.into());
+    };
+    let (answer, ()) = tokio::join!(batch, stop);
+    let results = answer.body["results"].as_array().unwrap();
+    assert_eq!(results.len(), 40);
+    for result in results {
+        assert_eq!(
+            (&result["code"], &result["status"]),
+            (&json!("key_disabled"), &json!(409))
+        );
+        assert!(result.get("token").is_none());
+    }
+    let records = rig.records();
+    let signed: Vec<_> = records
+        .iter()
+        .filter(|record| record.outcome == Outcome::Signed)
+        .collect();
+    assert!(
+        !signed.is_empty() && signed.len() < 40,
+        "the stop came between: {}",
+        signed.len()
+    );
+    // The refusal of what was signed already names the same request.
+    for record in signed {
+        let of_it = records.iter().filter(|other| other.request_id == record.request_id);
+        assert_eq!(of_it.count(), 2);
+    }
+    let metrics = rig.get("/metrics").await.text;
+    assert!(metrics.contains("signatures_total{profile=\"plain\"} 0"), "{metrics}");
+}
+
+#[tokio::test]
+async fn artifacts_of_a_batch_are_recorded_and_in_their_order() {
+    let rig = Rig::ready().await;
+    let digest = |n: usize| json!({"digest": format!("sha256:{}", format!("{n:02x}").repeat(32))});
+    let requests: Vec<_> = (0..40)
+        .map(digest)
+        .chain([json!({"digest": "x"}), digest(40)])
+        .collect();
+    let answer = rig
+        .post("/v1/signatures/release/batch", json!({"requests": requests}))
+        .await;
+    let results = answer.body["results"].as_array().unwrap();
+    assert_eq!(results.len(), 42);
+    let records = rig.written();
+    assert_eq!(records.len(), 41, "durable before they leave");
+    let signed = results.iter().filter(|result| result.get("signature").is_some());
+    for (n, result) in signed.enumerate() {
+        let record = records
+            .iter()
+            .find(|record| record.request_id.to_string() == result["id"].as_str().unwrap());
+        assert_eq!(record.unwrap().digest, Some(signing::digest::sha256(&[n as u8; 32])));
+    }
+    assert!(results[40].get("signature").is_none());
+}
+
 #[tokio::test]
 async fn a_batch_counts_as_many_as_it_holds() {
     let rig = Rig::with_limits("[limits]\nper_caller = { rate = \"1/h\", burst = 4 }").await;

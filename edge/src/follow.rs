@@ -81,7 +81,7 @@ async fn events(edge: &Arc<Edge>, uplink: &Uplink, position: &mut Position) -> R
             None => position.revision,
             Some(_) => 0,
         },
-        bundle_digest: edge.bundle_digest(),
+        bundle_digest: edge.offered_digest(),
         incarnation: edge.incarnation().to_owned(),
         revision_proof: position.proof.clone(),
     };
@@ -172,7 +172,13 @@ impl Position {
             }
             Some(Event::Revocations(list)) => edge.set_revocations(list.jws),
             Some(Event::Revoked(revoked)) => return Err(Status::permission_denied(revoked.reason)),
-            Some(Event::Heartbeat(_) | Event::Leases(_)) | None => {}
+            Some(Event::Heartbeat(_) | Event::Leases(_)) => {}
+            // To acknowledge it would say that what it stops is stopped.
+            None => {
+                let why =
+                    "the authority sent an event that this version of the edge does not know; install a newer one";
+                return Err(Status::unimplemented(why));
+            }
         }
         if event.floor > self.floor {
             self.floor = event.floor;

@@ -11,12 +11,11 @@ use policies::engine::{Principal, RequestFacts};
 use policies::intent::Intent;
 use policies::permit::{Cleared, Metered, Permit};
 use policies::profile::{Kind, Profile};
-use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::keyring::Signed;
 use crate::receive::Received;
-use crate::record::{self, Recorded, Refusal, Subject};
+use crate::record::{Recorded, Refusal, Released, Subject};
 use crate::state::Edge;
 use crate::throttle::Admitted;
 use crate::world::{Served, World};
@@ -31,8 +30,6 @@ pub struct Session<'a> {
     admitted: Admitted,
     principal: Arc<Principal>,
     facts: RequestFacts,
-    /// Until when its signatures may wait for the audit disk.
-    patience: Instant,
 }
 
 impl<'a> Session<'a> {
@@ -40,14 +37,15 @@ impl<'a> Session<'a> {
     pub async fn open(edge: &'a Edge, received: &'a Received) -> Result<Session<'a>, Problem> {
         let (world, now) = (edge.world(), edge.now());
         let caller = trust::authenticate(&world, received, now).await?;
-        if !edge.keyring().admits(caller.id(), caller.tenant()) {
-            tracing::info!(request = %received.id(), caller = caller.id(), "a stopped caller is refused");
-            return Err(Problem::new("forbidden", "this caller, or its tenant, is stopped"));
-        }
         let admitted = world
             .throttle()
             .admit(caller)
             .map_err(|limit| answer::limited(&limit, "rate_limited"))?;
+        // After its limit: a caller that is stopped does not fill the audit trail either.
+        let caller = admitted.caller();
+        if !edge.keyring().admits(caller.id(), caller.tenant()) {
+            return Err(edge.refuse_stopped(received, caller));
+        }
         let principal = world.trust().principal(admitted.caller());
         let facts = trust::facts(received, now);
         Ok(Session {
@@ -57,7 +55,6 @@ impl<'a> Session<'a> {
             admitted,
             principal,
             facts,
-            patience: record::patience(),
         })
     }
 
@@ -68,21 +65,43 @@ impl<'a> Session<'a> {
         counted.map_err(|limit| answer::limited(&limit, "rate_limited"))
     }
 
-    /// parse → authorize → quota → plugins → sign → record, for one signature with an id of its own.
-    pub async fn sign(&self, kind: Kind, profile: &str, body: &[u8], id: Uuid) -> Result<Recorded, Problem> {
+    /// sign → record → release, of a request for one signature.
+    pub async fn single(&self, kind: Kind, profile: &str, body: &[u8], id: Uuid) -> Result<Released, Problem> {
         let subject = self.subject(self.profile(kind, profile)?, id);
-        self.stages(subject.profile().clone(), body, &subject)
-            .await
-            .map_err(|refusal| self.edge.refuse(refusal, &subject))
+        let signed = self.sign(body, &subject).await?;
+        let recorded = self.record(signed, &subject).await?;
+        self.release(recorded, &subject)
     }
 
-    async fn stages(&self, profile: Arc<Profile>, body: &[u8], subject: &Subject<'_>) -> Result<Recorded, Refusal> {
+    /// parse → authorize → quota → plugins → sign, for one signature with an id of its own.
+    pub async fn sign(&self, body: &[u8], subject: &Subject<'_>) -> Result<Signed, Problem> {
+        let signed = self.stages(subject.profile().clone(), body, subject).await;
+        signed.map_err(|refusal| self.edge.refuse(refusal, subject))
+    }
+
+    /// record: those that come together become durable together.
+    pub async fn record(&self, signed: Signed, subject: &Subject<'_>) -> Result<Recorded, Problem> {
+        let recorded = self.edge.record(signed, subject).await;
+        recorded.map_err(|refusal| self.edge.refuse(refusal, subject))
+    }
+
+    /// release: the last question before the answer.
+    pub fn release(&self, recorded: Recorded, subject: &Subject<'_>) -> Result<Released, Problem> {
+        let released = self.edge.release(recorded, subject);
+        released.map_err(|refusal| self.edge.refuse(refusal, subject))
+    }
+
+    /// Of an element of a batch whose time is over.
+    pub fn out_of_time(&self, subject: &Subject<'_>) -> Problem {
+        self.edge.refuse(Refusal::out_of_time(), subject)
+    }
+
+    async fn stages(&self, profile: Arc<Profile>, body: &[u8], subject: &Subject<'_>) -> Result<Signed, Refusal> {
         let intent = parse(&profile, body)?;
         let permit = self.authorize(profile, intent)?;
         let metered = permit.meter(self.world.throttle())?;
         let cleared = self.plugins(metered, subject).await?;
-        let signed = self.seal(cleared, subject)?;
-        self.edge.record(signed, subject, self.patience).await
+        self.seal(cleared, subject)
     }
 
     async fn plugins(&self, metered: Metered, subject: &Subject<'_>) -> Result<Cleared, Refusal> {

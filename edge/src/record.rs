@@ -14,7 +14,8 @@ use policies::intent::IntentError;
 use policies::permit::{ClearError, RetryAfter};
 use policies::profile::{AuditMode, Profile};
 use serde_json::{Value, json};
-use tokio::time::Instant;
+use tokio::sync::SemaphorePermit;
+use tokio::time::{Instant, timeout, timeout_at};
 use uuid::Uuid;
 
 use crate::answer;
@@ -24,14 +25,11 @@ use crate::state::Edge;
 use crate::throttle::Limited;
 use crate::world::Served;
 
-/// How long the signatures of one request wait for an audit disk that is behind: longer than a sync usually takes, shorter
+/// How long a signature waits for an audit disk that is behind to take its record: longer than a sync usually takes, shorter
 /// than callers wait.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// Until when the signatures of a request that begins now wait.
-pub fn patience() -> Instant {
-    let now = Instant::now();
-    now.checked_add(PATIENCE).unwrap_or(now)
-}
+/// How long a record may take to be durable, all in all.
+const SYNC: Duration = Duration::from_secs(10);
 
 /// How many signatures may wait for it: the rest of an edge's requests are for what needs no record.
 pub const MOST_WAITING: usize = 1_024;
@@ -91,40 +89,63 @@ impl<'r> Subject<'r> {
     }
 
     fn draft<'a>(&'a self, outcome: Outcome<'a>, policies: Cow<'a, [String]>, now_ms: u64) -> Draft<'a> {
-        Draft {
+        let profile = Some(self.profile().name.as_str());
+        draft(
+            self.received,
+            self.caller,
+            profile,
             outcome,
-            caller: self.caller.id().into(),
-            tenant: self.caller.tenant().into(),
-            profile: Some(self.profile().name.as_str().into()),
-            key: None,
-            kid: None,
-            digest: None,
             policies,
-            plugins: Vec::new(),
-            request_id: self.id,
-            trace_id: self.trace_id().and_then(|id| id.parse().ok()),
-            time_ms: now_ms,
-        }
+            (self.id, now_ms),
+        )
     }
 }
 
-/// Proof that a signature is on record, as durable as its audit mode promises. Only [`Edge::record`] makes one, and only
-/// from one of these does [`crate::answer`] make a 201.
+fn draft<'a>(
+    received: &Received,
+    caller: &'a Caller,
+    profile: Option<&'a str>,
+    outcome: Outcome<'a>,
+    policies: Cow<'a, [String]>,
+    (request_id, time_ms): (Uuid, u64),
+) -> Draft<'a> {
+    Draft {
+        outcome,
+        caller: caller.id().into(),
+        tenant: caller.tenant().into(),
+        profile: profile.map(Into::into),
+        key: None,
+        kid: None,
+        digest: None,
+        policies,
+        plugins: Vec::new(),
+        request_id,
+        trace_id: received.trace_id().and_then(|id| id.parse().ok()),
+        time_ms,
+    }
+}
+
+/// Proof that a signature is on record, as durable as its audit mode promises. Only [`Edge::record`] makes one.
 #[derive(Debug)]
 pub struct Recorded {
     signed: Signed,
     request_id: Arc<str>,
 }
 
-impl Recorded {
+/// Proof that a signature is on record and that nothing has stopped it since. Only [`Edge::release`] makes one, and only from
+/// one of these does [`crate::answer`] make a 201: it does so at once.
+#[derive(Debug)]
+pub struct Released(Recorded);
+
+impl Released {
     /// What was signed.
     pub fn signed(&self) -> &Signed {
-        &self.signed
+        &self.0.signed
     }
 
     /// The signature's id.
     pub fn request_id(&self) -> &str {
-        &self.request_id
+        &self.0.request_id
     }
 }
 
@@ -179,6 +200,14 @@ impl Refusal {
     /// No bundle has come yet.
     pub fn not_ready() -> Refusal {
         Refusal::new("not_ready", "this edge has no bundle yet", "no bundle")
+    }
+
+    /// The batch has taken too long before this element's turn came: nothing was judged.
+    pub fn out_of_time() -> Refusal {
+        let safe = "the batch took too long before this element's turn; send it again, or smaller batches";
+        let mut refusal = Refusal::new("overloaded", safe, "the batch took too long").retry_after(1);
+        refusal.0.audited = false;
+        refusal
     }
 
     /// What the caller is told, for a refusal that is not recorded.
@@ -298,10 +327,14 @@ fn unavailable(error: SpoolError) -> Refusal {
     Refusal::new("audit_unavailable", safe, error.to_string())
 }
 
+fn behind() -> Refusal {
+    unavailable(SpoolError::Behind)
+}
+
 impl Edge {
-    /// Puts a signature on record. What cannot be recorded does not leave. `patience` is the moment until which it waits for
-    /// a disk that is behind, as a caller would rather have it than be sent away.
-    pub async fn record(&self, signed: Signed, subject: &Subject<'_>, patience: Instant) -> Result<Recorded, Refusal> {
+    /// Puts a signature on record. What cannot be recorded does not leave. It waits a while for a disk that is behind, as a
+    /// caller would rather have it than be sent away.
+    pub async fn record(&self, signed: Signed, subject: &Subject<'_>) -> Result<Recorded, Refusal> {
         let cleared = signed.cleared();
         let policies: Vec<String> = cleared.policies().iter().map(ToString::to_string).collect();
         let mut draft = subject.draft(Outcome::Signed, policies.into(), self.now_ms());
@@ -317,62 +350,66 @@ impl Edge {
             .collect();
         let _recorded = match signed.cleared().profile().audit {
             AuditMode::Reserve => match self.spool().append(&draft) {
-                Err(SpoolError::Behind) => self.append_later(&draft, patience).await?,
+                Err(SpoolError::Behind) => self.append_later(&draft).await?,
                 appended => appended.map_err(unavailable)?,
             },
-            AuditMode::Commit => self.commit(&draft, patience).await?,
+            AuditMode::Commit => self.commit(&draft).await?,
         };
-        // Always, however short the wait was: what passes here is answered.
-        let at = subject.at(self, self.now());
-        let still = self.keyring().still_signs(signed.cleared(), signed.kid(), &at);
-        still.map_err(|error| self.unsigned(error))?;
-        subject.served.signatures.inc();
         Ok(Recorded {
             request_id: subject.id_text.clone(),
             signed,
         })
     }
 
+    /// Lets a signature leave, unless it was stopped meanwhile. Asked always, however short the wait was, right before the
+    /// answer: what passes here is answered.
+    pub fn release(&self, recorded: Recorded, subject: &Subject<'_>) -> Result<Released, Refusal> {
+        let signed = &recorded.signed;
+        let at = subject.at(self, self.now());
+        let still = self.keyring().still_signs(signed.cleared(), signed.kid(), &at);
+        still.map_err(|error| self.unsigned(error))?;
+        subject.served.signatures.inc();
+        Ok(Released(recorded))
+    }
+
     /// Until the record is durable. The key may be stopped meanwhile: then there is the record of a signature that did not leave.
-    async fn commit(&self, draft: &Draft<'_>, patience: Instant) -> Result<audit::spool::Recorded, Refusal> {
+    async fn commit(&self, draft: &Draft<'_>) -> Result<audit::spool::Recorded, Refusal> {
         let committed = async {
-            let behind = match self.spool().commit(draft).await {
-                Err(SpoolError::Behind) => self
-                    .waiting()
-                    .try_acquire()
-                    .map_err(|_| unavailable(SpoolError::Behind))?,
-                committed => return committed.map_err(unavailable),
-            };
+            let mut waits = None;
             loop {
                 let progress = self.spool().progress();
                 match self.spool().commit(draft).await {
-                    Err(SpoolError::Behind) => progress.await,
-                    committed => {
-                        drop(behind);
-                        return committed.map_err(unavailable);
+                    Err(SpoolError::Behind) => {
+                        let wait = match waits.take() {
+                            Some(wait) => wait,
+                            None => self.wait()?,
+                        };
+                        let (_, until) = waits.insert(wait);
+                        timeout_at(*until, progress).await.map_err(|_| behind())?;
                     }
+                    committed => return committed.map_err(unavailable),
                 }
             }
         };
-        let committed = tokio::time::timeout_at(patience, committed).await;
-        committed.unwrap_or_else(|_| Err(unavailable(SpoolError::Behind)))
+        timeout(SYNC, committed).await.unwrap_or_else(|_| Err(behind()))
     }
 
-    async fn append_later(&self, draft: &Draft<'_>, patience: Instant) -> Result<audit::spool::Recorded, Refusal> {
-        let Ok(_waiting) = self.waiting().try_acquire() else {
-            return Err(unavailable(SpoolError::Behind));
-        };
-        let appended = async {
-            loop {
-                let progress = self.spool().progress();
-                match self.spool().append(draft) {
-                    Err(SpoolError::Behind) => progress.await,
-                    appended => return appended.map_err(unavailable),
-                }
+    async fn append_later(&self, draft: &Draft<'_>) -> Result<audit::spool::Recorded, Refusal> {
+        let (_waiting, until) = self.wait()?;
+        loop {
+            let progress = self.spool().progress();
+            match self.spool().append(draft) {
+                Err(SpoolError::Behind) => timeout_at(until, progress).await.map_err(|_| behind())?,
+                appended => return appended.map_err(unavailable),
             }
-        };
-        let appended = tokio::time::timeout_at(patience, appended).await;
-        appended.unwrap_or_else(|_| Err(unavailable(SpoolError::Behind)))
+        }
+    }
+
+    /// A turn at waiting for the disk, and until when.
+    fn wait(&self) -> Result<(SemaphorePermit<'_>, Instant), Refusal> {
+        let turn = self.waiting().try_acquire().map_err(|_| behind())?;
+        let now = Instant::now();
+        Ok((turn, now.checked_add(PATIENCE).unwrap_or(now)))
     }
 
     /// The refusal of what the keyring does not sign.
@@ -381,6 +418,21 @@ impl Edge {
             self.metrics().lease_refused();
         }
         error.into()
+    }
+
+    /// Refuses a caller that is stopped, on record: before it is looked at what it asks for.
+    pub fn refuse_stopped(&self, received: &Received, caller: &Caller) -> Problem {
+        let refusal = Refusal::from(SignError::CallerStopped);
+        let id = received.id();
+        tracing::info!(request = %id, caller = caller.id(), "a stopped caller is refused");
+        let outcome = Outcome::Refused {
+            code: refusal.0.problem.code().into(),
+        };
+        let draft = draft(received, caller, None, outcome, Cow::Borrowed(&[]), (id, self.now_ms()));
+        if let Err(error) = self.spool().append(&draft) {
+            tracing::error!(request = %id, %error, "a refusal could not be recorded");
+        }
+        refusal.into_problem()
     }
 
     /// Logs a refusal, puts it on record where it is one of policy, quota, rule or key, and gives what the caller is told.

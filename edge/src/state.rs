@@ -1,8 +1,8 @@
 //! What one edge process holds, shared by its listeners and its background tasks.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -31,6 +31,17 @@ pub struct Revocations {
     pub list: RevocationList,
 }
 
+/// The newest bundle that came.
+#[derive(Debug, Default)]
+struct Offered {
+    /// How many came.
+    serial: u64,
+    /// Its digest; empty where it could not be taken into use, so that the next one is sent, whichever it is.
+    digest: String,
+    /// It, until it is being loaded.
+    waiting: Option<contract::Bundle>,
+}
+
 /// One edge.
 #[derive(Debug)]
 pub struct Edge {
@@ -39,10 +50,7 @@ pub struct Edge {
     uplink: Arc<Uplink>,
     keyring: Keyring,
     world: ArcSwap<World>,
-    /// The newest bundle that came and is not in use yet, and its number.
-    offered: Mutex<Option<(u64, contract::Bundle)>>,
-    /// The number of the newest bundle that came.
-    serial: AtomicU64,
+    offered: Mutex<Offered>,
     offer: Notify,
     host: runtime::Host,
     spool: Spool,
@@ -75,7 +83,6 @@ impl Edge {
             keyring: Keyring::new(),
             world: ArcSwap::from_pointee(World::empty()?),
             offered: Mutex::default(),
-            serial: AtomicU64::new(0),
             offer: Notify::new(),
             host,
             spool,
@@ -169,6 +176,7 @@ impl Edge {
     }
 
     /// SHA-256 of the bundle in use, hex; empty if there is none.
+    #[cfg(test)]
     pub fn bundle_digest(&self) -> String {
         self.world.load().digest().to_owned()
     }
@@ -185,24 +193,38 @@ impl Edge {
 
     /// Has a bundle taken into use by [`Edge::load_bundles`], off the watch stream; one that waits already is skipped.
     pub fn offer_bundle(&self, bundle: contract::Bundle) {
-        let mut offered = self.offered.lock().unwrap_or_else(PoisonError::into_inner);
-        let serial = self.serial.fetch_add(1, Ordering::AcqRel).saturating_add(1);
-        *offered = Some((serial, bundle));
+        let mut offered = self.offered();
+        offered.serial = offered.serial.saturating_add(1);
+        offered.digest.clone_from(&bundle.digest);
+        offered.waiting = Some(bundle);
         self.offer.notify_one();
+    }
+
+    /// SHA-256 of the newest bundle that came, hex: in use, or on its way there. Empty before the first, and where the newest
+    /// could not be taken into use: what the authority sends then is wanted even if it is the one in use.
+    pub fn offered_digest(&self) -> String {
+        self.offered().digest.clone()
+    }
+
+    fn offered(&self) -> MutexGuard<'_, Offered> {
+        self.offered.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What a bundle older than the newest that came has judged is signed no more, at once: until that one is in use, nothing
     /// is.
     pub fn demand_newest_bundle(&self) {
-        self.keyring.demand_bundle(self.serial.load(Ordering::Acquire));
+        self.keyring.demand_bundle(self.offered().serial);
     }
 
     /// Takes the bundles that are offered into use, one after the other. Runs until the process ends.
     pub async fn load_bundles(self: Arc<Edge>) {
         loop {
-            let offered = self.offered.lock().unwrap_or_else(PoisonError::into_inner).take();
-            match offered {
-                Some((serial, bundle)) => {
+            let (serial, waiting) = {
+                let mut offered = self.offered();
+                (offered.serial, offered.waiting.take())
+            };
+            match waiting {
+                Some(bundle) => {
                     self.load_bundle(serial, bundle).await;
                     self.wake_delegations();
                     self.wake_leases();
@@ -230,6 +252,7 @@ impl Edge {
                 tracing::info!(digest = world.digest(), profiles, "a bundle is in use");
                 self.metrics.bundle(true);
                 world.trust().warm(self.now()).await;
+                return;
             }
             Ok(Err(error)) => {
                 tracing::error!(digest = bundle.digest, %error, "a bundle is not used; the last good one stays");
@@ -239,6 +262,10 @@ impl Edge {
                 tracing::error!(digest = bundle.digest, %error, "loading a bundle panicked; the last good one stays");
                 self.metrics.bundle(false);
             }
+        }
+        let mut offered = self.offered();
+        if offered.serial == serial {
+            offered.digest.clear();
         }
     }
 
@@ -258,10 +285,23 @@ impl Edge {
         self.revocations.load_full()
     }
 
-    /// Replaces the revocation list, if the new one is the authority's.
+    /// Replaces the revocation list, if the new one is the authority's and no older than the one that is held: another authority
+    /// may be behind. One that has ended gives way to any.
     pub fn set_revocations(&self, jws: String) {
-        match RevocationList::verify(&jws, &self.delegation_roots(), self.now()) {
-            Ok(list) => self.revocations.store(Arc::new(Revocations { jws, list })),
+        let now = self.now();
+        match RevocationList::verify(&jws, &self.delegation_roots(), now) {
+            Ok(list) => {
+                let held = &self.revocations.load().list;
+                if now < held.exp && (list.revision, list.iat) < (held.revision, held.iat) {
+                    tracing::info!(
+                        list.revision,
+                        held.revision,
+                        "a revocation list is older than the one that is held"
+                    );
+                    return;
+                }
+                self.revocations.store(Arc::new(Revocations { jws, list }));
+            }
             Err(error) => tracing::warn!(%error, "a revocation list is not used; the one before stays"),
         }
     }

@@ -8,7 +8,7 @@ use node::contract::watch_event::Event;
 use node::contract::watch_up::Up;
 use node::contract::{Lease, LeaseGrant, LeaseRenewal, WatchUp};
 use node::lease::{Holder, MOST_KEYS};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_stream::{Stream, StreamExt};
 use tonic::Status;
 
@@ -21,8 +21,10 @@ pub type Messages = Pin<Box<dyn Stream<Item = Result<WatchUp, Status>> + Send>>;
 /// The state that renewals were decided by, and the keys that are granted, with the lengths of their leases in milliseconds.
 type Decided = (u64, Vec<(Arc<str>, u64)>);
 
-/// How long reading the state may take before a renewal is left without an answer.
+/// How long reading the state anew may take before a renewal is left without an answer.
 const READ: Duration = Duration::from_secs(2);
+/// How long renewals go unanswered before the stream ends: an edge asks again each second.
+const UNDECIDED: Duration = Duration::from_secs(4);
 /// How long a revoked edge has to say that it signs nothing more.
 const LAST_WORD: Duration = Duration::from_secs(2);
 
@@ -58,20 +60,19 @@ impl Feed {
         if renewal.key_ids.len() > MOST_KEYS {
             return Err(invalid("a renewal names at most 1,000 keys"));
         }
+        let began = Instant::now();
         check_incarnation(&self.incarnation).map_err(|fault| End::Told(fault.into()))?;
-        let keys = self.watches.world.lease_lengths(&renewal.key_ids);
-        // Before anything is read: whoever asks after a stop was committed has to see it.
-        let noted = self.watches.leases.begin(&self.holder(), self.acknowledged, &keys);
-        let decided = match noted {
-            true => self.decide(&keys).await?,
-            false => Some((self.revision, Vec::new())),
+        // An answer without a key would end its lease. Where several authorities are on one store, the edge finds another.
+        let Some((revision, granted)) = self.decide(&renewal.key_ids).await? else {
+            let since = *self.undecided.get_or_insert(began);
+            return match since.elapsed() < UNDECIDED {
+                true => Ok(()),
+                false => Err(End::Told(Status::unavailable(
+                    "the state of keys cannot be read here now",
+                ))),
+            };
         };
-        // An answer without a key would end its lease; where several authorities are on one store, the edge finds another.
-        let Some((revision, granted)) = decided else {
-            return Err(End::Told(Status::unavailable(
-                "the state of keys cannot be read here now",
-            )));
-        };
+        self.undecided = None;
         let leases = granted.into_iter().map(|(id, duration)| Lease {
             key_id: id.to_string(),
             duration_ms: u32::try_from(duration).unwrap_or(u32::MAX),
@@ -86,21 +87,33 @@ impl Feed {
 
     /// Which of the keys may be signed with, by a state that is not older than this call: the view, once it shows what the
     /// store had after it began. None where that cannot be known now.
-    async fn decide(&mut self, keys: &[(Arc<str>, u64)]) -> Result<Option<Decided>, End> {
-        let Ok(Ok(revision)) = timeout(READ, self.watches.vault.store().revision()).await else {
-            return Ok(None);
-        };
-        let mut grown = self.watches.world.grown();
-        let shown = timeout(READ, grown.wait_for(|shown| *shown >= revision));
-        // The borrowed revision must not live on: it is a lock.
-        let is_shown = shown.await.is_ok_and(|shown| shown.is_ok());
-        if !is_shown || self.watches.seal.is_closed() {
-            return Ok(None);
+    async fn decide(&mut self, key_ids: &[String]) -> Result<Option<Decided>, End> {
+        let begun = Instant::now();
+        let mut keys = self.watches.world.lease_lengths(key_ids);
+        loop {
+            // Before anything is read: whoever asks after a stop was committed has to see it.
+            if !self.watches.leases.begin(&self.holder(), self.acknowledged, &keys) {
+                return Ok(Some((self.revision, Vec::new())));
+            }
+            let Ok(revision) = self.watches.world.catch_up().await else {
+                return Ok(None);
+            };
+            if self.watches.seal.is_closed() {
+                return Ok(None);
+            }
+            self.demand_standing().await?;
+            // A view that was behind knew other keys, or other lengths: those are not noted yet.
+            let shown = self.watches.world.lease_lengths(key_ids);
+            if shown == keys {
+                let edge = self.edge.id().as_str();
+                let signable = self.watches.world.signable(edge, self.acknowledged, &keys);
+                return Ok(Some((revision, signable)));
+            }
+            if begun.elapsed() >= READ {
+                return Ok(None);
+            }
+            keys = shown;
         }
-        self.demand_standing().await?;
-        let edge = self.edge.id().as_str();
-        let signable = self.watches.world.signable(edge, self.acknowledged, keys);
-        Ok(Some((revision, signable)))
     }
 
     /// Waits a moment for a revoked edge to say that it has obeyed.

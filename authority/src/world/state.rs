@@ -42,8 +42,10 @@ pub(super) struct State {
     pub(super) edges: BTreeMap<String, EdgeRecord>,
     pub(super) bundle: Option<Arc<contract::Bundle>>,
     pub(super) halts: Arc<Halts>,
-    /// The latest revision that withdrew what edges may have decided by already.
+    /// The latest revision that withdrew what edges may have decided by already: who has not acknowledged it gets no lease.
     pub(super) floor: u64,
+    /// The latest that was a bundle with a fence: what older bundles judged is signed no more. A stop leaves them as they are.
+    pub(super) bundle_floor: u64,
     /// Complete for revisions above `log_from`.
     pub(super) log: VecDeque<(u64, Item)>,
     pub(super) log_from: u64,
@@ -73,7 +75,7 @@ impl State {
                     self.floor = revision;
                 }
             }
-            (_, Fresh::Floor) => self.floor = revision,
+            (_, Fresh::Floor) => (self.floor, self.bundle_floor) = (revision, revision),
             _ => {}
         }
     }
@@ -121,7 +123,7 @@ impl State {
     fn update(&self, everything: bool, keys: Vec<Arc<contract::Key>>, bundle: Option<Arc<contract::Bundle>>) -> Update {
         Update {
             revision: self.revision,
-            floor: self.floor,
+            floor: self.bundle_floor,
             halts: self.halts.clone(),
             everything,
             keys,
@@ -151,6 +153,7 @@ pub(super) async fn read(vault: &Vault) -> Result<State, Fault> {
     }
     if let Some(held) = vault.get::<Floor>(paths::FLOOR).await? {
         state.floor = state.floor.max(held.stamp.revision);
+        state.bundle_floor = held.stamp.revision;
     }
     state.bundle = crate::bundle::load(vault)
         .await?

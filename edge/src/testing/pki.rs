@@ -7,6 +7,7 @@ use signing::certificate::{Certificate, Validity};
 use signing::delegation::{DelegationName, KeyName, Scope, prepare_key_ca, prepare_leaf, prepare_root};
 use signing::jwk::Jwk;
 use signing::key::{PublicKey, SigningKey, random_bytes};
+use signing::revocation::{FORMAT, RevocationList, SIGNER_KEY, SIGNER_TENANT};
 
 use super::authority::Lie;
 use super::{EDGE, TRUST_DOMAIN, now};
@@ -222,6 +223,34 @@ impl Pki {
         let leaf = leaf.unwrap().sign_with(&ca.key).unwrap();
         let chain = [&leaf, &ca.certificate, &root.certificate];
         chain.into_iter().map(|one| one.der().to_vec()).collect()
+    }
+
+    /// Signs a revocation list as the authority does.
+    pub fn revocations(&self, list: &RevocationList) -> String {
+        let name = DelegationName {
+            trust_domain: TRUST_DOMAIN.into(),
+            tenant: SIGNER_TENANT.into(),
+            key: SIGNER_KEY.into(),
+            version: 1,
+            edge: "authority".into(),
+            incarnation: "a1".into(),
+        };
+        let scope = Scope {
+            formats: vec![FORMAT.into()],
+            issuer: None,
+            audiences: Vec::new(),
+            max_lifetime: 1,
+        };
+        let (ca, own) = [(); 2].map(|()| SigningKey::generate(Algorithm::Es256).unwrap()).into();
+        let spki = |key: &SigningKey| key.public().unwrap().to_spki_der().to_vec();
+        let (life, serial) = (Validity::starting(now(), 86_400), || random_bytes().unwrap());
+        let root = &self.root;
+        let issuer = prepare_key_ca(&name.key_name(), &spki(&ca), life, serial(), &root.certificate, false).unwrap();
+        let issuer = issuer.sign_with(&root.key).unwrap();
+        let leaf = prepare_leaf(&name, &scope, &spki(&own), life, serial(), &issuer, false).unwrap();
+        let leaf = leaf.sign_with(&ca).unwrap();
+        list.sign(&own, &[&leaf, &issuer, &root.certificate].map(|one| one.der().to_vec()))
+            .unwrap()
     }
 }
 

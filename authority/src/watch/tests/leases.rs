@@ -134,11 +134,7 @@ async fn a_stop_raises_the_floor_below_which_nothing_is_leased() {
     let id = token_key(&bench).await;
     let mut edge = Speaking::open(&bench, "edge-1").await;
     assert_eq!(edge.renew(1, &[&id]).await.len(), 1);
-    let stopping = crate::halts::Stopping::new(
-        bench.wired.vault.clone(),
-        bench.wired.keys.approvals().clone(),
-        bench.wired.clock.clone(),
-    );
+    let stopping = stopping(&bench);
     let halt = Halt::parse("caller/oidc:x#y").unwrap();
     let committed = stopping.stop(&halt, "leaked", "operator:root").await.unwrap();
     assert_eq!(stopping.stop(&halt, "again", "operator:root").await.unwrap(), committed);
@@ -223,4 +219,206 @@ async fn a_bundle_can_withdraw_what_the_one_before_decided() {
     edge.acknowledge(stands.committed).await;
     fenced(&bench, &subject).await;
     assert_eq!(edge.renew(3, &[&id]).await.len(), 1);
+}
+
+// R19, R35
+#[tokio::test]
+async fn a_stop_demands_no_newer_bundle_and_a_fenced_bundle_does() {
+    let bench = Bench::new().await;
+    token_key(&bench).await;
+    let mut edge = Speaking::open(&bench, "edge-1").await;
+    let halt = Halt::parse("caller/oidc:x#y").unwrap();
+    let stopped = stopping(&bench).stop(&halt, "leaked", "operator:root").await.unwrap();
+    while let told = next(&mut edge.stream).await.unwrap()
+        && told.revision < stopped
+    {
+        assert_eq!(told.floor, 0);
+    }
+    assert_eq!(next(&mut edge.stream).await.unwrap().floor, 0);
+    let applicant = crate::bundle::Applicant {
+        approvals: bench.wired.keys.approvals(),
+        requester: "operator:test",
+        reason: None,
+        fence: true,
+    };
+    let files = crate::testing::bundle(DELEGATE);
+    let applied = bench
+        .wired
+        .bundles
+        .apply(files, false, &applicant)
+        .await
+        .unwrap()
+        .unwrap();
+    while let told = next(&mut edge.stream).await.unwrap()
+        && told.floor == 0
+    {
+        assert!(told.revision <= applied.revision.unwrap());
+    }
+    bench.settle().await;
+    bench.wired.world.reload().await;
+    let update = bench.wired.world.since(0).unwrap();
+    assert_eq!(Some(update.floor), applied.revision, "read anew it is the same");
+}
+
+fn stopping(bench: &Bench) -> crate::halts::Stopping {
+    crate::halts::Stopping::new(
+        bench.wired.vault.clone(),
+        bench.wired.keys.approvals().clone(),
+        bench.wired.clock.clone(),
+    )
+}
+
+/// Until the edge was sent so many events that came after what it said was read.
+async fn beats(edge: &mut Speaking) -> Result<(), Status> {
+    let told = next(&mut edge.stream).await?;
+    assert!(
+        !matches!(told.event, Some(Event::Leases(_))),
+        "an answer that cannot be known"
+    );
+    Ok(())
+}
+
+// R35
+#[tokio::test]
+async fn a_view_that_lags_leaves_renewals_unanswered_and_then_ends_the_stream() {
+    let bench = Bench::new().await;
+    let id = token_key(&bench).await;
+    let mut edge = Speaking::open(&bench, "edge-1").await;
+    assert_eq!(edge.renew(1, &[&id]).await.len(), 1);
+    bench.hold_view();
+    let made = bench.verb("CreateKey", json!({})).await.unwrap();
+    assert!(made["KeyMetadata"]["KeyId"].is_string());
+    let begun = Instant::now();
+    let mut nonce = 2;
+    // One that cannot be decided is no reason to go.
+    let ended = loop {
+        let key_ids = vec![id.clone()];
+        if edge
+            .up
+            .try_send(Ok(WatchUp {
+                up: Some(Up::Renewal(LeaseRenewal { nonce, key_ids })),
+            }))
+            .is_ok()
+        {
+            nonce += 1;
+        }
+        if let Err(ended) = beats(&mut edge).await {
+            break ended;
+        }
+    };
+    assert_eq!(ended.code(), tonic::Code::Unavailable);
+    assert!(begun.elapsed() >= Duration::from_secs(4), "{:?}", begun.elapsed());
+    let refused = bench
+        .wired
+        .leases
+        .fence(&bench.wired.vault, &bench.wired.world, &Subject::Key(id))
+        .await;
+    assert_eq!(
+        refused.unwrap_err().code(),
+        "unavailable",
+        "the view does not show whose leases run"
+    );
+}
+
+// R35
+#[tokio::test]
+async fn a_view_that_comes_late_does_not_end_leases() {
+    let bench = Bench::new().await;
+    let mut edge = Speaking::open(&bench, "edge-1").await;
+    bench.hold_view();
+    let tag = |name: &str, value: &str| json!({"TagKey": format!("signet:{name}"), "TagValue": value});
+    let body = json!({"KeySpec": "ECC_NIST_P256", "KeyUsage": "SIGN_VERIFY",
+        "Tags": [tag("family", "token"), tag("delegation", "shared")]});
+    let made = bench.verb("CreateKey", body).await.unwrap();
+    let id = made["KeyMetadata"]["KeyId"].as_str().unwrap().to_owned();
+    edge.say(Up::Renewal(LeaseRenewal {
+        nonce: 7,
+        key_ids: vec![id.clone()],
+    }))
+    .await;
+    // Time for it to be heard; where it is heard later, nothing is tested and nothing fails.
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    bench.wired.world.reload().await;
+    let granted = loop {
+        if let Event::Leases(grant) = event(&mut edge.stream).await.1 {
+            break grant;
+        }
+    };
+    assert_eq!(
+        granted.leases.iter().map(|lease| &lease.key_id).collect::<Vec<_>>(),
+        [&id]
+    );
+    // And the length of a key that is not known is the longest there is.
+    let unknown = Halt::parse("delegation/0d6a2f6e-8a5c-4f0e-9d5b-2f4c8a3b1c22").unwrap();
+    stopping(&bench).stop(&unknown, "", "operator:root").await.unwrap();
+    bench.wired.world.reload().await;
+    let earlier = std::collections::BTreeSet::from(["edge-1".to_owned()]);
+    let leases = crate::leases::Leases::new(earlier, false);
+    let stands = leases
+        .fence(&bench.wired.vault, &bench.wired.world, &Subject::Halt(unknown))
+        .await
+        .unwrap();
+    assert!(stands.left_ms > 3_600_000, "{stands:?}");
+}
+
+#[tokio::test]
+async fn a_tenant_can_be_stopped_however_many_callers_are() {
+    let bench = Bench::new().await;
+    let stopping = stopping(&bench);
+    for n in 0..1_000 {
+        let halt = if n % 2 == 0 {
+            format!("caller/{n}")
+        } else {
+            format!("delegation/{}", uuid::Uuid::from_u128(n))
+        };
+        stopping
+            .stop(&Halt::parse(&halt).unwrap(), "", "operator:root")
+            .await
+            .unwrap();
+    }
+    let more = Halt::parse("caller/more").unwrap();
+    let refused = stopping.stop(&more, "", "operator:root").await.unwrap_err();
+    assert_eq!(refused.code(), "conflict");
+    for name in ["all", "tenant/000000000001"] {
+        stopping
+            .stop(&Halt::parse(name).unwrap(), "", "operator:root")
+            .await
+            .unwrap();
+    }
+}
+
+// R35
+#[tokio::test]
+async fn no_revocation_list_is_made_by_a_view_that_lags() {
+    let bench = Bench::new().await;
+    let list = bench.wired.revocations.list();
+    bench.hold_view();
+    bench
+        .wired
+        .edges
+        .revoke(
+            &{
+                bench.edge("edge-1").await;
+                EdgeId::parse("edge-1").unwrap()
+            },
+            "stolen",
+        )
+        .await
+        .unwrap();
+    let (mut signer, mut shown) = (None, None);
+    let world = &bench.wired.world;
+    let made = bench.wired.revocations.make(world, &mut signer, &mut shown).await;
+    assert_eq!(made.unwrap_err().code(), "unavailable");
+    assert!(list.borrow().is_empty() && shown.is_none());
+    world.reload().await;
+    bench
+        .wired
+        .revocations
+        .make(world, &mut signer, &mut shown)
+        .await
+        .unwrap();
+    let shown = shown.unwrap();
+    assert_eq!((shown.revision, shown.delegations.len()), (world.revision(), 1));
 }

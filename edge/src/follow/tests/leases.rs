@@ -111,6 +111,10 @@ async fn stopped_callers_tenants_and_delegations_get_nothing_until_they_are_resu
             rig.post("/v1/tokens/plain", json!({})).await.code() == refusal
         })
         .await;
+        let record = rig.records().pop().unwrap();
+        let code = refusal.1.into();
+        assert_eq!(record.outcome, audit::record::Outcome::Refused { code });
+        assert_eq!(record.caller, "oidc:https://callers.example#dev:alice");
         assert_eq!(
             rig.jwks("dev").await,
             [rig.kid("api")],
@@ -185,4 +189,89 @@ async fn a_delegation_is_shown_as_stopped_and_not_at_all_once_its_key_is_comprom
         rig.get(&path).await.code() == (404, "unknown_delegation")
     })
     .await;
+}
+
+// R35
+#[tokio::test]
+async fn an_edge_names_the_newest_bundle_it_was_offered_and_none_where_that_failed() {
+    let rig = Rig::new("");
+    // Nothing takes bundles into use here: the one that came is still loading.
+    let following = tokio::spawn(follow(rig.edge.clone(), rig.uplink.clone()));
+    let offered = rig.authority.state().bundle.clone().unwrap().digest;
+    until("offered", async || rig.edge.offered_digest() == offered).await;
+    let seen = rig.authority.state().watched.len();
+    rig.authority.go(true);
+    rig.authority.go(false);
+    until("asks again", async || rig.authority.state().watched.len() > seen).await;
+    let last = rig.authority.state().watched.last().cloned().unwrap();
+    assert_eq!((last.bundle_digest, rig.edge.bundle_digest()), (offered, String::new()));
+    following.abort();
+
+    let rig = Rig::ready().await;
+    let (first, bundle) = {
+        let state = rig.authority.state();
+        (state.revision, state.bundle.clone().unwrap())
+    };
+    // The newest one fails, and nothing older counts.
+    let mut bad = files::bundle(&rig.caller, "");
+    bad.push(("profiles/bad.toml".into(), b"kind = \"token\"".to_vec()));
+    rig.authority.state().floor = 11;
+    rig.authority.publish(bad);
+    until("nothing is signed", async || {
+        rig.post("/v1/tokens/plain", json!({})).await.code() == (503, "not_ready")
+    })
+    .await;
+    until("it has failed", async || rig.edge.offered_digest().is_empty()).await;
+    // The operator goes back to the one that the edge has in use.
+    assert_eq!(rig.edge.bundle_digest(), bundle.digest);
+    rig.authority.state().bundle = Some(bundle);
+    rig.authority.put_back(first);
+    until("signs again", async || mint(&rig).await == 201).await;
+}
+
+#[tokio::test]
+async fn an_event_that_is_not_understood_ends_the_stream_and_is_not_acknowledged() {
+    let rig = Rig::new("");
+    let mut position = Position::default();
+    let unknown = WatchEvent {
+        revision: 9,
+        authority_time_ms: 0,
+        floor: 9,
+        revision_proof: Vec::new(),
+        event: None,
+    };
+    let ended = position.apply(&rig.edge, unknown).unwrap_err();
+    assert_eq!(ended.code(), Code::Unimplemented);
+    assert_eq!((position.revision, position.floor), (0, 0));
+    position.ended(&rig.edge, &ended);
+    assert!(!rig.edge.keyring().is_revoked());
+}
+
+#[tokio::test]
+async fn an_older_revocation_list_does_not_replace_a_newer_one_before_that_ends() {
+    let rig = Rig::ready().await;
+    let list = |revision: u64, iat: u64, exp: u64| signing::revocation::RevocationList {
+        iss: "signet://example.org".into(),
+        iat,
+        exp,
+        revision,
+        ..Default::default()
+    };
+    let sign = |list: signing::revocation::RevocationList| rig.authority.pki.revocations(&list);
+    let held = || (rig.edge.revocations().list.revision, rig.edge.revocations().list.iat);
+    let now = rig.edge.now();
+    for (offered, kept) in [
+        (list(7, now - 20, now + 600), (7, now - 20)),
+        (list(6, now, now + 600), (7, now - 20)),
+        (list(7, now - 30, now + 600), (7, now - 20)),
+        (list(7, now - 10, now + 600), (7, now - 10)),
+        (list(8, now - 15, now + 60), (8, now - 15)),
+        (list(7, now, now + 600), (8, now - 15)),
+    ] {
+        rig.edge.set_revocations(sign(offered));
+        assert_eq!(held(), kept);
+    }
+    rig.advance(61);
+    rig.edge.set_revocations(sign(list(7, now, now + 600)));
+    assert_eq!(held(), (7, now), "the newer one has ended");
 }
