@@ -29,6 +29,7 @@ use crate::output;
   signet audit verify --log --witness witness.example/1+…     and that it grew from what that witness cosigned last
   signet audit verify --proof proof.json --key vkey.txt
   signet audit reconcile                     every number of every process, and the ones that nobody accounts for
+  signet audit reconcile --dir a/log --dir b/log    of a cluster: every authority has a log
   signet audit key > vkey.txt                keep it somewhere else than the log
 
 Exit codes: 0 done and in order, 1 something is wrong, 2 wrong usage.")]
@@ -62,6 +63,9 @@ impl Audit {
     /// Runs the command.
     pub fn run(self) -> Result<(), Failure> {
         let from = &self.from;
+        if !matches!(self.command, Command::Reconcile(_)) {
+            from.demand_one()?;
+        }
         match self.command {
             Command::Tail { follow, .. } => match from.any() {
                 Source::Spool(directory) => search::spool(&directory, follow),
@@ -70,7 +74,7 @@ impl Audit {
             Command::Search(search) => search.run(from),
             Command::Prove(prove) => prove.run(&from.log()),
             Command::Verify(verify) => verify.run(from),
-            Command::Reconcile(reconcile) => reconcile.run(&from.log()),
+            Command::Reconcile(reconcile) => reconcile.run(&from.logs()),
             Command::Key => output::line(&from.key()?),
         }
     }

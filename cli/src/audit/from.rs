@@ -21,9 +21,9 @@ pub struct From {
     /// The authority's log, which has every edge's records and its own.
     #[arg(long, global = true)]
     log: bool,
-    /// The directory of a spool or of a log, instead of `--data`.
+    /// The directory of a spool or of a log, instead of `--data`; for `reconcile` one for each authority's log.
     #[arg(long, value_name = "DIR", global = true, conflicts_with = "url")]
-    dir: Option<PathBuf>,
+    dir: Vec<PathBuf>,
     /// Ask the authority with this admin API, https://HOST:PORT, for its log.
     #[arg(long, value_name = "URL", global = true)]
     url: Option<String>,
@@ -52,7 +52,7 @@ impl From {
         if self.log || self.url.is_some() {
             return self.log();
         }
-        match &self.dir {
+        match self.dir.first() {
             Some(directory) if View::is_log(directory) => Source::Log(directory.clone()),
             Some(directory) => Source::Spool(directory.clone()),
             None => {
@@ -64,10 +64,28 @@ impl From {
 
     /// The log.
     pub fn log(&self) -> Source {
-        match &self.dir {
+        match self.dir.first() {
             _ if self.url.is_some() => Source::Api(self.admin()),
             Some(directory) => Source::Log(directory.clone()),
             None => Source::Log(self.data.join("authority/log")),
+        }
+    }
+
+    /// The logs, where there may be several.
+    pub fn logs(&self) -> Vec<Source> {
+        match self.dir.as_slice() {
+            [_, _, ..] => self.dir.iter().cloned().map(Source::Log).collect(),
+            _ => vec![self.log()],
+        }
+    }
+
+    /// Refuses several directories, for what reads one.
+    pub fn demand_one(&self) -> Result<(), Failure> {
+        match self.dir.as_slice() {
+            [_, _, ..] => Err(Failure::new(
+                "`--dir` is given once; only `signet audit reconcile` takes several logs",
+            )),
+            _ => Ok(()),
         }
     }
 

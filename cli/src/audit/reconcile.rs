@@ -1,6 +1,6 @@
 //! `signet audit reconcile`: every sequence number accounted for.
 
-use audit::log::reconcile::{Account, End, Ledger, Span, What};
+use audit::log::reconcile::{Account, Claim, End, Ledger, Span, What};
 use clap::Args;
 use serde_json::json;
 
@@ -19,22 +19,26 @@ pub struct Reconcile {
 
 impl Reconcile {
     /// Runs the command.
-    pub fn run(self, source: &Source) -> Result<(), Failure> {
-        let (Source::Log(directory) | Source::Spool(directory)) = source else {
-            return Err(Failure::new(
-                "a log is reconciled where its files are: copy its directory and name it with --dir",
-            ));
-        };
+    pub fn run(self, sources: &[Source]) -> Result<(), Failure> {
         let mut ledger = Ledger::default();
-        open(directory)?.records(0, |_, record| {
-            ledger.take(&record);
-            true
-        })?;
+        for source in sources {
+            let (Source::Log(directory) | Source::Spool(directory)) = source else {
+                return Err(Failure::new(
+                    "a log is reconciled where its files are: copy its directory and name it with --dir",
+                ));
+            };
+            open(directory)?.records(0, |_, record| {
+                ledger.take(&record);
+                true
+            })?;
+        }
+        let claims: Vec<Claim> = ledger.claims().cloned().collect();
         let accounts = ledger.accounts();
         if self.json {
-            output::json(&json!({ "accounts": accounts }))?;
+            output::json(&json!({ "accounts": accounts, "claims": claims }))?;
         } else {
             print(&accounts)?;
+            print_claims(&claims)?;
         }
         let unaccounted = accounts
             .iter()
@@ -80,6 +84,20 @@ fn print(accounts: &[Account]) -> Result<(), Failure> {
                 span.first, span.last
             ))?;
         }
+    }
+    Ok(())
+}
+
+/// They explain nothing, and may be a spool that was moved to another edge.
+fn print_claims(claims: &[Claim]) -> Result<(), Failure> {
+    for claim in claims {
+        let reserved = claim
+            .reserved
+            .map_or(String::new(), |(first, last)| format!(", {first} to {last} reserved"));
+        output::line(&format!(
+            "{} {} says of another edge, and is not taken at its word: {} {} ended at {}{reserved}",
+            claim.by_edge, claim.by, claim.edge, claim.incarnation, claim.sequence
+        ))?;
     }
     Ok(())
 }
