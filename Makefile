@@ -30,7 +30,7 @@ build:
 test:
 	@scripts/setup test
 	@$(MAKE) --no-print-directory check
-	cargo build --locked -p signet
+	cargo build --locked --workspace --bins --tests
 	cargo test --locked --quiet --manifest-path plugins/Cargo.toml --target-dir target/plugins
 	cargo nextest run --locked --workspace --no-fail-fast
 
@@ -60,7 +60,7 @@ figures: build
 ## make chaos      faults under load for SECONDS, with SEED if one is given; exit code 1 if a promise was broken
 chaos:
 	@scripts/setup run
-	cargo build --locked --workspace --bins
+	cargo build --locked --workspace --bins --tests
 	target/debug/signet-chaos $(SECONDS) $(SEED)
 
 ## make plugins     rebuild the example plugins and compare them with the committed ones

@@ -30,7 +30,7 @@ pub struct Dev {
     _dir: Option<TempDir>,
 }
 
-/// The binary under test: beside this one, or one directory up from a test, where `cargo build -p signet` puts it.
+/// The binary under test: beside this one, or one directory up from a test, where cargo puts it.
 pub fn signet() -> PathBuf {
     let this = std::env::current_exe().unwrap();
     let beside = this.with_file_name("signet");
@@ -40,7 +40,7 @@ pub fn signet() -> PathBuf {
     };
     assert!(
         path.exists(),
-        "`{}` is not there: run `cargo build -p signet` first, as `make test` does",
+        "`{}` is not there: run `cargo build --workspace --bins --tests` first, as `make test` does",
         path.display()
     );
     path

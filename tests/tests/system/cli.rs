@@ -6,7 +6,7 @@ use serde_json::Value;
 use system_tests::{Dev, Output, run, signet};
 use tempfile::TempDir;
 
-const COMMANDS: [&str; 22] = [
+const COMMANDS: [&str; 23] = [
     "dev",
     "mint",
     "sign",
@@ -27,6 +27,7 @@ const COMMANDS: [&str; 22] = [
     "backup",
     "restore",
     "store",
+    "witness",
     "authority",
     "edge",
 ];

@@ -170,9 +170,13 @@ fn a_tenant_a_caller_and_a_delegation_are_stopped_and_resumed() {
     let verified = dev.curl("/v1/verify").post(&json!({"token": token}).to_string()).json();
     assert_eq!(verified["valid"], true, "what was signed before goes on verifying");
 
-    let tail = dev.cli(&["audit", "tail"]).success();
-    let record: Value = serde_json::from_str(tail.lines().last().unwrap()).unwrap();
-    let caller = record["caller"].as_str().unwrap().to_owned();
+    let mut caller = String::new();
+    within(10, "the caller is on record", || {
+        let tail = dev.cli(&["audit", "tail"]).success();
+        let record: Value = serde_json::from_str(tail.lines().last().unwrap()).unwrap();
+        caller = record["caller"].as_str().unwrap_or_default().to_owned();
+        !caller.is_empty()
+    });
     dev.cli(&["stop", "--caller", &caller, "--wait"]).success();
     assert_eq!(refusal(&mint(&dev)), (403, "forbidden".to_owned()));
     dev.cli(&["resume", "--caller", &caller]).success();

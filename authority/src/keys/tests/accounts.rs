@@ -142,9 +142,9 @@ async fn an_account_that_is_stopped_does_nothing_and_nobody_uses_its_keys() {
     let own = crate::halts::Halt::Tenant(bench.tenant());
     stopping.stop(&own, "stolen", "operator:root").await.unwrap();
     for (verb, body) in [("Encrypt", encrypt.clone()), ("Decrypt", decrypt.clone())] {
+        // Another account is told no more than of a key that is not there.
         let error = as_other(&bench, "a", verb, body).await.unwrap_err();
         assert_eq!(error.kind, KmsErrorType::AccessDenied, "{verb}");
-        assert!(error.message.contains("stopped by an operator"), "{error}");
     }
     // Nor do its own callers hand anything on; what stops more is done.
     let as_own = async |verb: &str, body: Value| {
