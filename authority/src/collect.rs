@@ -106,8 +106,8 @@ impl Collector {
         metrics: &Metrics,
         alarm: Alarm,
     ) -> Result<Arc<Self>, StartError> {
-        let begun = audit::log::read::View::is_log(directory);
-        let (key, is_new) = key::load(vault, replica, trust_domain, begun).await?;
+        let there = audit::log::read::View::name_of(directory);
+        let (key, is_new) = key::load(vault, replica, trust_domain, there.as_deref()).await?;
         let vkey = key.verifier().to_string();
         let path = directory.to_owned();
         let opened = tokio::task::spawn_blocking(move || open(&path, key)).await;

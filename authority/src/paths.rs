@@ -99,6 +99,11 @@ pub fn audit_key_of(replica: &str) -> String {
     }
 }
 
+/// The key of a log that is not the newest, by the last part of the log's name.
+pub fn former_audit_key(short: &str) -> String {
+    format!("system/former-audit-keys/{short}")
+}
+
 /// That one of several authorities has an anchor outside this store.
 pub fn anchor_of(replica: &str) -> String {
     format!("{ANCHOR}/{replica}")

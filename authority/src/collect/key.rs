@@ -11,37 +11,49 @@ use crate::fault::Fault;
 use crate::paths;
 use crate::sealed::{Change, Vault};
 
-/// The key of the log that is there, or a new one for a log that is about to begin; and whether it is new.
+/// The key of the log that is there, by its name, or a new one for a log that is about to begin; and whether it is new. No key is
+/// ever thrown away: a log whose directory was away for a while is written on when it is back.
 pub(super) async fn load(
     vault: &Vault,
     replica: &str,
     trust_domain: &str,
-    begun: bool,
+    there: Option<&str>,
 ) -> Result<(NoteKey, bool), Fault> {
     let path = paths::audit_key_of(replica);
-    let known = vault.get_secret(&path).await?;
-    match known {
-        Some(secret) if begun => {
-            let key = SigningKey::import(Algorithm::EdDsa, &secret)?;
-            Ok((named(trust_domain, key)?, false))
-        }
-        Some(_) => {
-            tracing::error!("the audit log is gone: another one begins; find out what happened to the old one");
-            Ok((fresh(vault, &path, trust_domain, true).await?, true))
-        }
-        None => Ok((fresh(vault, &path, trust_domain, false).await?, true)),
+    let Some(secret) = vault.get_secret(&path).await? else {
+        return Ok((
+            begin(vault, Change::new().absent(path.clone()), &path, trust_domain).await?,
+            true,
+        ));
+    };
+    let newest = import(trust_domain, &secret)?;
+    let Some(name) = there else {
+        tracing::error!("the audit log is gone: another one begins; find out what happened to the old one");
+        let kept = Change::new().overwrite_bytes(former(newest.verifier().name()), secret.expose());
+        return Ok((begin(vault, kept, &path, trust_domain).await?, true));
+    };
+    if newest.verifier().name() != name
+        && let Some(secret) = vault.get_secret(&former(name)).await?
+    {
+        return Ok((import(trust_domain, &secret)?, false));
     }
+    Ok((newest, false))
 }
 
-async fn fresh(vault: &Vault, path: &str, trust_domain: &str, replaces: bool) -> Result<NoteKey, Fault> {
+async fn begin(vault: &Vault, change: Change, path: &str, trust_domain: &str) -> Result<NoteKey, Fault> {
     let key = SigningKey::generate(Algorithm::EdDsa)?;
     let secret: Secret = key.export()?;
-    let change = match replaces {
-        true => Change::new().overwrite_bytes(path, secret.expose()),
-        false => Change::new().create_secret(path, &secret),
-    };
-    vault.commit(change).await?;
+    vault.commit(change.overwrite_bytes(path, secret.expose())).await?;
     named(trust_domain, key)
+}
+
+/// Where the key of an earlier log is, by the log's name.
+fn former(name: &str) -> String {
+    paths::former_audit_key(name.rsplit('/').next().unwrap_or_default())
+}
+
+fn import(trust_domain: &str, secret: &Secret) -> Result<NoteKey, Fault> {
+    named(trust_domain, SigningKey::import(Algorithm::EdDsa, secret)?)
 }
 
 fn named(trust_domain: &str, key: SigningKey) -> Result<NoteKey, Fault> {

@@ -172,12 +172,21 @@ async fn a_log_that_is_gone_is_followed_by_another_one_under_another_name() {
     let log = site.open().await.unwrap();
     log.close();
     let (vkey, seen) = (log.vkey(), log.note());
-    std::fs::remove_dir_all(site.directory()).unwrap();
+    let away = site.bench.path().join("away");
+    std::fs::rename(site.directory(), &away).unwrap();
     let log = site.open().await.unwrap();
     assert_ne!(log.vkey(), vkey);
     assert_eq!(site.alarms(), ["audit:BeginLog", "audit:BeginLog"]);
     log.seen("edge-1", &seen).unwrap();
     assert!(bring(&log, shipped("edge-1", 1)).await.iter().all(Result::is_ok));
+    log.close();
+    // Back again, as a volume that was not mounted: it is written on under its own key.
+    std::fs::remove_dir_all(site.directory()).unwrap();
+    std::fs::rename(&away, site.directory()).unwrap();
+    let log = site.open().await.unwrap();
+    assert_eq!(log.vkey(), vkey);
+    assert!(bring(&log, shipped("edge-1", 1)).await.iter().all(Result::is_ok));
+    assert_eq!(site.alarms().len(), 2, "and none begins");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
