@@ -1,11 +1,13 @@
 //! What a whole edge costs beside the floor: CPU time a request, in one run on one machine.
 //!
-//! (a) is a bare server that parses the JSON, signs a JWT and answers ([`floor`]); (b) is `signet dev` with the profile
-//! `bench`: a caller's token, twenty Cedar policies, limits, one plugin, the audit spool. Both speak HTTP/1.1 in the
-//! clear over kept-alive connections and are pinned to one core, the client to another; they take turns, and the
-//! medians count, since neighbours make single rounds useless.
+//! (a) is a bare server that parses the JSON, signs a JWT and answers ([`floor`]); (b) is an edge's process with the bundle of
+//! `signet dev` and its profile `bench`: a caller's token, twenty Cedar policies, limits, one plugin, the audit spool and its
+//! way to the authority, which has a process of its own. Both speak HTTP/1.1 in the clear over kept-alive connections; they
+//! and the authority are pinned to one core, the client to another; they take turns, and the medians count, since
+//! neighbours make single rounds useless.
 
 mod admin;
+mod beside;
 mod caller;
 pub mod fleet;
 pub mod floor;
@@ -21,13 +23,14 @@ pub mod stop;
 pub use spread::Spread;
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::Value;
 use signing::key::Secret;
+use tokio::runtime::Runtime;
 
 use crate::{LoadError, Options, Protocol, Report, Until};
 use process::{Cores, Server};
@@ -104,12 +107,22 @@ pub fn compare(settings: &Settings) -> Result<Comparison, LoadError> {
     let data = tempfile::tempdir().map_err(bench)?;
     cores.server()?;
     let floor = start_floor(settings)?;
-    let edge = start_edge(&settings.signet, data.path())?;
-    cores.client()?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(bench)?;
+    let (edge, _authority) = runtime.block_on(beside::start(&settings.signet, data.path()))?;
+    cores.client()?;
+    take_turns(settings, &runtime, (&floor, &edge), cores.are_two())
+}
+
+/// The rounds of both.
+fn take_turns(
+    settings: &Settings,
+    runtime: &Runtime,
+    (floor, edge): (&Subject, &Subject),
+    pinned: bool,
+) -> Result<Comparison, LoadError> {
     // The client never sleeps: waking a sleeping one costs a server's send an interrupt of another core, and the slower
     // server would pay it for every answer, the faster one for none.
     let spinning = runtime.spawn(async {
@@ -117,7 +130,7 @@ pub fn compare(settings: &Settings) -> Result<Comparison, LoadError> {
             tokio::task::yield_now().await;
         }
     });
-    for subject in [&floor, &edge] {
+    for subject in [floor, edge] {
         runtime.block_on(subject.drive(settings, WARM_UP, VERIFY_EVERY))?;
     }
     let (mut floors, mut edges) = (Vec::new(), Vec::new());
@@ -131,7 +144,7 @@ pub fn compare(settings: &Settings) -> Result<Comparison, LoadError> {
         ratio: edge.median.cpu_us / floor.median.cpu_us.max(f64::MIN_POSITIVE),
         floor,
         edge,
-        pinned: cores.are_two(),
+        pinned,
         connections: settings.connections,
     })
 }
@@ -157,20 +170,6 @@ fn start_floor(settings: &Settings) -> Result<Subject, LoadError> {
         profile: PROFILE,
         token: "none".to_owned(),
         ca_file: None,
-    })
-}
-
-fn start_edge(signet: &Path, data: &Path) -> Result<Subject, LoadError> {
-    let mut command = Command::new(signet);
-    command.args(["dev", "--json", "--data"]).arg(data.join("signet"));
-    let (server, ready) = Server::start(&mut command, "`signet dev`")?;
-    Ok(Subject {
-        name: "the edge",
-        server,
-        url: text(&ready, "/edge/http")?,
-        profile: PROFILE,
-        token: text(&ready, "/token")?,
-        ca_file: Some(text(&ready, "/ca_file")?.into()),
     })
 }
 

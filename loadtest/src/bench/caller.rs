@@ -4,7 +4,6 @@ use std::time::{Duration, Instant};
 
 use http::StatusCode;
 
-use super::site::files;
 use super::{BODY, bench};
 use crate::client::{Connection, Message};
 use crate::target::Target;
@@ -25,9 +24,9 @@ pub(super) struct Caller {
 }
 
 impl Caller {
-    pub(super) fn new(url: &str, token: &str) -> Result<Caller, LoadError> {
+    pub(super) fn new(url: &str, profile: &str, token: &str) -> Result<Caller, LoadError> {
         let target = Target::new(url, Protocol::Http1, || Ok(rustls::RootCertStore::empty()))?;
-        let path = format!("/v1/tokens/{}", files::RESERVE);
+        let path = format!("/v1/tokens/{profile}");
         let message = Message::post(&target, &path, token.as_bytes(), BODY)?;
         Ok(Caller { target, message })
     }

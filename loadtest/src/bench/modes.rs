@@ -68,7 +68,7 @@ async fn start_edge(settings: &Settings) -> Result<(Site, Subject), LoadError> {
     let mut site = Site::start(&settings.signet, 64).await?;
     let (_, token) = site.add_edges(1, LEASE_SECONDS).await?;
     let edge = site.edges.pop().ok_or_else(|| bench("there is no edge"))?;
-    Caller::new(&edge.url, &token)?.until_signed().await?;
+    Caller::new(&edge.url, files::RESERVE, &token)?.until_signed().await?;
     let subject = Subject {
         name: "the edge",
         server: edge.server,

@@ -13,7 +13,7 @@ use super::process::Server;
 use crate::LoadError;
 
 pub(super) mod files;
-mod ports;
+pub(super) mod ports;
 
 /// How long an authority or an edge may take until it works.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -154,13 +154,15 @@ impl Site {
     }
 }
 
-fn run(signet: &Path, role: &'static str, config: &Path) -> Result<Server, LoadError> {
+/// Starts an authority or an edge; it may not be ready yet.
+pub(super) fn run(signet: &Path, role: &'static str, config: &Path) -> Result<Server, LoadError> {
     let mut command = Command::new(signet);
     command.args([role, "run", "--config"]).arg(config);
     Server::spawn(&mut command, role)
 }
 
-fn succeed(command: &mut Command) -> Result<(), LoadError> {
+/// Runs a command to its end; answers what it printed.
+pub(super) fn succeed(command: &mut Command) -> Result<Vec<u8>, LoadError> {
     let output = command.output();
     let output = output.map_err(|error| {
         let program = command.get_program().to_string_lossy();
@@ -169,7 +171,7 @@ fn succeed(command: &mut Command) -> Result<(), LoadError> {
         ))
     })?;
     if output.status.success() {
-        return Ok(());
+        return Ok(output.stdout);
     }
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     let arguments: Vec<_> = command.get_args().take(2).map(|word| word.to_string_lossy()).collect();

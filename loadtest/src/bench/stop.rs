@@ -19,7 +19,7 @@ use tokio::time::timeout;
 use super::bench;
 use super::caller::Caller;
 use super::progress::Progress;
-use super::site::Site;
+use super::site::{Site, files};
 use super::spread::Spread;
 use crate::LoadError;
 
@@ -74,7 +74,10 @@ pub fn measure(settings: &StopSettings) -> Result<StopFigures, LoadError> {
 async fn run(settings: &StopSettings) -> Result<StopFigures, LoadError> {
     let mut site = Site::start(&settings.signet, 64).await?;
     let (key, token) = site.add_edges(EDGES, LEASE_SECONDS).await?;
-    let callers = site.edges.iter().map(|edge| Caller::new(&edge.url, &token));
+    let callers = site
+        .edges
+        .iter()
+        .map(|edge| Caller::new(&edge.url, files::RESERVE, &token));
     let callers: Vec<_> = callers.collect::<Result<_, _>>()?;
     let figures = StopFigures {
         edges: EDGES,
@@ -218,7 +221,7 @@ mod tests {
             let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
             let url = format!("http://{}", listener.local_addr().unwrap());
             tokio::spawn(serve(listener, stopped, slack));
-            callers.push(Caller::new(&url, "caller").unwrap());
+            callers.push(Caller::new(&url, files::RESERVE, "caller").unwrap());
         }
         let stop = async || {
             stopped.store(1, std::sync::atomic::Ordering::SeqCst);

@@ -88,23 +88,19 @@ fn a_bench_runs_from_start_to_end() {
     let ca = rcgen::generate_simple_self_signed(Vec::new()).unwrap();
     let ca_file = directory.path().join("ca.pem");
     std::fs::write(&ca_file, ca.cert.pem()).unwrap();
-    let ready = serde_json::json!({ "edge": { "http": url }, "token": "caller", "ca_file": ca_file });
-    let signet = directory.path().join("signet");
-    let script =
-        format!("#!/bin/sh\n[ \"$1 $2 $3\" = 'dev --json --data' ] || exit 1\necho '{ready}'\nexec sleep 60\n");
-    std::fs::write(&signet, script).unwrap();
-    std::fs::set_permissions(&signet, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
-
-    let floor = format!("echo '{{\"http\":\"{url}\"}}'; exec sleep 60");
+    let script = format!("echo '{{\"http\":\"{url}\"}}'; exec sleep 60");
     let settings = Settings {
         rounds: 3,
-        ..settings(signet.to_str().unwrap(), "sh", &["-c", &floor])
-    };
-    let comparison = compare(&Settings {
         round: Duration::from_millis(200),
-        ..settings
-    })
-    .unwrap();
+        ..settings("/none", "sh", &["-c", &script])
+    };
+    let (floor, mut edge) = (start_floor(&settings).unwrap(), start_floor(&settings).unwrap());
+    edge.ca_file = Some(ca_file);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let comparison = take_turns(&settings, &runtime, (&floor, &edge), false).unwrap();
     assert_eq!((comparison.floor.rounds.len(), comparison.edge.rounds.len()), (3, 3));
     assert!(
         comparison

@@ -53,7 +53,6 @@ publish_lead = "0s"
 
 /// Answers where the configuration is. Callers come in the clear; the certificate is for a listener that nobody uses.
 pub(super) fn edge(dir: &Path, name: &str, grpc: u16, (https, http): (u16, u16)) -> Result<PathBuf, LoadError> {
-    let here = dir.display();
     let key = SigningKey::generate(Algorithm::Es256).map_err(bench)?;
     let spki = key
         .public()
@@ -70,22 +69,38 @@ pub(super) fn edge(dir: &Path, name: &str, grpc: u16, (https, http): (u16, u16))
         &dir.join(format!("{name}.key")),
         &pem_encode("PRIVATE KEY", secret.expose()),
     )?;
-    let text = format!(
-        r#"authority = "https://localhost:{grpc}"
-state_dir = "{here}/{name}"
+    let text = edge_text(
+        &format!("https://localhost:{grpc}"),
+        &dir.join(name),
+        (https, http),
+        (&dir.join(format!("{name}.pem")), &dir.join(format!("{name}.key"))),
+    );
+    let path = dir.join(format!("{name}.toml"));
+    private(&path, &text)?;
+    Ok(path)
+}
+
+/// An edge's configuration.
+pub(in crate::bench) fn edge_text(
+    authority: &str,
+    state: &Path,
+    (https, http): (u16, u16),
+    (certificate, key): (&Path, &Path),
+) -> String {
+    let (state, certificate, key) = (state.display(), certificate.display(), key.display());
+    format!(
+        r#"authority = "{authority}"
+state_dir = "{state}"
 public_url = "https://localhost:{https}"
 [listen]
 https = "127.0.0.1:{https}"
 http = "127.0.0.1:{http}"
 http3 = false
 [tls]
-certificate = "{here}/{name}.pem"
-key = "{here}/{name}.key"
+certificate = "{certificate}"
+key = "{key}"
 "#
-    );
-    let path = dir.join(format!("{name}.toml"));
-    private(&path, &text)?;
-    Ok(path)
+    )
 }
 
 /// Writes a bundle; answers a token of its only caller, good for a day.
@@ -150,7 +165,7 @@ quota = {{ per_key = {generous}, per_profile = {generous} }}
 }
 
 /// Writes a file that only its owner reads, with the directory it is in.
-pub(super) fn private(path: &Path, text: &str) -> Result<(), LoadError> {
+pub(in crate::bench) fn private(path: &Path, text: &str) -> Result<(), LoadError> {
     if let Some(dir) = path.parent() {
         DirBuilder::new()
             .recursive(true)

@@ -12,7 +12,7 @@ use crate::LoadError;
 const RANGE: std::ops::Range<u16> = 20_000..32_000;
 
 /// So many, all held until all are found.
-pub(super) fn free(count: usize) -> Result<Vec<u16>, LoadError> {
+pub(in crate::bench) fn free(count: usize) -> Result<Vec<u16>, LoadError> {
     let mut held = Vec::new();
     for _ in 0..256 {
         if held.len() == count {
