@@ -3,8 +3,8 @@
 //! (a) is a bare server that parses the JSON, signs a JWT and answers ([`floor`]); (b) is an edge's process with the bundle of
 //! `signet dev` and its profile `bench`: a caller's token, twenty Cedar policies, limits, one plugin, the audit spool and its
 //! way to the authority, which has a process of its own. Both speak HTTP/1.1 in the clear over kept-alive connections; they
-//! and the authority are pinned to one core, the client to another; they take turns, and the medians count, since
-//! neighbours make single rounds useless.
+//! are pinned to one core, the client and the authority to another; they take turns, and the medians count, since neighbours
+//! make single rounds useless.
 
 mod admin;
 mod beside;
@@ -111,7 +111,7 @@ pub fn compare(settings: &Settings) -> Result<Comparison, LoadError> {
         .enable_all()
         .build()
         .map_err(bench)?;
-    let (edge, _authority) = runtime.block_on(beside::start(&settings.signet, data.path()))?;
+    let (edge, _authority) = runtime.block_on(beside::start(&settings.signet, data.path(), &cores))?;
     cores.client()?;
     take_turns(settings, &runtime, (&floor, &edge), cores.are_two())
 }

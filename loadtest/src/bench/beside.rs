@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use super::caller::Caller;
-use super::process::Server;
+use super::process::{Cores, Server};
 use super::site::{self, files, ports};
 use super::{PROFILE, Subject, bench, text};
 use crate::LoadError;
@@ -13,9 +13,11 @@ use crate::LoadError;
 /// Its name, and that of its files.
 const NAME: &str = "bench-edge";
 
-/// Starts both, with all their files in `data`; answers the edge, which signs, and the authority that it needs.
-pub(super) async fn start(signet: &Path, data: &Path) -> Result<(Subject, Server), LoadError> {
+/// Starts both, with all their files in `data`; answers the edge, which signs, and the authority that it needs. The edge has
+/// the server's core; the authority has the client's, so that it does not take turns with what is measured.
+pub(super) async fn start(signet: &Path, data: &Path, cores: &Cores) -> Result<(Subject, Server), LoadError> {
     let dev_data = data.join("signet");
+    cores.client()?;
     let mut command = Command::new(signet);
     command.args(["dev", "--json", "--data"]).arg(&dev_data);
     let (authority, ready) = Server::start(&mut command, "`signet dev`")?;
@@ -42,6 +44,7 @@ pub(super) async fn start(signet: &Path, data: &Path) -> Result<(Subject, Server
     command.args(["edge", "join", "--config"]).arg(&config);
     site::succeed(command.arg("--join").arg(&join))?;
 
+    cores.server()?;
     let edge = Subject {
         name: "the edge",
         server: site::run(signet, "edge", &config)?,
