@@ -2,8 +2,10 @@
 //! to an older state (R29).
 //!
 //! It is written after the store's commit is durable and never before, so it may lag behind and is never ahead: a crash gives no
-//! false alarm. It is sealed under the authority's own key-encryption key: a revision that was not reached cannot be written, but
-//! an older file can be put in its place. Whoever puts back store and anchor together is found out by what edges have seen.
+//! false alarm. It also says that sums over the rows are kept ([`crate::sealed`]): a store without any was robbed of them, where
+//! there is an anchor that knows of them. It is sealed under the authority's own key-encryption key: a revision that was not
+//! reached cannot be written, but an older file can be put in its place. Whoever puts back store and anchor together is found out
+//! by what edges have seen.
 
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
@@ -20,6 +22,8 @@ use crate::sealed::{Change, Vault};
 
 /// Between two writings: what a crash lets the anchor lag behind at most.
 const PAUSE: Duration = Duration::from_secs(1);
+/// After the revision: the store keeps sums over its rows. Anchors from before there were any end there.
+const SUMMED: u8 = 1;
 /// A longer file is none of ours, bytes.
 const MAX_LEN: u64 = 1024;
 
@@ -39,7 +43,7 @@ struct Marker {}
 enum Found {
     Nothing,
     Unreadable,
-    Revision(u64),
+    Revision { seen: u64, summed: bool },
 }
 
 impl Anchor {
@@ -64,12 +68,17 @@ impl Anchor {
             // An older authority's file in the place of one that has none yet says as little as no file.
             Found::Nothing | Found::Unreadable if !marked => Ok(None),
             Found::Nothing | Found::Unreadable => Ok(Some(lost)),
-            Found::Revision(seen) => {
+            Found::Revision { seen, .. } => {
                 let store = vault.store().revision().await?;
                 let witness = format!("the anchor `{}`", self.file.display());
                 Ok((seen > store).then_some(Reason::RolledBack { store, seen, witness }))
             }
         }
+    }
+
+    /// Whether the store has kept sums when the anchor was written.
+    pub(crate) async fn knows_sums(&self, vault: &Vault) -> Result<bool, Fault> {
+        Ok(matches!(self.read(vault).await?, Found::Revision { summed: true, .. }))
     }
 
     /// Makes the file and the row that says so, where they are not there: in that order, or a crash between them would take
@@ -89,13 +98,17 @@ impl Anchor {
                 let detail = format!("`{}`: {error}", self.file.display());
                 Err(Fault::Unavailable { part: "anchor", detail })
             }
-            _ => self.ensure(vault).await,
+            _ => {
+                vault.ensure_sums().await?;
+                self.ensure(vault).await
+            }
         }
     }
 
-    /// Says that the store has this revision, durable when it returns.
+    /// Says that the store has this revision, durable when it returns. Of a store that keeps sums over its rows.
     pub(crate) async fn write(&self, vault: &Vault, revision: u64) -> Result<(), Fault> {
-        let sealed = vault.seal_for(&self.row, &revision.to_be_bytes()).await?;
+        let content = [&revision.to_be_bytes()[..], &[SUMMED]].concat();
+        let sealed = vault.seal_for(&self.row, &content).await?;
         let file = self.file.clone();
         let written = tokio::task::spawn_blocking(move || replace(&file, &sealed)).await;
         let failed = |detail: String| Fault::Unavailable { part: "anchor", detail };
@@ -106,7 +119,7 @@ impl Anchor {
     /// The revision, whatever the store says; none where the file is not there or not this authority's.
     pub(crate) async fn revision(&self, vault: &Vault) -> Result<Option<u64>, Fault> {
         Ok(match self.read(vault).await? {
-            Found::Revision(revision) => Some(revision),
+            Found::Revision { seen, .. } => Some(seen),
             Found::Nothing | Found::Unreadable => None,
         })
     }
@@ -121,8 +134,15 @@ impl Anchor {
             return Ok(Found::Unreadable);
         };
         let opened = vault.open_for(&self.row, &sealed).await?;
-        let revision = opened.and_then(|bytes| bytes.as_slice().try_into().ok());
-        Ok(revision.map_or(Found::Unreadable, |bytes| Found::Revision(u64::from_be_bytes(bytes))))
+        let Some((revision, rest)) = opened.as_ref().and_then(|bytes| bytes.split_first_chunk()) else {
+            return Ok(Found::Unreadable);
+        };
+        let seen = u64::from_be_bytes(*revision);
+        Ok(match rest {
+            [] => Found::Revision { seen, summed: false },
+            [SUMMED] => Found::Revision { seen, summed: true },
+            _ => Found::Unreadable,
+        })
     }
 }
 

@@ -129,9 +129,9 @@ async fn copied(
 }
 
 /// Whether a row belongs to the state, and not to the processes that were on the old store: whoever starts on the copy makes an
-/// anchor of its own.
+/// anchor of its own, and the sums over the copy's rows begin with the copy.
 fn goes(path: &str) -> bool {
-    path != paths::LEADER && !path.starts_with(paths::ANCHOR)
+    path != paths::LEADER && path != paths::SUMS && !path.starts_with(paths::ANCHOR)
 }
 
 /// Refuses a store on which an authority runs, as far as the embedded one's lock has not: one of those that run leads, or begins to

@@ -72,6 +72,8 @@ pub const BACKUP_KEY: &str = "system/backup-key";
 pub const BACKUP_AUTHENTICATION: &str = "system/backup-authentication";
 /// Why this authority does not serve; absent when it does.
 pub const SEAL: &str = "system/seal";
+/// From where on the sums over all rows were kept.
+pub const SUMS: &str = "system/sums";
 /// That there is an anchor outside this store, of an authority that is alone on it.
 pub const ANCHOR: &str = "system/anchor";
 /// Which of several authorities does what time makes due.
@@ -302,6 +304,7 @@ mod tests {
             safeguards(&Domain::Authority),
             halt(&Halt::Everything),
             FLOOR.to_owned(),
+            SUMS.to_owned(),
             approval_by_id(&Domain::Authority, "apr-x"),
         ] {
             assert_eq!(Scope::of(&path), Some(Scope::System), "{path}");

@@ -270,6 +270,7 @@ async fn settle(
         .await?
         .map_or(0, |seen| next_life(seen, clock.now()));
     let revision = vault.commit(change.raise_to(beyond)).await?;
+    vault.take_as_whole().await?;
     // Before the store is in its place: an authority whose anchor is missing would take itself for one that was put back.
     anchor.write(vault, revision).await?;
     anchor.ensure(vault).await?;

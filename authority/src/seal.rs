@@ -7,6 +7,7 @@
 
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
@@ -16,12 +17,15 @@ use crate::backup::format::AuditPosition;
 use crate::clock::rfc3339;
 use crate::fault::Fault;
 use crate::paths;
-use crate::sealed::{Change, Vault};
+use crate::sealed::{Change, Vault, Whole};
 
 /// How far apart the revisions of two lives of a store are: more commits than one makes.
 const LIFE: u64 = 1 << 38;
 /// Seconds in which a store begins one life at most.
 const APART: u64 = 60;
+
+/// Between two times that a running authority adds up its rows, which reads the whole store.
+const ADD_UP: Duration = Duration::from_secs(3600);
 
 /// Why an authority is sealed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,6 +53,11 @@ pub enum Reason {
         /// Who knows: the anchor's file or an edge.
         witness: String,
     },
+    /// Rows are not as this authority wrote them last.
+    Replayed {
+        /// The kinds of the rows (the first part of their paths); none where the sums over the rows were altered themselves.
+        kinds: Vec<String>,
+    },
     /// The anchor, which shows that the store was not put back, is gone or is not this store's.
     NoAnchor {
         /// The file.
@@ -71,6 +80,22 @@ impl std::fmt::Display for Reason {
                 "this authority is sealed: its store is at revision {store}, and {witness} has seen revision {seen}: the store \
                  was put back to an older state; put the newer store in its place, restore a backup, or {then}"
             ),
+            Self::Replayed { kinds } => {
+                f.write_str("this authority is sealed: ")?;
+                match kinds.as_slice() {
+                    [] => f.write_str("the sums over the rows of its store are gone or are of another state")?,
+                    kinds => write!(
+                        f,
+                        "rows of its store of the kinds `{}` are not as it wrote them last",
+                        kinds.join("`, `")
+                    )?,
+                }
+                write!(
+                    f,
+                    ": older rows were put back, or some were taken away or added, beneath it; put an unaltered store in its \
+                     place, restore a backup, or {then}"
+                )
+            }
             Self::NoAnchor { file } => write!(
                 f,
                 "this authority is sealed: its anchor `{}` is gone or is of another store, and nothing shows that the store was \
@@ -87,7 +112,7 @@ impl Reason {
         match self {
             Self::RolledBack { seen, .. } => *seen,
             Self::Restored { revision, .. } => *revision,
-            Self::NoAnchor { .. } => 0,
+            Self::NoAnchor { .. } | Self::Replayed { .. } => 0,
         }
     }
 }
@@ -127,15 +152,29 @@ impl Seal {
     /// # Errors
     /// The store's; a store of which nothing is known is none that may serve.
     pub(crate) async fn examine(vault: &Vault, anchor: &Anchor) -> Result<Arc<Self>, Fault> {
-        if let Some(held) = vault.get::<Reason>(paths::SEAL).await? {
-            return Ok(Self::with(Some(held.value)));
-        }
-        let Some(reason) = anchor.contradiction(vault).await? else {
-            anchor.ensure(vault).await?;
-            return Ok(Self::open());
+        let held = vault.get::<Reason>(paths::SEAL).await?;
+        let whole = vault.is_whole().await?;
+        let replayed = replayed(&whole, anchor.knows_sums(vault).await?);
+        let found = match &held {
+            Some(held) if matches!(held.value, Reason::Replayed { .. }) => None,
+            Some(_) => replayed,
+            None => anchor.contradiction(vault).await?.or(replayed),
         };
-        vault.commit(Change::new().create(paths::SEAL, &reason)).await?;
-        Ok(Self::with(Some(reason)))
+        match (found, held) {
+            (None, Some(held)) => Ok(Self::with(Some(held.value))),
+            (None, None) => {
+                if whole == Whole::Unknown {
+                    vault.take_as_whole().await?;
+                }
+                anchor.ensure(vault).await?;
+                Ok(Self::open())
+            }
+            (Some(reason), held) => {
+                let change = Change::new().set(paths::SEAL, &reason, held.map(|held| held.stamp));
+                vault.commit(change).await?;
+                Ok(Self::with(Some(reason)))
+            }
+        }
     }
 
     /// Why it does not serve; none when it does.
@@ -171,6 +210,14 @@ impl Seal {
         Ok(())
     }
 
+    /// Adds up the rows, and closes it where they are not as they were written. A running authority has sums.
+    pub(crate) async fn add_up(&self, vault: &Vault) -> Result<(), Fault> {
+        if let Some(reason) = replayed(&vault.is_whole().await?, true) {
+            self.close(vault, reason).await;
+        }
+        Ok(())
+    }
+
     /// False where it is closed already.
     fn close_here(&self, reason: &Reason) -> bool {
         let mut held = self.reason.write().unwrap_or_else(PoisonError::into_inner);
@@ -191,6 +238,29 @@ impl Seal {
         match vault.commit(Change::new().create(paths::SEAL, &reason)).await {
             Ok(_) | Err(Fault::Raced { .. }) => {}
             Err(fault) => fault.log("sealing the authority"),
+        }
+    }
+}
+
+/// What the sums over the rows have against them. Sums that are known of and are not there were taken away; a store that never
+/// had any begins with them.
+fn replayed(whole: &Whole, known: bool) -> Option<Reason> {
+    match whole {
+        Whole::No(kinds) => Some(Reason::Replayed { kinds: kinds.clone() }),
+        Whole::Unknown if known => Some(Reason::Replayed { kinds: Vec::new() }),
+        Whole::Unknown | Whole::Yes => None,
+    }
+}
+
+/// Adds up the rows from time to time, until the process ends, and closes the seal where they are not as they were written.
+pub(crate) async fn keep_adding_up(vault: Arc<Vault>, seal: Arc<Seal>) {
+    loop {
+        tokio::time::sleep(ADD_UP).await;
+        if seal.is_closed() {
+            return;
+        }
+        if let Err(fault) = seal.add_up(&vault).await {
+            fault.log("adding up the rows");
         }
     }
 }

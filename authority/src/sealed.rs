@@ -2,10 +2,11 @@
 //!
 //! A row is JSON (or secret bytes), sealed with AES-256-GCM with its path and version as associated data, so that a row
 //! moved to another path, another tenant or another version does not open (R29). A whole store put back to an older state
-//! opens: that is detected against the revision the edges last saw ([`crate::watch`]).
+//! opens: that is detected against the revision the edges last saw ([`crate::watch`]). A single row put back to an older state
+//! opens, too: the sums over all rows, which each commit keeps, do not match it ([`Whole`]).
 
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use serde::de::DeserializeOwned;
 use signing::key::Secret;
@@ -16,15 +17,22 @@ use self::change::Pending;
 pub use self::change::{Change, Stamp};
 pub(crate) use self::fence::fenced;
 pub use self::row::Kek;
+use self::seen::Seen;
+pub(crate) use self::whole::Whole;
 use crate::fault::Fault;
 use crate::hsm::Hsm;
 use crate::paths::{self, Scope};
 pub use crate::store::Committed;
-use crate::store::{Row, Store, Transaction};
+use crate::store::sums::SumKey;
+use crate::store::{Row, Store, Transaction, Write};
 
 mod change;
 mod fence;
 mod row;
+mod seen;
+#[cfg(test)]
+mod tests;
+mod whole;
 
 /// Rows read at once.
 const PAGE: usize = 500;
@@ -45,6 +53,8 @@ pub struct Vault {
     store: Arc<dyn Store>,
     hsm: Arc<dyn Hsm>,
     keks: RwLock<HashMap<Scope, Arc<Kek>>>,
+    sums: OnceLock<Arc<SumKey>>,
+    seen: Seen,
 }
 
 impl Vault {
@@ -54,6 +64,8 @@ impl Vault {
             store,
             hsm,
             keks: RwLock::default(),
+            sums: OnceLock::new(),
+            seen: Seen::default(),
         }
     }
 
@@ -74,7 +86,7 @@ impl Vault {
 
     /// Reads a row.
     pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<Option<Held<T>>, Fault> {
-        match self.store.get(path).await? {
+        match self.read(path).await? {
             Some(row) => Ok(Some(self.decode(path, &row).await?)),
             None => Ok(None),
         }
@@ -82,7 +94,7 @@ impl Vault {
 
     /// Reads a row of secret bytes.
     pub async fn get_secret(&self, path: &str) -> Result<Option<Secret>, Fault> {
-        let Some(row) = self.store.get(path).await? else {
+        let Some(row) = self.read(path).await? else {
             return Ok(None);
         };
         let (_, mut plain) = self.kek_of(path).await?.open(path, &row.value)?;
@@ -145,6 +157,7 @@ impl Vault {
             compares: fence::with_fence(change.compares),
             writes: Vec::new(),
             at_least: change.at_least,
+            summing: self.summing(change.begin).await?,
         };
         for write in change.writes {
             transaction = match write {
@@ -160,7 +173,11 @@ impl Vault {
                 Pending::Delete { path } => transaction.delete(path),
             };
         }
-        Ok(self.store.commit(transaction).await?)
+        let put = |write: &Write| matches!(write, Write::Put { .. }).then(|| write.path().to_owned());
+        let put: Vec<String> = transaction.writes.iter().filter_map(put).collect();
+        let revision = self.store.commit(transaction).await?;
+        put.iter().for_each(|path| self.seen.note(path, revision));
+        Ok(revision)
     }
 
     /// Runs `attempt` (read, decide, commit) until no other change overtakes it, a few times at most.
@@ -201,6 +218,16 @@ impl Vault {
         Ok(self.store.get(&paths::kek(scope)).await?.is_some())
     }
 
+    /// A row that is not older than what this process knows of it.
+    async fn read(&self, path: &str) -> Result<Option<Row>, Fault> {
+        let least = self.seen.least(path);
+        let row = self.store.get(path).await?;
+        if let Some(row) = &row {
+            self.seen.demand(path, least, row.revision)?;
+        }
+        Ok(row)
+    }
+
     async fn decode<T: DeserializeOwned>(&self, path: &str, row: &Row) -> Result<Held<T>, Fault> {
         let (version, plain) = self.kek_of(path).await?.open(path, &row.value)?;
         let value = serde_json::from_slice(&plain).map_err(|error| Fault::Corrupt {
@@ -234,6 +261,11 @@ impl Vault {
         })?;
         let secret = self.hsm.unseal(&row.value, &kek_associated(&path)).await?;
         let kek = Arc::new(Kek::new(&secret)?);
+        if scope == Scope::System
+            && let Some(key) = SumKey::derive(&secret)
+        {
+            let _ = self.sums.set(Arc::new(key));
+        }
         self.keks
             .write()
             .unwrap_or_else(PoisonError::into_inner)

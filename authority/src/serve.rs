@@ -24,7 +24,7 @@ use crate::init::{self, Initialised};
 use crate::keys::Keys;
 use crate::kms::Recorder;
 use crate::leader::Leadership;
-use crate::seal::{Reason, Seal};
+use crate::seal::{self, Reason, Seal};
 use crate::sealed::Vault;
 use crate::store::StoreError;
 
@@ -166,6 +166,7 @@ impl Authority {
         let mut tasks = vec![
             tokio::spawn(wired.follow(commits)),
             tokio::spawn(others::follow(last.0.clone(), seal.clone(), wired.token.clone())),
+            tokio::spawn(seal::keep_adding_up(last.0.clone(), seal.clone())),
             tokio::spawn(anchor::keep(last.1.clone(), last.0.clone(), seal.clone())),
             tokio::spawn(wired.revocations.clone().keep(wired.world.clone(), seal.clone())),
         ];

@@ -13,9 +13,11 @@ use tokio::sync::broadcast;
 mod contract_tests;
 pub mod etcd;
 pub mod redb;
+pub mod sums;
 
 pub use self::etcd::EtcdStore;
 pub use self::redb::RedbStore;
+use self::sums::{SumKey, Summed, Summing};
 
 /// Longest path, in bytes.
 pub const MAX_PATH_LEN: usize = 512;
@@ -95,6 +97,9 @@ pub trait Snapshot: Send + Sync {
     /// As [`Store::scan`] of every path, of this state. A page ends early after the row that takes it beyond
     /// [`SNAPSHOT_PAGE`] bytes; an empty one is the end.
     async fn page(&self, after: Option<&str>, limit: usize) -> Result<Vec<(String, Row)>, StoreError>;
+
+    /// Adds up all rows; see [`sums`].
+    async fn sums(&self, key: &Arc<SumKey>) -> Result<Summed, StoreError>;
 }
 
 /// A value and the revision that put it.
@@ -125,6 +130,8 @@ pub struct Transaction {
     pub writes: Vec<Write>,
     /// The least revision that it becomes: 0 leaves it at the next one.
     pub at_least: u64,
+    /// What the sums over all rows are kept with; without it they stay as they are, and do not open from then on.
+    pub summing: Option<Summing>,
 }
 
 impl Transaction {
@@ -302,6 +309,13 @@ pub(crate) fn check_path(path: &str) -> Result<(), StoreError> {
         )));
     }
     Ok(())
+}
+
+/// Of what could not be written, and was not.
+fn unwritten(detail: &str) -> StoreError {
+    StoreError::Unavailable {
+        detail: detail.to_owned(),
+    }
 }
 
 fn invalid(detail: String) -> StoreError {

@@ -145,7 +145,7 @@ impl Site {
         let position = match &self.why {
             Reason::Restored { audit, .. } => audit.clone(),
             // At which of its records a store was that was put back is not known: all are taken.
-            Reason::RolledBack { .. } | Reason::NoAnchor { .. } => None,
+            Reason::RolledBack { .. } | Reason::NoAnchor { .. } | Reason::Replayed { .. } => None,
         };
         let stops = tokio::task::spawn_blocking(move || replay::read(&directory, position.as_ref())).await;
         let stops = stops.map_err(|error| Fault::internal(error.to_string()))??;
@@ -190,6 +190,11 @@ impl Site {
     async fn lift(&self, config: &Config, lifted: &Unsealing) -> Result<(), Fault> {
         let held = self.vault.get::<Reason>(paths::SEAL).await?;
         let held = held.ok_or_else(|| Fault::internal("the seal's row is gone"))?;
+        // A crash before the seal is off leaves an authority that is sealed for the reason that it was.
+        match &self.why {
+            Reason::Replayed { .. } => self.vault.take_as_whole().await?,
+            _ => self.vault.ensure_sums().await?,
+        }
         restore::forget(&self.vault).await?;
         replay::postpone_deletions(&self.vault, self.parts.clock.now()).await?;
         let now = self.vault.store().revision().await?;

@@ -171,6 +171,7 @@ pub(super) async fn delete_imported_key_material(
         if key.value.imports.present.contains_key(&version.number) {
             let reason = reason.as_deref();
             keys.demand_deletable(session, &mut key.value, reason).await?;
+            keys.demand_unheld(&key.value, version.number).await?;
             let parameters = protection::overriding(reason).with("KeyMaterialId", version.kid.as_str());
             let approved = keys.demand_approval(session, &key.value, parameters).await?;
             let change = kept::remove(approved.spend(Change::new()), &mut key.value, version.number);
@@ -199,6 +200,7 @@ async fn demand_lifetime(
         return Ok(None);
     }
     keys.demand_deletable(session, key, None).await?;
+    keys.demand_unheld(key, version).await?;
     let parameters = Parameters::default()
         .with("KeyMaterialId", id)
         .with("ValidTo", valid_to);

@@ -11,6 +11,7 @@ use crate::testing::{Bench, TENANT};
 
 mod accounts;
 mod asymmetric;
+mod bad_input;
 mod decisions;
 mod encrypt;
 mod family;

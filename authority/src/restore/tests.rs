@@ -96,6 +96,7 @@ fn is_changed(path: &str) -> bool {
         "system/admin",
         "system/seal",
         "system/anchor",
+        "system/sums",
     ];
     prefixes.iter().any(|prefix| path.starts_with(prefix))
 }

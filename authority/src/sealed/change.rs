@@ -6,6 +6,7 @@ use zeroize::Zeroizing;
 
 use crate::fault::Fault;
 use crate::store::Compare;
+use crate::store::sums::Sums;
 
 /// Which state of a row was read: what a later change of it is conditional on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +24,7 @@ pub struct Change {
     pub(super) writes: Vec<Pending>,
     pub(super) failed: Option<Fault>,
     pub(super) at_least: u64,
+    pub(super) begin: Option<(u64, Sums)>,
 }
 
 #[derive(Clone)]
@@ -98,6 +100,13 @@ impl Change {
     #[must_use]
     pub fn raise_to(mut self, revision: u64) -> Self {
         self.at_least = revision;
+        self
+    }
+
+    /// Takes the rows of the store at `revision` as they are: the sums over them are kept from here on.
+    #[must_use]
+    pub(super) fn begin_sums(mut self, revision: u64, sums: Sums) -> Self {
+        self.begin = Some((revision, sums));
         self
     }
 

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use super::*;
 
+mod sums;
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn redb_keeps_the_contract() {
     let directory = tempfile::tempdir().unwrap();
@@ -31,6 +33,7 @@ pub(super) async fn keeps_the_contract(store: Arc<dyn Store>) {
     announces(&*store).await;
     tells_what_was_committed(&*store).await;
     refuses_bad_requests(&*store).await;
+    sums::keeps_sums(&*store).await;
     lets_one_of_many_win(Arc::clone(&store)).await;
     loses_no_update(store).await;
 }

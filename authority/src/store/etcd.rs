@@ -14,11 +14,12 @@ use node::channel::Peer;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
+use super::sums::{Kept, SumKey, Summed, Sums};
 use super::{
     COMMITS_KEPT, Committed, MAX_SCAN, Row, SNAPSHOT_PAGE, Snapshot, Store, StoreError, Transaction, check, check_path,
 };
 use client::{Client, unavailable};
-use layout::{Layout, Stored};
+use layout::{Head, Layout, Stored};
 use proto::RangeRequest;
 use writer::{Announced, Commit, Writer};
 
@@ -239,5 +240,41 @@ impl Snapshot for EtcdSnapshot {
             ..self.reader.layout.rows("", after)
         };
         self.reader.rows(range, limit.min(MAX_SCAN), SNAPSHOT_PAGE).await
+    }
+
+    /// Of a long value the mark is over the name of its pieces, as it is at the commits.
+    async fn sums(&self, key: &Arc<SumKey>) -> Result<Summed, StoreError> {
+        let (client, layout) = (&self.reader.client, &self.reader.layout);
+        let head = RangeRequest {
+            revision: self.at.etcd,
+            ..proto::one(layout.head())
+        };
+        let head = client
+            .range(head)
+            .await?
+            .kvs
+            .first()
+            .map(|kv| Head::decode(&kv.value))
+            .transpose()?;
+        let mut range = RangeRequest {
+            revision: self.at.etcd,
+            limit: i64::try_from(ROWS_AT_ONCE).unwrap_or(i64::MAX),
+            ..layout.rows("", None)
+        };
+        let mut found = Sums::default();
+        loop {
+            let kvs = client.range(range.clone()).await?.kvs;
+            for kv in &kvs {
+                let path = layout
+                    .path(&kv.key)
+                    .ok_or_else(|| layout::corrupt("a path is not UTF-8"))?;
+                let revision = Stored::decode(&kv.value)?.revision;
+                found.toggle(key, path, (revision, &kv.value));
+            }
+            let Some(last) = kvs.last() else { break };
+            range.key = [last.key.as_ref(), &[0]].concat().into();
+        }
+        let kept = Kept::of(key, self.at.store, &head.unwrap_or_default().sums);
+        Ok(Summed { found, kept })
     }
 }

@@ -7,9 +7,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTableMetadata, StorageBackend, TableDefinition};
+use redb::{
+    Database, ReadTransaction, ReadableDatabase, ReadableTable, ReadableTableMetadata, StorageBackend, TableDefinition,
+};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
+use super::sums::{Kept, SumKey, Summed, Sums};
 use super::{
     COMMITS_KEPT, Committed, MAX_SCAN, Row, SNAPSHOT_PAGE, Snapshot, Store, StoreError, Transaction, check, check_path,
 };
@@ -19,6 +22,8 @@ use writer::{Commit, Writer};
 mod backend;
 #[cfg(test)]
 mod durability_tests;
+#[cfg(test)]
+pub(crate) mod testing;
 mod writer;
 
 /// Path → (revision, value).
@@ -26,6 +31,9 @@ const ROWS: TableDefinition<'static, &str, (u64, &[u8])> = TableDefinition::new(
 /// `revision` → the store's revision.
 const META: TableDefinition<'static, &str, u64> = TableDefinition::new("signet meta v1");
 const REVISION: &str = "revision";
+/// `rows` → the sealed sums over all rows, see [`super::sums`].
+const SUMS: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("signet sums v1");
+const ALL_ROWS: &str = "rows";
 
 /// Transactions that wait for the writer; more wait in their callers.
 const QUEUE: usize = 256;
@@ -243,6 +251,24 @@ impl Snapshot for RedbSnapshot {
         });
         let read = read.await.map_err(|_| unavailable(&"the process is stopping"))?;
         read.map_err(classify)
+    }
+
+    async fn sums(&self, key: &Arc<SumKey>) -> Result<Summed, StoreError> {
+        let (transaction, key, revision) = (Arc::clone(&self.transaction), Arc::clone(key), self.revision);
+        let added = tokio::task::spawn_blocking(move || -> Result<Summed, redb::Error> {
+            let mut found = Sums::default();
+            for entry in transaction.open_table(ROWS)?.iter()? {
+                let (path, row) = entry?;
+                found.toggle(&key, path.value(), row.value());
+            }
+            let sealed = transaction.open_table(SUMS)?;
+            let sealed = sealed.get(ALL_ROWS)?;
+            let sealed = sealed.as_ref().map_or(&[][..], |sealed| sealed.value());
+            let kept = Kept::of(&key, revision, sealed);
+            Ok(Summed { found, kept })
+        });
+        let added = added.await.map_err(|_| unavailable(&"the process is stopping"))?;
+        added.map_err(classify)
     }
 }
 

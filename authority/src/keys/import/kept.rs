@@ -130,9 +130,15 @@ impl KeyRecord {
 impl Keys {
     /// Deletes imported material whose time is over. False when there is none.
     pub(in crate::keys) async fn expire_if_due(&self, key: &Held<KeyRecord>) -> Result<bool, KmsError> {
-        let expired: Vec<u32> = self.expired(&key.value).collect();
+        let mut expired: Vec<u32> = self.expired(&key.value).collect();
         // Held material stays, unusable as [`Keys::is_expired`] says.
         if expired.is_empty() || key.value.protection.hold.is_some() {
+            return Ok(false);
+        }
+        if self.held_replica(&key.value, &expired).await?.is_some() {
+            expired.retain(|number| key.value.imports.pending != Some(*number));
+        }
+        if expired.is_empty() {
             return Ok(false);
         }
         let mut key = key.clone();
@@ -144,6 +150,33 @@ impl Keys {
         self.vault.commit(change).await?;
         tracing::info!(key = key.value.id, "imported key material expired");
         Ok(true)
+    }
+
+    /// Refuses to take material away with which a replica's goes that is held.
+    pub(super) async fn demand_unheld(&self, key: &KeyRecord, number: u32) -> Result<(), KmsError> {
+        let Some(replica) = self.held_replica(key, &[number]).await? else {
+            return Ok(());
+        };
+        let arn = self.arn(&replica.value);
+        Err(KmsErrorType::InvalidState.because(format!(
+            "{arn} is under legal hold, and its key material that is pending rotation goes with that of its primary key."
+        )))
+    }
+
+    /// A replica under legal hold that loses material when its primary loses one of these: that which is pending rotation
+    /// ([`remove`]), and was brought to the replica too.
+    async fn held_replica(&self, key: &KeyRecord, numbers: &[u32]) -> Result<Option<Held<KeyRecord>>, KmsError> {
+        let Some(pending) = key.imports.pending.filter(|pending| numbers.contains(pending)) else {
+            return Ok(None);
+        };
+        if key.is_replica() {
+            return Ok(None);
+        }
+        let loses = |replica: &Held<KeyRecord>| {
+            let record = &replica.value;
+            record.protection.hold.is_some() && record.imports.present.contains_key(&pending)
+        };
+        Ok(self.relatives(key).await?.into_iter().find(loses))
     }
 
     /// Whether the time of material that it needs is over, deleted already or not.

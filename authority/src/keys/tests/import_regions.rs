@@ -283,3 +283,47 @@ async fn a_new_primary_rotates_to_no_material_that_it_lacks_itself() {
     let blob = encrypt(&bench, THERE, &id).await.unwrap();
     assert!(opens(&bench, "local", &blob).await);
 }
+
+/// What is pending rotation goes in all regions when the primary loses it: not while a replica that has it is held.
+#[tokio::test]
+async fn a_held_replica_keeps_the_material_that_is_pending() {
+    let bench = Bench::new().await;
+    let id = replicated(&bench).await;
+    import_there(&bench, &id, &MATERIAL, "EXISTING_KEY_MATERIAL")
+        .await
+        .unwrap();
+    let new = async |valid_to: Option<u64>| {
+        let mut new = import(&id, &parameters(&bench, &id).await, &[8; 32]);
+        new["ImportType"] = json!("NEW_KEY_MATERIAL");
+        if let Some(at) = valid_to {
+            new["ExpirationModel"] = json!("KEY_MATERIAL_EXPIRES");
+            new["ValidTo"] = json!(at);
+        }
+        bench.verb("ImportKeyMaterial", new).await
+    };
+    let pending = new(Some(bench.now() + 100)).await.unwrap()["KeyMaterialId"].clone();
+    import_there(&bench, &id, &[8; 32], "EXISTING_KEY_MATERIAL")
+        .await
+        .unwrap();
+    let there = async || bench.parts.store.scan("material/", None, 10).await.unwrap().len();
+    assert_eq!(there().await, 4);
+    let hold = json!({"KeyId": id, "Reason": "case 17"});
+    bench.verb_in(THERE, "HoldKey", hold).await.unwrap();
+    let delete = json!({"KeyId": id, "KeyMaterialId": pending});
+    let error = bench
+        .verb("DeleteImportedKeyMaterial", delete.clone())
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind, KmsErrorType::InvalidState);
+    assert!(error.to_string().contains("under legal hold"), "{error}");
+    let error = new(Some(bench.now() + 50)).await.unwrap_err();
+    assert_eq!(error.kind, KmsErrorType::InvalidState, "{error}");
+    bench.pass(100);
+    bench.upkeep().await;
+    assert_eq!(there().await, 4, "its time is over, and it stays");
+    assert_eq!(materials(&bench, THERE, &id).await.len(), 2);
+    bench.verb_in(THERE, "ReleaseKey", json!({"KeyId": id})).await.unwrap();
+    bench.upkeep().await;
+    assert_eq!(there().await, 2, "released, it goes in both regions");
+    assert_eq!(state(&bench, THERE, &id).await, "Enabled");
+}

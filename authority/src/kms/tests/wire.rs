@@ -128,6 +128,11 @@ async fn what_is_not_proven_or_not_understood_is_refused_and_changes_nothing() {
         ),
         ("no target", fields(&[host, json_type]), "UnknownOperationException"),
         (
+            "two targets",
+            fields(&[host, json_type, target, ("x-amz-target", "TrentService.ListKeys")]),
+            "IncompleteSignatureException",
+        ),
+        (
             "another service",
             fields(&[host, json_type, ("x-amz-target", "Kinesis.CreateKey")]),
             "UnknownOperationException",
@@ -145,6 +150,16 @@ async fn what_is_not_proven_or_not_understood_is_refused_and_changes_nothing() {
         (
             "wrong type",
             site.request(site.sender(), "CreateKey", r#"{"KeySpec":5}"#),
+            "SerializationException",
+        ),
+        (
+            "no object",
+            site.request(site.sender(), "CreateKey", "[]"),
+            "SerializationException",
+        ),
+        (
+            "nested deeply",
+            site.request(site.sender(), "CreateKey", &"[".repeat(10_000)),
             "SerializationException",
         ),
         (
@@ -173,6 +188,26 @@ async fn what_is_not_proven_or_not_understood_is_refused_and_changes_nothing() {
         target,
     ]);
     assert_eq!(site.answer(lenient).await.0, 200);
+    // Nor does the protocol's version, as with the service's own kind.
+    let older = fields(&[host, ("content-type", "application/x-amz-json-1.0"), target]);
+    assert_eq!(site.answer(older).await.0, 200);
+}
+
+/// Clients send the same bytes again when no answer came: that is no replay to be refused, until its window is over.
+#[tokio::test]
+async fn an_identical_request_is_taken_again_inside_its_window() {
+    let site = Site::new().await;
+    let id = site.new_key().await;
+    let message = json!({"KeyId": id, "Message": "aGVsbG8=", "SigningAlgorithm": "ECDSA_SHA_256"});
+    let request = site.request(site.sender(), "Sign", &message.to_string());
+    for later in [0, 0, 299] {
+        site.bench.pass(later);
+        let (status, answer) = site.answer(request.clone()).await;
+        assert_eq!(status, 200, "{answer}");
+    }
+    site.bench.pass(2);
+    let refused = (400, "InvalidSignatureException".to_owned());
+    assert_eq!(site.refused(request).await, refused);
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 
+use super::super::sums::Summing;
 use super::super::{Committed, Compare, StoreError, Transaction, Write};
 use super::layout::{Chunks, Head, Layout, REMEMBERED, Stored, Token, Value};
 use super::proto::{self, RequestOp, TxnRequest};
@@ -26,6 +27,7 @@ pub(super) struct Prepared {
     pub(super) compares: Vec<Compare>,
     pub(super) writes: Vec<(String, Option<Value>)>,
     pub(super) at_least: u64,
+    pub(super) summing: Option<Summing>,
     /// The stage its chunks are under, which must not have been swept.
     pub(super) stage: Option<Token>,
     /// Bytes of what it writes.
@@ -44,6 +46,7 @@ impl Prepared {
         let mut prepared = Self {
             compares: transaction.compares,
             at_least: transaction.at_least,
+            summing: transaction.summing,
             ..Self::default()
         };
         for (index, write) in (0_u32..).zip(transaction.writes) {
@@ -119,6 +122,10 @@ pub(super) fn plan(layout: &Layout, state: &State, batch: &[Prepared], token: To
             outcomes.push(Ok(revision));
             continue;
         }
+        if let Some(Err(conflict)) = transaction.summing.as_ref().map(|summing| summing.demand(revision)) {
+            outcomes.push(Err(conflict));
+            continue;
+        }
         let Some(next) = revision.checked_add(1) else {
             outcomes.push(Err(super::client::unavailable("its revisions are used up")));
             continue;
@@ -134,7 +141,10 @@ pub(super) fn plan(layout: &Layout, state: &State, batch: &[Prepared], token: To
         stages.extend(transaction.stage);
         outcomes.push(Ok(revision));
     }
-    let head = state.head.next(revision, token);
+    let mut head = state.head.next(revision, token);
+    if let Some(sums) = sums(state, batch, &written, revision)? {
+        head.sums = sums;
+    }
     let committed = Committed {
         before: state.head.revision,
         revision,
@@ -149,6 +159,30 @@ pub(super) fn plan(layout: &Layout, state: &State, batch: &[Prepared], token: To
         request,
         committed,
     })
+}
+
+/// The sealed sums after the batch; none where they stay as they are. What one of its transactions begins with is of the rows
+/// as they were read, or it was refused.
+fn sums(
+    state: &State,
+    batch: &[Prepared],
+    written: &HashMap<&str, Option<Stored>>,
+    revision: u64,
+) -> Result<Option<Vec<u8>>, StoreError> {
+    let at = state.head.revision;
+    let all = || batch.iter().filter_map(|transaction| transaction.summing.as_ref());
+    let Some(summing) = all().find(|summing| summing.begins_at(at)).or_else(|| all().next()) else {
+        return Ok(None);
+    };
+    let Some(mut sums) = summing.before(at, &state.head.sums) else {
+        return Ok(None);
+    };
+    for (path, row) in written {
+        for row in state.rows.get(*path).into_iter().chain(row) {
+            sums.toggle(&summing.key, path, (row.revision, &row.encode()?));
+        }
+    }
+    summing.key.seal(revision, &sums).map(Some)
 }
 
 /// Whether a batch was committed, of a head that was read after it had been sent on a head put `version` times.
@@ -215,6 +249,7 @@ mod tests {
                 revision: 7,
                 before: 6,
                 batches: vec![[1; 16]],
+                sums: Vec::new(),
             },
             head_put: 900,
             head_version: 7,

@@ -24,6 +24,8 @@ pub(super) const REMEMBERED: usize = 32;
 
 /// What is written first of all values, so that another layout is noticed.
 const FORMAT: u8 = 1;
+/// As [`FORMAT`], of a head. One of version 1 has no sums; who writes that would leave them behind, and does not read 2.
+const HEAD_FORMAT: u8 = 2;
 const INLINE: u8 = 0;
 const CHUNKED: u8 = 1;
 
@@ -36,6 +38,8 @@ pub(super) struct Head {
     pub(super) before: u64,
     /// The last batches, the newest last.
     pub(super) batches: Vec<Token>,
+    /// The sealed sums over all rows, see [`super::super::sums`]; empty where none were kept.
+    pub(super) sums: Vec<u8>,
 }
 
 /// A row as it is stored.
@@ -72,19 +76,26 @@ impl Head {
             revision,
             before: self.revision,
             batches,
+            sums: self.sums.clone(),
         }
     }
 
     pub(super) fn encode(&self) -> Result<Vec<u8>, StoreError> {
-        postcard::to_extend(self, vec![FORMAT]).map_err(|error| StoreError::Unavailable {
+        postcard::to_extend(self, vec![HEAD_FORMAT]).map_err(|error| StoreError::Unavailable {
             detail: format!("its head cannot be written: {error}"),
         })
     }
 
     pub(super) fn decode(bytes: &[u8]) -> Result<Self, StoreError> {
-        let rest = bytes
-            .strip_prefix(&[FORMAT])
-            .ok_or_else(|| corrupt("its head is of another version of signet"))?;
+        let without_sums;
+        let rest = match bytes.split_first() {
+            Some((&HEAD_FORMAT, rest)) => rest,
+            Some((&FORMAT, rest)) => {
+                without_sums = [rest, &[0]].concat();
+                &without_sums
+            }
+            _ => return Err(corrupt("its head is of another version of signet")),
+        };
         postcard::from_bytes(rest).map_err(|_| corrupt("its head does not read"))
     }
 }
@@ -252,7 +263,7 @@ mod tests {
         for bad in rows {
             assert!(Stored::decode(&Bytes::copy_from_slice(bad)).is_err(), "{bad:?}");
         }
-        for bad in [&b""[..], b"\x01", b"\x02\0\0\0"] {
+        for bad in [&b""[..], b"\x01", b"\x01\0", b"\x02\0\0\0", b"\x03\0\0\0\0"] {
             assert!(Head::decode(bad).is_err(), "{bad:?}");
         }
     }
@@ -266,6 +277,15 @@ mod tests {
         assert_eq!(Head::decode(&head.encode().unwrap()).unwrap(), head);
         assert_eq!((head.revision, head.before, head.batches.len()), (40, 39, REMEMBERED));
         assert_eq!((head.batches[0], head.batches[REMEMBERED - 1]), ([8; 16], [39; 16]));
+    }
+
+    #[test]
+    fn a_head_from_before_there_were_sums_reads_as_one_without() {
+        let head = Head::default().next(3, [7; 16]);
+        let mut older = head.encode().unwrap();
+        assert_eq!(older.pop(), Some(0), "the length of no sums is last");
+        older[0] = FORMAT;
+        assert_eq!(Head::decode(&older).unwrap(), head);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use redb::{Database, Durability, ReadableTable, Table, WriteTransaction};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use super::super::{Committed, Compare, StoreError, Transaction, Write};
-use super::{META, REVISION, ROWS, classify, unavailable};
+use super::{ALL_ROWS, META, REVISION, ROWS, SUMS, classify, unavailable};
 
 /// Most transactions under one flush: bounds what one redb transaction holds in memory.
 const GROUP: usize = 64;
@@ -34,6 +34,7 @@ pub(super) fn prepare(database: &Database) -> Result<u64, StoreError> {
     let prepare = || -> Result<u64, redb::Error> {
         let transaction = begin(database)?;
         transaction.open_table(ROWS)?;
+        transaction.open_table(SUMS)?;
         let revision = revision(&transaction.open_table(META)?)?;
         transaction.commit()?;
         Ok(revision)
@@ -85,15 +86,20 @@ impl Writer {
         {
             let mut rows = transaction.open_table(ROWS)?;
             let mut meta = transaction.open_table(META)?;
+            let mut sums = transaction.open_table(SUMS)?;
+            let mut sealed = sums
+                .get(ALL_ROWS)?
+                .map_or_else(Vec::new, |sealed| sealed.value().to_vec());
             before = revision(&meta)?;
             newest = before;
             for commit in group {
-                let outcome = apply(&mut rows, &commit.transaction, newest)?;
+                let outcome = apply(&mut rows, &commit.transaction, newest, &mut sealed)?;
                 newest = outcome.as_ref().map_or(newest, |revision| *revision);
                 outcomes.push(outcome);
             }
             if newest != before {
                 meta.insert(REVISION, newest)?;
+                sums.insert(ALL_ROWS, sealed.as_slice())?;
             }
         }
         if newest == before {
@@ -144,6 +150,7 @@ fn apply(
     rows: &mut Table<'_, &'static str, (u64, &'static [u8])>,
     transaction: &Transaction,
     revision: u64,
+    sealed: &mut Vec<u8>,
 ) -> Result<Result<u64, StoreError>, redb::Error> {
     for Compare { path, revision } in &transaction.compares {
         let found = rows.get(path.as_str())?.map(|row| row.value().0);
@@ -157,16 +164,32 @@ fn apply(
     let Some(next) = revision.checked_add(1) else {
         return Ok(Err(unavailable(&"its revisions are used up")));
     };
+    if let Some(Err(conflict)) = transaction.summing.as_ref().map(|summing| summing.demand(revision)) {
+        return Ok(Err(conflict));
+    }
+    let mut sums = transaction.summing.as_ref().and_then(|summing| {
+        let before = summing.before(revision, sealed)?;
+        Some((&*summing.key, before))
+    });
     let revision = next.max(transaction.at_least);
     for write in &transaction.writes {
-        match write {
-            Write::Put { path, value } => {
-                rows.insert(path.as_str(), (revision, value.as_slice()))?;
-            }
-            Write::Delete { path } => {
-                rows.remove(path.as_str())?;
+        let path = write.path();
+        let old = match write {
+            Write::Put { value, .. } => rows.insert(path, (revision, value.as_slice()))?,
+            Write::Delete { .. } => rows.remove(path)?,
+        };
+        if let Some((key, sums)) = &mut sums {
+            old.iter().for_each(|old| sums.toggle(key, path, old.value()));
+            if let Write::Put { value, .. } = write {
+                sums.toggle(key, path, (revision, value));
             }
         }
+    }
+    if let Some((key, sums)) = sums {
+        // Some rows are changed already: what cannot be sealed must not be committed, nor what is grouped with it.
+        *sealed = key
+            .seal(revision, &sums)
+            .map_err(|error| redb::Error::Io(std::io::Error::other(error)))?;
     }
     Ok(Ok(revision))
 }
