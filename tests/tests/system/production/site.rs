@@ -243,12 +243,7 @@ impl Site {
 
     /// A token from the edge, or its refusal.
     pub fn mint(&self) -> Answer {
-        self.mint_with("api")
-    }
-
-    /// As [`Site::mint`], with another profile.
-    pub fn mint_with(&self, profile: &str) -> Answer {
-        self.curl(&format!("/v1/tokens/{profile}"))
+        self.curl("/v1/tokens/api")
             .bearer(&self.token)
             .post(r#"{"subject":"alice"}"#)
     }
