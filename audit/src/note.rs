@@ -247,6 +247,23 @@ impl fmt::Display for Checkpoint {
     }
 }
 
+/// Adds the signatures that another note of the same text has more, while there is room. Verifies nothing.
+pub fn merge(note: &mut String, other: &str) {
+    let (Some((text, _)), Some((same, signatures))) = (note.rsplit_once("\n\n"), other.rsplit_once("\n\n")) else {
+        return;
+    };
+    if text != same {
+        return;
+    }
+    for line in signatures.lines() {
+        let room = note.len().saturating_add(line.len()) < MAX_NOTE;
+        if room && note.lines().all(|known| known != line) {
+            note.push_str(line);
+            note.push('\n');
+        }
+    }
+}
+
 /// A note's text, and its signatures by name; key id and signature together.
 fn split(note: &str) -> Result<(&str, impl Iterator<Item = (&str, Vec<u8>)>), NoteError> {
     let at = note.rfind("\n\n").ok_or(NoteError::Note)?;
@@ -309,7 +326,21 @@ pub(crate) mod tests {
         );
         let foreign = key("other.org/audit").sign(&checkpoint.to_string()).unwrap();
         let both = format!("{note}{}", foreign.rsplit_once("\n\n").unwrap().1);
-        assert_eq!(vkey.checkpoint(&both), Ok(checkpoint), "further signatures do no harm");
+        assert_eq!(
+            vkey.checkpoint(&both),
+            Ok(checkpoint.clone()),
+            "further signatures do no harm"
+        );
+        let mut merged = note.clone();
+        for other in [
+            both.as_str(),
+            &both,
+            &key("other.org/audit").sign("another\n").unwrap(),
+            "no note",
+        ] {
+            merge(&mut merged, other);
+        }
+        assert_eq!(merged, both, "each signature once, and of the same text alone");
     }
 
     #[test]

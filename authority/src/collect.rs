@@ -16,11 +16,13 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 
 use audit::log::objects::Directory;
+use audit::log::proof::Proof;
+use audit::log::read::View;
 use audit::log::{Log, LogError, Receipt, Refusal, Shipment};
 use node::telemetry::Metrics;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
 use self::writer::Writer;
 use crate::fault::Fault;
@@ -34,6 +36,9 @@ const WAITING: usize = 16 << 10;
 /// Bytes.
 const UNIT: usize = 1 << 10;
 
+/// Looks for proofs at once: each reads files.
+const LOOKING: usize = 2;
+
 /// Puts what happened to the log itself on record.
 pub(crate) type Alarm = Box<dyn Fn(&'static str) + Send + Sync>;
 
@@ -41,6 +46,7 @@ pub(crate) type Alarm = Box<dyn Fn(&'static str) + Send + Sync>;
 pub(crate) struct Collector {
     offers: Mutex<Option<Sender<Offer>>>,
     room: Arc<Semaphore>,
+    looking: Semaphore,
     shared: Arc<Shared>,
     directory: PathBuf,
     thread: Mutex<Option<JoinHandle<()>>>,
@@ -49,6 +55,8 @@ pub(crate) struct Collector {
 /// What the writer's thread tells.
 pub(crate) struct Shared {
     told: RwLock<Told>,
+    /// Leaves of the newest checkpoint.
+    published: watch::Sender<u64>,
     alarm: Alarm,
     gauges: Gauges,
 }
@@ -106,7 +114,7 @@ impl Collector {
         metrics: &Metrics,
         alarm: Alarm,
     ) -> Result<Arc<Self>, StartError> {
-        let there = audit::log::read::View::name_of(directory);
+        let there = View::name_of(directory);
         let (key, is_new) = key::load(vault, replica, trust_domain, there.as_deref()).await?;
         let vkey = key.verifier().to_string();
         let path = directory.to_owned();
@@ -123,6 +131,7 @@ impl Collector {
         };
         let shared = Arc::new(Shared {
             told: RwLock::new(told),
+            published: watch::Sender::new(0),
             alarm,
             gauges: Gauges::new(metrics),
         });
@@ -136,6 +145,7 @@ impl Collector {
         Ok(Arc::new(Self {
             offers: Mutex::new(Some(offers)),
             room: Arc::new(Semaphore::new(WAITING)),
+            looking: Semaphore::new(LOOKING),
             shared,
             directory: directory.to_owned(),
             thread: Mutex::new(Some(thread)),
@@ -204,6 +214,44 @@ impl Collector {
     /// The newest checkpoint that each witness, by its verifier key, cosigned.
     pub(crate) fn cosigned(&self) -> BTreeMap<String, String> {
         self.shared.told().cosigned
+    }
+
+    /// Changes with each checkpoint.
+    pub(crate) fn published(&self) -> watch::Receiver<u64> {
+        self.shared.published.subscribe()
+    }
+
+    /// The proofs of those of a process's records that are among the newest leaves, from `since` on, with the cosignatures that
+    /// their checkpoint has by now; and how many leaves it has.
+    ///
+    /// # Errors
+    /// [`LogError`]; the same may be asked again.
+    pub(crate) async fn prove_newest(
+        &self,
+        (edge, incarnation): (&str, &str),
+        sequences: &[u64],
+        since: u64,
+    ) -> Result<(Vec<Proof>, u64), LogError> {
+        let failed = |error: String| LogError::Io(std::io::Error::other(error));
+        let turn = self.looking.acquire().await;
+        let _turn = turn.map_err(|error| failed(error.to_string()))?;
+        let (directory, edge, incarnation) = (self.directory.clone(), edge.to_owned(), incarnation.to_owned());
+        let sequences = sequences.to_vec();
+        let looked = tokio::task::spawn_blocking(move || {
+            let view = View::open(&directory, None)?;
+            let proofs = view.prove_newest((&edge, &incarnation), &sequences, since)?;
+            Ok::<_, LogError>((proofs, view.checkpoint().size))
+        });
+        let (proofs, size) = looked.await.map_err(|error| failed(error.to_string()))??;
+        let cosigned = self.cosigned();
+        let proofs = proofs.into_iter().map(|proof| proof.cosigned(cosigned.values()));
+        Ok((proofs.collect(), size))
+    }
+
+    /// Takes note of a checkpoint that a witness, by its verifier key, cosigned.
+    pub(crate) fn tell_cosigned(&self, witness: &str, note: String) {
+        let witness = witness.to_owned();
+        self.shared.tell(|told| drop(told.cosigned.insert(witness, note)));
     }
 
     /// Why nothing is written any more; none where all is well.
@@ -292,4 +340,4 @@ impl From<LogError> for StartError {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

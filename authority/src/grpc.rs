@@ -6,7 +6,8 @@ use std::time::Duration;
 use node::contract::authority_server::{Authority, AuthorityServer};
 use node::contract::watch_up::Up;
 use node::contract::{
-    AuditSegment, DelegateRequest, DelegateResponse, EnrollRequest, EnrollResponse, RenewRequest, WatchUp,
+    AuditSegment, DelegateRequest, DelegateResponse, EnrollRequest, EnrollResponse, ProveRequest, ProveResponse,
+    RenewRequest, WatchUp,
 };
 use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use tonic::{Request, Response, Status, Streaming};
@@ -28,6 +29,7 @@ pub use self::certificate::OwnCertificate;
 
 mod accept;
 mod certificate;
+mod prove;
 mod ship;
 
 /// The operation in the record.
@@ -85,6 +87,11 @@ impl Service {
     /// As tonic serves it, with requests bounded.
     pub fn into_server(self) -> AuthorityServer<Self> {
         AuthorityServer::new(self).max_decoding_message_size(MAX_REQUEST)
+    }
+
+    fn log(&self) -> Result<&Arc<Collector>, Status> {
+        let log = self.log.as_ref();
+        log.ok_or_else(|| Status::unavailable("there is no audit log"))
     }
 
     async fn authenticate<T>(&self, request: &Request<T>) -> Result<KnownEdge, Fault> {
@@ -190,16 +197,19 @@ impl Authority for Service {
     async fn ship_audit(&self, request: Request<Streaming<AuditSegment>>) -> Result<Response<Receipts>, Status> {
         self.seal.demand_open()?;
         let edge = self.authenticate(&request).await?;
-        let log = self
-            .log
-            .clone()
-            .ok_or_else(|| Status::unavailable("there is no audit log"))?;
         Ok(Response::new(ship::take(
             edge.id().as_str(),
-            log,
+            self.log()?.clone(),
             request.into_inner(),
             self.stop.clone(),
         )))
+    }
+
+    async fn prove_records(&self, request: Request<ProveRequest>) -> Result<Response<ProveResponse>, Status> {
+        self.seal.demand_open()?;
+        let edge = self.authenticate(&request).await?;
+        let proofs = prove::prove(edge.id().as_str(), self.log()?, request.get_ref(), self.stop.clone());
+        Ok(Response::new(proofs.await?))
     }
 }
 

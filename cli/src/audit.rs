@@ -28,6 +28,8 @@ use crate::output;
   signet audit verify --dir /mnt/log --key vkey.txt --seen edge/audit-checkpoint
   signet audit verify --log --witness witness.example/1+…     and that it grew from what that witness cosigned last
   signet audit verify --proof proof.json --key vkey.txt
+  signet mint PROFILE --json > answer.json && signet audit verify --proof answer.json --key vkey.txt
+                                             of a profile in audit mode `witness`: the answer carries the proof
   signet audit reconcile                     every number of every process, and the ones that nobody accounts for
   signet audit reconcile --dir a/log --dir b/log    of a cluster: every authority has a log
   signet audit key > vkey.txt                keep it somewhere else than the log

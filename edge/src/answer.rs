@@ -1,5 +1,6 @@
 //! The only place that makes a 201 or a problem.
 
+use audit::log::proof::Proof;
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, RETRY_AFTER};
 use http::{HeaderValue, Response, StatusCode};
@@ -31,6 +32,9 @@ pub enum Created<'a> {
         expires_at: String,
         /// The request's id, which the audit record and the log carry.
         id: &'a str,
+        /// That the record is in the authority's audit log; in mode `witness` only.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        proof: Option<&'a Proof>,
     },
     /// `POST /v1/signatures/{profile}`
     Signature {
@@ -44,6 +48,9 @@ pub enum Created<'a> {
         certificates: &'a [String],
         /// The request's id, which the audit record and the log carry.
         id: &'a str,
+        /// That the record is in the authority's audit log; in mode `witness` only.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        proof: Option<&'a Proof>,
     },
 }
 
@@ -57,6 +64,7 @@ impl<'a> Created<'a> {
                 kid: signed.kid(),
                 expires_at: rfc3339(*expires_at),
                 id: released.request_id(),
+                proof: released.proof(),
             },
             Statement::Artifact {
                 signature,
@@ -67,6 +75,7 @@ impl<'a> Created<'a> {
                 kid: signed.kid(),
                 certificates,
                 id: released.request_id(),
+                proof: released.proof(),
             },
         }
     }

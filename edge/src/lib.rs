@@ -1,7 +1,8 @@
 //! The edge node: it authenticates callers, judges what they ask for, and signs with keys that the authority delegated.
 //!
 //! The request is [`pipeline`], top to bottom. What feeds it: [`follow`] (the authority's changes), [`delegate`] (keys),
-//! [`world`] (the bundle), [`keyring`] (where keys live). [`ship`] brings its records to the authority; [`serve`] wires them.
+//! [`world`] (the bundle), [`keyring`] (where keys live). [`ship`] brings its records to the authority, [`prove`] the
+//! proofs of some back; [`serve`] wires them.
 #![cfg_attr(
     test,
     allow(
@@ -31,6 +32,7 @@ mod keyring;
 mod metrics;
 mod openapi;
 mod pipeline;
+mod prove;
 mod receive;
 mod record;
 mod route;

@@ -152,6 +152,7 @@ fn schemas() -> Value {
             "kid": {"type": "string"},
             "expires_at": {"type": "string", "format": "date-time"},
             "id": {"type": "string", "description": "`jti`, and the id in the audit record"},
+            "proof": reference("Proof"),
         })),
         "SignatureRequest": object(&[], json!({
             "digest": {"type": "string", "description": "`sha256:HEX` for ES256, `sha384:HEX` for ES384", "pattern": "^sha(256|384|512):[0-9a-fA-F]+$"},
@@ -163,7 +164,9 @@ fn schemas() -> Value {
             "kid": {"type": "string"},
             "certificates": {"type": "array", "items": {"type": "string"}, "description": "PEM, leaf first, the delegation root last"},
             "id": {"type": "string"},
+            "proof": reference("Proof"),
         })),
+        "Proof": proof(),
         "TokenBatch": batch("TokenRequest"),
         "SignatureBatch": batch("SignatureRequest"),
         "TokenResults": results("Token"),
@@ -225,6 +228,36 @@ fn schemas() -> Value {
         "Text": {"type": "string"},
         "Object": {"type": "object", "additionalProperties": true},
     })
+}
+
+fn proof() -> Value {
+    let base64 = json!({"type": "string", "contentEncoding": "base64"});
+    let hashes = json!({"type": "array", "maxItems": 64, "items": base64});
+    let mut proof = object(
+        &[
+            "format",
+            "record",
+            "record_path",
+            "leaf",
+            "leaf_index",
+            "leaf_path",
+            "checkpoint",
+        ],
+        json!({
+            "format": {"const": "signet-audit-proof-v1"},
+            "record": base64,
+            "record_path": hashes,
+            "leaf": base64,
+            "leaf_index": {"type": "integer"},
+            "leaf_path": hashes,
+            "checkpoint": {"type": "string", "description": "the audit log's, a signed note with what witnesses have cosigned by now"},
+        }),
+    );
+    if let Some(proof) = proof.as_object_mut() {
+        let description = "in audit mode `witness` only: that the record is in the authority's audit log";
+        proof.insert("description".to_owned(), json!(description));
+    }
+    proof
 }
 
 fn object(required: &[&str], properties: Value) -> Value {

@@ -4,7 +4,8 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use audit::record::{Draft, Outcome, Verdict, VerdictOutcome};
+use audit::log::proof::Proof;
+use audit::record::{Draft, Event, Outcome, Verdict, VerdictOutcome};
 use audit::spool::SpoolError;
 use http::header::RETRY_AFTER;
 use node::identity::Caller;
@@ -130,6 +131,7 @@ fn draft<'a>(
 pub struct Recorded {
     signed: Signed,
     request_id: Arc<str>,
+    proof: Option<Box<Proof>>,
 }
 
 /// Proof that a signature is on record and that nothing has stopped it since. Only [`Edge::release`] makes one, and only from
@@ -146,6 +148,11 @@ impl Released {
     /// The signature's id.
     pub fn request_id(&self) -> &str {
         &self.0.request_id
+    }
+
+    /// That the record is in the authority's log, where its audit mode promises that.
+    pub fn proof(&self) -> Option<&Proof> {
+        self.0.proof.as_deref()
     }
 }
 
@@ -327,6 +334,11 @@ fn unavailable(error: SpoolError) -> Refusal {
     Refusal::new("audit_unavailable", safe, error.to_string())
 }
 
+fn unproven(detail: impl Into<String>) -> Refusal {
+    let safe = "the audit log has not proven in time that it holds the record, so nothing is signed";
+    Refusal::new("audit_unavailable", safe, detail).retry_after(1)
+}
+
 fn behind() -> Refusal {
     unavailable(SpoolError::Behind)
 }
@@ -348,17 +360,36 @@ impl Edge {
                 outcome: VerdictOutcome::Allowed,
             })
             .collect();
-        let _recorded = match signed.cleared().profile().audit {
+        let mode = signed.cleared().profile().audit;
+        let recorded = match mode {
             AuditMode::Reserve => match self.spool().append(&draft) {
                 Err(SpoolError::Behind) => self.append_later(&draft).await?,
                 appended => appended.map_err(unavailable)?,
             },
-            AuditMode::Commit => self.commit(&draft).await?,
+            AuditMode::Commit | AuditMode::Witness => self.commit(&draft).await?,
+        };
+        let proof = match mode {
+            AuditMode::Reserve | AuditMode::Commit => None,
+            AuditMode::Witness => Some(Box::new(self.prove(recorded.sequence(), &signed, subject).await?)),
         };
         Ok(Recorded {
             request_id: subject.id_text.clone(),
             signed,
+            proof,
         })
+    }
+
+    /// Until the record of this very signature is proven to be in the authority's log. Without the proof there is the record of
+    /// a signature that did not leave.
+    async fn prove(&self, sequence: u64, signed: &Signed, subject: &Subject<'_>) -> Result<Proof, Refusal> {
+        let proven = self.proofs().of(sequence).await;
+        let (proof, record) = proven.map_err(|error| unproven(error.to_string()))?;
+        match &record.event {
+            Event::Use(used) if used.request_id == subject.id && used.digest.as_ref() == Some(signed.digest()) => {
+                Ok(proof)
+            }
+            _ => Err(unproven("the log holds another record than was made here")),
+        }
     }
 
     /// Lets a signature leave, unless it was stopped meanwhile. Asked always, however short the wait was, right before the

@@ -21,7 +21,7 @@ use crate::config::{Config, Invalid};
 use crate::identity::{self, IdentityError};
 use crate::state::Edge;
 use crate::uplink::{Uplink, UplinkError};
-use crate::{delegate, follow, ship};
+use crate::{delegate, follow, prove, ship};
 
 /// How often the certificate's files are looked at.
 const CERTIFICATE_CHECK: Duration = Duration::from_secs(5);
@@ -136,6 +136,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         tokio::spawn(follow::follow(edge.clone(), uplink.clone())),
         tokio::spawn(delegate::keep(edge.clone(), uplink.clone())),
         tokio::spawn(ship::keep(edge.clone(), uplink.clone())),
+        tokio::spawn(prove::keep(edge.clone())),
         tokio::spawn(uplink.renew(edge.config().state_dir.clone(), edge.clone())),
         tokio::spawn(edge.clone().load_bundles()),
         tokio::spawn(edge.clone().sweep()),

@@ -42,6 +42,7 @@ pub async fn keep(edge: Arc<Edge>, uplink: Arc<Uplink>) {
     loop {
         let (begun, before) = (Instant::now(), shipper.shipped);
         let ended = shipper.stream(&uplink).await;
+        shipper.edge.proofs().ship_to(None);
         let error = match ended {
             Ok(()) => "the authority closed the stream".to_owned(),
             Err(error) => error,
@@ -103,6 +104,7 @@ impl Shipper {
             receipts: opened.map_err(text)?.map_err(said)?.into_inner(),
             sent: VecDeque::new(),
         };
+        self.edge.proofs().ship_to(Some(client));
         let mut at: Option<(String, u64)> = None;
         let mut seen = tokio::fs::read_to_string(&self.checkpoint).await.unwrap_or_default();
         loop {
@@ -122,7 +124,10 @@ impl Shipper {
                     let next = self.ask(&mut stream, &other, std::mem::take(&mut seen)).await?;
                     at = Some((other, next));
                 }
-                (None, None) if stream.sent.is_empty() => tokio::time::sleep(LOOK).await,
+                (None, None) if stream.sent.is_empty() => {
+                    // What somebody waits for is shipped before the next look.
+                    let _ = timeout(LOOK, self.edge.shipping_woken()).await;
+                }
                 (None, None) => self.receipt(&mut stream).await?,
             }
         }

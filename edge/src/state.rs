@@ -18,6 +18,7 @@ use crate::config::Config;
 use crate::identity::Identity;
 use crate::keyring::{Delegation, Keyring, State};
 use crate::metrics::Metrics;
+use crate::prove::Proofs;
 use crate::record::MOST_WAITING;
 use crate::uplink::Uplink;
 use crate::world::{LoadError, World};
@@ -55,6 +56,7 @@ pub struct Edge {
     host: runtime::Host,
     spool: Spool,
     waiting: Semaphore,
+    proofs: Proofs,
     metrics: Metrics,
     incarnation: String,
     receiver: Receiver,
@@ -63,6 +65,7 @@ pub struct Edge {
     connected: AtomicBool,
     wake: Notify,
     wake_leases: Notify,
+    wake_shipping: Notify,
     ready: watch::Sender<bool>,
 }
 
@@ -87,6 +90,7 @@ impl Edge {
             host,
             spool,
             waiting: Semaphore::new(MOST_WAITING),
+            proofs: Proofs::default(),
             metrics: Metrics::new(),
             incarnation,
             receiver,
@@ -95,6 +99,7 @@ impl Edge {
             connected: AtomicBool::new(false),
             wake: Notify::new(),
             wake_leases: Notify::new(),
+            wake_shipping: Notify::new(),
             ready: watch::Sender::new(false),
         }))
     }
@@ -137,6 +142,11 @@ impl Edge {
     /// Turns at waiting for the audit disk.
     pub fn waiting(&self) -> &Semaphore {
         &self.waiting
+    }
+
+    /// Who waits for a proof that a record is in the log.
+    pub fn proofs(&self) -> &Proofs {
+        &self.proofs
     }
 
     /// Counters.
@@ -326,6 +336,16 @@ impl Edge {
     /// Until [`Edge::wake_leases`] is called.
     pub async fn leases_woken(&self) {
         self.wake_leases.notified().await;
+    }
+
+    /// A record should be shipped at once.
+    pub fn wake_shipping(&self) {
+        self.wake_shipping.notify_one();
+    }
+
+    /// Until [`Edge::wake_shipping`] is called.
+    pub async fn shipping_woken(&self) {
+        self.wake_shipping.notified().await;
     }
 
     /// Something changed that delegations depend on.

@@ -55,8 +55,13 @@ fn a_profile_says_how_durable_its_records_are() {
     };
     assert_eq!(audit("commit").unwrap(), AuditMode::Commit);
     assert_eq!(audit("reserve").unwrap(), AuditMode::Reserve);
-    let errors = audit("witness").unwrap_err();
-    assert!(errors[0].to_string().contains("profiles/session.toml"), "{}", errors[0]);
+    assert_eq!(audit("witness").unwrap(), AuditMode::Witness);
+    let errors = audit("witnessed").unwrap_err();
+    let text = errors[0].to_string();
+    assert!(
+        text.contains("profiles/session.toml") && text.contains("`witness`"),
+        "{text}"
+    );
 }
 
 #[test]

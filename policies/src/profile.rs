@@ -40,6 +40,9 @@ pub enum AuditMode {
     Reserve,
     /// The record is durable. Costs the request a sync of the disk, which it shares with all that come with it.
     Commit,
+    /// As [`AuditMode::Commit`], and the record is in the authority's log, under a checkpoint: the answer carries the proof.
+    /// Costs the request the way there and the time to the next checkpoint, and no signature leaves without the authority.
+    Witness,
 }
 
 /// Which of the two a profile signs.

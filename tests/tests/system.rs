@@ -49,6 +49,8 @@ mod lifecycle;
 mod paste;
 #[path = "system/production.rs"]
 mod production;
+#[path = "system/proofs.rs"]
+mod proofs;
 #[path = "system/refusals.rs"]
 mod refusals;
 #[path = "system/replicas.rs"]

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::read::View;
 use super::{LogError, Refusal};
 use crate::batch::{Batch, Filled};
-use crate::note::{Checkpoint, NoteError, VerifierKey};
+use crate::note::{self, Checkpoint, NoteError, VerifierKey};
 use crate::record::{Hash, Record};
 use crate::tree;
 
@@ -18,6 +18,8 @@ use crate::tree;
 const FORMAT: &str = "signet-audit-proof-v1";
 /// The longest path of a tree with 2⁶⁴ leaves.
 const LONGEST: usize = 64;
+/// Bytes of a proof at most: a record and a note in base64, and what else there is.
+pub const MAX_PROOF: usize = 64 << 10;
 
 /// The file: JSON. Binary values are base64.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,7 +69,7 @@ pub enum ProofError {
 }
 
 impl Proof {
-    /// Of the record with this number in a batch of the log.
+    /// Of the record with this number in a batch of the log, under the note of its checkpoint.
     ///
     /// # Errors
     /// [`LogError`]; [`Refusal::Old`] as an I/O error where the batch has no such record.
@@ -88,11 +90,33 @@ impl Proof {
         })
     }
 
+    /// Its checkpoint with the signatures that these notes of the same text have more, those of witnesses.
+    #[must_use]
+    pub fn cosigned<'n>(mut self, notes: impl IntoIterator<Item = &'n String>) -> Proof {
+        for note in notes {
+            note::merge(&mut self.checkpoint, note);
+        }
+        self
+    }
+
     /// Checks it with nothing but the log's verifier key.
     ///
     /// # Errors
     /// [`ProofError`].
     pub fn check(&self, key: &VerifierKey) -> Result<Proven, ProofError> {
+        let checkpoint = key.checkpoint(&self.checkpoint)?;
+        self.check_under(checkpoint)
+    }
+
+    /// Checks all but who signed the checkpoint: enough for whoever has it from the log itself, and for nobody else.
+    ///
+    /// # Errors
+    /// [`ProofError`].
+    pub fn check_unsigned(&self) -> Result<Proven, ProofError> {
+        self.check_under(self.checkpoint.parse()?)
+    }
+
+    fn check_under(&self, checkpoint: Checkpoint) -> Result<Proven, ProofError> {
         let bytes = |text: &str| STANDARD.decode(text).map_err(|_| ProofError::Malformed);
         if self.format != FORMAT {
             return Err(ProofError::Malformed);
@@ -101,7 +125,6 @@ impl Proof {
         let (record_path, leaf_path) = (path(&self.record_path)?, path(&self.leaf_path)?);
         let record = Record::decode(&encoded).map_err(|_| ProofError::Malformed)?;
         let batch = Batch::parse(&leaf).map_err(|_| ProofError::Malformed)?;
-        let checkpoint = key.checkpoint(&self.checkpoint)?;
         let hash = tree::leaf_hash(&leaf);
         if !tree::includes(&checkpoint.root, checkpoint.size, self.leaf_index, &hash, &leaf_path) {
             return Err(ProofError::Leaf);

@@ -12,6 +12,9 @@ use crate::note::{Checkpoint, NoteError, VerifierKey};
 use crate::record::Record;
 use crate::tree::{self, leaf_hash};
 
+/// Leaves that [`View::prove_newest`] looks at, at most: those of many seconds.
+pub const NEWEST: u64 = 64 * WIDTH;
+
 /// A log as a checkpoint has it.
 pub struct View {
     objects: Box<dyn Objects>,
@@ -117,6 +120,42 @@ impl View {
         })?;
         let made = found.map(|(index, filled)| Proof::make(self, index, &filled, sequence));
         made.transpose()
+    }
+
+    /// The proofs of those of a process's records that are in the newest leaves, from `since` on: for whoever has just shipped
+    /// them. Looks from the log's end on back, and at no more than [`NEWEST`] leaves.
+    ///
+    /// # Errors
+    /// As [`View::batches`].
+    pub fn prove_newest(
+        &self,
+        (edge, incarnation): (&str, &str),
+        sequences: &[u64],
+        since: u64,
+    ) -> Result<Vec<Proof>, LogError> {
+        let size = self.checkpoint.size;
+        let since = since.max(size.saturating_sub(NEWEST));
+        let mut wanted = sequences.to_vec();
+        let (mut proofs, mut packs) = (Vec::new(), Packs::new(self.objects()));
+        let mut end = size;
+        while end > since && !wanted.is_empty() {
+            let start = (end.saturating_sub(1) / WIDTH).saturating_mul(WIDTH).max(since);
+            leaves(self.objects(), size, start, |index, leaf| {
+                let damaged = || LogError::Damaged(format!("leaf {index} cannot be read"));
+                let batch = Batch::parse(leaf).map_err(|_| damaged())?;
+                let own = (batch.edge.as_str(), batch.incarnation.as_str()) == (edge, incarnation);
+                let range = batch.first..=batch.last;
+                if own && wanted.iter().any(|sequence| range.contains(sequence)) {
+                    let filled = packs.filled(&batch)?.ok_or_else(damaged)?;
+                    for sequence in wanted.extract_if(.., |sequence| range.contains(sequence)) {
+                        proofs.push(Proof::make(self, index, filled, sequence)?);
+                    }
+                }
+                Ok::<_, LogError>(index.saturating_add(1) < end)
+            })?;
+            end = start;
+        }
+        Ok(proofs)
     }
 
     /// That the log grew from its first `old` leaves, which are at most all of them (RFC 9162, section 2.1.4).

@@ -83,6 +83,40 @@ fn what_is_taken_is_under_the_next_checkpoint() {
 }
 
 #[test]
+fn what_was_just_shipped_is_proven_from_the_newest_leaves() {
+    let (pair, verifier) = pair();
+    let memory = Memory::default();
+    let mut log = Log::open(Box::new(memory.clone()), pair).unwrap();
+    let mut edges = Edges::default();
+    // Beyond one tile of leaves, and each record in a leaf of its own.
+    for _ in 0..150 {
+        log.take(vec![edges.ship("a", 1), edges.ship("b", 1)]).unwrap();
+    }
+    log.publish().unwrap();
+    let view = View::of(Box::new(memory.clone()), Some(&verifier)).unwrap();
+    let asked = |sequences: &[u64], since| {
+        let proofs = view.prove_newest(("a", "i1"), sequences, since).unwrap();
+        let records = proofs.iter().map(|proof| proof.check(&verifier).unwrap().record);
+        let mut sequences: Vec<u64> = records
+            .map(|record| {
+                assert_eq!(record.edge, "a");
+                record.sequence
+            })
+            .collect();
+        sequences.sort_unstable();
+        sequences
+    };
+    assert_eq!(asked(&[150, 1, 77, 151], 0), [1, 77, 150]);
+    assert_eq!(asked(&[150, 1, 77], 200), [150], "the others are in leaves before");
+    assert_eq!(asked(&[1], view.checkpoint().size), [0; 0]);
+    assert!(view.prove_newest(("a", "i2"), &[1], 0).unwrap().is_empty());
+    let proof = &view.prove_newest(("b", "i1"), &[9], 0).unwrap()[0];
+    assert_eq!(Some(proof), view.prove("b", "i1", 9).unwrap().as_ref());
+    assert_eq!(proof.check_unsigned(), proof.check(&verifier));
+    assert!(serde_json::to_vec(proof).unwrap().len() < proof::MAX_PROOF);
+}
+
+#[test]
 fn records_that_come_again_are_taken_once_and_other_ones_raise_an_alarm() {
     let (pair, verifier) = pair();
     let memory = Memory::default();

@@ -92,7 +92,8 @@ impl Admin {
         };
         let (edge, incarnation) = (get("edge")?, get("incarnation")?);
         let sequence = number("sequence", &get("sequence")?)?;
-        let directory = self.log()?.directory().to_owned();
+        let log = self.log()?;
+        let directory = log.directory().to_owned();
         let proof = tokio::task::spawn_blocking(move || {
             let view = View::open(&directory, None)?;
             view.prove(&edge, &incarnation, sequence)
@@ -102,7 +103,7 @@ impl Admin {
             .map_err(|error| Fault::internal(error.to_string()))?
             .map_err(broken)?;
         let proof = proof.ok_or_else(|| Fault::not_found("the log has no such record"))?;
-        answer::json(StatusCode::OK, &json!(proof))
+        answer::json(StatusCode::OK, &json!(proof.cosigned(log.cosigned().values())))
     }
 }
 

@@ -12,13 +12,13 @@ use crate::testing::Bench;
 
 type Alarms = Arc<Mutex<Vec<&'static str>>>;
 
-struct Site {
+pub(crate) struct Site {
     bench: Bench,
     alarms: Alarms,
 }
 
 impl Site {
-    async fn new() -> Site {
+    pub(crate) async fn new() -> Site {
         Site {
             bench: Bench::new().await,
             alarms: Alarms::default(),
@@ -29,7 +29,7 @@ impl Site {
         self.bench.path().join("log")
     }
 
-    async fn open(&self) -> Result<Arc<Collector>, StartError> {
+    pub(crate) async fn open(&self) -> Result<Arc<Collector>, StartError> {
         let alarms = self.alarms.clone();
         let alarm: Alarm = Box::new(move |what| alarms.lock().unwrap().push(what));
         let place = (self.directory(), "example.org");
@@ -70,7 +70,7 @@ fn draft(request: u128) -> Draft<'static> {
 }
 
 /// The chunks of a spool with so many uses, as an edge ships them.
-pub(super) fn shipped(edge: &str, uses: u128) -> Vec<Shipment> {
+pub(crate) fn shipped(edge: &str, uses: u128) -> Vec<Shipment> {
     let directory = tempfile::tempdir().unwrap();
     let (spool, _) = Spool::open(directory.path(), edge, "i1", Settings::default()).unwrap();
     for request in 0..uses {
@@ -87,7 +87,7 @@ pub(super) fn shipped(edge: &str, uses: u128) -> Vec<Shipment> {
     shipments.collect()
 }
 
-async fn bring(log: &Collector, shipments: Vec<Shipment>) -> Vec<Result<Receipt, Unshipped>> {
+pub(crate) async fn bring(log: &Collector, shipments: Vec<Shipment>) -> Vec<Result<Receipt, Unshipped>> {
     let mut waiting = Vec::new();
     for shipment in shipments {
         waiting.push(log.offer(shipment).await.unwrap());

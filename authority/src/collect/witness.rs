@@ -166,10 +166,7 @@ impl Asking {
         (self.held, self.done) = (checkpoint.size, Some(checkpoint.size));
         let leaves = i64::try_from(checkpoint.size).unwrap_or(i64::MAX);
         self.gauges.cosigned.get_or_create(&self.label()).set(leaves);
-        let by = self.key.to_string();
-        self.log
-            .shared
-            .tell(|told| drop(told.cosigned.insert(by, note.to_owned())));
+        self.log.tell_cosigned(&self.key.to_string(), note.to_owned());
         Ok(())
     }
 

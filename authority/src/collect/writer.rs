@@ -148,6 +148,7 @@ impl Writer {
         self.shared.gauges.leaves.set(leaves);
         let note = self.log.note().to_owned();
         self.shared.tell(|told| told.note = note);
+        self.shared.published.send_replace(self.log.checkpoint().size);
     }
 
     /// A log that did not grow from what somebody has seen was put back, or forked: writing on would hide it.

@@ -5,7 +5,11 @@ use std::path::{Path, PathBuf};
 use audit::log::proof::Proof;
 use audit::note::cosign::WitnessKey;
 use audit::note::{Checkpoint, VerifierKey};
+use audit::record::{Event, Outcome, Record};
 use clap::Args;
+use serde::Deserialize as _;
+use serde_json::Value;
+use sha2::Digest as _;
 
 use super::from::{From, Source};
 use crate::failure::{Context, Failure};
@@ -26,7 +30,8 @@ pub struct Verify {
     /// cosigned, which is in the directory `cosigned` beside the log, or a --seen. May be given several times.
     #[arg(long, value_name = "KEY", conflicts_with = "proof")]
     witness: Vec<WitnessKey>,
-    /// Check this proof alone.
+    /// Check this proof alone: what `prove` wrote, or an edge's answer that carries one (`signet mint --json` with a profile in
+    /// audit mode `witness`), whose token must be the one on record then.
     #[arg(long, value_name = "FILE")]
     proof: Option<PathBuf>,
 }
@@ -127,13 +132,38 @@ impl Verify {
 fn proof(file: &Path, key: &VerifierKey) -> Result<(), Failure> {
     let place = || format!("`{}`", file.display());
     let text = std::fs::read(file).context(place)?;
-    let proof: Proof = serde_json::from_slice(&text).context(place)?;
+    let document: Value = serde_json::from_slice(&text).context(place)?;
+    let carried = document.get("proof");
+    let proof = Proof::deserialize(carried.unwrap_or(&document)).context(place)?;
     let proven = proof.check(key).context(place)?;
+    if carried.is_some() {
+        of_answer(&document, &proven.record).context(place)?;
+    }
     output::line(&proven.record.to_json())?;
     output::line(&format!(
         "the record is in the log {}: batch {} of {}",
         proven.checkpoint.origin, proven.leaf_index, proven.checkpoint.size
     ))
+}
+
+/// Whether the record is of this answer: its id and key, and of a token what was signed too.
+fn of_answer(answer: &Value, record: &Record) -> Result<(), Failure> {
+    let text = |name: &str| answer.get(name).and_then(Value::as_str);
+    let token = text("token").map(|token| token.rsplit_once('.').map_or(token, |(input, _)| input));
+    let same = match &record.event {
+        Event::Use(used) => {
+            let digest = token.is_none_or(|input| used.digest == Some(sha2::Sha256::digest(input).into()));
+            let id = text("id") == Some(used.request_id.to_string().as_str());
+            used.outcome == Outcome::Signed && id && text("kid") == used.kid.as_deref() && digest
+        }
+        _ => false,
+    };
+    match same {
+        true => Ok(()),
+        false => Err(Failure::new(
+            "the proof is of another signature's record than this answer's",
+        )),
+    }
 }
 
 fn spool(directory: &Path) -> Result<(), Failure> {

@@ -10,8 +10,8 @@ use node::contract::watch_event::Event;
 use node::contract::watch_up::Up;
 use node::contract::{
     self, AuditSegment, Bundle, DelegateRequest, DelegateResponse, EnrollRequest, EnrollResponse, Heartbeat,
-    OwnDelegation, OwnKey, RenewRequest, Revoked, SharedDelegation, WatchEvent, WatchUp, delegate_request,
-    delegate_response,
+    OwnDelegation, OwnKey, ProveRequest, ProveResponse, RenewRequest, Revoked, SharedDelegation, WatchEvent, WatchUp,
+    delegate_request, delegate_response,
 };
 use node::handover::receiving_message;
 use signing::delegation::possession_message;
@@ -165,6 +165,15 @@ impl Authority for Fake {
     ) -> Result<Response<Self::ShipAuditStream>, Status> {
         self.demand_standing()?;
         Ok(super::log::take(self.clone(), request))
+    }
+
+    async fn prove_records(&self, request: Request<ProveRequest>) -> Result<Response<ProveResponse>, Status> {
+        self.demand_standing()?;
+        let proofs = self.state().audit.prove(request.get_ref());
+        if proofs.is_empty() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        Ok(Response::new(ProveResponse { proofs }))
     }
 
     async fn enroll(&self, _: Request<EnrollRequest>) -> Result<Response<EnrollResponse>, Status> {

@@ -55,7 +55,7 @@ when { context has subject && context.subject == "root" };
 when { principal has roles && principal.roles.contains("blind") };
 "#;
 
-const PROFILES: [(&str, &str); 9] = [
+const PROFILES: [(&str, &str); 10] = [
     (
         "api",
         r#"key = "alias/api"
@@ -73,6 +73,15 @@ plugins = ["claim-guard"]"#,
 algorithm = "ES256"
 kind = "token"
 issuer = "dev"
+audiences = ["https://api.example"]"#,
+    ),
+    (
+        "witnessed",
+        r#"key = "alias/api"
+algorithm = "ES256"
+kind = "token"
+issuer = "dev"
+audit = "witness"
 audiences = ["https://api.example"]"#,
     ),
     (

@@ -2,12 +2,20 @@
 
 use std::collections::BTreeMap;
 
+use audit::log::objects::Directory;
+use audit::log::read::View;
+use audit::log::{self, Shipment};
+use audit::note::{NoteKey, VerifierKey};
 use audit::record::Record;
-use node::contract::{AuditReceipt, AuditSegment};
+use node::contract::{AuditReceipt, AuditSegment, ProveRequest};
+use signing::algorithm::Algorithm;
+use signing::key::SigningKey;
+use tempfile::TempDir;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
+use super::EDGE;
 use super::authority::Fake;
 
 #[derive(Default)]
@@ -21,6 +29,15 @@ pub struct Log {
     pub gaps: usize,
     /// Takes records and sends no receipts.
     pub losing: bool,
+    /// Proves nothing.
+    pub mute: bool,
+    real: Option<Real>,
+}
+
+/// What the records are in as well, once something is to be proven.
+struct Real {
+    log: log::Log,
+    directory: TempDir,
 }
 
 impl Log {
@@ -28,9 +45,39 @@ impl Log {
         self.last.get(incarnation).map_or(0, |(last, _)| *last)
     }
 
+    /// From now on records go into a log of their own, which this key signs.
+    pub fn keep(&mut self) -> VerifierKey {
+        let key = NoteKey::new("example.org/audit", SigningKey::generate(Algorithm::EdDsa).unwrap()).unwrap();
+        let verifier = key.verifier().clone();
+        let directory = tempfile::tempdir().unwrap();
+        let objects = Directory::open(directory.path()).unwrap().unwrap();
+        let log = log::Log::open(Box::new(objects), key).unwrap();
+        self.real = Some(Real { log, directory });
+        verifier
+    }
+
+    pub fn prove(&mut self, request: &ProveRequest) -> Vec<Vec<u8>> {
+        let Some(real) = self.real.as_mut().filter(|_| !self.mute) else {
+            return Vec::new();
+        };
+        real.log.publish().unwrap();
+        let view = View::open(real.directory.path(), None).unwrap();
+        let proofs = view.prove_newest((EDGE, &request.incarnation), &request.sequences, 0);
+        let proofs = proofs.unwrap().into_iter();
+        proofs.map(|proof| serde_json::to_vec(&proof).unwrap()).collect()
+    }
+
     fn take(&mut self, segment: AuditSegment) -> AuditReceipt {
         if !segment.seen_checkpoint.is_empty() {
             self.seen.push(segment.seen_checkpoint);
+        }
+        if let Some(real) = &mut self.real {
+            let shipment = Shipment {
+                edge: EDGE.to_owned(),
+                incarnation: segment.incarnation.clone(),
+                records: segment.records.clone(),
+            };
+            real.log.take(vec![shipment]).unwrap().remove(0).unwrap();
         }
         for encoded in &segment.records {
             let record = Record::decode(encoded).unwrap();

@@ -18,7 +18,7 @@ const LEASE_SECONDS: u64 = 60;
 /// The figures of each mode.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ModeFigures {
-    /// The bare server, then an edge with `reserve` and with `commit`; all sign Ed25519.
+    /// The bare server, then an edge with `reserve`, with `commit` and with `witness`; all sign Ed25519.
     pub modes: Vec<(&'static str, Measured)>,
     /// Whether the servers had one core and the client another.
     pub pinned: bool,
@@ -41,21 +41,28 @@ pub fn measure(settings: &Settings) -> Result<ModeFigures, LoadError> {
     // The authority has to outlive the edge's leases.
     let (_site, mut edge) = runtime.block_on(start_edge(settings))?;
     cores.client()?;
-    let mut rounds: [Vec<Round>; 3] = Default::default();
+    let mut rounds: [Vec<Round>; 4] = Default::default();
     runtime.block_on(async {
         floor.drive(settings, WARM_UP, VERIFY_EVERY).await?;
         edge.drive(settings, WARM_UP, 0).await?;
         for _ in 0..settings.rounds {
-            let [of_floor, of_reserve, of_commit] = &mut rounds;
+            let [of_floor, of_reserve, of_commit, of_witness] = &mut rounds;
             of_floor.push(floor.round(settings).await?);
             edge.profile = files::RESERVE;
             of_reserve.push(edge.round(settings).await?);
             edge.profile = files::COMMIT;
             of_commit.push(edge.round(settings).await?);
+            edge.profile = files::WITNESS;
+            of_witness.push(edge.round(settings).await?);
         }
         Ok::<_, LoadError>(())
     })?;
-    let names = ["bare server, signs only", "edge, `reserve`", "edge, `commit`"];
+    let names = [
+        "bare server, signs only",
+        "edge, `reserve`",
+        "edge, `commit`",
+        "edge, `witness`",
+    ];
     Ok(ModeFigures {
         modes: names.into_iter().zip(rounds.map(Measured::new)).collect(),
         pinned: cores.are_two(),

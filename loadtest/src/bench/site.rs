@@ -72,8 +72,8 @@ impl Site {
         Ok(site)
     }
 
-    /// Starts so many edges with a bundle of two profiles, [`files::RESERVE`] and [`files::COMMIT`], of one key with such a
-    /// lease; answers the key's id and a caller's token. They may not be ready yet.
+    /// Starts so many edges with a bundle of a profile for each mode ([`files::RESERVE`] and those after it) of one key with
+    /// such a lease; answers the key's id and a caller's token. They may not be ready yet.
     pub(super) async fn add_edges(&mut self, edges: usize, lease_seconds: u64) -> Result<(String, String), LoadError> {
         let key = self.admin.create_key(lease_seconds, Some(ALIAS)).await?;
         let token = files::bundle(&self.dir.path().join("bundle"))?;

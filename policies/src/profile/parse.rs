@@ -48,6 +48,7 @@ struct Raw {
 enum RawAudit {
     Reserve,
     Commit,
+    Witness,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -121,6 +122,7 @@ pub(crate) fn read(name: &str, document: &Document<'_>) -> Result<Profile, Bundl
         audit: match (raw.audit, raw.kind) {
             (Some(RawAudit::Reserve), _) | (None, RawKind::Token) => AuditMode::Reserve,
             (Some(RawAudit::Commit), _) | (None, RawKind::Artifact) => AuditMode::Commit,
+            (Some(RawAudit::Witness), _) => AuditMode::Witness,
         },
         quota: QuotaLimits {
             per_key: raw.quota.per_key,

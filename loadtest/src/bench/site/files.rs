@@ -24,6 +24,8 @@ pub(super) const AUTHORITY: &str = "authority.toml";
 pub(in crate::bench) const RESERVE: &str = "reserve";
 /// See [`RESERVE`].
 pub(in crate::bench) const COMMIT: &str = "commit";
+/// See [`RESERVE`].
+pub(in crate::bench) const WITNESS: &str = "witness";
 
 const DAY: u64 = 24 * 3_600;
 
@@ -111,7 +113,7 @@ pub(super) fn bundle(dir: &Path) -> Result<String, LoadError> {
     private(&dir.join("trust/callers.jwks.json"), &keys)?;
     private(&dir.join("bundle.toml"), BUNDLE)?;
     private(&dir.join("policies/all.cedar"), POLICIES)?;
-    for mode in [RESERVE, COMMIT] {
+    for mode in [RESERVE, COMMIT, WITNESS] {
         let profile = profile(mode);
         private(&dir.join(format!("profiles/{mode}.toml")), &profile)?;
     }
