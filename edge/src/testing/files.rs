@@ -55,7 +55,7 @@ when { context has subject && context.subject == "root" };
 when { principal has roles && principal.roles.contains("blind") };
 "#;
 
-const PROFILES: [(&str, &str); 9] = [
+const PROFILES: [(&str, &str); 11] = [
     (
         "api",
         r#"key = "alias/api"
@@ -117,6 +117,20 @@ plugins = ["protected-artifact"]"#,
         "package",
         r#"key = "alias/package"
 algorithm = "EdDSA"
+kind = "artifact""#,
+    ),
+    (
+        "vault",
+        r#"key = "alias/vault"
+algorithm = "ES256"
+kind = "token"
+issuer = "second"
+audiences = ["https://api.example"]"#,
+    ),
+    (
+        "notary",
+        r#"key = "alias/notary"
+algorithm = "ES256"
 kind = "artifact""#,
     ),
     (
