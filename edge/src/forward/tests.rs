@@ -43,7 +43,7 @@ async fn a_token_is_signed_at_the_authority_and_recorded_here() {
     assert_eq!(answer.status, 201, "{}", answer.text);
     let kid = rig.kid("vault");
     assert_eq!(answer.body["kid"], kid.as_str());
-    assert_eq!(rig.jwks("second").await.iter().filter(|one| **one == kid).count(), 1);
+    assert_eq!(rig.jwks("kept").await.iter().filter(|one| **one == kid).count(), 1);
     let token = answer.body["token"].as_str().unwrap();
     let (input, signature) = token.rsplit_once('.').unwrap();
     let pair = rig.authority.state().keys[&rig.keys["vault"]].material[0]
@@ -54,7 +54,7 @@ async fn a_token_is_signed_at_the_authority_and_recorded_here() {
         .verify(input.as_bytes(), &signature)
         .unwrap();
     let seen = jwt::inspect(token, jwt::DEFAULT_MAX_LEN).unwrap();
-    assert_eq!(seen.claims.iss.as_deref(), Some("https://edge.test/i/second"));
+    assert_eq!(seen.claims.iss.as_deref(), Some("https://edge.test/i/kept"));
     {
         let state = rig.authority.state();
         let [request] = state.signed.as_slice() else {
@@ -141,7 +141,7 @@ async fn what_is_known_as_stopped_is_not_asked_for() {
         (409, "key_disabled")
     );
     assert_eq!(asked(&rig), before);
-    assert_eq!(rig.jwks("second").await.len(), 2, "it stays for verifying");
+    assert_eq!(rig.jwks("kept").await.len(), 1, "it stays for verifying");
 }
 
 #[tokio::test]

@@ -28,6 +28,8 @@ tenant = "000000000001"
 jwks_cache = "5m"
 [issuers.second]
 tenant = "000000000001"
+[issuers.kept]
+tenant = "000000000001"
 [issuers.other]
 tenant = "000000000002"
 [[plugins]]
@@ -124,7 +126,7 @@ kind = "artifact""#,
         r#"key = "alias/vault"
 algorithm = "ES256"
 kind = "token"
-issuer = "second"
+issuer = "kept"
 audiences = ["https://api.example"]"#,
     ),
     (

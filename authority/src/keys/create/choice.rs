@@ -56,6 +56,11 @@ impl Choice {
                 return Err(KmsErrorType::Validation.because(why));
             }
         }
+        if choice.family != Family::Raw && !tags.contains_key("signet:delegation") {
+            let why = "say who signs with a key of family `token` or `artifact`: set `signet:delegation` to `own` or `shared` \
+                       (edges), or `none` (the authority)";
+            return Err(KmsErrorType::Validation.because(why));
+        }
         match choice.refusal(spec, usage) {
             Some(why) => Err(KmsErrorType::Validation.because(why)),
             None => Ok(choice),
