@@ -31,6 +31,8 @@ use crate::rotation::Version;
 use crate::sealed::{Change, Held, Vault};
 use crate::world::World;
 
+mod sign;
+
 /// Bytes of a public key and of a proof.
 const MAX_SPKI: usize = 1024;
 /// Audiences that a scope can name; a key with more gets "any", and the policies bound it.
@@ -125,7 +127,7 @@ impl Delegations {
         self.vault.get(&paths::key(&tenant, id)).await?.ok_or_else(missing)
     }
 
-    fn authorize(&self, edge: &KnownEdge, key: &KeyRecord, mode: DelegationMode) -> Result<(), Fault> {
+    fn authorize(&self, edge: &KnownEdge, key: &KeyRecord, mode: DelegationMode) -> Result<Vec<String>, Fault> {
         let facts = EdgeFacts {
             id: edge.id().to_string(),
             labels: edge.record().labels.clone(),
@@ -135,7 +137,7 @@ impl Delegations {
             .engine
             .authorize_delegate(&facts, &key.facts(), mode, self.clock.now())
         {
-            Ok(_) => Ok(()),
+            Ok(allowed) => Ok(allowed.policies().iter().map(ToString::to_string).collect()),
             Err(denial) => {
                 tracing::warn!(edge = %edge.id(), key = key.id, detail = denial.detail, "delegation denied: {denial}");
                 Err(Fault::Denied {

@@ -7,7 +7,7 @@ use node::contract::authority_server::{Authority, AuthorityServer};
 use node::contract::watch_up::Up;
 use node::contract::{
     AuditSegment, DelegateRequest, DelegateResponse, EnrollRequest, EnrollResponse, ProveRequest, ProveResponse,
-    RenewRequest, WatchUp,
+    RenewRequest, SignInHsmRequest, SignInHsmResponse, WatchUp,
 };
 use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use tonic::{Request, Response, Status, Streaming};
@@ -31,11 +31,12 @@ mod accept;
 mod certificate;
 mod prove;
 mod ship;
+mod sign;
 
 /// The operation in the record.
 const ENROLL: &str = "edges:Enroll";
-/// Bytes of a request.
-const MAX_REQUEST: usize = 64 << 10;
+/// Bytes of a request: an artifact of 64 KiB that is to be signed, and what else is said of it.
+const MAX_REQUEST: usize = 68 << 10;
 /// Calls that may wait for the HSM at once; more are told to come back (R37).
 const IN_FLIGHT: usize = 128;
 /// Streams of one connection; an edge needs three.
@@ -61,6 +62,7 @@ pub struct Service {
     /// Turns true when streams have to end.
     stop: watch::Receiver<bool>,
     in_flight: Semaphore,
+    signing: Semaphore,
 }
 
 impl Service {
@@ -81,6 +83,7 @@ impl Service {
             log,
             stop,
             in_flight: Semaphore::new(IN_FLIGHT),
+            signing: Semaphore::new(sign::AT_ONCE),
         }
     }
 
@@ -132,9 +135,12 @@ impl Service {
     }
 
     fn enter(&self) -> Result<SemaphorePermit<'_>, Status> {
+        self.enter_by(&self.in_flight)
+    }
+
+    fn enter_by<'s>(&'s self, door: &'s Semaphore) -> Result<SemaphorePermit<'s>, Status> {
         self.seal.demand_open()?;
-        self.in_flight
-            .try_acquire()
+        door.try_acquire()
             .map_err(|_| Status::resource_exhausted("too many calls at once; try again"))
     }
 }
@@ -178,6 +184,15 @@ impl Authority for Service {
         bounded(async {
             let edge = self.authenticate(&request).await?;
             self.delegations.delegate(&edge, request.into_inner()).await
+        })
+        .await
+    }
+
+    async fn sign_in_hsm(&self, request: Request<SignInHsmRequest>) -> Result<Response<SignInHsmResponse>, Status> {
+        let _permit = self.enter_by(&self.signing)?;
+        bounded(async {
+            let edge = self.authenticate(&request).await?;
+            self.sign(&edge, request.into_inner()).await
         })
         .await
     }

@@ -141,7 +141,7 @@ impl World {
         self.read(|state| state.keys.get(key_id).map(|known| known.tenant.clone()))
     }
 
-    /// The keys whose rows make something due at `now`, and the shared ones that `wanted` picks, with their tenants: row names.
+    /// The keys whose rows make something due at `now`, and those with announced versions that `wanted` picks, with their tenants: row names.
     pub fn keys_due(&self, now: u64, wanted: impl Fn(&KeyRecord) -> bool) -> Vec<(Tenant, String)> {
         self.read(|state| {
             let due = |known: &state::Known| known.due_at.is_some_and(|at| at <= now);

@@ -42,10 +42,13 @@ pub enum Created<'a> {
         signature: &'a str,
         /// JOSE name.
         algorithm: &'a str,
-        /// RFC 7638 thumbprint of the delegated key.
+        /// RFC 7638 thumbprint of the key that signed.
         kid: &'a str,
-        /// PEM, leaf first, the delegation root last.
+        /// PEM, leaf first, the delegation root last; none where the authority signed.
         certificates: &'a [String],
+        /// PEM (SubjectPublicKeyInfo), where the authority signed.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        public_key: Option<&'a str>,
         /// The request's id, which the audit record and the log carry.
         id: &'a str,
         /// That the record is in the authority's audit log; in mode `witness` only.
@@ -69,11 +72,13 @@ impl<'a> Created<'a> {
             Statement::Artifact {
                 signature,
                 certificates,
+                public_key,
             } => Created::Signature {
                 signature,
                 algorithm: signed.algorithm().as_str(),
                 kid: signed.kid(),
                 certificates,
+                public_key: public_key.as_deref(),
                 id: released.request_id(),
                 proof: released.proof(),
             },

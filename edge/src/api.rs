@@ -1,7 +1,8 @@
 //! The edge's HTTP surface: one handler for three protocols. Which path means what is in [`crate::route`]; what happens
 //! to a request is in [`crate::pipeline`].
 
-use std::future::poll_fn;
+use std::future::{poll_fn, ready};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -124,12 +125,19 @@ async fn recorded(
     for (subjects, requests) in subjects.chunks(BATCH_TURN).zip(requests.chunks(BATCH_TURN)) {
         let mut turn = Vec::with_capacity(BATCH_TURN);
         for (subject, request) in subjects.iter().zip(requests) {
-            let signed = match Instant::now() < until {
-                true => session.sign(request.get().as_bytes(), subject).await,
-                false => Err(session.out_of_time(subject)),
+            let signed = async {
+                match Instant::now() < until {
+                    true => session.sign(request.get().as_bytes(), subject).await,
+                    false => Err(session.out_of_time(subject)),
+                }
             };
-            turn.push(async {
-                match signed {
+            let signed: Pin<Box<dyn Future<Output = _> + Send>> = match session.is_forwarded(subject.profile()) {
+                // The authority is asked for those of a turn at once.
+                true => Box::pin(signed),
+                false => Box::pin(ready(signed.await)),
+            };
+            turn.push(async move {
+                match signed.await {
                     Ok(signed) => session.record(signed, subject).await,
                     Err(problem) => Err(problem),
                 }

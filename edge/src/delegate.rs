@@ -141,7 +141,14 @@ impl Calls {
 }
 
 /// The enabled keys that a profile of the bundle names, and that an edge can hold.
-pub fn wanted(edge: &Edge) -> HashMap<String, Arc<LogicalKey>> {
+fn wanted(edge: &Edge) -> HashMap<String, Arc<LogicalKey>> {
+    let mut keys = signing(edge);
+    keys.retain(|_, key| key.delegation != Delegation::None);
+    keys
+}
+
+/// The enabled keys that a profile of the bundle names.
+pub fn signing(edge: &Edge) -> HashMap<String, Arc<LogicalKey>> {
     if edge.keyring().is_revoked() {
         return HashMap::new();
     }
@@ -149,7 +156,7 @@ pub fn wanted(edge: &Edge) -> HashMap<String, Arc<LogicalKey>> {
     let profiles = world.profiles();
     let keys = profiles.filter_map(|profile| edge.keyring().resolve(profile));
     let may_sign = |key: &LogicalKey| key.state == State::Enabled && !edge.keyring().is_stopped(key);
-    keys.filter(|key| may_sign(key) && key.delegation != Delegation::None)
+    keys.filter(|key| may_sign(key))
         .map(|key| (key.facts.id().to_owned(), key))
         .collect()
 }

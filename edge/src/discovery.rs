@@ -93,8 +93,12 @@ pub fn revocations(edge: &Edge) -> Result<Response<Bytes>, Problem> {
 }
 
 /// `GET /v1/delegations/{kid}`: the chain of a key that this edge made, until it expires or is revoked, and whether the key
-/// signs.
+/// signs; or the public half of one that signs at the authority, which has no chain.
 pub fn delegation(edge: &Edge, kid: &str) -> Result<Response<Bytes>, Problem> {
+    if let Some((public_key, signs)) = edge.keyring().forwarded(kid, edge.now()) {
+        let document = json!({"kid": kid, "state": state(signs), "certificates": [], "public_key": public_key});
+        return Ok(answer::json(StatusCode::OK, &document));
+    }
     let chain = edge.keyring().chain(kid, edge.now());
     let (chain, signs) = chain.ok_or_else(|| {
         Problem::new(
@@ -102,11 +106,14 @@ pub fn delegation(edge: &Edge, kid: &str) -> Result<Response<Bytes>, Problem> {
             "this edge has no such key, or it has expired or was revoked",
         )
     })?;
-    let state = if signs { "active" } else { "stopped" };
     Ok(answer::json(
         StatusCode::OK,
-        &json!({"kid": kid, "state": state, "certificates": &chain[..]}),
+        &json!({"kid": kid, "state": state(signs), "certificates": &chain[..]}),
     ))
+}
+
+fn state(signs: bool) -> &'static str {
+    if signs { "active" } else { "stopped" }
 }
 
 /// The versions that an issuer's verifiers are to accept now.

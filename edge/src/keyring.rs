@@ -11,11 +11,13 @@ use node::lease::Deadline;
 use policies::profile::Profile;
 use signing::key::{Family, Verifier};
 
+pub use self::forward::Forward;
 use self::known::Held;
 pub use self::known::{Delegation, LogicalKey, OwnKey, SharedKey, State, Version};
 pub use self::sign::{At, SignError, Signed, Statement};
 pub use self::stops::Stops;
 
+mod forward;
 mod known;
 mod sign;
 mod stops;
@@ -95,12 +97,15 @@ impl Keyring {
             .map_or(0, |slot| slot.held.signs_until(&slot.key))
     }
 
-    /// The first moment from `now` on at which this edge can sign with what it holds of a key (Unix seconds); none if there is
-    /// none in sight. Later than `now` while the only version is one that verifiers are still to learn.
+    /// The first moment from `now` on at which this edge can sign with what it holds of a key, or have the authority sign (Unix
+    /// seconds); none if there is none in sight. Later than `now` while the only version is one that verifiers are still to learn.
     pub fn signs_from(&self, key_id: &str, now: u64) -> Option<u64> {
         let table = self.table.load();
         let slot = table.keys.get(key_id)?;
-        slot.held.signs_from(&slot.key, now)
+        match slot.key.delegation {
+            Delegation::None => slot.key.signs_from(now),
+            _ => slot.held.signs_from(&slot.key, now),
+        }
     }
 
     /// The token key that has a version `kid` (an exact match, R3) which verifiers are to accept at `now`, and its verifier.

@@ -23,6 +23,7 @@ pub mod config;
 mod delegate;
 mod discovery;
 mod follow;
+mod forward;
 mod health;
 mod identity;
 mod ids;

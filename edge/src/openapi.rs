@@ -162,7 +162,8 @@ fn schemas() -> Value {
             "signature": {"type": "string", "contentEncoding": "base64"},
             "algorithm": {"type": "string"},
             "kid": {"type": "string"},
-            "certificates": {"type": "array", "items": {"type": "string"}, "description": "PEM, leaf first, the delegation root last"},
+            "certificates": {"type": "array", "items": {"type": "string"}, "description": "PEM, leaf first, the delegation root last; empty where the authority signed"},
+            "public_key": {"type": "string", "description": "PEM, where the authority signed (delegation `none`): nothing but its id vouches for it, so compare `kid` with one that you trust"},
             "id": {"type": "string"},
             "proof": reference("Proof"),
         })),
@@ -195,6 +196,7 @@ fn schemas() -> Value {
             "kid": {"type": "string"},
             "state": {"type": "string", "enum": ["active", "stopped"], "description": "whether its key signs"},
             "certificates": {"type": "array", "items": {"type": "string"}},
+            "public_key": {"type": "string", "description": "PEM, of a key that signs at the authority: it has no chain"},
         })),
         "Jwks": object(&["keys"], json!({"keys": {"type": "array", "items": {"type": "object", "additionalProperties": true}}})),
         "Discovery": object(&["issuer", "jwks_uri"], json!({

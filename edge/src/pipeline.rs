@@ -13,13 +13,13 @@ use policies::permit::{Cleared, Metered, Permit};
 use policies::profile::{Kind, Profile};
 use uuid::Uuid;
 
-use crate::keyring::Signed;
+use crate::keyring::{Delegation, Signed};
 use crate::receive::Received;
 use crate::record::{Recorded, Refusal, Released, Subject};
 use crate::state::Edge;
 use crate::throttle::Admitted;
 use crate::world::{Served, World};
-use crate::{answer, rules, trust};
+use crate::{answer, forward, rules, trust};
 
 /// What all signatures of one request have in common: who asks, admitted, and the bundle it is judged by.
 #[derive(Debug)]
@@ -101,7 +101,7 @@ impl<'a> Session<'a> {
         let permit = self.authorize(profile, intent)?;
         let metered = permit.meter(self.world.throttle())?;
         let cleared = self.plugins(metered, subject).await?;
-        self.seal(cleared, subject)
+        self.seal(cleared, subject).await
     }
 
     async fn plugins(&self, metered: Metered, subject: &Subject<'_>) -> Result<Cleared, Refusal> {
@@ -109,11 +109,18 @@ impl<'a> Session<'a> {
         Ok(metered.clear(rulings)?)
     }
 
-    fn seal(&self, cleared: Cleared, subject: &Subject<'_>) -> Result<Signed, Refusal> {
+    async fn seal(&self, cleared: Cleared, subject: &Subject<'_>) -> Result<Signed, Refusal> {
         let issuer = cleared.profile().issuer().and_then(|name| self.world.issuer(name));
         let issuer = issuer.map(|issuer| issuer.url.as_str());
         let at = subject.at(self.edge, self.facts.now);
-        let signed = self.edge.keyring().sign(cleared, issuer, subject.id(), &at);
+        let keyring = self.edge.keyring();
+        let signed = match keyring.is_forwarded(cleared.key_id()) {
+            false => keyring.sign(cleared, issuer, subject.id(), &at),
+            true => match keyring.forward(cleared, issuer, subject.id(), &at) {
+                Ok(forward) => forward::sign(self.edge, forward).await,
+                Err(error) => Err(error),
+            },
+        };
         signed.map_err(|error| self.edge.unsigned(error))
     }
 
@@ -139,6 +146,12 @@ impl<'a> Session<'a> {
             .ok_or_else(|| Refusal::no_key(&profile))?;
         let engine = self.world.engine().ok_or_else(Refusal::not_ready)?;
         Ok(engine.authorize(&self.principal, &self.facts, profile, &key.facts, intent)?)
+    }
+
+    /// Whether the authority signs for this profile, and no edge.
+    pub fn is_forwarded(&self, profile: &Profile) -> bool {
+        let key = self.edge.keyring().resolve(profile);
+        key.is_some_and(|key| key.delegation == Delegation::None)
     }
 
     /// The bundle that the whole request is judged by.

@@ -311,6 +311,15 @@ impl From<SignError> for Refusal {
                 "this edge holds no valid delegation of the profile's key",
                 detail,
             ),
+            SignError::AuthorityAway(_) => {
+                let safe = "the profile's key signs at the authority, which cannot be reached or is busy";
+                Refusal::new("key_unavailable", safe, detail).retry_after(1)
+            }
+            SignError::Authority(_) => {
+                let safe =
+                    "the profile's key signs at the authority, which does not sign this; the operators' log says why";
+                Refusal::new("key_unavailable", safe, detail)
+            }
             SignError::NotYet(seconds) => {
                 let safe = "the next version of the profile's key signs when verifiers have learnt it";
                 let mut refusal = Refusal::new("key_unavailable", safe, detail);

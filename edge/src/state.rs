@@ -15,6 +15,7 @@ use tokio::sync::{Notify, Semaphore, watch};
 
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::forward::Turns;
 use crate::identity::Identity;
 use crate::keyring::{Delegation, Keyring, State};
 use crate::metrics::Metrics;
@@ -57,6 +58,7 @@ pub struct Edge {
     spool: Spool,
     waiting: Semaphore,
     proofs: Proofs,
+    turns: Turns,
     metrics: Metrics,
     incarnation: String,
     receiver: Receiver,
@@ -91,6 +93,7 @@ impl Edge {
             spool,
             waiting: Semaphore::new(MOST_WAITING),
             proofs: Proofs::default(),
+            turns: Turns::default(),
             metrics: Metrics::new(),
             incarnation,
             receiver,
@@ -137,6 +140,16 @@ impl Edge {
     /// The audit spool.
     pub fn spool(&self) -> &Spool {
         &self.spool
+    }
+
+    /// The way to the authority.
+    pub fn uplink(&self) -> &Uplink {
+        &self.uplink
+    }
+
+    /// Turns at having the authority sign.
+    pub fn turns(&self) -> &Turns {
+        &self.turns
     }
 
     /// Turns at waiting for the audit disk.
@@ -316,9 +329,9 @@ impl Edge {
         }
     }
 
-    /// The keys that leases are asked for: those that profiles sign with.
+    /// The keys that leases are asked for: those that profiles sign with, here or at the authority.
     pub fn leased_keys(&self) -> Vec<String> {
-        crate::delegate::wanted(self).into_keys().collect()
+        crate::delegate::signing(self).into_keys().collect()
     }
 
     /// How long this edge may sign with every key of its profiles, milliseconds; none where it has none to sign with.

@@ -16,6 +16,7 @@ use audit::record::{Draft, Event, Record};
 use audit::spool::{Settings as SpoolSettings, Spool};
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
+use node::contract::Family;
 use node::handover::Receiver;
 use node::listen::{Handler, Peer, Protocol};
 use serde_json::{Value, json};
@@ -110,6 +111,14 @@ impl Rig {
             ("second", Key::shared("alias/second", TENANT, Algorithm::EdDsa)),
             ("release", Key::own("alias/release", TENANT, Algorithm::Es256)),
             ("package", Key::own("alias/package", TENANT, Algorithm::EdDsa)),
+            (
+                "vault",
+                Key::kept("alias/vault", TENANT, Algorithm::Es256, Family::Token),
+            ),
+            (
+                "notary",
+                Key::kept("alias/notary", TENANT, Algorithm::Es256, Family::Artifact),
+            ),
             ("other", Key::shared("alias/api", OTHER_TENANT, Algorithm::Es256)),
         ];
         let keys = keys

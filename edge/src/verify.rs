@@ -132,7 +132,8 @@ fn check(
 ) -> Result<Result<Value, Invalid>, Problem> {
     let profile = &served.profile;
     let certificates = request.certificates().map(<[String]>::to_vec).unwrap_or_default();
-    if request.token().is_none() && profile.artifact().is_some() && certificates.is_empty() {
+    let needs_chain = profile.artifact().is_some() && !session.is_forwarded(profile);
+    if request.token().is_none() && needs_chain && certificates.is_empty() {
         let detail = "send the `certificates` that came with the signature";
         return Err(Problem::new("invalid_request", detail).with("pointer", "/certificates"));
     }
@@ -151,7 +152,11 @@ fn check(
             check_token(edge, session.world(), profile, token, audience.as_deref())
         }
         VerifyIntent::Signature { signature, payload } => {
-            check_signature(edge, profile, signature, payload, certificates)
+            if certificates.is_empty() {
+                check_kept(edge, profile, signature, payload)
+            } else {
+                check_signature(edge, profile, signature, payload, certificates)
+            }
         }
     })
 }
@@ -221,15 +226,7 @@ fn check_signature(
     if verified.name.tenant != profile.tenant || !is_key_of(edge, profile, &verified.name.key) {
         return Err(Invalid::new("unknown_key", "the chain is not of the profile's key"));
     }
-    let payload = match payload {
-        Payload::Digest(digest) => raw::Payload::Digest(digest),
-        Payload::Message(message) => raw::Payload::Message(message),
-    };
-    let encoding = match profile.artifact().map(|artifact| artifact.encoding) {
-        Some(Encoding::Fixed) => raw::Encoding::Fixed,
-        _ => raw::Encoding::Der,
-    };
-    raw::verify(&verified.public_key, payload, signature, encoding)
+    raw::verify(&verified.public_key, signed(payload), signature, encoding(profile))
         .map_err(|error| Invalid::new("bad_signature", error.to_string()))?;
     Ok(json!({
         "valid": true,
@@ -239,6 +236,36 @@ fn check_signature(
         "delegation": verified.name.to_string(),
         "expires_at": answer::rfc3339(verified.not_after),
     }))
+}
+
+/// A signature that the authority made with the profile's own key: there is no chain, and this edge knows the key.
+fn check_kept(edge: &Edge, profile: &Profile, signature: &[u8], payload: &Payload) -> Result<Value, Invalid> {
+    let key = edge.keyring().resolve(profile).ok_or_else(unknown_key)?;
+    let now = edge.now();
+    let valid = key.versions.iter().filter(|version| version.is_valid(now));
+    let mut publics = valid.filter_map(|version| version.public.as_ref()?.public_key());
+    let public = publics.find(|public| raw::verify(public, signed(payload), signature, encoding(profile)).is_ok());
+    let public = public.ok_or_else(|| Invalid::new("bad_signature", "no version of the profile's key made this"))?;
+    Ok(json!({
+        "valid": true,
+        "kid": public.thumbprint(),
+        "algorithm": public.algorithm().as_str(),
+        "profile": profile.name,
+    }))
+}
+
+fn signed(payload: &Payload) -> raw::Payload<'_> {
+    match payload {
+        Payload::Digest(digest) => raw::Payload::Digest(digest),
+        Payload::Message(message) => raw::Payload::Message(message),
+    }
+}
+
+fn encoding(profile: &Profile) -> raw::Encoding {
+    match profile.artifact().map(|artifact| artifact.encoding) {
+        Some(Encoding::Fixed) => raw::Encoding::Fixed,
+        _ => raw::Encoding::Der,
+    }
 }
 
 #[cfg(test)]

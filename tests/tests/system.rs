@@ -39,6 +39,8 @@ mod hardening;
 mod hsm_faults;
 #[path = "system/judge.rs"]
 mod judge;
+#[path = "system/kept_keys.rs"]
+mod kept_keys;
 #[path = "system/kms.rs"]
 mod kms;
 #[path = "system/leases.rs"]

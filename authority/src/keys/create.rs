@@ -107,7 +107,7 @@ async fn with_first_versions(keys: &Keys, key: &mut KeyRecord) -> Result<Change,
     let now = keys.clock.now();
     match (key.delegation, key.origin) {
         (_, Origin::External) => {}
-        (Delegation::None, Origin::AwsKms) => {
+        (Delegation::None, Origin::AwsKms) if !key.is_announced() => {
             let (version, made) = material::make_raw(keys, key).await?;
             change = made.store(change, key, &version);
             key.next_version = 2;
@@ -119,9 +119,9 @@ async fn with_first_versions(keys: &Keys, key: &mut KeyRecord) -> Result<Change,
             key.next_version = 2;
             change = change.create(paths::ca(&key.tenant, &key.id), &ca);
         }
-        (Delegation::Shared, Origin::AwsKms) => {
+        (Delegation::Shared | Delegation::None, Origin::AwsKms) => {
             for slot in plan(&[], now, &key.schedule(&keys.settings.schedule)).make {
-                let (version, made) = material::make_shared(key, &slot).await?;
+                let (version, made) = material::make_announced(keys, key, &slot).await?;
                 change = made.store(change, key, &version);
                 key.next_version = version.number.saturating_add(1);
                 key.versions.push(version);

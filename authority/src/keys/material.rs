@@ -9,7 +9,7 @@ use signing::digest::sha256;
 use signing::encoding::hex;
 use signing::key::{PublicKey as Verifying, Secret, SigningKey};
 
-use super::{Custody, KeyRecord, Keys, KmsError, KmsErrorType};
+use super::{Custody, Delegation, KeyRecord, Keys, KmsError, KmsErrorType};
 use crate::crypto::{BadCiphertext, CryptoError, KeySpec, Material, PublicKey};
 use crate::fault::Fault;
 use crate::hsm::{DataKey, EcCurve, WrappedAes, WrappedKey, WrappedMac};
@@ -48,21 +48,33 @@ impl Made {
     }
 }
 
-/// Makes the next version of a shared key for a slot. Nothing is stored yet.
-pub(super) async fn make_shared(key: &KeyRecord, slot: &Slot) -> Result<(Version, Made), KmsError> {
+/// Makes the next version of a key that edges are told of, for a slot. Nothing is stored yet.
+pub(super) async fn make_announced(keys: &Keys, key: &KeyRecord, slot: &Slot) -> Result<(Version, Made), KmsError> {
+    if (key.delegation, key.custody) == (Delegation::None, Custody::Token) {
+        let hsm = keys.vault.hsm();
+        let wrapped = hsm.generate_wrapped(curve(key.spec)).await.map_err(Fault::from)?;
+        let public = Verifying::from_spki_der(&wrapped.spki_der)?;
+        let version = slotted(key, slot, public.thumbprint(), Some(&public))?;
+        return Ok((version, Made::InHsm(wrapped)));
+    }
     let algorithm = key.algorithm().ok_or_else(|| Fault::Corrupt {
-        detail: format!("the shared key `{}` has the spec {}", key.id, key.spec),
+        detail: format!("the key `{}` has the spec {}", key.id, key.spec),
     })?;
     let pair = SigningKey::generate(algorithm)?;
-    let public_jwk = match pair.public().map(Verifying::to_jwk) {
+    let version = slotted(key, slot, pair.kid(), pair.public())?;
+    Ok((version, Made::Wrapped(pair.export()?)))
+}
+
+fn slotted(key: &KeyRecord, slot: &Slot, kid: &str, public: Option<&Verifying>) -> Result<Version, KmsError> {
+    let public_jwk = match public.map(Verifying::to_jwk) {
         Some(jwk) => {
             serde_json::to_string(&jwk).map_err(|error| Fault::internal(format!("a JWK cannot be written: {error}")))?
         }
         None => String::new(),
     };
-    let version = Version {
+    Ok(Version {
         number: key.next_version,
-        kid: pair.kid().to_owned(),
+        kid: kid.to_owned(),
         public_jwk,
         public_spki: String::new(),
         publish_at: slot.publish_at,
@@ -70,8 +82,7 @@ pub(super) async fn make_shared(key: &KeyRecord, slot: &Slot) -> Result<(Version
         sign_until: slot.sign_until,
         retire_at: slot.retire_at,
         compromised: false,
-    };
-    Ok((version, Made::Wrapped(pair.export()?)))
+    })
 }
 
 /// Makes the next version of a raw key. Nothing is stored yet.
@@ -96,13 +107,16 @@ async fn make_in_hsm(keys: &Keys, key: &KeyRecord) -> Result<(Version, Made), Km
         let wrapped = hsm.generate_mac_key(*algorithm).await.map_err(Fault::from)?;
         return Ok((new_raw(keys, key, &wrapped.blob, None), Made::MacInHsm(wrapped)));
     }
-    let curve = match key.spec {
-        KeySpec::EccNistP384 => EcCurve::P384,
-        _ => EcCurve::P256,
-    };
-    let wrapped = hsm.generate_wrapped(curve).await.map_err(Fault::from)?;
+    let wrapped = hsm.generate_wrapped(curve(key.spec)).await.map_err(Fault::from)?;
     let version = new_raw(keys, key, &wrapped.spki_der, Some(&wrapped.spki_der));
     Ok((version, Made::InHsm(wrapped)))
+}
+
+fn curve(spec: KeySpec) -> EcCurve {
+    match spec {
+        KeySpec::EccNistP384 => EcCurve::P384,
+        _ => EcCurve::P256,
+    }
 }
 
 /// RSA keys are made one at a time: each keeps a processor busy for up to seconds, and the others are for everybody else.

@@ -10,7 +10,7 @@ use super::decide::Facts;
 use super::reference::KeyOnly;
 use super::rotate::without_compromised;
 use super::state::{SECONDS_PER_DAY, saving};
-use super::{Delegation, KeyRecord, Keys, KmsError, KmsErrorType, Session, State};
+use super::{Family, KeyRecord, Keys, KmsError, KmsErrorType, Session, State};
 use crate::approvals::{Approved, Domain, Parameters, REQUIRED, Wanted};
 use crate::clock::rfc3339;
 use crate::fault::Fault;
@@ -118,7 +118,7 @@ pub(crate) fn compromise(key: &mut KeyRecord, mark: &Note, now: u64) {
     if key.state == State::Enabled {
         key.state = State::Disabled;
     }
-    if key.delegation == Delegation::Shared {
+    if key.is_announced() {
         let kids: Vec<_> = key.versions.iter().map(|version| version.kid.clone()).collect();
         for kid in kids {
             rotation::compromise(&mut key.versions, &kid, now);
@@ -190,7 +190,7 @@ impl Keys {
         if days == 0 {
             return Ok(None);
         }
-        if key.delegation != Delegation::None {
+        if key.family != Family::Raw {
             return Ok(Some("is used by edges, which do not tell when".to_owned()));
         }
         let since = self

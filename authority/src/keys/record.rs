@@ -29,7 +29,7 @@ pub enum Family {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Delegation {
-    /// Not at all: it signs here.
+    /// Not at all: it signs here, for edges as well.
     None,
     /// Each edge has its own key pair under a certificate of the key's CA.
     Own,
@@ -168,6 +168,15 @@ impl KeyRecord {
         }
     }
 
+    /// Whether edges are told its versions: shared ones, and those that sign here for edges.
+    pub fn is_announced(&self) -> bool {
+        match self.delegation {
+            Delegation::Shared => true,
+            Delegation::None => self.family != Family::Raw,
+            Delegation::Own => false,
+        }
+    }
+
     /// Whether it has no public half.
     pub fn is_secret(&self) -> bool {
         !self.spec.is_asymmetric()
@@ -203,7 +212,7 @@ impl KeyRecord {
     pub fn schedule(&self, rotating: &Schedule) -> Schedule {
         match (self.delegation, self.family) {
             (Delegation::Shared, Family::Token) => *rotating,
-            (Delegation::Shared, _) => Schedule {
+            (Delegation::Shared, _) | (Delegation::None, Family::Token) => Schedule {
                 sign_period: None,
                 ..*rotating
             },

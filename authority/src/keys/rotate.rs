@@ -11,7 +11,7 @@ use super::lifecycle::{Origin, Rotated, RotationKind};
 use super::material;
 use super::reference::KeyOnly;
 use super::state::{SECONDS_PER_DAY, saving};
-use super::{Delegation, Family, KeyRecord, Keys, KmsError, KmsErrorType, Session};
+use super::{Family, KeyRecord, Keys, KmsError, KmsErrorType, Session};
 use crate::crypto::KeySpec;
 use crate::fault::Fault;
 use crate::names::shown;
@@ -52,7 +52,7 @@ pub(super) async fn rotate_key_on_demand(
         }
         return Ok(answer);
     }
-    demand_shared(keys, &key.value)?;
+    demand_announced(keys, &key.value)?;
     keys.demand_usable(&key.value)?;
     let now = keys.clock.now();
     let schedule = key.value.schedule(&keys.settings.schedule);
@@ -70,7 +70,7 @@ pub(super) async fn mark_version_compromised(
     request: CompromisedRequest,
 ) -> Result<Value, KmsError> {
     let mut key = keys.find(session, &request.key_id, &Facts::default()).await?;
-    demand_shared(keys, &key.value)?;
+    demand_announced(keys, &key.value)?;
     if request.kid.is_empty() || !rotation::compromise(&mut key.value.versions, &request.kid, keys.clock.now()) {
         let message = format!("{} has no version `{}`", keys.arn(&key.value), shown(&request.kid));
         return Err(KmsErrorType::NotFound.because(message));
@@ -103,7 +103,7 @@ impl Keys {
 
     /// Whether the versions of a shared key are not what they should be now.
     pub(crate) fn rotation_is_due(&self, key: &KeyRecord) -> bool {
-        let rotates = key.delegation == Delegation::Shared && !key.state.is_pending_deletion();
+        let rotates = key.is_announced() && !key.state.is_pending_deletion();
         rotates && !self.plan(key).is_done(&key.versions)
     }
 
@@ -214,7 +214,7 @@ impl Keys {
             change = without_compromised(change, &key.value);
         }
         for slot in plan.make {
-            let (version, made) = material::make_shared(&key.value, &slot).await?;
+            let (version, made) = material::make_announced(self, &key.value, &slot).await?;
             change = made.store(change, &key.value, &version);
             tracing::info!(
                 key = id,
@@ -268,13 +268,14 @@ fn demand_versions(keys: &Keys, key: &KeyRecord) -> Result<(), KmsError> {
     Ok(())
 }
 
-fn demand_shared(keys: &Keys, key: &KeyRecord) -> Result<(), KmsError> {
-    if key.delegation == Delegation::Shared {
+fn demand_announced(keys: &Keys, key: &KeyRecord) -> Result<(), KmsError> {
+    if key.is_announced() {
         return Ok(());
     }
     let message = format!(
-        "{} has delegation `{}`: only shared keys have versions",
+        "{} has family `{}` and delegation `{}`: it has no versions that edges know",
         keys.arn(key),
+        key.family.as_str(),
         key.delegation.as_str()
     );
     Err(KmsErrorType::UnsupportedOperation.because(message))

@@ -121,7 +121,7 @@ pub(super) async fn list_key_rotations(
         .value;
     // Markers are version numbers, written so that they sort as numbers.
     let marker = |version: &Version| format!("{:010}", version.number);
-    let raw = key.delegation == super::Delegation::None;
+    let raw = key.family == super::Family::Raw;
     let mut rest = key.versions.iter().filter(|version| {
         raw && (all || rotated(&key, version).is_some()) && after.as_ref().is_none_or(|after| marker(version) > *after)
     });

@@ -5,9 +5,9 @@ use node::contract;
 use crate::bundle::Published;
 use crate::keys::{Delegation, Family, KeyRecord, State};
 
-/// A key. Only shared keys' versions are said: an own key's edge knows its own, and a raw key is in no JWKS (R38).
+/// A key. An own key's edge knows its own version, and a raw key is in no JWKS (R38).
 pub(super) fn key(key: &KeyRecord) -> contract::Key {
-    let versions = if key.delegation == Delegation::Shared {
+    let versions = if key.is_announced() {
         key.versions.as_slice()
     } else {
         &[]

@@ -9,7 +9,7 @@ use super::{Item, Update, announce};
 use crate::edges::EdgeRecord;
 use crate::fault::Fault;
 use crate::halts::{Floor, HaltRecord, Halts};
-use crate::keys::{Delegation, Family, KeyRecord};
+use crate::keys::{Family, KeyRecord};
 use crate::names::Tenant;
 use crate::paths;
 use crate::sealed::Vault;
@@ -30,7 +30,7 @@ pub(super) struct Known {
     pub(super) lease_ms: u64,
     /// When time makes something due that the row alone says, Unix seconds.
     pub(super) due_at: Option<u64>,
-    /// The record of a shared key, of which more than its row says what is due.
+    /// The record of a key with versions that edges are told, of which more than its row says what is due.
     pub(super) shared: Option<Arc<KeyRecord>>,
 }
 
@@ -201,6 +201,6 @@ fn known(key: &KeyRecord) -> Known {
         compromised_at: key.protection.compromised.as_ref().map(|note| note.at),
         lease_ms: key.lease_ms(),
         due_at: key.due_at(),
-        shared: (key.delegation == Delegation::Shared).then(|| Arc::new(key.clone())),
+        shared: key.is_announced().then(|| Arc::new(key.clone())),
     }
 }

@@ -20,7 +20,7 @@ pub enum State {
 /// How the edge comes by the key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Delegation {
-    /// Not at all.
+    /// Not at all: the authority signs.
     None,
     /// The edge's own key pair under a short-lived certificate.
     Own,
@@ -41,7 +41,7 @@ pub struct LogicalKey {
     pub delegation: Delegation,
     /// Whether it may sign.
     pub state: State,
-    /// The versions of a shared key, for signing, for the JWKS and for verifying.
+    /// The versions of a key that is not each edge's own, for signing, for the JWKS and for verifying.
     pub versions: Vec<Version>,
 }
 
@@ -50,9 +50,20 @@ impl LogicalKey {
     pub fn version(&self, kid: &str) -> Option<&Version> {
         self.versions.iter().find(|version| version.kid == kid)
     }
+
+    /// The first moment from `now` on at which a version signs (Unix seconds), wherever that is; none if none will.
+    pub fn signs_from(&self, now: u64) -> Option<u64> {
+        let coming = self
+            .versions
+            .iter()
+            .filter(|version| !version.compromised && now < version.sign_until);
+        coming
+            .map(|version| version.sign_from.max(version.publish_at).max(now))
+            .min()
+    }
 }
 
-/// One published version of a shared key. Times are Unix seconds.
+/// One published version of such a key. Times are Unix seconds.
 #[derive(Debug, Clone)]
 pub struct Version {
     /// `kid` in tokens and in the JWKS.

@@ -29,14 +29,15 @@ pub struct At<'a> {
     pub boot: u64,
 }
 
-/// What was signed, ready to be recorded and then answered. Only [`Keyring::sign`] makes one.
+/// What was signed, ready to be recorded and then answered. Only [`Keyring::sign`] and [`super::Forward::signed`]
+/// make one.
 #[derive(Debug)]
 pub struct Signed {
-    statement: Statement,
-    algorithm: Algorithm,
-    kid: String,
-    digest: [u8; 32],
-    cleared: Cleared,
+    pub(super) statement: Statement,
+    pub(super) algorithm: Algorithm,
+    pub(super) kid: String,
+    pub(super) digest: [u8; 32],
+    pub(super) cleared: Cleared,
 }
 
 /// The signature in the form its profile gives it.
@@ -52,8 +53,10 @@ pub enum Statement {
     Artifact {
         /// Base64 with padding.
         signature: String,
-        /// PEM, leaf first.
+        /// PEM, leaf first; none where the authority signed.
         certificates: Arc<[String]>,
+        /// PEM, where no chain has it.
+        public_key: Option<String>,
     },
 }
 
@@ -121,6 +124,12 @@ pub enum SignError {
     /// Profile and key do not belong together: another algorithm or family. The bundle is wrong.
     #[error("the profile and its key do not match: {0}")]
     Mismatch(String),
+    /// The authority signs with this key, and cannot be reached or is busy.
+    #[error("the authority signs with this key: {0}")]
+    AuthorityAway(String),
+    /// The authority signs with this key, and did not.
+    #[error("the authority signs with this key: {0}")]
+    Authority(String),
     /// The cryptographic library failed.
     #[error(transparent)]
     Key(#[from] KeyError),
@@ -157,6 +166,7 @@ impl Keyring {
                 let statement = Statement::Artifact {
                     signature,
                     certificates,
+                    public_key: None,
                 };
                 (statement, own.key.kid(), digest)
             }
@@ -187,7 +197,7 @@ impl Keyring {
 
 impl Table {
     /// Everything that may stop a signature, whatever was permitted.
-    fn demand(&self, cleared: &Cleared, at: &At<'_>) -> Result<&Slot, SignError> {
+    pub(super) fn demand(&self, cleared: &Cleared, at: &At<'_>) -> Result<&Slot, SignError> {
         if self.revoked {
             return Err(SignError::EdgeRevoked);
         }
@@ -256,6 +266,19 @@ fn token(
     id: &str,
     now: u64,
 ) -> Result<(String, u64), SignError> {
+    let (header, claims, expires_at) = written(format, intent, lifetime, issuer, id, now)?;
+    Ok((jwt::mint(&shared.key, &header, claims)?, expires_at))
+}
+
+/// A token's header, claims and end (Unix seconds), whoever signs it.
+pub(super) fn written<'a>(
+    format: &TokenProfile,
+    intent: &'a TokenIntent,
+    lifetime: u32,
+    issuer: &'a str,
+    id: &'a str,
+    now: u64,
+) -> Result<(jwt::Header, ClaimsRef<'a>, u64), SignError> {
     let expires_at = now.saturating_add(u64::from(lifetime));
     let claims = ClaimsRef {
         iss: Some(issuer),
@@ -273,18 +296,27 @@ fn token(
         typ: format.typ.clone(),
         algorithm_name,
     };
-    Ok((jwt::mint(&shared.key, &header, claims)?, expires_at))
+    Ok((header, claims, expires_at))
 }
 
-/// The signature in base64, and the digest for the record: of the message, or of the digest's bytes.
-fn artifact(own: &OwnKey, format: &ArtifactProfile, payload: &Payload) -> Result<(String, [u8; 32]), SignError> {
-    let (payload, digest) = match payload {
+/// The signature in base64, and the digest for the record.
+fn artifact(own: &OwnKey, format: &ArtifactProfile, signed: &Payload) -> Result<(String, [u8; 32]), SignError> {
+    let (payload, digest) = payload(signed);
+    let signature = raw::sign(&own.key, payload, encoding(format))?;
+    Ok((BASE64_STANDARD.encode(signature), digest))
+}
+
+/// What is signed, and the digest for the record: of the message, or of the digest's bytes.
+pub(super) fn payload(payload: &Payload) -> (raw::Payload<'_>, [u8; 32]) {
+    match payload {
         Payload::Digest(digest) => (raw::Payload::Digest(digest), signing::digest::sha256(digest.as_bytes())),
         Payload::Message(message) => (raw::Payload::Message(message), signing::digest::sha256(message)),
-    };
-    let encoding = match format.encoding {
+    }
+}
+
+pub(super) fn encoding(format: &ArtifactProfile) -> raw::Encoding {
+    match format.encoding {
         Encoding::Der => raw::Encoding::Der,
         Encoding::Fixed => raw::Encoding::Fixed,
-    };
-    Ok((BASE64_STANDARD.encode(raw::sign(&own.key, payload, encoding)?), digest))
+    }
 }

@@ -6,15 +6,17 @@ use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
 use node::contract::authority_server::{Authority, AuthorityServer};
+use node::contract::sign_in_hsm_request::Input;
 use node::contract::watch_event::Event;
 use node::contract::watch_up::Up;
 use node::contract::{
     self, AuditSegment, Bundle, DelegateRequest, DelegateResponse, EnrollRequest, EnrollResponse, Heartbeat,
-    OwnDelegation, OwnKey, ProveRequest, ProveResponse, RenewRequest, Revoked, SharedDelegation, WatchEvent, WatchUp,
-    delegate_request, delegate_response,
+    OwnDelegation, OwnKey, ProveRequest, ProveResponse, RenewRequest, Revoked, SharedDelegation, SignInHsmRequest,
+    SignInHsmResponse, WatchEvent, WatchUp, delegate_request, delegate_response,
 };
 use node::handover::receiving_message;
 use signing::delegation::possession_message;
+use signing::digest::Digest;
 use signing::key::PublicKey;
 use tokio::io::DuplexStream;
 use tokio::sync::mpsc;
@@ -215,6 +217,41 @@ impl Authority for Fake {
         tokio::spawn(beat(self.clone(), events.clone()));
         tokio::spawn(hear(self.clone(), ups, events));
         Ok(Response::new(ReceiverStream::new(stream)))
+    }
+
+    async fn sign_in_hsm(&self, request: Request<SignInHsmRequest>) -> Result<Response<SignInHsmResponse>, Status> {
+        self.demand_standing()?;
+        let silent = self.state().silent;
+        if silent {
+            std::future::pending::<()>().await;
+        }
+        let request = request.into_inner();
+        let mut state = self.state();
+        state.signed.push(request.clone());
+        let key = state
+            .keys
+            .get(&request.key_id)
+            .ok_or_else(|| Status::not_found("no such key"))?;
+        if key.announced.state() != contract::KeyState::Enabled {
+            return Err(Status::failed_precondition("the key is stopped"));
+        }
+        let pair = key.material.iter().find(|pair| pair.kid() == request.kid);
+        let pair = pair.ok_or_else(|| Status::failed_precondition("no such version"))?;
+        let mut signature = match request.input {
+            Some(Input::Token(message) | Input::Message(message)) => pair.sign(&message).unwrap(),
+            Some(Input::Digest(digest)) => {
+                let hash = pair.algorithm().digest().unwrap();
+                pair.sign_digest(&Digest::new(hash, &digest).unwrap()).unwrap()
+            }
+            None => return Err(Status::invalid_argument("nothing to sign")),
+        };
+        if state.lie == Some(Lie::WrongSignature) {
+            signature[7] ^= 1;
+        }
+        Ok(Response::new(SignInHsmResponse {
+            signature,
+            kid: request.kid,
+        }))
     }
 
     async fn delegate(&self, request: Request<DelegateRequest>) -> Result<Response<DelegateResponse>, Status> {

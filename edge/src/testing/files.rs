@@ -28,6 +28,8 @@ tenant = "000000000001"
 jwks_cache = "5m"
 [issuers.second]
 tenant = "000000000001"
+[issuers.kept]
+tenant = "000000000001"
 [issuers.other]
 tenant = "000000000002"
 [[plugins]]
@@ -55,7 +57,7 @@ when { context has subject && context.subject == "root" };
 when { principal has roles && principal.roles.contains("blind") };
 "#;
 
-const PROFILES: [(&str, &str); 10] = [
+const PROFILES: [(&str, &str); 12] = [
     (
         "api",
         r#"key = "alias/api"
@@ -126,6 +128,20 @@ plugins = ["protected-artifact"]"#,
         "package",
         r#"key = "alias/package"
 algorithm = "EdDSA"
+kind = "artifact""#,
+    ),
+    (
+        "vault",
+        r#"key = "alias/vault"
+algorithm = "ES256"
+kind = "token"
+issuer = "kept"
+audiences = ["https://api.example"]"#,
+    ),
+    (
+        "notary",
+        r#"key = "alias/notary"
+algorithm = "ES256"
 kind = "artifact""#,
     ),
     (

@@ -53,6 +53,13 @@ impl Key {
         )
     }
 
+    /// A key with one version that the authority signs with.
+    pub fn kept(alias: &str, tenant: &str, algorithm: Algorithm, family: contract::Family) -> Key {
+        let mut key = Key::new(alias, tenant, algorithm, contract::Delegation::None, family);
+        key.add_version(now() - 60, now() - 60, now() + 100_000);
+        key
+    }
+
     fn new(
         alias: &str,
         tenant: &str,

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use node::contract::watch_event::Event;
-use node::contract::{self, Bundle, Lease, LeaseGrant, LeaseRenewal, Snapshot, WatchEvent, WatchRequest};
+use node::contract::{
+    self, Bundle, Lease, LeaseGrant, LeaseRenewal, SignInHsmRequest, Snapshot, WatchEvent, WatchRequest,
+};
 use signing::key::PublicKey;
 use tokio::sync::mpsc;
 use tonic::Status;
@@ -33,6 +35,7 @@ pub enum Lie {
     SealedUntilLater,
     SealedToOtherReceiver,
     Ended,
+    WrongSignature,
 }
 
 #[derive(Default)]
@@ -59,6 +62,10 @@ pub struct State {
     /// What edges acknowledged.
     pub acknowledged: Vec<u64>,
     pub floor: u64,
+    /// Signatures it was asked for.
+    pub signed: Vec<SignInHsmRequest>,
+    /// It takes such calls and never answers.
+    pub silent: bool,
 }
 
 impl State {

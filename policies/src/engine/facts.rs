@@ -150,14 +150,17 @@ pub enum DelegationMode {
     Own,
     /// The key itself.
     Shared,
+    /// Not at all: signatures of the authority's, for what the edge has cleared.
+    None,
 }
 
 impl DelegationMode {
-    /// `own` or `shared`.
+    /// `own`, `shared` or `none`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Own => "own",
             Self::Shared => "shared",
+            Self::None => "none",
         }
     }
 }

@@ -200,7 +200,8 @@ impl CaseRequest {
         let mode = match self.mode.as_deref() {
             None | Some("shared") => DelegationMode::Shared,
             Some("own") => DelegationMode::Own,
-            Some(other) => return Err(format!("`{other}` is no mode, write own or shared")),
+            Some("none") => DelegationMode::None,
+            Some(other) => return Err(format!("`{other}` is no mode, write own, shared or none")),
         };
         Ok(ask(engine, engine.delegate_question(&facts, &key, mode, self.now())))
     }

@@ -108,18 +108,36 @@ pub enum MintError {
 /// # Errors
 /// [`MintError`]; what it says about claims and type is the caller's fault.
 pub fn mint<'a>(key: &SigningKey, header: &Header, claims: impl Into<ClaimsRef<'a>>) -> Result<String, MintError> {
+    let mut token = signing_input(key.algorithm(), key.kid(), header, claims)?;
+    let signature = key.sign(token.as_bytes())?;
+    token.push('.');
+    base64url_into(&signature, &mut token);
+    Ok(token)
+}
+
+/// What is signed of a token (RFC 7515, section 2: the JWS signing input), for a key that signs elsewhere. `kid` must hold no
+/// character that JSON escapes, as thumbprints do not.
+///
+/// # Errors
+/// [`MintError`], as [`mint`].
+pub fn signing_input<'a>(
+    algorithm: Algorithm,
+    kid: &str,
+    header: &Header,
+    claims: impl Into<ClaimsRef<'a>>,
+) -> Result<String, MintError> {
     let visible = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.' | '/' | '_');
     if header.typ.is_empty() || header.typ.len() > 64 || !header.typ.chars().all(visible) {
         return Err(MintError::Type);
     }
-    let algorithm = header.algorithm_name.name(key.algorithm());
+    let algorithm = header.algorithm_name.name(algorithm);
     let payload = claims.into().encode()?;
     // Neither the type nor the key id can hold a character that JSON escapes.
     let parts = [
         r#"{"alg":""#,
         algorithm,
         r#"","kid":""#,
-        key.kid(),
+        kid,
         r#"","typ":""#,
         &header.typ,
         r#""}"#,
@@ -133,9 +151,6 @@ pub fn mint<'a>(key: &SigningKey, header: &Header, claims: impl Into<ClaimsRef<'
     base64url_into(header.as_bytes(), &mut token);
     token.push('.');
     base64url_into(&payload, &mut token);
-    let signature = key.sign(token.as_bytes())?;
-    token.push('.');
-    base64url_into(&signature, &mut token);
     Ok(token)
 }
 

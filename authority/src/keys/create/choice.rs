@@ -44,8 +44,8 @@ impl Choice {
             },
         };
         if let Some(lease) = tags.get(LEASE) {
-            if choice.delegation == Delegation::None {
-                let why = "a key that signs at the authority only is not leased: leave `signet:lease` out";
+            if choice.family == Family::Raw {
+                let why = "a key of family `raw` is not leased: leave `signet:lease` out";
                 return Err(KmsErrorType::Validation.because(why));
             }
             if crate::keys::lease::parse(lease).is_none() {
@@ -55,6 +55,11 @@ impl Choice {
                 );
                 return Err(KmsErrorType::Validation.because(why));
             }
+        }
+        if choice.family != Family::Raw && !tags.contains_key("signet:delegation") {
+            let why = "say who signs with a key of family `token` or `artifact`: set `signet:delegation` to `own` or `shared` \
+                       (edges), or `none` (the authority)";
+            return Err(KmsErrorType::Validation.because(why));
         }
         match choice.refusal(spec, usage) {
             Some(why) => Err(KmsErrorType::Validation.because(why)),
@@ -70,11 +75,6 @@ impl Choice {
                     "a key of family `raw` signs at the authority only: leave `signet:delegation` out, or choose another family",
                 );
             }
-            (Family::Token | Family::Artifact, Delegation::None) => {
-                return Some(
-                    "keys of family `token` and `artifact` sign at edges: set `signet:delegation` to `own` or `shared`",
-                );
-            }
             (Family::Token | Family::Artifact, _) if !signs_at_edges(spec, usage) => {
                 return Some(
                     "edges sign with ECC_NIST_P256, ECC_NIST_P384, ECC_NIST_EDWARDS25519 and HMAC_256: choose one, or family `raw`",
@@ -84,6 +84,9 @@ impl Choice {
         }
         if self.delegation == Delegation::Own && !spec.is_asymmetric() {
             return Some("a secret has no certificate: set `signet:delegation` to `shared`");
+        }
+        if self.family != Family::Raw && self.delegation == Delegation::None && !spec.is_asymmetric() {
+            return Some("who verifies with a secret holds it, edges among them: set `signet:delegation` to `shared`");
         }
         match (self.custody, self.delegation) {
             (Custody::Token, Delegation::Shared) => Some(

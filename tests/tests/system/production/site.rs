@@ -248,6 +248,13 @@ impl Site {
             .post(r#"{"subject":"alice"}"#)
     }
 
+    /// A signature from the edge, or its refusal.
+    pub fn sign(&self, profile: &str, body: &str) -> Answer {
+        self.curl(&format!("/v1/signatures/{profile}"))
+            .bearer(&self.token)
+            .post(body)
+    }
+
     /// Puts a new certificate in place, as an operator's tool does: written beside, then renamed. The key first: for a moment
     /// the pair does not fit, and the edge must bear it.
     pub fn certificate(&self, name: &str) {
