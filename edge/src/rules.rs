@@ -1,6 +1,6 @@
 //! The plugins stage: every Wasm rule of the profile, in its order, before anything is signed.
 
-use policies::bundle::ConfigValue;
+use policies::bundle::{ConfigValue, PluginTable};
 use policies::engine::{Attribute, CallerFacts, RequestFacts};
 use policies::intent::{Intent, Payload};
 use policies::permit::{Metered, Ruling};
@@ -18,6 +18,19 @@ pub fn config(value: &ConfigValue) -> Value {
         ConfigValue::Float(float) => Value::Float(*float),
         ConfigValue::Bool(bool) => Value::Bool(*bool),
         ConfigValue::Texts(texts) => Value::Texts(texts.clone()),
+    }
+}
+
+/// A table of the bundle as the plugin host takes it.
+pub fn table(table: &PluginTable) -> runtime::TableSource {
+    runtime::TableSource {
+        file: table.file.clone(),
+        kind: if table.by_prefix {
+            runtime::TableKind::Prefix
+        } else {
+            runtime::TableKind::Exact
+        },
+        text: table.text.clone(),
     }
 }
 

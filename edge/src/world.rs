@@ -218,6 +218,12 @@ fn compile(host: &Host, declaration: &PluginDeclaration) -> Result<Plugin, LoadE
             .iter()
             .map(|(name, value)| (name.clone(), crate::rules::config(value)))
             .collect(),
+        imports: declaration.imports.clone(),
+        tables: declaration
+            .tables
+            .iter()
+            .map(|(name, table)| (name.clone(), crate::rules::table(table)))
+            .collect(),
         deadline: declaration.deadline,
         memory: usize::try_from(declaration.memory).unwrap_or(usize::MAX),
     };

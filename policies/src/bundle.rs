@@ -7,6 +7,7 @@
 //! | `policies/*.cedar` | who may |
 //! | `trust/*` | JWKS and CA files that `bundle.toml` names |
 //! | `plugins/*.wasm` | components that `bundle.toml` names |
+//! | `plugins/*.csv` | tables that plugins look things up in |
 //!
 //! Every field is described in `docs/reference/bundle.md`.
 
@@ -29,7 +30,7 @@ pub(crate) use error::{Document, position};
 pub use issuers::Issuer;
 pub use manifest::Limits;
 pub(crate) use manifest::tenant;
-pub use plugins::{ConfigValue, Plugin};
+pub use plugins::{ConfigValue, Plugin, PluginTable};
 pub use roles::Role;
 
 use crate::profile::{self, Profile};
@@ -211,12 +212,13 @@ fn check_file(path: &str, content: &[u8]) -> Result<(), BundleError> {
         || file_name(path, "profiles/", ".toml").is_some()
         || file_name(path, "policies/", ".cedar").is_some()
         || file_name(path, "plugins/", ".wasm").is_some()
+        || file_name(path, "plugins/", ".csv").is_some()
         || file_name(path, "trust/", "").is_some();
     if !known {
         return Err(BundleError::in_file(
             path,
             "a bundle has no such file",
-            "it holds bundle.toml, profiles/NAME.toml, policies/NAME.cedar, trust/NAME and plugins/NAME.wasm",
+            "it holds bundle.toml, profiles/NAME.toml, policies/NAME.cedar, trust/NAME, plugins/NAME.wasm and plugins/NAME.csv",
         ));
     }
     let most = if path.starts_with("plugins/") {

@@ -21,7 +21,11 @@ pub(crate) struct State {
     pub(crate) plugin: Arc<Inner>,
     pub(crate) clock: Clock,
     pub(crate) budget: Budget,
+    /// The request's time, in Unix seconds. 0 when no request is served.
+    pub(crate) time: u64,
     pub(crate) host_calls: u32,
+    /// Bytes that the guest has had digested.
+    pub(crate) digested: usize,
     pub(crate) log: Log,
 }
 
@@ -37,7 +41,7 @@ pub(crate) async fn call(plugin: &Arc<Inner>, request: &Request<'_>) -> Result<V
     if let Some(outcome) = at_once(plugin, request) {
         return outcome;
     }
-    let (mut store, instance) = instantiate(plugin, request.request_id).await?;
+    let (mut store, instance) = instantiate(plugin, request.request_id, request.time).await?;
     let answer = match function(&mut store, &instance) {
         Ok(evaluate) => evaluate.call_async(&mut store, (request,)).await,
         Err(error) => Err(error),
@@ -47,13 +51,14 @@ pub(crate) async fn call(plugin: &Arc<Inner>, request: &Request<'_>) -> Result<V
 
 /// The outcome of a call that ends before its second tick, as most do in some microseconds: it runs on the caller's own
 /// stack and saves what a stack of its own costs. One that does not end comes to nothing, is made anew on a stack that
-/// can give the core to others, and nobody can tell: a rule has no effects, and its log is written when it has ended.
+/// can give the core to others, and nobody can tell: its log is written when it has ended, and a rule that may have another
+/// effect, as it imports `counter`, is never tried this way.
 /// A plugin that was slow is not tried this way for a while, so that slow ones hold a core once in a while only.
 fn at_once(plugin: &Arc<Inner>, request: &Request<'_>) -> Option<Result<Verdict, RuleError>> {
     if !plugin.is_quick() {
         return None;
     }
-    let mut store = store(plugin, slice::QUICK);
+    let mut store = store(plugin, slice::QUICK, request.time);
     store.epoch_deadline_callback(|_| Err(Unfinished.into()));
     let answer = plugin.pre.instantiate(&mut store).and_then(|instance| {
         let evaluate = function(&mut store, &instance)?;
@@ -79,8 +84,12 @@ fn finish(
 }
 
 /// A fresh instance, its start functions run, that gives the core to others when it runs for long.
-pub(crate) async fn instantiate(plugin: &Arc<Inner>, request_id: &str) -> Result<(Store<State>, Instance), RuleError> {
-    let mut store = store(plugin, slice::TICKS);
+pub(crate) async fn instantiate(
+    plugin: &Arc<Inner>,
+    request_id: &str,
+    time: u64,
+) -> Result<(Store<State>, Instance), RuleError> {
+    let mut store = store(plugin, slice::TICKS, time);
     store.epoch_deadline_callback(slice::expired);
     match plugin.pre.instantiate_async(&mut store).await {
         Ok(instance) => Ok((store, instance)),
@@ -91,13 +100,15 @@ pub(crate) async fn instantiate(plugin: &Arc<Inner>, request_id: &str) -> Result
     }
 }
 
-fn store(plugin: &Arc<Inner>, ticks: u64) -> Store<State> {
+fn store(plugin: &Arc<Inner>, ticks: u64, time: u64) -> Store<State> {
     let shared = &plugin.shared;
     let state = State {
         plugin: plugin.clone(),
         clock: Clock::start(plugin.deadline),
         budget: Budget::new(shared.memory.clone(), plugin.memory),
+        time,
         host_calls: 0,
+        digested: 0,
         log: Log::default(),
     };
     let mut store = Store::new(&shared.engine, state);

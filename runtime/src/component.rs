@@ -5,9 +5,11 @@ use crate::compile::Unfinished;
 use crate::engine::{Host, Shared};
 use crate::failure::{RuleError, detail};
 use crate::import;
+use crate::import::counter::Counters;
 use crate::limits::MAX_CONFIG;
 use crate::metrics::Metrics;
 use crate::plugin::{Inner, Plugin};
+use crate::table::{Table, TableSource};
 use crate::value::Value;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -25,6 +27,10 @@ pub struct PluginSource {
     pub wasm: Vec<u8>,
     /// What its import `config` answers with. At most 64 KiB altogether.
     pub config: BTreeMap<String, Value>,
+    /// The interfaces it may import, such as `log`. Default [`crate::DEFAULT_IMPORTS`].
+    pub imports: Vec<String>,
+    /// What its import `lookup` answers from, by name.
+    pub tables: BTreeMap<String, TableSource>,
     /// How long one call may run; waits do not count. Default 5 ms, 1 ms to [`crate::Settings::max_deadline`]. Too
     /// short denies honest requests on a busy machine; too long lets a broken plugin hold its callers.
     pub deadline: Duration,
@@ -40,6 +46,8 @@ impl PluginSource {
             name: name.into(),
             wasm,
             config: BTreeMap::new(),
+            imports: import::DEFAULT_IMPORTS.map(str::to_owned).to_vec(),
+            tables: BTreeMap::new(),
             deadline,
             memory,
         }
@@ -86,10 +94,12 @@ pub enum LoadFailure {
     #[error("not a valid component: {0}")]
     Malformed(String),
     /// It imports what no plugin is given.
-    #[error("imports `{0}`, which plugins do not have; they have `signet:rule/log` and `signet:rule/config`")]
+    #[error(
+        "imports `{0}`, which plugins do not have; they have log, config, counter, lookup and digest of `signet:rule@1.1.0`, and what 1.0.0 had"
+    )]
     ForbiddenImport(String),
     /// It does not fit the world: no `evaluate`, or one of another type.
-    #[error("does not implement the world `signet:rule/rule@1.0.0`: {0}")]
+    #[error("does not implement the world `signet:rule/rule@1`: {0}")]
     WrongWorld(String),
     /// Its first instance failed.
     #[error("does not start: {0}")]
@@ -172,9 +182,7 @@ fn check(host: &Host, source: &PluginSource) -> Result<(), LoadFailure> {
 fn compile(shared: Arc<Shared>, source: PluginSource) -> Result<Plugin, LoadFailure> {
     let malformed = |error: wasmtime::Error| LoadFailure::Malformed(detail(&error));
     let component = Component::from_binary(&shared.engine, &source.wasm).map_err(malformed)?;
-    if let Some(name) = forbidden_import(&shared, &component) {
-        return Err(LoadFailure::ForbiddenImport(name));
-    }
+    let imported = imports(&shared, &component, &source.imports)?;
     let wrong_world = |error: wasmtime::Error| LoadFailure::WrongWorld(detail(&error));
     let pre = shared.linker.instantiate_pre(&component).map_err(wrong_world)?;
     let Some(evaluate) = component.get_export_index(None, "evaluate") else {
@@ -188,6 +196,9 @@ fn compile(shared: Arc<Shared>, source: PluginSource) -> Result<Plugin, LoadFail
             .into_iter()
             .map(|(name, value)| (name, Arc::new(value)))
             .collect(),
+        tables: tables(&source.tables)?,
+        counters: Counters::default(),
+        counts: imported.contains(&"counter"),
         deadline: source.deadline,
         memory: source.memory,
         pre,
@@ -201,17 +212,41 @@ fn compile(shared: Arc<Shared>, source: PluginSource) -> Result<Plugin, LoadFail
     Ok(Plugin(plugin))
 }
 
-fn forbidden_import(shared: &Shared, component: &Component) -> Option<String> {
-    let kind = component.component_type();
-    let mut imports = kind.imports(&shared.engine).map(|(name, _)| name);
-    imports.find(|name| !import::ALLOWED.contains(name)).map(str::to_owned)
+/// The interfaces it imports: each served, and granted.
+fn imports(shared: &Shared, component: &Component, granted: &[String]) -> Result<Vec<&'static str>, LoadFailure> {
+    let mut imported = Vec::new();
+    for (name, _) in component.component_type().imports(&shared.engine) {
+        let interface = import::served(name).ok_or_else(|| LoadFailure::ForbiddenImport(name.to_owned()))?;
+        if import::needs_grant(interface) && !granted.iter().any(|grant| grant == interface) {
+            let mut wanted: Vec<&str> = granted.iter().map(String::as_str).collect();
+            wanted.push(interface);
+            let bounds = format!(
+                "a list with \"{interface}\": it imports `{name}`, which it is not granted; write `imports = {wanted:?}` in its [[plugins]]"
+            );
+            let name = "imports";
+            return Err(LoadFailure::Setting { name, bounds });
+        }
+        imported.push(interface);
+    }
+    Ok(imported)
+}
+
+fn tables(sources: &BTreeMap<String, TableSource>) -> Result<BTreeMap<String, Table>, LoadFailure> {
+    let parse = |(name, source): (&String, &TableSource)| match Table::parse(source) {
+        Ok(table) => Ok((name.clone(), table)),
+        Err(fault) => {
+            let (name, bounds) = ("tables", format!("tables of rows `KEY,VALUE`: {fault}"));
+            Err(LoadFailure::Setting { name, bounds })
+        }
+    };
+    sources.iter().map(parse).collect()
 }
 
 fn start_once(plugin: &Arc<Inner>) -> Result<(), LoadFailure> {
     let runtime = tokio::runtime::Builder::new_current_thread().build();
     let runtime = runtime.map_err(|error| LoadFailure::Compiler(error.to_string()))?;
     let _running = plugin.shared.ticker.running();
-    let started = runtime.block_on(call::guarded(call::instantiate(plugin, "")));
+    let started = runtime.block_on(call::guarded(call::instantiate(plugin, "", 0)));
     let (mut store, instance) = started.map_err(LoadFailure::DoesNotStart)?;
     let wrong_type = |error: wasmtime::Error| LoadFailure::WrongWorld(format!("`evaluate`: {}", detail(&error)));
     call::function(&mut store, &instance).map(drop).map_err(wrong_type)

@@ -1,7 +1,8 @@
-//! The host of Signet's plugins: WebAssembly components of the WIT world `signet:rule@1.0.0`.
+//! The host of Signet's plugins: WebAssembly components of the WIT world `signet:rule@1`, 1.0.0 to 1.1.0.
 //!
 //! A plugin may refuse a request, cap a token's lifetime or add the claims its profile lists as plugin-writable.
-//! It cannot do anything else: there is no WASI, no network, no file and no clock behind its imports (`log`, `config`).
+//! It cannot do anything else: there is no WASI, no network, no file and no clock behind its imports
+//! (`log`, `config`, `counter`, `lookup`, `digest`), and it has those that the bundle grants it.
 //!
 //! ```no_run
 //! # async fn example(wasm: Vec<u8>, request: runtime::Request<'_>) -> Result<(), Box<dyn std::error::Error>> {
@@ -44,6 +45,7 @@ mod metrics;
 mod plugin;
 mod request;
 mod slice;
+mod table;
 mod ticker;
 mod value;
 mod verdict;
@@ -51,8 +53,10 @@ mod verdict;
 pub use component::{LoadError, LoadFailure, PluginSource};
 pub use engine::{Host, HostError, Settings};
 pub use failure::{FailureKind, RuleError};
+pub use import::DEFAULT_IMPORTS;
 pub use metrics::Metrics;
 pub use plugin::Plugin;
 pub use request::{Argument, ArtifactForm, ArtifactRequest, Caller, Payload, Protocol, Request, TokenRequest};
+pub use table::{TableKind, TableSource};
 pub use value::Value;
 pub use verdict::Verdict;

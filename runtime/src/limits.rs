@@ -25,6 +25,18 @@ pub(crate) const MAX_HOST_CALLS: u32 = 1_000;
 pub(crate) const MAX_LOG_LINES: usize = 16;
 /// Bytes of one line of log. What is longer is cut.
 pub(crate) const MAX_LOG_LINE: usize = 1024;
+/// Bytes that one evaluation may have digested.
+pub(crate) const MAX_DIGESTED: usize = 1 << 20;
+/// Keys that one plugin counts at a time. About 7 MiB when all are in use.
+pub(crate) const MAX_COUNTER_KEYS: usize = 65_536;
+/// Bytes of a counted key.
+pub(crate) const MAX_COUNTER_KEY: usize = 256;
+/// The longest window of a count, in seconds: a day.
+pub(crate) const MAX_COUNTER_WINDOW: u32 = 86_400;
+/// Rows of one table.
+pub(crate) const MAX_TABLE_ROWS: usize = 1_000_000;
+/// Bytes of a key and of a value of a table.
+pub(crate) const MAX_TABLE_FIELD: usize = 256;
 /// All settings of one plugin together, in bytes.
 pub(crate) const MAX_CONFIG: usize = 64 << 10;
 

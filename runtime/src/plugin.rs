@@ -3,8 +3,10 @@
 use crate::call::{self, State};
 use crate::engine::Shared;
 use crate::failure::{FailureKind, RuleError};
+use crate::import::counter::Counters;
 use crate::metrics::{Metrics, count};
 use crate::request::Request;
+use crate::table::Table;
 use crate::value::Value;
 use crate::verdict::Verdict;
 use std::collections::BTreeMap;
@@ -21,6 +23,10 @@ pub(crate) struct Inner {
     pub(crate) name: String,
     pub(crate) digest: [u8; 32],
     pub(crate) config: BTreeMap<String, Arc<Value>>,
+    pub(crate) tables: BTreeMap<String, Table>,
+    pub(crate) counters: Counters,
+    /// Whether it imports `counter`: its calls have effects, and none is made twice.
+    pub(crate) counts: bool,
     pub(crate) deadline: Duration,
     pub(crate) memory: usize,
     pub(crate) pre: InstancePre<State>,
@@ -36,13 +42,13 @@ pub(crate) struct Inner {
 const SLOW_CALLS: u32 = 256;
 
 impl Inner {
-    /// Whether the next call may be expected to end at once.
+    /// Whether the next call may be expected to end at once, and be made anew where it does not.
     pub(crate) fn is_quick(&self) -> bool {
-        self.slow.load(Ordering::Relaxed) == 0
-            || self
-                .slow
+        let was_slow = || {
+            self.slow
                 .try_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1))
-                .is_err()
+        };
+        !self.counts && (self.slow.load(Ordering::Relaxed) == 0 || was_slow().is_err())
     }
 
     /// A call did not end at once.

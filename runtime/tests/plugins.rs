@@ -7,10 +7,14 @@
 )]
 #![allow(clippy::panic, clippy::print_stdout, missing_docs)]
 
+#[path = "plugins/compat.rs"]
+mod compat;
 #[path = "plugins/examples.rs"]
 mod examples;
 #[path = "plugins/hostile.rs"]
 mod hostile;
+#[path = "plugins/imports.rs"]
+mod imports;
 #[path = "plugins/isolation.rs"]
 mod isolation;
 #[path = "plugins/mutated.rs"]

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use policies::bundle::ConfigValue;
+use policies::bundle::{ConfigValue, PluginTable};
 use policies::profile::{Kind, Profile};
 use policies::{Bundle, BundleError, Engine, PolicyError};
 use serde::Serialize;
@@ -139,6 +139,12 @@ pub(super) fn content(files: &[(String, Vec<u8>)], host: &runtime::Host) -> Resu
                 .iter()
                 .map(|(name, value)| (name.clone(), setting(value)))
                 .collect(),
+            imports: plugin.imports.clone(),
+            tables: plugin
+                .tables
+                .iter()
+                .map(|(name, table)| (name.clone(), lookup_table(table)))
+                .collect(),
             deadline: plugin.deadline,
             memory: usize::try_from(plugin.memory).unwrap_or(usize::MAX),
         };
@@ -151,6 +157,18 @@ pub(super) fn content(files: &[(String, Vec<u8>)], host: &runtime::Host) -> Resu
         Ok((bundle, engine))
     } else {
         Err(Invalid { findings })
+    }
+}
+
+fn lookup_table(table: &PluginTable) -> runtime::TableSource {
+    runtime::TableSource {
+        file: table.file.clone(),
+        kind: if table.by_prefix {
+            runtime::TableKind::Prefix
+        } else {
+            runtime::TableKind::Exact
+        },
+        text: table.text.clone(),
     }
 }
 

@@ -25,6 +25,21 @@ pub struct Plugin {
     pub memory: u64,
     /// What it reads through its `config` import.
     pub config: BTreeMap<String, ConfigValue>,
+    /// The interfaces of the host it may import. Default `log` and `config`.
+    pub imports: Vec<String>,
+    /// What it looks up through its `lookup` import, by name.
+    pub tables: BTreeMap<String, PluginTable>,
+}
+
+/// A read-only table of a plugin. Its rows are parsed where the plugin is loaded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PluginTable {
+    /// The file it came from, under `plugins/`.
+    pub file: String,
+    /// Asked by IP address and longest prefix, rather than by exact key.
+    pub by_prefix: bool,
+    /// Its text.
+    pub text: Arc<[u8]>,
 }
 
 /// A typed value of a plugin's configuration.
@@ -43,6 +58,10 @@ pub enum ConfigValue {
     Texts(Vec<String>),
 }
 
+/// The interfaces that a plugin can be granted.
+const IMPORTS: [&str; 5] = ["log", "config", "counter", "lookup", "digest"];
+/// Default of [`Plugin::imports`].
+const DEFAULT_IMPORTS: [&str; 2] = ["log", "config"];
 /// Default of [`Plugin::deadline`].
 pub(super) const DEFAULT_DEADLINE: Duration = Duration::from_millis(5);
 /// Default of [`Plugin::memory`].
@@ -57,6 +76,23 @@ pub(super) struct RawPlugin {
     memory: Option<ByteSize>,
     #[serde(default)]
     config: BTreeMap<String, toml::Value>,
+    imports: Option<Vec<String>>,
+    #[serde(default)]
+    tables: BTreeMap<String, RawTable>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawTable {
+    file: String,
+    kind: RawKind,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum RawKind {
+    Exact,
+    Prefix,
 }
 
 impl RawPlugin {
@@ -95,6 +131,8 @@ impl RawPlugin {
             };
             config.insert(key, value);
         }
+        let imports = imports(self.imports, &at, document)?;
+        let tables = tables(self.tables, &at, document, files)?;
         Ok(Plugin {
             name: self.name,
             file: self.file,
@@ -102,6 +140,52 @@ impl RawPlugin {
             deadline,
             memory,
             config,
+            imports,
+            tables,
         })
     }
+}
+
+fn imports(
+    named: Option<Vec<String>>,
+    at: &impl Fn(&str) -> String,
+    document: &Document<'_>,
+) -> Result<Vec<String>, BundleError> {
+    let named = named.unwrap_or_else(|| DEFAULT_IMPORTS.map(str::to_owned).to_vec());
+    if let Some(unknown) = named.iter().find(|name| !IMPORTS.contains(&name.as_str())) {
+        let message = format!("the host has no interface `{unknown:.64}`");
+        return Err(document.error(&at("imports"), message, format!("it has {}", IMPORTS.join(", "))));
+    }
+    Ok(named)
+}
+
+fn tables(
+    raw: BTreeMap<String, RawTable>,
+    at: &impl Fn(&str) -> String,
+    document: &Document<'_>,
+    files: &Files<'_>,
+) -> Result<BTreeMap<String, PluginTable>, BundleError> {
+    let mut tables = BTreeMap::new();
+    for (name, table) in raw {
+        let field = at(&format!("tables.{name}"));
+        if !names::is_name(&name) {
+            let hint = "use 1 to 63 of a-z, 0-9 and -, starting with a letter or digit";
+            return Err(document.error(&field, format!("`{name:.64}` cannot name a table"), hint));
+        }
+        let text = files
+            .get(table.file.as_str())
+            .filter(|_| table.file.starts_with("plugins/") && table.file.ends_with(".csv"));
+        let Some(text) = text else {
+            let hint = "put the table into the bundle's plugins/ folder and write its path, such as plugins/x.csv";
+            let message = format!("the bundle has no table `{:.128}` under plugins/", table.file);
+            return Err(document.error(&field, message, hint));
+        };
+        let table = PluginTable {
+            file: table.file,
+            by_prefix: matches!(table.kind, RawKind::Prefix),
+            text: Arc::from(*text),
+        };
+        tables.insert(name, table);
+    }
+    Ok(tables)
 }

@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use wasmtime::StoreContextMut;
 use wasmtime::component::{ComponentType, Lift, Linker, WasmStr};
 
-pub(super) const INSTANCE: &str = "signet:rule/log@1.0.0";
+pub(super) const INSTANCE: &str = "signet:rule/log@1.1.0";
 
 #[derive(Debug, Clone, Copy, ComponentType, Lift)]
 #[component(enum)]
