@@ -3,7 +3,7 @@
 use sha2::{Digest, Sha256};
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata, metadata};
 use wit_parser::decoding::{DecodedWasm, decode};
-use wit_parser::{Resolve, SourceMap, WorldId};
+use wit_parser::{IndexMap, Resolve, SourceMap, WorldId, WorldItem, WorldKey};
 
 use crate::failure::Failure;
 
@@ -79,8 +79,12 @@ pub fn shape(wasm: &[u8]) -> Shape {
     let Some(world) = resolve.worlds.get(id) else {
         return none;
     };
-    let imports: Vec<_> = world.imports.keys().map(|key| resolve.name_world_key(key)).collect();
-    let exports: Vec<_> = world.exports.keys().map(|key| resolve.name_world_key(key)).collect();
+    // A world lists the types it uses among its imports; nothing is imported with them.
+    let names = |items: &IndexMap<WorldKey, WorldItem>| {
+        let items = items.iter().filter(|(_, item)| !matches!(item, WorldItem::Type { .. }));
+        items.map(|(key, _)| resolve.name_world_key(key)).collect::<Vec<_>>()
+    };
+    let (imports, exports) = (names(&world.imports), names(&world.exports));
     let version = imports.iter().find(|name| name.starts_with("signet:rule/"));
     let version = version
         .and_then(|name| name.split_once('@'))
