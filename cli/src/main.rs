@@ -18,6 +18,7 @@ mod keys;
 mod load;
 mod mint;
 mod output;
+mod plugin;
 mod policy;
 mod progress;
 mod report;
@@ -67,6 +68,7 @@ enum Command {
     Edges(edges::Edges),
     Bundle(bundle::Bundle),
     Policy(policy::Policy),
+    Plugin(plugin::Plugin),
     Report(report::Report),
     Audit(audit::Audit),
     Load(load::Load),
@@ -98,6 +100,7 @@ fn main() -> ExitCode {
         Command::Edges(command) => command.run(),
         Command::Bundle(command) => command.run(),
         Command::Policy(command) => command.run(),
+        Command::Plugin(command) => command.run(),
         Command::Report(command) => command.run(),
         Command::Audit(command) => command.run(),
         Command::Load(command) => command.run(),

@@ -12,6 +12,7 @@ use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::Poll;
 use wasmtime::Store;
 use wasmtime::component::{Instance, TypedFunc};
@@ -77,6 +78,9 @@ fn finish(
     answer: wasmtime::Result<(Result<RawVerdict, RawRefusal>,)>,
 ) -> Result<Verdict, RuleError> {
     store.data().log.write(&store.data().plugin, request.request_id);
+    let memory = u64::try_from(store.data().budget.used()).unwrap_or(u64::MAX);
+    let peak = &store.data().plugin.metrics.memory_peak;
+    peak.fetch_max(memory, Ordering::Relaxed);
     match answer {
         Ok((answer,)) => verdict::check(answer, matches!(request.payload, Payload::Token(_))),
         Err(error) => Err(failure(store, &error)),

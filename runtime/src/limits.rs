@@ -89,6 +89,11 @@ impl Budget {
         }
     }
 
+    /// What the guest has, in bytes. Memory never shrinks.
+    pub(crate) fn used(&self) -> usize {
+        self.used
+    }
+
     /// Whether the guest ever asked for more than it may have.
     pub(crate) fn denied(&self) -> bool {
         self.denied

@@ -33,6 +33,8 @@ pub struct Metrics {
     pub log_lines: AtomicU64,
     /// Lines of log dropped: over the limit of one call.
     pub log_dropped: AtomicU64,
+    /// The most memory that one call had, in bytes: all its linear memories, as they began and as they grew.
+    pub memory_peak: AtomicU64,
     /// Nanoseconds from the start to the end of all calls that ended, waits included.
     pub elapsed_nanoseconds: AtomicU64,
 }

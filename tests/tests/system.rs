@@ -49,6 +49,8 @@ mod leases;
 mod lifecycle;
 #[path = "system/paste.rs"]
 mod paste;
+#[path = "system/plugin.rs"]
+mod plugin;
 #[path = "system/production.rs"]
 mod production;
 #[path = "system/proofs.rs"]

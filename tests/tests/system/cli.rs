@@ -6,7 +6,7 @@ use serde_json::Value;
 use system_tests::{Dev, Output, run, signet};
 use tempfile::TempDir;
 
-const COMMANDS: [&str; 23] = [
+const COMMANDS: [&str; 24] = [
     "dev",
     "mint",
     "sign",
@@ -21,6 +21,7 @@ const COMMANDS: [&str; 23] = [
     "edges",
     "bundle",
     "policy",
+    "plugin",
     "report",
     "audit",
     "load",

@@ -1,0 +1,54 @@
+//! `signet plugin`: write, build, prove, measure and look at a rule on a laptop, without a server.
+
+mod bench;
+mod build;
+mod case;
+mod component;
+mod inspect;
+mod new;
+mod outcome;
+mod project;
+mod request;
+mod runner;
+mod test;
+mod toolchain;
+
+use clap::{Args, Subcommand};
+
+use crate::failure::Failure;
+
+/// Write, build, test, measure and inspect rules that are WebAssembly components.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  signet plugin new short-lived --lang rust     a directory with a rule, its cases and a README
+  signet plugin build short-lived               writes short-lived/short-lived.wasm
+  signet plugin test short-lived                runs short-lived/cases
+  signet plugin test short-lived --watch        again whenever the component or a case changes
+  signet plugin bench short-lived               time and memory of each case, against the budget
+  signet plugin inspect short-lived/short-lived.wasm")]
+pub struct Plugin {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    New(new::New),
+    Build(build::Build),
+    Test(test::Test),
+    Bench(bench::Bench),
+    Inspect(inspect::Inspect),
+}
+
+impl Plugin {
+    /// Runs the command.
+    pub fn run(self) -> Result<(), Failure> {
+        match self.command {
+            Command::New(command) => command.run(),
+            Command::Build(command) => command.run(),
+            Command::Test(command) => command.run(),
+            Command::Bench(command) => command.run(),
+            Command::Inspect(command) => command.run(),
+        }
+    }
+}

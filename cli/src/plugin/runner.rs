@@ -1,0 +1,99 @@
+//! A component on a host like an edge's, called with cases.
+
+use std::collections::BTreeMap;
+
+use runtime::{Host, Plugin, PluginSource, Request, Settings, Value};
+
+use super::outcome::Outcome;
+use super::project::Subject;
+use crate::failure::{Context, Failure};
+
+/// A call that ran out of time on a busy laptop says little about the rule: it is made again so many times.
+const ATTEMPTS: usize = 3;
+
+/// The host, and the bytes that it loads.
+#[derive(Debug)]
+pub struct Runner {
+    host: Host,
+    tasks: tokio::runtime::Runtime,
+    wasm: Vec<u8>,
+}
+
+impl Runner {
+    /// Reads the component.
+    pub fn new(subject: &Subject) -> Result<Runner, Failure> {
+        let path = &subject.component;
+        let wasm = std::fs::read(path).context(|| format!("`{}`", path.display()))?;
+        let tasks = tokio::runtime::Builder::new_current_thread().build()?;
+        Ok(Runner {
+            host: host()?,
+            tasks,
+            wasm,
+        })
+    }
+
+    /// Loads it with the subject's settings, and in their place those of the case.
+    pub fn load(&self, subject: &Subject, config: &BTreeMap<String, toml::Value>) -> Result<Plugin, Failure> {
+        let mut settings = BTreeMap::new();
+        for (name, value) in subject.config.iter().chain(config) {
+            settings.insert(name.clone(), setting(name, value)?);
+        }
+        let source = PluginSource {
+            name: subject.name.clone(),
+            wasm: self.wasm.clone(),
+            config: settings,
+            deadline: subject.deadline,
+            memory: subject.memory,
+        };
+        self.host.load(source).map_err(|error| {
+            let advice = "`signet plugin inspect` says what to do";
+            Failure::new(format!("{error}; {advice}"))
+        })
+    }
+
+    /// Calls the plugin once.
+    pub fn call(&self, plugin: &Plugin, request: &Request<'_>) -> Outcome {
+        self.tasks.block_on(plugin.evaluate(request)).into()
+    }
+
+    /// Calls the plugin, and again if it ran out of time.
+    pub fn judge(&self, plugin: &Plugin, request: &Request<'_>) -> Outcome {
+        let is_timeout = |outcome: &Outcome| matches!(outcome, Outcome::Fail { code, .. } if code == "timeout");
+        let mut outcome = self.call(plugin, request);
+        for _ in 1..ATTEMPTS {
+            if is_timeout(&outcome) {
+                outcome = self.call(plugin, request);
+            }
+        }
+        outcome
+    }
+}
+
+/// An edge's host, for one call at a time.
+pub fn host() -> Result<Host, Failure> {
+    let settings = Settings {
+        max_calls: 2,
+        max_compilations: 1,
+        ..Settings::default()
+    };
+    Ok(Host::new(settings)?)
+}
+
+fn setting(name: &str, value: &toml::Value) -> Result<Value, Failure> {
+    let unreadable = || {
+        Failure::new(format!(
+            "setting `{name}` is of a kind that plugins cannot read; write a text, an integer, a float, a boolean or a list of texts"
+        ))
+    };
+    Ok(match value {
+        toml::Value::String(text) => Value::Text(text.clone()),
+        toml::Value::Integer(int) => Value::Int(*int),
+        toml::Value::Float(float) => Value::Float(*float),
+        toml::Value::Boolean(value) => Value::Bool(*value),
+        toml::Value::Array(items) => {
+            let texts = items.iter().map(|item| item.as_str().map(str::to_owned));
+            Value::Texts(texts.collect::<Option<_>>().ok_or_else(unreadable)?)
+        }
+        toml::Value::Datetime(_) | toml::Value::Table(_) => return Err(unreadable()),
+    })
+}

@@ -1,0 +1,133 @@
+// What a Signet rule in AssemblyScript is written with: views of the types of the world signet:rule/rule@1.0.0 where they
+// lie in memory (Canonical ABI of the component model), and short ways to answer. A rule exports `evaluate` and
+// `cabi_realloc`:
+//
+//     export { cabi_realloc } from "./signet";
+//     export function evaluate(at: usize): usize { return allow(); }
+
+@external("signet:rule/config@1.0.0", "get")
+declare function configGet(name: usize, length: usize, setting: usize): void;
+@external("signet:rule/log@1.0.0", "log")
+declare function logLine(level: i32, message: usize, length: usize): void;
+
+/** Memory for what the host hands over. Nothing is given back: the whole instance goes with the call. */
+export function cabi_realloc(old: usize, oldSize: usize, align: usize, size: usize): usize {
+  const at = (heap.alloc(size + align) + align - 1) & ~(align - 1);
+  memory.copy(at, old, oldSize);
+  return at;
+}
+
+function text(at: usize): string {
+  return String.UTF8.decodeUnsafe(load<usize>(at), load<usize>(at, 4));
+}
+
+function optionText(at: usize): string | null {
+  return load<u8>(at) ? text(at + 4) : null;
+}
+
+function texts(at: usize): string[] {
+  const first = load<usize>(at);
+  const all: string[] = [];
+  for (let i: usize = 0; i < load<usize>(at, 4); i++) all.push(text(first + i * 8));
+  return all;
+}
+
+export enum Kind { Text, Int, Float, Boolean, Texts, Json }
+
+/** A claim's, an attribute's or a setting's. `kind` says which getter holds; JSON is in `text`. */
+export class Value {
+  constructor(private at: usize) {}
+  get kind(): Kind { return load<u8>(this.at); }
+  get text(): string { return text(this.at + 8); }
+  get int(): i64 { return load<i64>(this.at, 8); }
+  get float(): f64 { return load<f64>(this.at, 8); }
+  get boolean(): bool { return load<u8>(this.at, 8) != 0; }
+  get texts(): string[] { return texts(this.at + 8); }
+  /** Whether this is the text, or a list that has it. */
+  hasText(wanted: string): bool {
+    return this.kind == Kind.Text ? this.text == wanted : this.kind == Kind.Texts && this.texts.includes(wanted);
+  }
+}
+
+function find(at: usize, name: string): Value | null {
+  const first = load<usize>(at);
+  for (let i: usize = 0; i < load<usize>(at, 4); i++) {
+    if (text(first + i * 24) == name) return new Value(first + i * 24 + 8);
+  }
+  return null;
+}
+
+export class Request {
+  constructor(private at: usize) {}
+  get profile(): string { return text(this.at); }
+  get key(): string { return text(this.at + 8); }
+  get format(): string { return text(this.at + 16); }
+  get tenant(): string { return text(this.at + 24); }
+  get callerId(): string { return text(this.at + 32); }
+  get callerKind(): string { return text(this.at + 40); }
+  get callerIssuer(): string { return text(this.at + 48); }
+  get callerSubject(): string { return text(this.at + 56); }
+  /** A verified attribute of the caller. */
+  attribute(name: string): Value | null { return find(this.at + 64, name); }
+  get isArtifact(): bool { return load<u8>(this.at, 72) != 0; }
+  /** Of a token, as are the audience, the lifetime in seconds and the claims. */
+  get subject(): string | null { return optionText(this.at + 76); }
+  get audience(): string[] { return texts(this.at + 88); }
+  get lifetime(): u32 { return load<u32>(this.at, 96); }
+  claim(name: string): Value | null { return find(this.at + 100, name); }
+  /** Of an artifact, as is where its digest lies and how long it is. */
+  get algorithm(): string { return text(this.at + 80); }
+  get digestAt(): usize { return load<usize>(this.at, 88); }
+  get digestLength(): usize { return load<usize>(this.at, 92); }
+  /** Seconds since 1970. */
+  get time(): u64 { return load<u64>(this.at, 112); }
+  get requestId(): string { return text(this.at + 120); }
+  get traceId(): string | null { return optionText(this.at + 128); }
+  get sourceAddress(): string { return text(this.at + 140); }
+}
+
+function put(at: usize, value: string): void {
+  const bytes = String.UTF8.encode(value);
+  store<usize>(at, changetype<usize>(bytes));
+  store<usize>(at, bytes.byteLength, 4);
+}
+
+/** A setting of the plugin. */
+export function config(name: string): Value | null {
+  const at = heap.alloc(32);
+  const bytes = String.UTF8.encode(name);
+  configGet(changetype<usize>(bytes), bytes.byteLength, at);
+  return load<u8>(at) ? new Value(at + 8) : null;
+}
+
+export enum Level { Trace, Debug, Info, Warn, Error }
+
+/** One line for the edge's log. */
+export function log(level: Level, message: string): void {
+  const bytes = String.UTF8.encode(message);
+  logLine(level, changetype<usize>(bytes), bytes.byteLength);
+}
+
+/** Goes on; with a cap above 0, for at most so many seconds. */
+export function allow(lifetimeCap: u32 = 0): usize {
+  const at = heap.alloc(24);
+  memory.fill(at, 0, 24);
+  store<u8>(at, lifetimeCap ? 1 : 0, 4);
+  store<u32>(at, lifetimeCap, 8);
+  return at;
+}
+
+/** `code`: 1 to 64 of a-z, 0-9 and _, stable. `message`: one line of at most 512 bytes. The caller sees both. */
+export function refuse(code: string, message: string): usize {
+  const at = heap.alloc(24);
+  store<u8>(at, 1);
+  put(at + 4, code);
+  put(at + 12, message);
+  return at;
+}
+
+/** For a rule whose settings are unusable: says why in the edge's log, and refuses. A guard that guesses is none. */
+export function misconfigured(problem: string): usize {
+  log(Level.Error, problem);
+  return refuse("rule_misconfigured", "the rule's settings are wrong; tell the operator");
+}
