@@ -49,6 +49,14 @@ const INTERFACES: [Interface; 6] = [
 /// What a plugin is granted that names nothing.
 pub const DEFAULT_IMPORTS: [&str; 2] = ["log", "config"];
 
+/// Every interface that a plugin can be granted.
+pub fn grantable() -> impl Iterator<Item = &'static str> {
+    INTERFACES
+        .iter()
+        .filter(|interface| !interface.types)
+        .map(|interface| interface.name)
+}
+
 pub(crate) fn add_all(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     log::add(linker)?;
     config::add(linker)?;
@@ -66,9 +74,7 @@ pub(crate) fn served(import: &str) -> Option<&'static str> {
 
 /// Whether an interface must be granted before a component may import it.
 pub(crate) fn needs_grant(name: &str) -> bool {
-    INTERFACES
-        .iter()
-        .any(|interface| interface.name == name && !interface.types)
+    grantable().any(|known| known == name)
 }
 
 /// Counts a call of any import; a guest that makes too many traps.

@@ -53,7 +53,7 @@ mod verdict;
 pub use component::{LoadError, LoadFailure, PluginSource};
 pub use engine::{Host, HostError, Settings};
 pub use failure::{FailureKind, RuleError};
-pub use import::DEFAULT_IMPORTS;
+pub use import::{DEFAULT_IMPORTS, grantable};
 pub use metrics::Metrics;
 pub use plugin::Plugin;
 pub use request::{Argument, ArtifactForm, ArtifactRequest, Caller, Payload, Protocol, Request, TokenRequest};

@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use runtime::PluginSource;
 use serde_json::json;
 
 use super::project::{Language, Manifest};
@@ -43,7 +42,7 @@ impl Build {
         let (bytes, digest) = (wasm.len(), component::digest(&wasm));
         let path = self.dir.join(format!("{}.wasm", manifest.name));
         // An edge would say the same, later.
-        runner::host()?.load(PluginSource::new(&manifest.name, wasm.clone()))?;
+        runner::host()?.load(runner::granted(&manifest.name, wasm.clone()))?;
         std::fs::write(&path, wasm).context(|| format!("`{}`", path.display()))?;
         if self.json {
             output::json(&json!({"file": path, "bytes": bytes, "sha256": digest}))

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use runtime::{LoadFailure, PluginSource};
+use runtime::LoadFailure;
 use serde_json::json;
 
 use super::component;
@@ -27,7 +27,7 @@ impl Inspect {
         let wasm = std::fs::read(&self.file).context(|| format!("`{}`", self.file.display()))?;
         let shape = component::shape(&wasm);
         let (bytes, digest) = (wasm.len(), component::digest(&wasm));
-        let loaded = runner::host()?.load(PluginSource::new("it", wasm));
+        let loaded = runner::host()?.load(runner::granted("it", wasm));
         let problem = loaded
             .err()
             .map(|error| (error.reason.to_string(), advice(&error.reason)));

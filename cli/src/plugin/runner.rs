@@ -39,11 +39,10 @@ impl Runner {
             settings.insert(name.clone(), setting(name, value)?);
         }
         let source = PluginSource {
-            name: subject.name.clone(),
-            wasm: self.wasm.clone(),
             config: settings,
             deadline: subject.deadline,
             memory: subject.memory,
+            ..granted(&subject.name, self.wasm.clone())
         };
         self.host.load(source).map_err(|error| {
             let advice = "`signet plugin inspect` says what to do";
@@ -66,6 +65,14 @@ impl Runner {
             }
         }
         outcome
+    }
+}
+
+/// A plugin with everything that a bundle can grant.
+pub fn granted(name: &str, wasm: Vec<u8>) -> PluginSource {
+    PluginSource {
+        imports: runtime::grantable().map(str::to_owned).collect(),
+        ..PluginSource::new(name, wasm)
     }
 }
 
