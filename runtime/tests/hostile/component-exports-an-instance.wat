@@ -1,4 +1,4 @@
-;; expect: load: does not implement the world `signet:rule/rule@1.0.0`
+;; expect: load: does not implement the world `signet:rule/rule@1`
 (component
   (instance $i)
   (export "evaluate" (instance $i)))

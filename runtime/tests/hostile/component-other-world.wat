@@ -1,4 +1,4 @@
-;; expect: load: does not implement the world `signet:rule/rule@1.0.0`: `evaluate`
+;; expect: load: does not implement the world `signet:rule/rule@1`: `evaluate`
 (component
   (core module $m (func (export "evaluate") (param i32) (result i32) (local.get 0)))
   (core instance $i (instantiate $m))

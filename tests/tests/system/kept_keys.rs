@@ -92,7 +92,7 @@ fn an_authority_that_hangs_costs_a_bounded_wait() {
     assert_eq!(refused.field("retry-after").as_deref(), Some("1"));
     signal(authority, Signal::CONT);
     within(20, "it signs again", || site.mint().status == 201);
-    let revoked = site.bash("signet edges revoke edge-1 --reason stolen");
+    let revoked = site.bash("signet edges revoke edge-fra-1 --reason stolen");
     revoked.success();
     within(10, "a revoked edge has nothing signed", || {
         site.mint().problem() == "edge_revoked"
