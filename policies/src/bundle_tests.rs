@@ -43,6 +43,40 @@ fn a_bundle_reads_as_written() {
 }
 
 #[test]
+fn a_plugin_has_the_imports_and_tables_that_the_bundle_gives_it() {
+    let parse = |entry: &str| {
+        let head = "[[plugins]]\nname = \"rate\"\nfile = \"plugins/rate.wasm\"\n";
+        Bundle::parse(&[
+            ("bundle.toml".to_owned(), format!("{head}{entry}").into_bytes()),
+            ("plugins/rate.wasm".to_owned(), b"\0asm".to_vec()),
+            ("plugins/nets.csv".to_owned(), b"10.0.0.0/8,lab\n".to_vec()),
+        ])
+        .map(|bundle| bundle.plugin("rate").unwrap().clone())
+        .map_err(|errors| errors[0].to_string())
+    };
+    assert_eq!(parse("").unwrap().imports, ["log", "config"]);
+    let table = |kind: &str, file: &str| format!("[plugins.tables.nets]\nfile = \"{file}\"\nkind = \"{kind}\"\n");
+    let given = parse(&format!(
+        "imports = [\"counter\", \"lookup\"]\n{}",
+        table("prefix", "plugins/nets.csv")
+    ))
+    .unwrap();
+    assert_eq!(given.imports, ["counter", "lookup"]);
+    let nets = &given.tables["nets"];
+    assert!(nets.by_prefix && &*nets.text == b"10.0.0.0/8,lab\n");
+    assert!(!parse(&table("exact", "plugins/nets.csv")).unwrap().tables["nets"].by_prefix);
+    for (entry, says) in [
+        ("imports = [\"exec\"]\n".to_owned(), "the host has no interface `exec`"),
+        (table("exact", "plugins/gone.csv"), "has no table `plugins/gone.csv`"),
+        (table("exact", "plugins/rate.wasm"), "has no table `plugins/rate.wasm`"),
+        (table("regex", "plugins/nets.csv"), "regex"),
+    ] {
+        let error = parse(&entry).unwrap_err();
+        assert!(error.starts_with("bundle.toml") && error.contains(says), "{error}");
+    }
+}
+
+#[test]
 fn a_profile_says_how_durable_its_records_are() {
     let audit = |mode: &str| {
         let mut files = sample();

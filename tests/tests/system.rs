@@ -51,6 +51,8 @@ mod lifecycle;
 mod paste;
 #[path = "system/plugin.rs"]
 mod plugin;
+#[path = "system/plugin_guide.rs"]
+mod plugin_guide;
 #[path = "system/production.rs"]
 mod production;
 #[path = "system/proofs.rs"]

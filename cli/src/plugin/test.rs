@@ -19,6 +19,7 @@ use crate::progress::Progress;
 #[derive(Debug, Args)]
 pub struct Test {
     /// A plugin's directory, or a component's file.
+    #[arg(default_value = ".")]
     path: PathBuf,
     /// The cases, one TOML file each. Default: `cases` beside the component.
     #[arg(long, value_name = "DIR")]

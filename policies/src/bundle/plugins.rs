@@ -19,9 +19,9 @@ pub struct Plugin {
     pub file: String,
     /// The component's bytes.
     pub wasm: Arc<[u8]>,
-    /// How long one call may take. 1 ms to 1 s, default 5 ms.
+    /// How long one call may take. 1 ms to 100 ms, default 5 ms.
     pub deadline: Duration,
-    /// How much linear memory one call may have, in bytes. 64 KiB to 256 MiB, default 16 MiB.
+    /// How much linear memory one call may have, in bytes. 64 KiB to 64 MiB, default 16 MiB.
     pub memory: u64,
     /// What it reads through its `config` import.
     pub config: BTreeMap<String, ConfigValue>,
@@ -111,16 +111,16 @@ impl RawPlugin {
             return Err(document.error(&at("file"), message, hint));
         };
         if !wasm.starts_with(b"\0asm") {
-            let hint = "build it with `make plugins`, or make a component of it with wasm-tools component new";
+            let hint = "give the built component: `signet plugin build` makes one";
             return Err(document.error(&at("file"), format!("`{}` is no WebAssembly file", self.file), hint));
         }
         let deadline = self.deadline.map_or(DEFAULT_DEADLINE, |span| span.0);
-        if !(Duration::from_millis(1)..=Duration::from_secs(1)).contains(&deadline) {
-            return Err(document.error(&at("deadline"), "out of bounds", "write a duration from 1ms to 1s"));
+        if !(Duration::from_millis(1)..=Duration::from_millis(100)).contains(&deadline) {
+            return Err(document.error(&at("deadline"), "out of bounds", "write a duration from 1ms to 100ms"));
         }
         let memory = self.memory.map_or(DEFAULT_MEMORY, |size| size.0);
-        if !((64 << 10)..=(256 << 20)).contains(&memory) {
-            return Err(document.error(&at("memory"), "out of bounds", "write a size from 64KiB to 256MiB"));
+        if !((64 << 10)..=(64 << 20)).contains(&memory) {
+            return Err(document.error(&at("memory"), "out of bounds", "write a size from 64KiB to 64MiB"));
         }
         let mut config = BTreeMap::new();
         for (key, value) in self.config {

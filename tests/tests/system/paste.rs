@@ -8,7 +8,7 @@ use system_tests::{Output, run, signal, signet, tool, within};
 use tempfile::TempDir;
 
 /// A `signet dev` for a person, ended when dropped.
-struct Terminal {
+pub struct Terminal {
     child: Child,
     dir: TempDir,
 }
@@ -22,7 +22,7 @@ impl Drop for Terminal {
 
 impl Terminal {
     /// In a directory whose name a shell would split.
-    fn open() -> Terminal {
+    pub fn open() -> Terminal {
         let dir = TempDir::with_prefix("it's a test ").unwrap();
         let file = |name: &str| std::fs::File::create(dir.path().join(name)).unwrap();
         let child = Command::new(signet())
@@ -36,12 +36,19 @@ impl Terminal {
         Terminal { child, dir }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    /// A file beside the data directory.
+    pub fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
     fn screen(&self) -> String {
         std::fs::read_to_string(self.path("screen")).unwrap()
+    }
+
+    /// Until what is printed at the start is.
+    pub fn wait(&self) -> String {
+        within(60, "the commands are printed", || self.screen().contains("keys enable"));
+        self.screen()
     }
 }
 
@@ -62,10 +69,7 @@ fn json(text: &str) -> Value {
 #[test]
 fn every_printed_command_does_what_it_says() {
     let terminal = Terminal::open();
-    within(60, "the commands are printed", || {
-        terminal.screen().contains("keys enable")
-    });
-    let screen = terminal.screen();
+    let screen = terminal.wait();
     assert!(!screen.contains('\u{1b}'), "no colour codes in a file");
     let other = TempDir::new().unwrap();
     let mut exports = String::new();
