@@ -90,6 +90,7 @@ impl Counters {
             }
         }
         let fresh = Count::new(u64::from(window), now);
+        kept.next_end = kept.next_end.min(fresh.end());
         Ok(kept.counts.entry(name).or_insert(fresh).increment(now))
     }
 }
@@ -166,6 +167,11 @@ mod tests {
         assert_eq!(counters.increment("b", 60, 119), Ok(2));
         assert_eq!(counters.increment("c", 10, 120), Ok(1), "`a` has run out");
         assert_eq!(counters.increment("d", 10, 120), Err(Problem::Full));
+        assert_eq!(
+            counters.increment("d", 10, 140),
+            Ok(1),
+            "`c` has, which came after the last look, before `b`"
+        );
         assert!(counters.kept.lock().unwrap().counts.len() <= 2);
     }
 
