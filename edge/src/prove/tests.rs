@@ -77,6 +77,21 @@ async fn without_a_proof_nothing_leaves() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_with_another_record_under_the_number_proves_nothing() {
+    let forges: [fn(&mut audit::record::Draft<'static>); 2] = [
+        |used| used.request_id = uuid::Uuid::nil(),
+        |used| used.digest = Some([7; 32]),
+    ];
+    for forge in forges {
+        let (rig, _, _tasks) = rig().await;
+        rig.authority.state().audit.forges = Some(forge);
+        let answer = rig.post("/v1/tokens/witnessed", json!({})).await;
+        assert_eq!(answer.code(), (503, "audit_unavailable"), "{}", answer.text);
+        assert!(answer.body.get("token").is_none(), "{}", answer.text);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_key_that_is_stopped_while_the_proof_is_waited_for_signs_nothing() {
     let (rig, _, _tasks) = rig().await;
     rig.authority.state().audit.mute = true;

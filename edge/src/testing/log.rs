@@ -6,7 +6,7 @@ use audit::log::objects::Directory;
 use audit::log::read::View;
 use audit::log::{self, Shipment};
 use audit::note::{NoteKey, VerifierKey};
-use audit::record::Record;
+use audit::record::{Draft, Event, Record};
 use node::contract::{AuditReceipt, AuditSegment, ProveRequest};
 use signing::algorithm::Algorithm;
 use signing::key::SigningKey;
@@ -31,6 +31,8 @@ pub struct Log {
     pub losing: bool,
     /// Proves nothing.
     pub mute: bool,
+    /// Puts another record into the real log than was shipped, under the same number.
+    pub forges: Option<fn(&mut Draft<'static>)>,
     real: Option<Real>,
 }
 
@@ -75,9 +77,14 @@ impl Log {
             let shipment = Shipment {
                 edge: EDGE.to_owned(),
                 incarnation: segment.incarnation.clone(),
-                records: segment.records.clone(),
+                records: match self.forges {
+                    Some(forge) => segment.records.iter().map(|record| forged(record, forge)).collect(),
+                    None => segment.records.clone(),
+                },
             };
-            real.log.take(vec![shipment]).unwrap().remove(0).unwrap();
+            let taken = real.log.take(vec![shipment]).unwrap().remove(0);
+            // What follows a forged one does not fit.
+            assert!(taken.is_ok() || self.forges.is_some());
         }
         for encoded in &segment.records {
             let record = Record::decode(encoded).unwrap();
@@ -99,6 +106,14 @@ impl Log {
             checkpoint: "example.org/audit\n1\n".into(),
         }
     }
+}
+
+fn forged(encoded: &[u8], forge: fn(&mut Draft<'static>)) -> Vec<u8> {
+    let mut record = Record::decode(encoded).unwrap();
+    if let Event::Use(used) = &mut record.event {
+        forge(used);
+    }
+    record.encode().unwrap()
 }
 
 pub type Receipts = ReceiverStream<Result<AuditReceipt, Status>>;

@@ -17,7 +17,7 @@ use serde::Serialize;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Compare a whole `signet dev` with a bare server that parses, signs Ed25519 and answers; or measure something else.
+/// Compare a whole edge with a bare server that parses, signs Ed25519 and answers; or measure something else.
 #[derive(Debug, Parser)]
 #[command(after_help = EXAMPLES)]
 struct Arguments {
