@@ -15,6 +15,7 @@ pub mod kms;
 pub mod modes;
 mod process;
 mod progress;
+pub mod restart;
 mod sigv4;
 mod site;
 mod spread;

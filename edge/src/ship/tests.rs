@@ -45,12 +45,13 @@ async fn records_reach_the_authority_in_order_and_its_checkpoint_stays_here() {
     until("the ones after them", async || shipping.held() == 26).await;
     let kept = shipping.rig.edge.config().state_dir.join(CHECKPOINT);
     assert_eq!(std::fs::read_to_string(kept).unwrap(), "example.org/audit\n1\n");
-    let text = shipping
-        .rig
-        .edge
-        .metrics()
-        .render(&shipping.rig.edge.world(), &Default::default());
-    assert!(text.contains("signet_edge_audit_shipped_total 26"), "{text}");
+    // The receipt comes back after the authority has the records.
+    until("the metric", async || {
+        let edge = &shipping.rig.edge;
+        let text = edge.metrics().render(&edge.world(), &Default::default());
+        text.contains("signet_edge_audit_shipped_total 26")
+    })
+    .await;
 }
 
 #[tokio::test]

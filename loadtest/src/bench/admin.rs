@@ -103,6 +103,18 @@ impl Admin {
         Ok(id)
     }
 
+    /// A P-256 key that this API signs with; its id.
+    pub(super) async fn create_raw_key(&self) -> Result<String, LoadError> {
+        let made = json!({"KeySpec": "ECC_NIST_P256", "KeyUsage": "SIGN_VERIFY"});
+        text(&self.key("CreateKey", &made).await?, "/KeyMetadata/KeyId")
+    }
+
+    /// Signs a message with a key of [`Admin::create_raw_key`].
+    pub(super) async fn sign(&self, key: &str) -> Result<(), LoadError> {
+        let message = json!({"KeyId": key, "Message": "aGVsbG8=", "SigningAlgorithm": "ECDSA_SHA_256"});
+        self.key("Sign", &message).await.map(drop)
+    }
+
     /// `EnableKey`, `DisableKey`: answered when it is committed.
     pub(super) async fn set(&self, verb: &str, key: &str) -> Result<(), LoadError> {
         self.key(verb, &json!({"KeyId": key})).await.map(drop)

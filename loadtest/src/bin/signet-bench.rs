@@ -9,8 +9,9 @@ use std::time::Duration;
 use clap::Parser;
 use loadtest::LoadError;
 use loadtest::bench::fleet::FleetSettings;
+use loadtest::bench::restart::RestartSettings;
 use loadtest::bench::stop::StopSettings;
-use loadtest::bench::{Settings, compare, fleet, floor, kms, modes, stop};
+use loadtest::bench::{Settings, compare, fleet, floor, kms, modes, restart, stop};
 use serde::Serialize;
 
 /// As `signet` itself, so that the two servers differ in what they do only.
@@ -45,6 +46,9 @@ struct Arguments {
     /// Measure how soon real edges stop instead, a key disabled ROUNDS times; how soon they are back; and the audit modes.
     #[arg(long, group = "what", value_name = "ROUNDS", num_args = 0..=1, default_missing_value = "1000", value_parser = clap::value_parser!(u16).range(1..=10_000))]
     stop: Option<u16>,
+    /// Measure how soon an authority with KEYS keys is back after a kill -9 instead, 11 times.
+    #[arg(long, group = "what", value_name = "KEYS", num_args = 0..=1, default_missing_value = "100000", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    restart: Option<u32>,
     /// Be the bare server.
     #[arg(long, hide = true)]
     floor: bool,
@@ -54,6 +58,7 @@ const EXAMPLES: &str = "Examples:
   signet-bench                          the whole edge beside the floor
   signet-bench --fleet 2000             2,000 simulated edges on one authority, about two minutes
   signet-bench --stop 1000 --json       1,000 stops of real edges, as JSON
+  signet-bench --restart 100000         an authority of 100,000 keys, killed and started 11 times
   signet-bench --signet target/debug/signet --fleet 50";
 
 fn main() -> ExitCode {
@@ -86,6 +91,16 @@ fn bench(arguments: &Arguments) -> Result<(), LoadError> {
                 rounds: settings.rounds,
             };
             print(&fleet::measure(&settings)?, arguments.json)
+        }
+        Arguments {
+            restart: Some(keys), ..
+        } => {
+            let settings = RestartSettings {
+                signet: settings.signet,
+                keys: usize::try_from(*keys).unwrap_or(usize::MAX),
+                rounds: settings.rounds.max(11),
+            };
+            print(&restart::measure(&settings)?, arguments.json)
         }
         Arguments { stop: Some(rounds), .. } => stops(&settings, *rounds, arguments.json),
         _ => print(&compare(&settings)?, arguments.json),

@@ -184,7 +184,7 @@ impl Client {
             };
             self.move_on(index);
             if begun.elapsed() > PATIENCE {
-                return Err(failed);
+                return Err(as_all(failed));
             }
             sleep(PAUSE).await;
         }
@@ -240,6 +240,17 @@ fn is_final(status: &Status) -> bool {
         // Out of space is for good; too many requests are not, but whoever asked was refused.
         Code::ResourceExhausted => true,
         _ => false,
+    }
+}
+
+/// The last member's failure, after all had their turns.
+fn as_all(last: StoreError) -> StoreError {
+    match last {
+        StoreError::Unavailable { detail } => {
+            let all = PATIENCE.as_secs();
+            unavailable(&format!("{detail}; no other member did better within {all} s"))
+        }
+        other => other,
     }
 }
 
