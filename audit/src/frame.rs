@@ -5,10 +5,12 @@
 //! every byte before it was durable when it was written. So a bad frame with a valid mark after it is damage, and a bad
 //! frame without one is the torn end of a write that was never acknowledged.
 
+use std::marker::PhantomData;
+
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use crate::record::{self, Hash, MAX_BYTES, Record};
+use crate::record::{self, Hash, MAX_BYTES, Parse, Record};
 
 const HEAD: u8 = 1;
 const MARK: u8 = 2;
@@ -34,14 +36,14 @@ pub(crate) struct Head {
 
 /// What a segment holds, in order.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Item {
+pub(crate) enum Item<R> {
     Head(Head),
     /// Sequence numbers below `reserved_end` may have been used.
     Mark {
         reserved_end: u64,
     },
     Record {
-        record: Box<Record>,
+        record: R,
         hash: Hash,
     },
     /// Bytes that had been durable and are not a frame any more.
@@ -74,17 +76,23 @@ pub(crate) fn push_record(out: &mut Vec<u8>, encoded: &[u8]) -> Hash {
 }
 
 /// The items of a segment from `offset`; [`Items::end`] is where the last whole one ended.
-pub(crate) struct Items<'a> {
+pub(crate) struct Items<'a, R = Record> {
     bytes: &'a [u8],
     /// The place of `bytes[0]` in the segment.
     base: u64,
     at: usize,
+    parsed: PhantomData<R>,
 }
 
-impl<'a> Items<'a> {
+impl<'a, R: Parse> Items<'a, R> {
     /// `bytes` start at `base` in their segment, at a frame's beginning.
-    pub(crate) fn new(bytes: &'a [u8], base: u64) -> Items<'a> {
-        Items { bytes, base, at: 0 }
+    pub(crate) fn new(bytes: &'a [u8], base: u64) -> Items<'a, R> {
+        Items {
+            bytes,
+            base,
+            at: 0,
+            parsed: PhantomData,
+        }
     }
 
     /// The offset in `bytes` behind the last item that was returned.
@@ -92,7 +100,7 @@ impl<'a> Items<'a> {
         self.at
     }
 
-    fn frame(&self, at: usize) -> Option<(Item, usize)> {
+    fn frame(&self, at: usize) -> Option<(Item<R>, usize)> {
         let (kind, payload, stored, end) = split(self.bytes.get(at..)?)?;
         let item = match kind {
             HEAD if check(HEAD, payload).get(..CHECK)? == stored => Item::Head(postcard::from_bytes(payload).ok()?),
@@ -104,11 +112,8 @@ impl<'a> Items<'a> {
             }
             RECORD => {
                 let hash = record::hash_encoded(payload);
-                let record = (hash.get(..CHECK)? == stored).then(|| Record::decode(payload).ok())??;
-                Item::Record {
-                    record: Box::new(record),
-                    hash,
-                }
+                let record = (hash.get(..CHECK)? == stored).then(|| R::parse(payload))??;
+                Item::Record { record, hash }
             }
             _ => return None,
         };
@@ -122,10 +127,10 @@ impl<'a> Items<'a> {
     }
 }
 
-impl Iterator for Items<'_> {
-    type Item = Item;
+impl<R: Parse> Iterator for Items<'_, R> {
+    type Item = Item<R>;
 
-    fn next(&mut self) -> Option<Item> {
+    fn next(&mut self) -> Option<Item<R>> {
         if let Some((item, end)) = self.frame(self.at) {
             self.at = end;
             return Some(item);
@@ -199,7 +204,7 @@ mod tests {
     #[test]
     fn what_is_written_is_read() {
         let bytes = segment(3);
-        let mut items = Items::new(&bytes, 0);
+        let mut items = Items::<Record>::new(&bytes, 0);
         assert!(matches!(items.next(), Some(Item::Head(head)) if head.edge == "e"));
         for batch in 0..3 {
             assert_eq!(
@@ -218,7 +223,7 @@ mod tests {
     fn every_cut_is_a_torn_end_and_never_damage() {
         let bytes = segment(2);
         for cut in 0..bytes.len() {
-            let mut items = Items::new(&bytes[..cut], 0);
+            let mut items = Items::<Record>::new(&bytes[..cut], 0);
             assert!(
                 items.by_ref().all(|item| !matches!(item, Item::Damage { .. })),
                 "cut at {cut}"
@@ -234,7 +239,7 @@ mod tests {
         for at in 0..bytes.len() {
             let mut damaged = bytes.clone();
             damaged[at] ^= 0x10;
-            let mut items = Items::new(&damaged, 0);
+            let mut items = Items::<Record>::new(&damaged, 0);
             let found = items.by_ref().any(|item| matches!(item, Item::Damage { .. }));
             assert_eq!(found, at < last_batch, "flipped at {at}");
             assert!(found || items.end() < bytes.len(), "flipped at {at} and nobody noticed");
@@ -244,7 +249,10 @@ mod tests {
     #[test]
     fn a_mark_that_was_copied_elsewhere_is_no_mark() {
         let bytes = mark(40, 7);
-        assert_eq!(Items::new(&bytes, 0).next(), None);
-        assert_eq!(Items::new(&bytes, 40).next(), Some(Item::Mark { reserved_end: 7 }));
+        assert_eq!(Items::<Record>::new(&bytes, 0).next(), None);
+        assert_eq!(
+            Items::<Record>::new(&bytes, 40).next(),
+            Some(Item::Mark { reserved_end: 7 })
+        );
     }
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::frame::{Item, Items};
-use crate::record::Record;
+use crate::record::{Parse, Record};
 use crate::volume::{list, segment_path};
 
 /// How often a following reader looks for more.
@@ -53,7 +53,7 @@ pub fn tail(directory: &Path, follow: bool) -> Result<Tail, ReadError> {
 ///
 /// # Errors
 /// As [`tail`].
-pub fn tail_from(directory: &Path, follow: bool, segment: u64) -> Result<Tail, ReadError> {
+pub fn tail_from<R: Parse>(directory: &Path, follow: bool, segment: u64) -> Result<Tail<R>, ReadError> {
     list(directory).map_err(|source| ReadError::Io {
         path: directory.to_owned(),
         source,
@@ -63,16 +63,19 @@ pub fn tail_from(directory: &Path, follow: bool, segment: u64) -> Result<Tail, R
         follow,
         at: Position { segment, offset: 0 },
         ready: VecDeque::new(),
+        piece: Vec::new(),
     })
 }
 
 /// Iterates over records. Following, it blocks and never ends.
 #[derive(Debug)]
-pub struct Tail {
+pub struct Tail<R = Record> {
     directory: PathBuf,
     follow: bool,
     at: Position,
-    ready: VecDeque<Result<Record, ReadError>>,
+    ready: VecDeque<Result<R, ReadError>>,
+    /// What was read last. Kept: a new one each time would be zeroed by the kernel each time.
+    piece: Vec<u8>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -81,12 +84,12 @@ struct Position {
     offset: u64,
 }
 
-impl Tail {
+impl<R: Parse> Tail<R> {
     /// What can be read now, without waiting: `None` where there is nothing new.
     ///
     /// # Errors
     /// [`ReadError`]; reading on is possible after [`ReadError::Damaged`].
-    pub fn poll(&mut self) -> Option<Result<Record, ReadError>> {
+    pub fn poll(&mut self) -> Option<Result<R, ReadError>> {
         loop {
             if let Some(ready) = self.ready.pop_front() {
                 return Some(ready);
@@ -128,11 +131,12 @@ impl Tail {
 
     fn read_more(&mut self, complete: bool) -> io::Result<bool> {
         let path = segment_path(&self.directory, self.at.segment);
-        let bytes = match read_from(&path, self.at.offset) {
+        match read_from(&path, self.at.offset, &mut self.piece) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
             other => other?,
-        };
-        let mut items = Items::new(&bytes, self.at.offset);
+        }
+        let bytes = self.piece.as_slice();
+        let mut items = Items::new(bytes, self.at.offset);
         let base = self.at.offset;
         let damaged = |offset: usize, length: usize| {
             let offset = base.saturating_add(length_u64(offset));
@@ -144,7 +148,7 @@ impl Tail {
         };
         for item in items.by_ref() {
             match item {
-                Item::Record { record, .. } => self.ready.push_back(Ok(*record)),
+                Item::Record { record, .. } => self.ready.push_back(Ok(record)),
                 Item::Damage { offset, length } => self.ready.push_back(damaged(offset, length)),
                 Item::Head(_) | Item::Mark { .. } => {}
             }
@@ -163,8 +167,8 @@ impl Tail {
     }
 }
 
-impl Iterator for Tail {
-    type Item = Result<Record, ReadError>;
+impl<R: Parse> Iterator for Tail<R> {
+    type Item = Result<R, ReadError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
@@ -176,12 +180,11 @@ impl Iterator for Tail {
     }
 }
 
-fn read_from(path: &Path, offset: u64) -> io::Result<Vec<u8>> {
+fn read_from(path: &Path, offset: u64, into: &mut Vec<u8>) -> io::Result<()> {
+    into.clear();
     let mut file = File::open(path)?;
     file.seek(SeekFrom::Start(offset))?;
-    let mut bytes = Vec::new();
-    file.take(PIECE).read_to_end(&mut bytes)?;
-    Ok(bytes)
+    file.take(PIECE).read_to_end(into).map(drop)
 }
 
 fn length_u64(length: usize) -> u64 {

@@ -121,6 +121,42 @@ pub struct Record {
     pub event: Event,
 }
 
+/// A record that is passed on as it is: of its bytes only the part in front of the event is read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Encoded {
+    /// See [`Record::incarnation`].
+    pub incarnation: String,
+    /// See [`Record::sequence`].
+    pub sequence: u64,
+    /// The whole record, encoded.
+    pub bytes: Vec<u8>,
+}
+
+/// What a reader of a spool makes of a record's bytes.
+pub trait Parse: Sized {
+    /// None where the bytes are no such record.
+    fn parse(encoded: &[u8]) -> Option<Self>;
+}
+
+impl Parse for Record {
+    fn parse(encoded: &[u8]) -> Option<Record> {
+        Record::decode(encoded).ok()
+    }
+}
+
+impl Parse for Encoded {
+    fn parse(encoded: &[u8]) -> Option<Encoded> {
+        // As `encode_head` writes it.
+        type Head<'a> = (u8, &'a str, &'a str, u64);
+        let ((version, _, incarnation, sequence), _) = postcard::take_from_bytes::<Head<'_>>(encoded).ok()?;
+        (version == VERSION).then(|| Encoded {
+            incarnation: incarnation.to_owned(),
+            sequence,
+            bytes: encoded.to_vec(),
+        })
+    }
+}
+
 /// What a record tells.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Event {

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::batch::MAX_RECORDS;
 use crate::read::{ReadError, Tail, tail_from};
-use crate::record::Record;
+use crate::record::Encoded;
 
 /// Bytes of a chunk's records at most, but for a single one: a message has room for it.
 pub const MAX_CHUNK: usize = 40 << 10;
@@ -27,9 +27,9 @@ pub struct Chunk {
 /// Reads a spool's directory, also while it grows.
 #[derive(Debug)]
 pub struct Outbox {
-    tail: Tail,
+    tail: Tail<Encoded>,
     /// Read and not given yet, with its segment.
-    ahead: VecDeque<(Record, u64)>,
+    ahead: VecDeque<(Encoded, u64)>,
     /// Met behind records that were given first.
     damage: Option<ReadError>,
 }
@@ -56,7 +56,7 @@ impl Outbox {
         Ok(self.peek(own, durable)?.map(|(record, _)| record.incarnation.as_str()))
     }
 
-    fn peek(&mut self, own: &str, durable: u64) -> Result<Option<&(Record, u64)>, ReadError> {
+    fn peek(&mut self, own: &str, durable: u64) -> Result<Option<&(Encoded, u64)>, ReadError> {
         if let Some(damage) = self.damage.take() {
             return Err(damage);
         }
@@ -66,7 +66,7 @@ impl Outbox {
                 None => return Ok(None),
             }
         }
-        let is_durable = |record: &Record| record.incarnation != own || record.sequence <= durable;
+        let is_durable = |record: &Encoded| record.incarnation != own || record.sequence <= durable;
         Ok(self.ahead.front().filter(|(record, _)| is_durable(record)))
     }
 
@@ -93,30 +93,36 @@ impl Outbox {
                 return Ok(chunk);
             };
             let (sequence, segment) = (record.sequence, *segment);
-            let Ok(encoded) = record.encode() else { return Ok(chunk) };
-            match &mut chunk {
+            match &chunk {
                 None if record.incarnation != of => return Ok(None),
-                None if sequence < from => {}
-                None => {
-                    bytes = encoded.len();
-                    chunk = Some(Chunk {
-                        incarnation: record.incarnation.clone(),
-                        last: sequence,
-                        records: vec![encoded],
-                        segment,
-                    });
-                }
+                None => {}
                 Some(chunk) => {
-                    bytes = bytes.saturating_add(encoded.len());
+                    bytes = bytes.saturating_add(record.bytes.len());
                     let follows = record.incarnation == chunk.incarnation && sequence == chunk.last.saturating_add(1);
                     if !follows || bytes > MAX_CHUNK || chunk.records.len() >= MAX_RECORDS {
                         break;
                     }
-                    (chunk.last, chunk.segment) = (sequence, segment);
-                    chunk.records.push(encoded);
                 }
             }
-            self.ahead.pop_front();
+            let Some((record, _)) = self.ahead.pop_front() else {
+                break;
+            };
+            match &mut chunk {
+                None if sequence < from => {}
+                None => {
+                    bytes = record.bytes.len();
+                    chunk = Some(Chunk {
+                        incarnation: record.incarnation,
+                        last: sequence,
+                        records: vec![record.bytes],
+                        segment,
+                    });
+                }
+                Some(chunk) => {
+                    (chunk.last, chunk.segment) = (sequence, segment);
+                    chunk.records.push(record.bytes);
+                }
+            }
         }
         Ok(chunk)
     }

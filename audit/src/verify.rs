@@ -187,7 +187,7 @@ impl Check {
             self.lose(FaultKind::Missing);
         }
         self.segment = Some(number);
-        let mut items = Items::new(bytes, 0);
+        let mut items = Items::<Record>::new(bytes, 0);
         for item in items.by_ref() {
             match item {
                 Item::Damage { offset, length } => self.lose(FaultKind::Damaged { offset, length }),

@@ -1,12 +1,14 @@
 //! The audit spool goes to the authority: what is durable here within a second, in order, again from where the authority has
 //! it when the stream was lost. What the authority has made durable need not stay here.
 //!
-//! The newest checkpoint of the authority's log stays, beside the spool: it is shown to the authority when a stream begins, and
-//! `signet audit verify --seen` compares a log with it. Whoever puts the log back to an older state is found out by that.
+//! The newest checkpoint of each authority's log stays, beside the spool ([`seen`]): it is shown to that authority when a stream
+//! begins, and `signet audit verify --seen` compares a log with it. Whoever puts the log back to an older state is found out
+//! by that.
+
+mod seen;
 
 use std::collections::VecDeque;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +23,7 @@ use tonic::{Status, Streaming};
 use crate::jitter::Backoff;
 use crate::state::Edge;
 use crate::uplink::Uplink;
+use seen::Seen;
 
 /// Between two looks at the spool.
 const LOOK: Duration = Duration::from_millis(200);
@@ -32,8 +35,6 @@ const LONGEST: Duration = Duration::from_secs(10);
 const WINDOW: usize = 32;
 /// Between two writings of the checkpoint.
 const KEEP_EVERY: Duration = Duration::from_secs(5);
-/// The file with the newest checkpoint, in the state directory.
-pub const CHECKPOINT: &str = "audit-checkpoint";
 
 /// Ships until the process ends.
 pub async fn keep(edge: Arc<Edge>, uplink: Arc<Uplink>) {
@@ -59,7 +60,7 @@ pub async fn keep(edge: Arc<Edge>, uplink: Arc<Uplink>) {
 struct Shipper {
     edge: Arc<Edge>,
     spool: PathBuf,
-    checkpoint: PathBuf,
+    seen: Seen,
     kept: Option<Instant>,
     /// Records that the authority has receipted to this process.
     shipped: u64,
@@ -73,7 +74,15 @@ struct Shipper {
 struct Stream {
     segments: mpsc::Sender<AuditSegment>,
     receipts: Streaming<AuditReceipt>,
-    sent: VecDeque<Chunk>,
+    sent: VecDeque<Sent>,
+}
+
+/// A chunk that is on its way.
+struct Sent {
+    incarnation: String,
+    last: u64,
+    count: u64,
+    segment: u64,
 }
 
 impl Shipper {
@@ -81,7 +90,7 @@ impl Shipper {
         let state = &edge.config().state_dir;
         Shipper {
             spool: state.join("audit"),
-            checkpoint: state.join(CHECKPOINT),
+            seen: Seen::new(state),
             kept: None,
             shipped: 0,
             segment: 0,
@@ -106,7 +115,7 @@ impl Shipper {
         };
         self.edge.proofs().ship_to(Some(client));
         let mut at: Option<(String, u64)> = None;
-        let mut seen = tokio::fs::read_to_string(&self.checkpoint).await.unwrap_or_default();
+        let mut first = true;
         loop {
             let (found, chunk);
             (outbox, found, chunk) = self.read(outbox, at.clone()).await?;
@@ -121,7 +130,7 @@ impl Shipper {
                     while !stream.sent.is_empty() {
                         self.receipt(&mut stream).await?;
                     }
-                    let next = self.ask(&mut stream, &other, std::mem::take(&mut seen)).await?;
+                    let next = self.ask(&mut stream, &other, std::mem::take(&mut first)).await?;
                     at = Some((other, next));
                 }
                 (None, None) if stream.sent.is_empty() => {
@@ -157,15 +166,22 @@ impl Shipper {
         }
     }
 
-    /// How far the authority is with a process.
-    async fn ask(&mut self, stream: &mut Stream, incarnation: &str, seen: String) -> Result<u64, String> {
-        let question = AuditSegment {
-            incarnation: incarnation.to_owned(),
-            records: Vec::new(),
-            seen_checkpoint: seen,
-        };
-        stream.segments.send(question).await.map_err(text)?;
-        let receipt = stream.receipt().await?;
+    /// How far the authority is with a process. First it is shown what was seen of its log.
+    async fn ask(&mut self, stream: &mut Stream, incarnation: &str, first: bool) -> Result<u64, String> {
+        let (mut shown, seen) = (String::new(), self.seen.clone());
+        if first {
+            shown = blocking(move || seen.newest()).await?;
+        }
+        let mut receipt = stream.ask(incarnation, shown.clone()).await?;
+        // Another log than the one that was seen last: this one's is shown before a newer one takes its place.
+        let (seen, now) = (self.seen.clone(), receipt.checkpoint.clone());
+        let before = blocking(move || seen.of_log(&now)).await?;
+        if first && let Some(before) = before.filter(|before| *before != shown) {
+            receipt = stream.ask(incarnation, before).await?;
+        }
+        if first {
+            self.kept = None;
+        }
         self.keep_checkpoint(&receipt).await;
         Ok(receipt.next)
     }
@@ -173,18 +189,17 @@ impl Shipper {
     async fn receipt(&mut self, stream: &mut Stream) -> Result<(), String> {
         let receipt = stream.receipt().await?;
         self.keep_checkpoint(&receipt).await;
-        let Some(chunk) = stream.sent.pop_front() else {
+        let Some(sent) = stream.sent.pop_front() else {
             return Err("the authority sent a receipt for nothing".to_owned());
         };
-        if receipt.incarnation != chunk.incarnation || receipt.next <= chunk.last {
+        if receipt.incarnation != sent.incarnation || receipt.next <= sent.last {
             return Err("the authority's receipt is not for what was sent".to_owned());
         }
-        let count = u64::try_from(chunk.records.len()).unwrap_or_default();
-        self.shipped = self.shipped.saturating_add(count);
-        self.edge.metrics().shipped(count);
+        self.shipped = self.shipped.saturating_add(sent.count);
+        self.edge.metrics().shipped(sent.count);
         if !self.damaged {
-            self.segment = chunk.segment;
-            self.edge.spool().shipped(chunk.segment);
+            self.segment = sent.segment;
+            self.edge.spool().shipped(sent.segment);
         }
         Ok(())
     }
@@ -196,8 +211,8 @@ impl Shipper {
             return;
         }
         self.kept = Some(Instant::now());
-        let (file, note) = (self.checkpoint.clone(), receipt.checkpoint.clone());
-        let kept = blocking(move || keep_note(&file, &note)).await;
+        let (seen, note) = (self.seen.clone(), receipt.checkpoint.clone());
+        let kept = blocking(move || seen.keep(&note)).await;
         if let Err(error) = kept.and_then(|kept| kept.map_err(text)) {
             tracing::warn!(error, "the audit log's checkpoint could not be kept");
         }
@@ -205,13 +220,28 @@ impl Shipper {
 }
 
 impl Stream {
+    async fn ask(&mut self, incarnation: &str, seen_checkpoint: String) -> Result<AuditReceipt, String> {
+        let question = AuditSegment {
+            incarnation: incarnation.to_owned(),
+            records: Vec::new(),
+            seen_checkpoint,
+        };
+        self.segments.send(question).await.map_err(text)?;
+        self.receipt().await
+    }
+
     async fn send(&mut self, chunk: Chunk) -> Result<(), String> {
-        let segment = AuditSegment {
+        self.sent.push_back(Sent {
             incarnation: chunk.incarnation.clone(),
-            records: chunk.records.clone(),
+            last: chunk.last,
+            count: u64::try_from(chunk.records.len()).unwrap_or_default(),
+            segment: chunk.segment,
+        });
+        let segment = AuditSegment {
+            incarnation: chunk.incarnation,
+            records: chunk.records,
             seen_checkpoint: String::new(),
         };
-        self.sent.push_back(chunk);
         self.segments
             .send(segment)
             .await
@@ -239,27 +269,6 @@ fn read(
     let next = outbox.incarnation(own.0, own.1)?;
     let other = next.filter(|next| at.is_none_or(|(of, _)| of != next));
     Ok((other.map(str::to_owned), None))
-}
-
-/// Whole or not at all. Where another log's is there, it is kept aside: it is what shows that there was another one.
-fn keep_note(file: &Path, note: &str) -> io::Result<()> {
-    let origin = |note: &str| note.lines().next().unwrap_or_default().to_owned();
-    match std::fs::read_to_string(file) {
-        Ok(before) if origin(&before) != origin(note) => {
-            tracing::error!(
-                before = origin(&before),
-                now = origin(note),
-                "the authority's audit log is another one than before; the old one's checkpoint is kept"
-            );
-            std::fs::rename(file, file.with_extension("before"))?;
-        }
-        _ => {}
-    }
-    let aside = file.with_extension("new");
-    let written = std::fs::File::create(&aside)?;
-    io::Write::write_all(&mut &written, note.as_bytes())?;
-    written.sync_data()?;
-    std::fs::rename(aside, file)
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, String> {

@@ -99,6 +99,11 @@ impl Proof {
         self
     }
 
+    /// Its checkpoint, a signed note.
+    pub fn checkpoint(&self) -> &str {
+        &self.checkpoint
+    }
+
     /// Checks it with nothing but the log's verifier key.
     ///
     /// # Errors

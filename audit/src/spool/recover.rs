@@ -5,7 +5,7 @@ use std::io;
 use super::Recovered;
 use super::segments::Held;
 use crate::frame::{Item, Items};
-use crate::record::{Event, Hash, Predecessor};
+use crate::record::{Event, Hash, Predecessor, Record};
 use crate::volume::Volume;
 
 /// How the newest chain of a directory ends.
@@ -113,7 +113,7 @@ pub(super) struct Scan {
 pub(super) fn scan(bytes: &[u8]) -> Scan {
     let mut tip = Tip::default();
     let (mut first, mut acknowledged) = (None, false);
-    let mut items = Items::new(bytes, 0);
+    let mut items = Items::<Record>::new(bytes, 0);
     for item in items.by_ref() {
         match item {
             Item::Head(head) => {

@@ -27,20 +27,25 @@ pub struct Verify {
     #[arg(long, value_name = "FILE")]
     seen: Vec<PathBuf>,
     /// A witness's verifier key, which `signet witness init` printed: the log must have grown from the last checkpoint that it
-    /// cosigned, which is in the directory `cosigned` beside the log, or a --seen. May be given several times.
-    #[arg(long, value_name = "KEY", conflicts_with = "proof")]
+    /// cosigned, which is in the directory `cosigned` beside the log, or a --seen. With --proof: it must have cosigned the
+    /// proof's checkpoint. May be given several times.
+    #[arg(long, value_name = "KEY")]
     witness: Vec<WitnessKey>,
     /// Check this proof alone: what `prove` wrote, or an edge's answer that carries one (`signet mint --json` with a profile in
     /// audit mode `witness`), whose token must be the one on record then.
     #[arg(long, value_name = "FILE")]
     proof: Option<PathBuf>,
+    /// With --proof: the bytes that were signed (of a DSSE envelope the PAE, of a JWT all before the last dot), which must be
+    /// those on record.
+    #[arg(long, value_name = "FILE", requires = "proof")]
+    signed: Option<PathBuf>,
 }
 
 impl Verify {
     /// Runs the command.
     pub fn run(self, from: &From) -> Result<(), Failure> {
         if let Some(file) = &self.proof {
-            return proof(file, &self.key(from)?);
+            return self.proof(file, &self.key(from)?);
         }
         match from.any() {
             Source::Spool(directory) if self.key.is_none() && self.seen.is_empty() && self.witness.is_empty() => {
@@ -129,21 +134,51 @@ impl Verify {
     }
 }
 
-fn proof(file: &Path, key: &VerifierKey) -> Result<(), Failure> {
-    let place = || format!("`{}`", file.display());
-    let text = std::fs::read(file).context(place)?;
-    let document: Value = serde_json::from_slice(&text).context(place)?;
-    let carried = document.get("proof");
-    let proof = Proof::deserialize(carried.unwrap_or(&document)).context(place)?;
-    let proven = proof.check(key).context(place)?;
-    if carried.is_some() {
-        of_answer(&document, &proven.record).context(place)?;
+impl Verify {
+    fn proof(&self, file: &Path, key: &VerifierKey) -> Result<(), Failure> {
+        let place = || format!("`{}`", file.display());
+        let text = std::fs::read(file).context(place)?;
+        let document: Value = serde_json::from_slice(&text).context(place)?;
+        let carried = document.get("proof");
+        let proof = Proof::deserialize(carried.unwrap_or(&document)).context(place)?;
+        let proven = proof.check(key).context(place)?;
+        if carried.is_some() {
+            of_answer(&document, &proven.record).context(place)?;
+        }
+        if let Some(signed) = &self.signed {
+            of_bytes(signed, &proven.record)?;
+        }
+        let cosigned = |witness: &WitnessKey| {
+            let by = || format!("{}: its checkpoint, by the witness `{}`", place(), witness.name());
+            Ok((
+                witness.name().to_owned(),
+                witness.checkpoint(key, proof.checkpoint()).context(by)?.1,
+            ))
+        };
+        let cosigned: Vec<_> = self.witness.iter().map(cosigned).collect::<Result<_, Failure>>()?;
+        output::line(&proven.record.to_json())?;
+        output::line(&format!(
+            "the record is in the log {}: batch {} of {}",
+            proven.checkpoint.origin, proven.leaf_index, proven.checkpoint.size
+        ))?;
+        for (name, time) in cosigned {
+            output::line(&format!("{name} cosigned the checkpoint at {}", output::time(time)))?;
+        }
+        Ok(())
     }
-    output::line(&proven.record.to_json())?;
-    output::line(&format!(
-        "the record is in the log {}: batch {} of {}",
-        proven.checkpoint.origin, proven.leaf_index, proven.checkpoint.size
-    ))
+}
+
+/// Whether these are the bytes that were signed.
+fn of_bytes(signed: &Path, record: &Record) -> Result<(), Failure> {
+    let bytes = std::fs::read(signed).context(|| format!("`{}`", signed.display()))?;
+    let digest: [u8; 32] = sha2::Sha256::digest(bytes).into();
+    match &record.event {
+        Event::Use(used) if used.digest == Some(digest) => Ok(()),
+        _ => Err(Failure::new(format!(
+            "`{}` is not what was signed: its SHA-256 is not the record's",
+            signed.display()
+        ))),
+    }
 }
 
 /// Whether the record is of this answer: its id and key, and of a token what was signed too.

@@ -1,6 +1,7 @@
 use serde_json::json;
 use tokio::task::JoinHandle;
 
+use super::seen::CHECKPOINT;
 use super::*;
 use crate::testing::{Rig, until};
 
@@ -25,6 +26,21 @@ impl Shipping {
         }
     }
 
+    /// Ends the stream; the edge opens another one.
+    async fn reconnect(&self) {
+        let streams = || self.rig.authority.state().audit.streams;
+        let before = streams();
+        self.rig.authority.state().audit.losing = true;
+        self.sign(1).await;
+        until("the stream is lost", async || streams() > before).await;
+        self.rig.authority.state().audit.losing = false;
+    }
+
+    /// The newest checkpoint as it lies there.
+    fn kept(&self) -> String {
+        std::fs::read_to_string(self.rig.edge.config().state_dir.join(CHECKPOINT)).unwrap_or_default()
+    }
+
     fn held(&self) -> u64 {
         self.rig.authority.state().audit.held("0a")
     }
@@ -43,8 +59,7 @@ async fn records_reach_the_authority_in_order_and_its_checkpoint_stays_here() {
     until("all records", async || shipping.held() == 21).await;
     shipping.sign(5).await;
     until("the ones after them", async || shipping.held() == 26).await;
-    let kept = shipping.rig.edge.config().state_dir.join(CHECKPOINT);
-    assert_eq!(std::fs::read_to_string(kept).unwrap(), "example.org/audit\n1\n");
+    assert_eq!(shipping.kept(), "example.org/audit\n1\n");
     // The receipt comes back after the authority has the records.
     until("the metric", async || {
         let edge = &shipping.rig.edge;
@@ -86,19 +101,27 @@ async fn an_edge_without_its_authority_goes_on_and_keeps_its_records() {
     until("what had to wait", async || shipping.held() == 11).await;
 }
 
-#[test]
-fn another_log_s_checkpoint_does_not_replace_the_old_one_unseen() {
-    let directory = tempfile::tempdir().unwrap();
-    let file = directory.path().join(CHECKPOINT);
-    keep_note(&file, "a\n1\n").unwrap();
-    keep_note(&file, "a\n2\n").unwrap();
-    assert!(!file.with_extension("before").exists());
-    keep_note(&file, "b\n1\n").unwrap();
-    assert_eq!(
-        std::fs::read_to_string(file.with_extension("before")).unwrap(),
-        "a\n2\n"
-    );
-    assert_eq!(std::fs::read_to_string(file).unwrap(), "b\n1\n");
+#[tokio::test]
+async fn an_edge_that_comes_back_to_a_log_shows_what_it_saw_of_it() {
+    let shipping = Shipping::start().await;
+    let note = |log: &str, size: u64| format!("{log}\n{size}\n");
+    until("the first log's", async || {
+        shipping.kept() == note("example.org/audit", 1)
+    })
+    .await;
+    // Its authority has gone, and another one answers; then the first is back.
+    for (log, size, seen_before) in [
+        ("other.example/audit", 5, note("example.org/audit", 1)),
+        ("example.org/audit", 7, note("example.org/audit", 1)),
+        ("other.example/audit", 9, note("other.example/audit", 5)),
+    ] {
+        shipping.rig.authority.state().audit.note = Some(note(log, size));
+        shipping.rig.authority.state().audit.seen.clear();
+        shipping.reconnect().await;
+        until("the log's checkpoint", async || shipping.kept() == note(log, size)).await;
+        let seen = shipping.rig.authority.state().audit.seen.clone();
+        assert!(seen.contains(&seen_before), "{log}: {seen:?}");
+    }
 }
 
 // R30

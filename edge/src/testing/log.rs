@@ -27,8 +27,12 @@ pub struct Log {
     pub twice: usize,
     /// Records before which others are missing.
     pub gaps: usize,
+    /// Streams that were opened.
+    pub streams: usize,
     /// Takes records and sends no receipts.
     pub losing: bool,
+    /// The checkpoint that receipts carry, where it is another than the first.
+    pub note: Option<String>,
     /// Proves nothing.
     pub mute: bool,
     /// Puts another record into the real log than was shipped, under the same number.
@@ -103,7 +107,7 @@ impl Log {
         AuditReceipt {
             next: self.held(&segment.incarnation) + 1,
             incarnation: segment.incarnation,
-            checkpoint: "example.org/audit\n1\n".into(),
+            checkpoint: self.note.clone().unwrap_or_else(|| "example.org/audit\n1\n".into()),
         }
     }
 }
@@ -121,6 +125,7 @@ pub type Receipts = ReceiverStream<Result<AuditReceipt, Status>>;
 pub fn take(fake: Fake, request: Request<Streaming<AuditSegment>>) -> Response<Receipts> {
     let (answers, receipts) = mpsc::channel(8);
     let mut segments = request.into_inner();
+    fake.state().audit.streams += 1;
     tokio::spawn(async move {
         while let Ok(Some(segment)) = segments.message().await {
             let (receipt, losing) = {

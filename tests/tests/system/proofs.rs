@@ -84,6 +84,24 @@ fn an_answer_in_mode_witness_is_verified_offline_with_the_logs_key_alone() {
         "one record and what it is under"
     );
 
+    let (input, signature) = token["token"].as_str().unwrap().rsplit_once('.').unwrap();
+    for (name, bytes, code) in [("input", input, 0), ("signature", signature, 1), ("nothing", "", 1)] {
+        std::fs::write(away.path().join(name), bytes).unwrap();
+        let arguments = [
+            "audit",
+            "verify",
+            "--proof",
+            "token.json",
+            "--key",
+            "vkey.txt",
+            "--signed",
+            name,
+        ];
+        let found = offline(away.path(), &arguments);
+        assert_eq!(found.code, code, "{name}: {found:?}");
+        assert_eq!(found.stderr.contains("is not what was signed"), code == 1, "{found:?}");
+    }
+
     for (what, at, to) in [
         ("another answer's", "/proof", again["proof"].clone()),
         ("another token", "/token", again["token"].clone()),

@@ -55,6 +55,15 @@ fn a_witness_cosigns_the_log_and_shows_that_it_was_put_back() {
         none.code == 1 && none.stderr.contains("no checkpoint of this log"),
         "{none:?}"
     );
+    let id = site.mint().json()["id"].as_str().unwrap().to_owned();
+    let prove = format!("signet audit prove --url \"$SIGNET_AUTHORITY\" --request {id} --out proof.json");
+    let proven = format!("signet audit verify --proof proof.json --key '{key}' --witness '{witness}'");
+    within(15, "it is on record", || site.bash(&prove).code == 0);
+    let alone = site.bash(&proven);
+    assert!(
+        alone.code == 1 && alone.stdout.is_empty() && alone.stderr.contains("by the witness `w.example/1`"),
+        "{alone:?}"
+    );
     configure(&site, port, &format!("\"{key}\""));
     let running = site.spawn("witness", "witness");
     within(90, "the log is cosigned", || cosigned(&site, &witness) > 0);
@@ -63,6 +72,9 @@ fn a_witness_cosigns_the_log_and_shows_that_it_was_put_back() {
         shown.contains("w.example/1 cosigned ") && shown.contains("grew from"),
         "{shown}"
     );
+    within(30, "the record's proof is cosigned", || {
+        site.bash(&format!("rm proof.json && {prove} && {proven}")).code == 0
+    });
     check_the_protocol(&site, port);
 
     site.authority.take().unwrap().stop();
