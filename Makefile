@@ -59,7 +59,7 @@ figures: build
 
 ## make chaos      faults under load for SECONDS, with SEED if one is given; exit code 1 if a promise was broken
 chaos:
-	@scripts/setup run
+	@scripts/setup test
 	cargo build --locked --workspace --bins --tests
 	target/debug/signet-chaos $(SECONDS) $(SEED)
 

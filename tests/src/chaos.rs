@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use self::check::Violation;
-use self::fleet::Fleet;
+use self::fleet::{Fleet, Store};
 use self::load::Load;
 use self::operator::Operator;
 use self::plan::{Fault, Plan};
@@ -33,7 +33,7 @@ pub struct Report {
     pub seed: u64,
     /// How long there was load.
     pub lasted: Duration,
-    /// kill -9 of an edge or of the authority, with the last one of everything.
+    /// kill -9 of an edge, of the authority or of a member of etcd, with the last one of everything.
     pub kills: usize,
     /// SIGSTOP to SIGCONT.
     pub freezes: usize,
@@ -84,9 +84,9 @@ impl fmt::Display for Report {
     }
 }
 
-/// Runs one plan for so long, and checks what came of it. The directory of the fleet is removed unless something was violated.
-pub fn run(seed: u64, lasts: Duration) -> Report {
-    let mut fleet = Fleet::start();
+/// Runs one plan for so long, over such a store, and checks what came of it. The directory of the fleet is removed unless something was violated.
+pub fn run(store: Store, seed: u64, lasts: Duration) -> Report {
+    let mut fleet = Fleet::start(store);
     let begun = Instant::now();
     let load = Load::start(&fleet, begun);
     let operator = Operator::start(fleet.operator(), seed, begun);
@@ -137,6 +137,15 @@ fn apply(fleet: &mut Fleet, fault: Fault, report: &mut Report) {
         Fault::KillAuthority => {
             fleet.kill_authority();
             report.kills += 1;
+        }
+        // A store in a file has no members.
+        Fault::KillMember(member, time) => {
+            if let Some(etcd) = &mut fleet.etcd {
+                etcd.kill(member);
+                std::thread::sleep(time);
+                etcd.begin(member);
+                report.kills += 1;
+            }
         }
         Fault::FreezeEdge(edge, time) => {
             fleet.freeze(Some(edge), time);

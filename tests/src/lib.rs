@@ -19,6 +19,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 pub mod chaos;
+pub mod etcd;
 
 /// A running `signet dev`, ended when dropped.
 #[derive(Debug)]

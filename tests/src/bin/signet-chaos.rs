@@ -4,9 +4,10 @@
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
-use system_tests::chaos;
+use system_tests::chaos::{self, fleet::Store};
 
-/// One fleet lives for so long; what is left of the time is given to others, each with the next seed.
+/// One fleet lives for so long; what is left of the time is given to others, each with the next seed. Even seeds have the
+/// authority's state in a file, odd ones in etcd.
 const ROUND: Duration = Duration::from_secs(60);
 
 fn main() -> ExitCode {
@@ -21,7 +22,8 @@ fn main() -> ExitCode {
     let mut left = Duration::from_secs(seconds);
     let mut code = ExitCode::SUCCESS;
     for seed in seed.. {
-        let report = chaos::run(seed, left.min(ROUND));
+        let store = if seed % 2 == 0 { Store::File } else { Store::Etcd };
+        let report = chaos::run(store, seed, left.min(ROUND));
         print!("{report}");
         if !report.violations.is_empty() {
             code = ExitCode::FAILURE;

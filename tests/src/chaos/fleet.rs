@@ -19,6 +19,7 @@ use tempfile::TempDir;
 use super::check::{Records, Violation};
 use super::disk::Disk;
 use super::proxy::Proxy;
+use crate::etcd::{Etcd, MEMBERS};
 use crate::{Curl, Output, run, signal, signet, within};
 
 /// How many edges there are.
@@ -88,6 +89,15 @@ pub const PROFILES: [Profile; 2] = [
 /// The shortest lease there is, so that fences are short.
 const LEASE: &str = "5s";
 
+/// Where the authority keeps its state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Store {
+    /// A file of its own.
+    File,
+    /// Three members of etcd.
+    Etcd,
+}
+
 /// Running processes, ended when dropped.
 #[derive(Debug)]
 pub struct Fleet {
@@ -98,6 +108,7 @@ pub struct Fleet {
     pub(super) disks: Vec<Option<Disk>>,
     /// Between each edge and the authority.
     pub links: Vec<Proxy>,
+    pub(super) etcd: Option<Etcd>,
     token: String,
     /// Dropped last: what is mounted in it is gone by then.
     dir: TempDir,
@@ -121,12 +132,16 @@ pub struct Cli {
 
 impl Fleet {
     /// Sets everything up and waits until every edge can sign for every profile.
-    pub fn start() -> Fleet {
+    pub fn start(store: Store) -> Fleet {
         let dir = TempDir::new().unwrap();
         let ports = free_ports(2 + EDGES * 2);
         let (grpc, admin) = (ports[0], ports[1]);
         let token = write_files(dir.path(), &ports);
         let config = dir.path().join("authority.toml");
+        let etcd = (store == Store::Etcd).then(Etcd::start);
+        if let Some(etcd) = &etcd {
+            share(dir.path(), &config, etcd);
+        }
         let out = dir.path().join("admin");
         succeed(
             Command::new(signet())
@@ -142,6 +157,7 @@ impl Fleet {
             edges: Vec::new(),
             disks: Vec::new(),
             links: Vec::new(),
+            etcd,
             token,
             dir,
         };
@@ -242,11 +258,19 @@ impl Fleet {
     pub fn kill_everything(&mut self) -> usize {
         self.authority.kill();
         self.edges.iter_mut().for_each(Process::kill);
-        1 + self.edges.len()
+        let members = self.etcd.as_mut().map_or(0, |etcd| {
+            (0..MEMBERS).for_each(|member| etcd.kill(member));
+            MEMBERS
+        });
+        1 + self.edges.len() + members
     }
 
     /// Starts everything and waits until it works.
     pub fn start_everything(&mut self) {
+        if let Some(etcd) = &mut self.etcd {
+            (0..MEMBERS).for_each(|member| etcd.begin(member));
+            etcd.leader();
+        }
         self.authority.start_again();
         self.edges.iter_mut().for_each(Process::start_again);
         let admin = self.ports[1];
@@ -443,6 +467,40 @@ fn clock_library() -> PathBuf {
     let libraries = places.map(|place| place.path().join("faketime/libfaketimeMT.so.1"));
     let found = libraries.into_iter().find(|library| library.exists());
     found.expect("libfaketime is not there: `scripts/setup test` installs it")
+}
+
+/// The authority's state in etcd, and its keys in a token of SoftHSM2: the software HSM is of one process.
+fn share(dir: &Path, config: &Path, etcd: &Etcd) {
+    let (here, conf) = (dir.display(), dir.join("softhsm2.conf"));
+    std::fs::create_dir(dir.join("tokens")).unwrap();
+    let text = format!("directories.tokendir = {here}/tokens\nobjectstore.backend = file\n");
+    std::fs::write(&conf, text).unwrap();
+    let pin = "12345678";
+    let token = [
+        "--init-token",
+        "--free",
+        "--label",
+        "chaos",
+        "--so-pin",
+        pin,
+        "--pin",
+        pin,
+    ];
+    succeed(Command::new("softhsm2-util").args(token).env("SOFTHSM2_CONF", &conf));
+    let text = std::fs::read_to_string(config).unwrap();
+    let software =
+        format!("kind = \"software\"\nfile = \"{here}/authority-hsm\"\npassphrase_file = \"{here}/passphrase\"\n");
+    let hsm = format!(
+        r#"kind = "pkcs11"
+module = "/usr/lib/softhsm/libsofthsm2.so"
+label = "chaos"
+pin_file = "{here}/passphrase"
+environment = {{ SOFTHSM2_CONF = "{here}/softhsm2.conf" }}
+"#
+    );
+    assert!(text.contains(&software), "{text}");
+    std::fs::write(dir.join("passphrase"), pin).unwrap();
+    std::fs::write(config, text.replace(&software, &hsm) + &etcd.store("a")).unwrap();
 }
 
 fn succeed(command: &mut Command) {

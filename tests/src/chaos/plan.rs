@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::fleet::EDGES;
 use super::proxy::Weather;
+use crate::etcd::MEMBERS;
 
 /// Numbers from a seed (SplitMix64): the same everywhere and for ever, which no generator of a library promises.
 #[derive(Debug, Clone)]
@@ -41,6 +42,8 @@ pub enum Fault {
     KillEdge(usize),
     /// kill -9 of the authority, and a new start.
     KillAuthority,
+    /// kill -9 of a member of etcd, and a new start after that time.
+    KillMember(usize, Duration),
     /// SIGSTOP, and SIGCONT after that time.
     FreezeEdge(usize, Duration),
     /// The same of the authority.
@@ -79,7 +82,7 @@ impl Iterator for Plan {
             down_stalled: down,
             ..Weather::default()
         };
-        let fault = match dice.below(12) {
+        let fault = match dice.below(13) {
             0 | 1 => Fault::KillEdge(edge),
             2 => Fault::KillAuthority,
             // Some longer than the shortest lease, most shorter.
@@ -100,6 +103,10 @@ impl Iterator for Plan {
                 Fault::Clock(edge, off, dice.millis(1_500, 4_000))
             }
             10 => Fault::FullDisk(edge, dice.millis(500, 3_000)),
+            11 => {
+                let member = usize::try_from(dice.below(MEMBERS as u64)).unwrap_or(0);
+                Fault::KillMember(member, dice.millis(10, 4_000))
+            }
             _ => Fault::Cut(edge),
         };
         Some((pause, fault))

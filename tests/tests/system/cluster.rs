@@ -1,15 +1,12 @@
 //! Two authorities over three members of etcd, with one token and one edge: what one does the other has done, and any one of them
 //! may die.
 
-#[path = "cluster/etcd.rs"]
-mod etcd;
-
 use std::time::Instant;
 
 use system_tests::{Output, within};
 
 use crate::production::site::{Hsm, Process, Site, free_ports};
-use etcd::Etcd;
+use system_tests::etcd::Etcd;
 
 /// The guide's site with its store in etcd, and what a second authority needs.
 struct Pair {

@@ -3,10 +3,11 @@
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 
-use system_tests::{run, within};
+use crate::{run, within};
 use tempfile::TempDir;
 
-const MEMBERS: usize = 3;
+/// How many members there are.
+pub const MEMBERS: usize = 3;
 
 /// The cluster; its members are killed when it is dropped.
 #[derive(Debug)]
