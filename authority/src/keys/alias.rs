@@ -135,7 +135,11 @@ async fn find(keys: &Keys, session: &Session<'_>, name: &str) -> Result<(String,
 
 fn add(key: &mut Held<KeyRecord>, name: &str) -> Result<(), KmsError> {
     if key.value.aliases.len() >= MAX_PER_KEY {
-        return Err(KmsErrorType::LimitExceeded.because(format!("a key has at most {MAX_PER_KEY} aliases")));
+        let message = format!(
+            "Aliases per key quota for this account in this region is {MAX_PER_KEY}, current usage is {}.",
+            key.value.aliases.len()
+        );
+        return Err(KmsErrorType::LimitExceeded.because(message));
     }
     key.value.aliases.insert(name.to_owned());
     Ok(())

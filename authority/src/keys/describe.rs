@@ -7,7 +7,7 @@ use super::decide::Facts;
 use super::input;
 use super::page::{self, Paging};
 use super::reference::KeyOnly;
-use super::{Delegation, KeyRecord, Keys, KmsError, KmsErrorType, Session, shape};
+use super::{Delegation, Family, KeyRecord, Keys, KmsError, KmsErrorType, Session, shape};
 use crate::paths;
 
 #[derive(Deserialize)]
@@ -42,6 +42,10 @@ pub(super) async fn get_public_key(keys: &Keys, session: &Session<'_>, request: 
     let facts = Facts::new(&request.grant_tokens);
     let key = keys.find(session, &request.key_id, &facts).await?.value;
     let unsupported = |why: &str| KmsErrorType::UnsupportedOperation.because(format!("{} {why}", keys.arn(&key)));
+    if key.is_secret() && key.family == Family::Raw {
+        // The service says no more than that.
+        return Err(KmsError::silent(KmsErrorType::UnsupportedOperation));
+    }
     if key.is_secret() {
         return Err(unsupported("is a secret and has no public key"));
     }

@@ -129,7 +129,7 @@ pub(super) fn ciphertext(text: Option<&str>, dry_run: bool, modifiers: &[String]
     match text {
         Some(text) => Ok(Some(input::blob("CiphertextBlob", text, MAX_CIPHERTEXT)?.to_vec())),
         None if dry_run && modifiers.iter().any(|modifier| modifier == IGNORE_CIPHERTEXT) => Ok(None),
-        None => Err(KmsErrorType::Validation.because("`CiphertextBlob` is missing")),
+        None => Err(input::missing("ciphertextBlob")),
     }
 }
 

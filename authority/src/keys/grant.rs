@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 pub(super) use self::record::{Constraints, GrantRecord, Handed, operations};
 use super::decide::Facts;
 use super::demand::end_dry_run;
+use super::input;
 use super::page::{self, Paging};
 use super::reference::Resolved;
 use super::{Caller, KeyRecord, Keys, KmsError, KmsErrorType, Session};
@@ -89,7 +90,7 @@ pub(super) async fn create_grant(
     request: CreateRequest,
 ) -> Result<Value, KmsError> {
     let grantee = request.grantee_principal.as_deref();
-    let grantee = grantee.ok_or_else(|| KmsErrorType::Validation.because("`GranteePrincipal` is missing"))?;
+    let grantee = grantee.ok_or_else(|| input::missing("granteePrincipal"))?;
     let grantee = principal(grantee)?;
     let retiring = request.retiring_principal.as_deref().map(principal).transpose()?;
     check_name(request.name.as_deref())?;
@@ -108,7 +109,8 @@ pub(super) async fn create_grant(
     });
     let key = keys.find_by_id(session, &request.key_id, &facts).await?.value;
     keys.demand_usable(&key)?;
-    check_operations(&key, &request.operations, &request.constraints)?;
+    check_operations(&key, &request.operations)?;
+    check_constraints(&key, &request.constraints)?;
     end_dry_run(request.dry_run)?;
     let grant = GrantRecord {
         id: record::new_id(&grantee)?,
@@ -326,8 +328,8 @@ fn check_name(name: Option<&str>) -> Result<(), KmsError> {
     }
 }
 
-/// Refuses what a key of this kind cannot do, and constraints where there is no context.
-fn check_operations(key: &KeyRecord, operations: &[String], constraints: &Constraints) -> Result<(), KmsError> {
+/// Refuses what a key of this kind cannot do, and a grant of nothing but granting.
+fn check_operations(key: &KeyRecord, operations: &[String]) -> Result<(), KmsError> {
     let known = record::operations(key);
     let invalid = |message: String| Err(KmsErrorType::Validation.because(message));
     if operations.is_empty() || operations.len() > known.len() {
@@ -340,8 +342,20 @@ fn check_operations(key: &KeyRecord, operations: &[String], constraints: &Constr
             shown(other)
         ));
     }
+    if operations.iter().all(|name| name == "CreateGrant") {
+        return invalid("Grants must not contain only the CreateGrant operation.".to_owned());
+    }
+    Ok(())
+}
+
+/// Refuses two constraints, and any where there is no context.
+fn check_constraints(key: &KeyRecord, constraints: &Constraints) -> Result<(), KmsError> {
+    if constraints.encryption_context_equals.is_some() && constraints.encryption_context_subset.is_some() {
+        return Err(KmsErrorType::Validation.because("More than one constraint supplied"));
+    }
     if !constraints.is_empty() && key.spec != KeySpec::SymmetricDefault {
-        return invalid("encryption context constraints go with symmetric encryption keys only".to_owned());
+        let message = "encryption context constraints go with symmetric encryption keys only";
+        return Err(KmsErrorType::Validation.because(message));
     }
     Ok(())
 }

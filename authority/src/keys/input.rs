@@ -74,6 +74,13 @@ pub(super) fn name<T>(member: &str, text: &str, parse: fn(&str) -> Result<T, Nam
     })
 }
 
+/// That a member is not there without which the operation is nothing, in the service's words.
+pub(super) fn missing(member: &str) -> KmsError {
+    KmsErrorType::Validation.because(format!(
+        "1 validation error detected: Value null at '{member}' failed to satisfy constraint: Member must not be null"
+    ))
+}
+
 /// A bounded encryption context.
 pub(super) fn check_context(context: &EncryptionContext) -> Result<(), KmsError> {
     let bytes: usize = context

@@ -172,7 +172,7 @@ impl Keys {
         match self.read_reference(session, reference)?.name {
             Name::Id(_) => self.resolve(session, reference).await,
             Name::Alias(_) if reference.starts_with("arn:") => {
-                Err(KmsErrorType::InvalidArn.because(format!("Invalid arn {}", shown(reference))))
+                Err(KmsErrorType::InvalidArn.because("Key Aliases are not supported for this operation."))
             }
             Name::Alias(_) => Err(KmsErrorType::NotFound.because(format!("Invalid keyId '{}'", shown(reference)))),
         }

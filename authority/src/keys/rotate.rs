@@ -255,9 +255,14 @@ pub(super) fn demand_rotates(keys: &Keys, key: &KeyRecord) -> Result<(), KmsErro
     demand_versions(keys, key)
 }
 
+/// Whether a key is of those whose material can be rotated by its owner or by time.
+pub(super) fn has_versions(key: &KeyRecord) -> bool {
+    key.family == Family::Raw && key.spec == KeySpec::SymmetricDefault
+}
+
 /// Refuses keys that have one material for life: all but symmetric ones, and replicas, which follow their primary.
 fn demand_versions(keys: &Keys, key: &KeyRecord) -> Result<(), KmsError> {
-    if key.family != Family::Raw || key.spec != KeySpec::SymmetricDefault {
+    if !has_versions(key) {
         // The service says no more than that.
         return Err(KmsError::silent(KmsErrorType::UnsupportedOperation));
     }

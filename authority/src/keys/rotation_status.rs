@@ -7,7 +7,7 @@ use super::decide::Facts;
 use super::lifecycle::DEFAULT_PERIOD_DAYS;
 use super::page::{self, Paging};
 use super::reference::KeyOnly;
-use super::rotate::{demand_rotates, next_rotation};
+use super::rotate::{demand_rotates, has_versions, next_rotation};
 use super::state::saving;
 use super::{KeyRecord, Keys, KmsError, KmsErrorType, Session};
 use crate::rotation::Version;
@@ -119,6 +119,10 @@ pub(super) async fn list_key_rotations(
         .find_by_id(session, &request.key_id, &Facts::default())
         .await?
         .value;
+    if request.include_key_material.is_some() && !has_versions(&key) {
+        // The service says no more than that.
+        return Err(KmsError::silent(KmsErrorType::UnsupportedOperation));
+    }
     // Markers are version numbers, written so that they sort as numbers.
     let marker = |version: &Version| format!("{:010}", version.number);
     let raw = key.family == super::Family::Raw;

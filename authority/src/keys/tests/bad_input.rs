@@ -52,6 +52,54 @@ async fn a_ciphertext_of_another_authority_opens_nothing() {
     assert!(other.verb("Decrypt", json!({"CiphertextBlob": blob})).await.is_ok());
 }
 
+/// What the model says takes a key id takes no alias of it: by its name none is found, by its ARN it is said to be one.
+#[tokio::test]
+async fn an_alias_is_no_key_id() {
+    let bench = Bench::new().await;
+    let id = bench.key("HMAC_256", "raw", "none", "alias/mac").await;
+    let arn = format!("arn:aws:kms:local:{TENANT}:alias/mac");
+    for verb in ["DisableKey", "GetKeyPolicy", "ListGrants", "ScheduleKeyDeletion"] {
+        for (name, kind, message) in [
+            ("alias/mac", KmsErrorType::NotFound, "Invalid keyId 'alias/mac'"),
+            (
+                arn.as_str(),
+                KmsErrorType::InvalidArn,
+                "Key Aliases are not supported for this operation.",
+            ),
+        ] {
+            let error = bench.verb_as("root", verb, json!({"KeyId": name})).await.unwrap_err();
+            assert_eq!((error.kind, error.message.as_str()), (kind, message), "{verb}");
+        }
+    }
+    let described = bench
+        .verb_as("root", "DescribeKey", json!({"KeyId": arn}))
+        .await
+        .unwrap();
+    assert_eq!(described["KeyMetadata"]["KeyId"], json!(id));
+    assert_eq!(described["KeyMetadata"]["KeyState"], "Enabled");
+}
+
+/// Members that some requests do without and others do not are missed as those that the model demands.
+#[tokio::test]
+async fn what_a_request_lacks_is_named() {
+    let bench = Bench::new().await;
+    let id = bench.raw("SYMMETRIC_DEFAULT", "ENCRYPT_DECRYPT").await;
+    for (verb, request, member) in [
+        ("Decrypt", json!({"KeyId": id}), "ciphertextBlob"),
+        (
+            "CreateGrant",
+            json!({"KeyId": id, "Operations": ["Encrypt"]}),
+            "granteePrincipal",
+        ),
+    ] {
+        let error = bench.verb(verb, request).await.unwrap_err();
+        let message = format!(
+            "1 validation error detected: Value null at '{member}' failed to satisfy constraint: Member must not be null"
+        );
+        assert_eq!((error.kind, error.message), (KmsErrorType::Validation, message));
+    }
+}
+
 /// A marker is what an answer said, and nothing else.
 #[tokio::test]
 async fn every_list_refuses_markers_that_it_did_not_give() {

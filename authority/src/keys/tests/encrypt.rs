@@ -296,6 +296,17 @@ async fn after_a_rotation_old_ciphertexts_still_decrypt() {
         refused(&bench, "RotateKeyOnDemand", json!({"KeyId": id})).await,
         "LimitExceededException"
     );
+    // Only of keys that can have several.
+    let mac = bench.raw("HMAC_256", "GENERATE_VERIFY_MAC").await;
+    let of_mac = bench.verb("ListKeyRotations", json!({"KeyId": mac})).await.unwrap();
+    assert_eq!(of_mac["Rotations"], json!([]));
+    for which in ["ALL_KEY_MATERIAL", "ROTATIONS_ONLY"] {
+        let request = json!({"KeyId": mac, "IncludeKeyMaterial": which});
+        assert_eq!(
+            refused(&bench, "ListKeyRotations", request).await,
+            "UnsupportedOperationException"
+        );
+    }
     let page = bench
         .verb("ListKeyRotations", json!({"KeyId": id, "Limit": 20}))
         .await

@@ -128,6 +128,22 @@ async fn aliases_move_between_keys_of_one_kind() {
 }
 
 #[tokio::test]
+async fn a_key_has_fifty_aliases() {
+    let bench = Bench::new().await;
+    let id = bench.raw("HMAC_256", "GENERATE_VERIFY_MAC").await;
+    let set = |n: usize| json!({"AliasName": format!("alias/n{n}"), "TargetKeyId": id});
+    for n in 0..50 {
+        bench.verb("CreateAlias", set(n)).await.unwrap();
+    }
+    let error = bench.verb("CreateAlias", set(50)).await.unwrap_err();
+    assert_eq!(error.kind, KmsErrorType::LimitExceeded);
+    assert_eq!(
+        error.message,
+        "Aliases per key quota for this account in this region is 50, current usage is 50."
+    );
+}
+
+#[tokio::test]
 async fn lists_come_in_pages_that_hold_everything_once() {
     let bench = Bench::new().await;
     let mut made: Vec<String> = Vec::new();

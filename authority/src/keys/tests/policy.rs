@@ -407,6 +407,22 @@ async fn grants_that_make_no_sense_are_refused() {
     }
     let constrained = grant(&signing, "a", &["Sign"], json!({"EncryptionContextEquals": {"a": "b"}}));
     assert_eq!(refused(&bench, "CreateGrant", constrained).await, "ValidationException");
+    let both = json!({"EncryptionContextEquals": {"a": "b"}, "EncryptionContextSubset": {"a": "b"}});
+    for (request, why) in [
+        (
+            grant(&symmetric, "a", &["CreateGrant"], none.clone()),
+            "Grants must not contain only the CreateGrant operation.",
+        ),
+        (
+            grant(&symmetric, "a", &["Encrypt"], both),
+            "More than one constraint supplied",
+        ),
+    ] {
+        let error = bench.verb("CreateGrant", request).await.unwrap_err();
+        assert_eq!((error.kind, error.message.as_str()), (KmsErrorType::Validation, why));
+    }
+    let listed = bench.verb("ListGrants", json!({"KeyId": symmetric})).await.unwrap();
+    assert_eq!(listed["Grants"], json!([]));
     let mut nobody = grant(&symmetric, "a", &["Encrypt"], none.clone());
     nobody["GranteePrincipal"] = json!("nobody");
     assert_eq!(refused(&bench, "CreateGrant", nobody).await, "InvalidArnException");
