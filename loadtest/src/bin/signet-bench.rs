@@ -10,7 +10,7 @@ use clap::Parser;
 use loadtest::LoadError;
 use loadtest::bench::fleet::FleetSettings;
 use loadtest::bench::stop::StopSettings;
-use loadtest::bench::{Settings, compare, fleet, floor, kms, modes, stop};
+use loadtest::bench::{Settings, compare, fleet, floor, kms, modes, stop, swap};
 use serde::Serialize;
 
 /// As `signet` itself, so that the two servers differ in what they do only.
@@ -45,6 +45,9 @@ struct Arguments {
     /// Measure how soon real edges stop instead, a key disabled ROUNDS times; how soon they are back; and the audit modes.
     #[arg(long, group = "what", value_name = "ROUNDS", num_args = 0..=1, default_missing_value = "1000", value_parser = clap::value_parser!(u16).range(1..=10_000))]
     stop: Option<u16>,
+    /// Swap versions of a rule under load instead: for ROUNDS × SECONDS nothing changes, then version after version comes.
+    #[arg(long, group = "what")]
+    swap: bool,
     /// Be the bare server.
     #[arg(long, hide = true)]
     floor: bool,
@@ -54,6 +57,7 @@ const EXAMPLES: &str = "Examples:
   signet-bench                          the whole edge beside the floor
   signet-bench --fleet 2000             2,000 simulated edges on one authority, about two minutes
   signet-bench --stop 1000 --json       1,000 stops of real edges, as JSON
+  signet-bench --swap                   failed and delayed requests while a rule's versions are swapped
   signet-bench --signet target/debug/signet --fleet 50";
 
 fn main() -> ExitCode {
@@ -78,6 +82,7 @@ fn bench(arguments: &Arguments) -> Result<(), LoadError> {
         connections: arguments.connections,
     };
     match arguments {
+        Arguments { swap: true, .. } => print(&swap::measure(&settings)?, arguments.json),
         Arguments { kms: true, .. } => print(&kms::measure(&settings)?, arguments.json),
         Arguments { fleet: Some(edges), .. } => {
             let settings = FleetSettings {
