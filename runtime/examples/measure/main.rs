@@ -89,6 +89,8 @@ fn main() {
 
 fn load(host: &Host, name: &str, wasm: Vec<u8>) -> Plugin {
     let mut source = PluginSource::new(name, wasm);
+    // A machine that is busy with other things ends no measurement.
+    source.deadline = Settings::default().max_deadline;
     source.config.insert("editor_max_seconds".into(), Value::Int(60));
     source.config.insert("plan".into(), Value::Text("free".into()));
     host.load(source).expect("a plugin")
@@ -146,5 +148,5 @@ fn calls(files: &[String]) {
 
 fn serve(runtime: &Runtime, plugin: &Plugin) {
     let answer = runtime.block_on(plugin.serve(&request()));
-    assert!(black_box(answer).is_ok(), "the rule did not allow");
+    black_box(answer.expect("a rule that allows"));
 }
