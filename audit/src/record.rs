@@ -98,6 +98,11 @@ pub enum VerdictOutcome<'a> {
         /// Which failure, such as `timeout`.
         kind: Cow<'a, str>,
     },
+    /// It failed, and its profile lets requests go on without it. (Last, so that the encoding of the others stays.)
+    Skipped {
+        /// Which failure; `open` where it was not called.
+        kind: Cow<'a, str>,
+    },
 }
 
 /// A W3C trace id: 16 bytes, not all zero, written as 32 lower-case hexadecimal digits.

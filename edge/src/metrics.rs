@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use node::listen::Load;
 use node::telemetry;
@@ -10,6 +11,7 @@ use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
+use runtime::Plugin;
 
 use crate::world::World;
 
@@ -151,12 +153,9 @@ fn delegations(text: &mut String, seconds_left: &BTreeMap<String, u64>) -> std::
     Ok(())
 }
 
+/// What each plugin did, counted where it runs: one family after another, as the text format has it.
 fn plugins(text: &mut String, world: &World) -> std::fmt::Result {
-    writeln!(
-        text,
-        "# HELP signet_edge_plugin_calls Calls of each plugin, by outcome."
-    )?;
-    writeln!(text, "# TYPE signet_edge_plugin_calls counter")?;
+    family(text, "calls", "counter", "Calls of each plugin, by outcome")?;
     for (name, plugin) in world.plugins() {
         for (outcome, count) in outcomes(plugin.metrics()) {
             let count = count.load(Ordering::Relaxed);
@@ -166,7 +165,71 @@ fn plugins(text: &mut String, world: &World) -> std::fmt::Result {
             )?;
         }
     }
+    family(
+        text,
+        "seconds",
+        "summary",
+        "Time from the start to the end of each plugin's calls",
+    )?;
+    for (name, plugin) in world.plugins() {
+        let metrics = plugin.metrics();
+        let ended = outcomes(metrics).iter().fold(0, |sum: u64, (_, count)| {
+            sum.saturating_add(count.load(Ordering::Relaxed))
+        });
+        let seconds = Duration::from_nanos(metrics.elapsed_nanoseconds.load(Ordering::Relaxed)).as_secs_f64();
+        writeln!(text, "signet_edge_plugin_seconds_count{{plugin=\"{name}\"}} {ended}")?;
+        writeln!(text, "signet_edge_plugin_seconds_sum{{plugin=\"{name}\"}} {seconds}")?;
+    }
+    for (short, kind, help, value) in SINGLE {
+        family(text, short, kind, help)?;
+        let total = if kind == "counter" { "_total" } else { "" };
+        for (name, plugin) in world.plugins() {
+            let value = value(plugin);
+            writeln!(text, "signet_edge_plugin_{short}{total}{{plugin=\"{name}\"}} {value}")?;
+        }
+    }
     Ok(())
+}
+
+type Single = (&'static str, &'static str, &'static str, fn(&Plugin) -> u64);
+
+/// Families of one value a plugin: name, type, what it says, and where it is read.
+const SINGLE: [Single; 5] = [
+    (
+        "memory_peak_bytes",
+        "gauge",
+        "The most memory that one call of each plugin had",
+        |plugin| plugin.metrics().memory_peak.load(Ordering::Relaxed),
+    ),
+    (
+        "open",
+        "gauge",
+        "1 while a plugin fails again and again, and is not called",
+        |plugin| u64::from(plugin.is_open()),
+    ),
+    (
+        "openings",
+        "counter",
+        "Times that a plugin was found to fail again and again",
+        |plugin| plugin.metrics().openings.load(Ordering::Relaxed),
+    ),
+    (
+        "not_called",
+        "counter",
+        "Calls that were not made, because the plugin fails again and again",
+        |plugin| plugin.metrics().not_called.load(Ordering::Relaxed),
+    ),
+    (
+        "skips",
+        "counter",
+        "Requests that went on without a plugin's verdict, as their profiles allow",
+        |plugin| plugin.metrics().skipped.load(Ordering::Relaxed),
+    ),
+];
+
+fn family(text: &mut String, short: &str, kind: &str, help: &str) -> std::fmt::Result {
+    writeln!(text, "# HELP signet_edge_plugin_{short} {help}.")?;
+    writeln!(text, "# TYPE signet_edge_plugin_{short} {kind}")
 }
 
 fn outcomes(metrics: &runtime::Metrics) -> [(&'static str, &AtomicU64); 8] {

@@ -366,7 +366,10 @@ impl Edge {
         draft.plugins = plugins
             .map(|name| Verdict {
                 plugin: name.as_str().into(),
-                outcome: VerdictOutcome::Allowed,
+                outcome: match cleared.skipped(name) {
+                    None => VerdictOutcome::Allowed,
+                    Some(kind) => VerdictOutcome::Skipped { kind: kind.into() },
+                },
             })
             .collect();
         let mode = signed.cleared().profile().audit;

@@ -34,7 +34,8 @@ pub fn table(table: &PluginTable) -> runtime::TableSource {
     }
 }
 
-/// Asks each rule of the profile. The first that refuses or fails ends it.
+/// Asks each rule of the profile. The first that refuses ends it, and so does one that fails, unless the profile lets it be
+/// skipped and the failure is its own.
 pub async fn evaluate(
     world: &World,
     metered: &Metered,
@@ -63,11 +64,18 @@ pub async fn evaluate(
     let mut rulings = Vec::with_capacity(metered.plugins().len());
     for name in metered.plugins() {
         let plugin = world.plugin(name).ok_or_else(|| Refusal::rule_missing(name))?;
-        let verdict = plugin.evaluate(&request).await.map_err(|error| refusal(name, error))?;
-        rulings.push(Ruling {
-            plugin: name.clone(),
-            lifetime_cap: verdict.lifetime_cap,
-            claims: verdict.claims,
+        rulings.push(match plugin.serve(&request).await {
+            Ok(verdict) => Ruling {
+                plugin: name.clone(),
+                lifetime_cap: verdict.lifetime_cap,
+                claims: verdict.claims,
+                skipped: None,
+            },
+            Err(RuleError::Failed { kind, detail }) if kind.is_plugins_own() && metered.may_skip(name) => {
+                plugin.skipped(kind, &detail, subject.id());
+                Ruling::skipped(name, kind.as_str())
+            }
+            Err(error) => return Err(refusal(name, error)),
         });
     }
     Ok(rulings)
@@ -152,3 +160,7 @@ fn payload<'a>(intent: &'a Intent, message_digest: &'a [u8; 32]) -> Result<runti
         Intent::Verify(_) => Err(Refusal::not_ready()),
     }
 }
+
+#[cfg(test)]
+#[path = "rules_tests.rs"]
+mod tests;

@@ -20,6 +20,7 @@ mod sigv4;
 mod site;
 mod spread;
 pub mod stop;
+pub mod swap;
 
 pub use spread::Spread;
 
@@ -182,7 +183,21 @@ fn text(ready: &Value, pointer: &str) -> Result<String, LoadError> {
 }
 
 impl Subject {
+    /// As [`Subject::ask`]; a request that fails ends the bench.
     async fn drive(&self, settings: &Settings, time: Duration, verify_every: u32) -> Result<Report, LoadError> {
+        let report = self.ask(settings, time, verify_every).await?;
+        if report.is_clean() && report.answered() > 0 {
+            Ok(report)
+        } else {
+            Err(bench(format!(
+                "{} did not answer every request well\n{report}",
+                self.name
+            )))
+        }
+    }
+
+    /// One request after another on each connection, for a while.
+    async fn ask(&self, settings: &Settings, time: Duration, verify_every: u32) -> Result<Report, LoadError> {
         let options = Options {
             url: self.url.clone(),
             profile: self.profile.to_owned(),
@@ -195,15 +210,7 @@ impl Subject {
             verify_every,
             jwks_url: None,
         };
-        let report = crate::run(options).await?;
-        if report.is_clean() && report.answered() > 0 {
-            Ok(report)
-        } else {
-            Err(bench(format!(
-                "{} did not answer every request well\n{report}",
-                self.name
-            )))
-        }
+        crate::run(options).await
     }
 
     async fn round(&self, settings: &Settings) -> Result<Round, LoadError> {

@@ -30,6 +30,14 @@ pub struct Metered(Permit);
 pub struct Cleared {
     permit: Permit,
     lifetime: u32,
+    skipped: Vec<Skipped>,
+}
+
+/// A plugin that failed, and without whose verdict the request went on.
+#[derive(Debug)]
+struct Skipped {
+    plugin: String,
+    kind: &'static str,
 }
 
 /// Counts what is permitted. One instance serves all requests.
@@ -64,6 +72,20 @@ pub struct Ruling {
     pub lifetime_cap: Option<u32>,
     /// Claims it adds. The profile must list each as a plugin's.
     pub claims: Vec<(String, Value)>,
+    /// It ruled nothing, because it failed so: the profile must let it be skipped.
+    pub skipped: Option<&'static str>,
+}
+
+impl Ruling {
+    /// That of a plugin that failed so.
+    pub fn skipped(plugin: &str, kind: &'static str) -> Self {
+        Self {
+            plugin: plugin.to_owned(),
+            lifetime_cap: None,
+            claims: Vec::new(),
+            skipped: Some(kind),
+        }
+    }
 }
 
 /// Why rulings clear nothing. The plugin, or the code that ran it, is to blame, never the caller.
@@ -107,6 +129,12 @@ pub enum ClearError {
         /// The plugin.
         plugin: String,
     },
+    /// A plugin was skipped whose verdict the profile needs.
+    #[error("the plugin `{plugin}` was skipped, but the profile does not list it under may_skip")]
+    NotSkippable {
+        /// The plugin.
+        plugin: String,
+    },
     /// A plugin set claims of something that has none.
     #[error("the plugin `{plugin}` set claims, but the profile signs no tokens")]
     NotAToken {
@@ -124,6 +152,7 @@ impl ClearError {
             | Self::ClaimTwice { plugin, .. }
             | Self::ClaimsTooLarge { plugin, .. }
             | Self::NoLifetime { plugin }
+            | Self::NotSkippable { plugin }
             | Self::NotAToken { plugin } => Some(plugin),
         }
     }
@@ -195,6 +224,12 @@ impl Metered {
         &self.0.policies
     }
 
+    /// Whether the profile lets a plugin be skipped when it fails. A verdict that the profile does not take is no such
+    /// failure: it is never skipped.
+    pub fn may_skip(&self, plugin: &str) -> bool {
+        self.0.profile.may_skip.iter().any(|name| name == plugin)
+    }
+
     /// Applies one ruling of each plugin of the profile, in its order. The lifetime becomes the least of what was asked
     /// and what the plugins accept; claims are added.
     ///
@@ -210,14 +245,27 @@ impl Metered {
             });
         }
         let profile = Arc::clone(&permit.profile);
+        let mut skipped = Vec::new();
         for ruling in rulings {
+            if let Some(kind) = ruling.skipped {
+                let plugin = ruling.plugin;
+                if !profile.may_skip.contains(&plugin) {
+                    return Err(ClearError::NotSkippable { plugin });
+                }
+                skipped.push(Skipped { plugin, kind });
+                continue;
+            }
             apply(&mut permit.intent, &profile, ruling)?;
         }
         let lifetime = match &permit.intent {
             Intent::Token(token) => token.lifetime,
             Intent::Artifact(_) | Intent::Verify(_) => 0,
         };
-        Ok(Cleared { permit, lifetime })
+        Ok(Cleared {
+            permit,
+            lifetime,
+            skipped,
+        })
     }
 }
 
@@ -226,6 +274,7 @@ fn apply(intent: &mut Intent, profile: &Profile, ruling: Ruling) -> Result<(), C
         plugin,
         lifetime_cap,
         claims,
+        skipped: _,
     } = ruling;
     let (Intent::Token(token), Some(rules)) = (intent, profile.token()) else {
         return if claims.is_empty() {
@@ -277,6 +326,12 @@ impl Cleared {
     /// The token's lifetime in seconds, after every cap; 0 for an artifact, which has none.
     pub fn lifetime(&self) -> u32 {
         self.lifetime
+    }
+
+    /// How a plugin failed without whose verdict this is; none of one that ruled.
+    pub fn skipped(&self, plugin: &str) -> Option<&'static str> {
+        let found = self.skipped.iter().find(|skipped| skipped.plugin == plugin);
+        found.map(|skipped| skipped.kind)
     }
 
     /// Ids of the policies that permitted it.

@@ -54,6 +54,7 @@ fn ruling(lifetime_cap: Option<u32>, claims: &[(&str, Value)]) -> Ruling {
         plugin: "claim-guard".to_owned(),
         lifetime_cap,
         claims,
+        skipped: None,
     }
 }
 
@@ -129,6 +130,28 @@ fn plugins_cannot_reach_past_the_profile() {
     assert!(matches!(none, ClearError::NoLifetime { .. }), "{none}");
     let large = clear(ruling(None, &[("plan", json!("x".repeat(20_000)))]));
     assert!(matches!(large, ClearError::ClaimsTooLarge { .. }), "{large}");
+}
+
+#[test]
+fn only_a_profile_that_says_so_goes_on_without_a_verdict() {
+    let skipped = || vec![Ruling::skipped("claim-guard", "timeout")];
+    let error = metered("session").clear(skipped()).unwrap_err();
+    assert!(matches!(error, ClearError::NotSkippable { .. }), "{error}");
+    assert_eq!(error.plugin(), Some("claim-guard"));
+    let mut permit = permit("session");
+    let lax = Profile {
+        may_skip: vec!["claim-guard".to_owned()],
+        ..Profile::clone(&permit.profile)
+    };
+    permit.profile = Arc::new(lax);
+    let metered = permit.meter(&Few(RefCell::default(), 1)).unwrap();
+    assert!(metered.may_skip("claim-guard") && !metered.may_skip("other"));
+    let cleared = metered.clear(skipped()).unwrap();
+    assert_eq!(
+        (cleared.lifetime(), cleared.skipped("claim-guard")),
+        (60, Some("timeout"))
+    );
+    assert_eq!(cleared.skipped("other"), None);
 }
 
 #[test]

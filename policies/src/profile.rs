@@ -25,6 +25,8 @@ pub struct Profile {
     pub signs: Signs,
     /// Plugins that every request passes, in this order.
     pub plugins: Vec<String>,
+    /// Those of them without whose verdict a request may go on when they fail.
+    pub may_skip: Vec<String>,
     /// How often it may be used.
     pub quota: QuotaLimits,
     /// How durable the record of a signature is before the signature leaves. Default: [`AuditMode::Reserve`] for tokens,

@@ -1,5 +1,6 @@
 //! Loading a plugin: bounded in size and time, off the request path, and tried once before anything relies on it.
 
+use crate::breaker::Breaker;
 use crate::call;
 use crate::compile::Unfinished;
 use crate::engine::{Host, Shared};
@@ -9,6 +10,7 @@ use crate::import::counter::Counters;
 use crate::limits::MAX_CONFIG;
 use crate::metrics::Metrics;
 use crate::plugin::{Inner, Plugin};
+use crate::seldom::Seldom;
 use crate::table::{Table, TableSource};
 use crate::value::Value;
 use sha2::{Digest, Sha256};
@@ -204,6 +206,8 @@ fn compile(shared: Arc<Shared>, source: PluginSource) -> Result<Plugin, LoadFail
         pre,
         evaluate,
         metrics: Metrics::default(),
+        breaker: Breaker::default(),
+        skips_logged: Seldom::default(),
         calls: AtomicUsize::new(0),
         slow: AtomicU32::new(0),
         shared,

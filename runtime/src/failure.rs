@@ -46,6 +46,9 @@ pub enum FailureKind {
     /// As many calls of this plugin, or of all plugins, are running as may.
     #[error("too many plugin calls at once")]
     Busy,
+    /// The plugin was not called: it failed again and again ([`crate::Plugin::serve`]).
+    #[error("the plugin failed again and again, and is not called for a while")]
+    Open,
 }
 
 impl FailureKind {
@@ -58,7 +61,14 @@ impl FailureKind {
             FailureKind::BadOutput => "bad_output",
             FailureKind::HostPanic => "host_panic",
             FailureKind::Busy => "busy",
+            FailureKind::Open => "open",
         }
+    }
+
+    /// Whether the plugin is to blame, and not this host or its load. Only then may a profile go on without its verdict:
+    /// or who floods an edge would get past its rules.
+    pub fn is_plugins_own(self) -> bool {
+        !matches!(self, FailureKind::HostPanic | FailureKind::Busy)
     }
 }
 
@@ -133,6 +143,16 @@ mod tests {
             kind(wasmtime::Error::msg("string pointer out of bounds"), false),
             FailureKind::BadOutput
         );
+    }
+
+    // R22
+    #[test]
+    fn neither_load_nor_a_defect_of_the_host_is_the_plugins_own() {
+        use FailureKind::{BadOutput, Busy, HostPanic, Memory, Open, Timeout, Trap};
+        for kind in [Trap, Timeout, Memory, BadOutput, Open] {
+            assert!(kind.is_plugins_own(), "{kind}");
+        }
+        assert!(!Busy.is_plugins_own() && !HostPanic.is_plugins_own());
     }
 
     #[test]

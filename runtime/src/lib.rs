@@ -19,7 +19,8 @@
 //! - **A budget.** Running time, memory, tables, stack, host calls, log lines and output are bounded (R22). A call
 //!   that runs for longer than 1 ms yields every 250 µs, and only a few such calls run at a time ([`Settings::slow_lanes`]).
 //! - **One request.** A trap, a time-out, a bad output or a panic of the host denies that request with
-//!   [`RuleError::Failed`]; the next call is served as ever.
+//!   [`RuleError::Failed`]; the next call is served as ever. With [`Plugin::serve`], one that fails again and again is not
+//!   called for a while.
 //!
 //! `docs/reference/plugins.md` says the same to authors of plugins.
 #![cfg_attr(
@@ -34,6 +35,7 @@
     )
 )]
 
+mod breaker;
 mod call;
 mod compile;
 mod component;
@@ -44,6 +46,7 @@ mod limits;
 mod metrics;
 mod plugin;
 mod request;
+mod seldom;
 mod slice;
 mod table;
 mod ticker;

@@ -27,6 +27,12 @@ pub struct Metrics {
     pub host_panicked: AtomicU64,
     /// Calls that ended in [`FailureKind::Busy`].
     pub busy: AtomicU64,
+    /// Calls that were not made: [`FailureKind::Open`]. They are not in `started`.
+    pub not_called: AtomicU64,
+    /// Times that it was found to fail again and again.
+    pub openings: AtomicU64,
+    /// Requests that went on without its verdict ([`crate::Plugin::skipped`]).
+    pub skipped: AtomicU64,
     /// Times a call gave the core to other tasks.
     pub yielded: AtomicU64,
     /// Lines of log written.
@@ -49,7 +55,16 @@ impl Metrics {
             FailureKind::BadOutput => &self.bad_output,
             FailureKind::HostPanic => &self.host_panicked,
             FailureKind::Busy => &self.busy,
+            FailureKind::Open => &self.not_called,
         }
+    }
+
+    /// Calls that ended in a verdict or a refusal.
+    pub(crate) fn answered(&self) -> u64 {
+        let (allowed, refused) = (&self.allowed, &self.refused);
+        allowed
+            .load(Ordering::Relaxed)
+            .saturating_add(refused.load(Ordering::Relaxed))
     }
 
     pub(crate) fn ended(&self, outcome: &Result<Verdict, RuleError>, elapsed: Duration) {

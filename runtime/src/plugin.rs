@@ -1,11 +1,13 @@
 //! A loaded plugin, and how many calls of it may run at once.
 
+use crate::breaker::{Breaker, Change};
 use crate::call::{self, State};
 use crate::engine::Shared;
 use crate::failure::{FailureKind, RuleError};
 use crate::import::counter::Counters;
 use crate::metrics::{Metrics, count};
 use crate::request::Request;
+use crate::seldom::Seldom;
 use crate::table::Table;
 use crate::value::Value;
 use crate::verdict::Verdict;
@@ -32,6 +34,9 @@ pub(crate) struct Inner {
     pub(crate) pre: InstancePre<State>,
     pub(crate) evaluate: ComponentExportIndex,
     pub(crate) metrics: Metrics,
+    pub(crate) breaker: Breaker,
+    /// When a skip was logged last.
+    pub(crate) skips_logged: Seldom,
     pub(crate) calls: AtomicUsize,
     /// Calls that are not expected to end at once, after one that did not.
     pub(crate) slow: AtomicU32,
@@ -54,6 +59,31 @@ impl Inner {
     /// A call did not end at once.
     pub(crate) fn was_slow(&self) {
         self.slow.store(SLOW_CALLS, Ordering::Relaxed);
+    }
+
+    fn tell(&self, change: Option<Change>, outcome: &Result<Verdict, RuleError>) {
+        let (plugin, last) = (&self.name, outcome.as_ref().err().map(ToString::to_string));
+        match change {
+            None => {}
+            Some(Change::Opened(pause)) => {
+                count(&self.metrics.openings);
+                tracing::error!(
+                    plugin,
+                    ?pause,
+                    last,
+                    "a plugin fails again and again: it is not called for a while"
+                );
+            }
+            Some(Change::StaysOpen(pause)) => {
+                tracing::warn!(
+                    plugin,
+                    ?pause,
+                    last,
+                    "a plugin failed on trial: it is not called for a while"
+                );
+            }
+            Some(Change::Closed) => tracing::info!(plugin, "a plugin answers again: it is called as ever"),
+        }
     }
 }
 
@@ -80,6 +110,43 @@ impl Plugin {
     /// What its calls came to.
     pub fn metrics(&self) -> &Metrics {
         &self.0.metrics
+    }
+
+    /// Whether it failed again and again, and is not called for a while.
+    pub fn is_open(&self) -> bool {
+        self.0.breaker.is_open()
+    }
+
+    /// As [`Plugin::evaluate`], for an edge that serves: a plugin that fails again and again is not called for a while, and
+    /// the answer is [`FailureKind::Open`] at once. A trial call after a pause that is answered ends that.
+    pub async fn serve(&self, request: &Request<'_>) -> Result<Verdict, RuleError> {
+        let inner = &self.0;
+        let Some(pass) = inner.breaker.enter(Instant::now()) else {
+            count(&inner.metrics.not_called);
+            let detail = "it failed again and again, and is called again after a pause";
+            return Err(RuleError::failed(FailureKind::Open, detail));
+        };
+        let outcome = self.evaluate(request).await;
+        let change = pass.ended(&outcome, Instant::now(), inner.metrics.answered());
+        inner.tell(change, &outcome);
+        outcome
+    }
+
+    /// Says that a request goes on without this plugin's verdict, as its profile allows: counts it, and logs it at most once
+    /// a second. `detail` as the failure had it.
+    pub fn skipped(&self, kind: FailureKind, detail: &str, request_id: &str) {
+        count(&self.0.metrics.skipped);
+        if let Some(more) = self.0.skips_logged.turn(Instant::now()) {
+            let (plugin, kind) = (self.name(), kind.as_str());
+            tracing::warn!(
+                plugin,
+                request_id,
+                kind,
+                detail,
+                more,
+                "a rule was skipped, as the profile allows"
+            );
+        }
     }
 
     /// Asks the plugin about one request, in a fresh instance. A refusal and a failure of the plugin both deny.

@@ -29,6 +29,8 @@ mod clients;
 mod cluster;
 #[path = "system/custody.rs"]
 mod custody;
+#[path = "system/failing_rule.rs"]
+mod failing_rule;
 #[path = "system/fleets.rs"]
 mod fleets;
 #[path = "system/haproxy.rs"]

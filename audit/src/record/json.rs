@@ -79,6 +79,7 @@ fn verdict(verdict: &Verdict<'_>) -> Value {
         VerdictOutcome::Allowed => json!({ "plugin": plugin, "outcome": "allowed" }),
         VerdictOutcome::Refused { code } => json!({ "plugin": plugin, "outcome": "refused", "code": code }),
         VerdictOutcome::Failed { kind } => json!({ "plugin": plugin, "outcome": "failed", "kind": kind }),
+        VerdictOutcome::Skipped { kind } => json!({ "plugin": plugin, "outcome": "skipped", "kind": kind }),
     }
 }
 
@@ -182,6 +183,10 @@ mod tests {
                 plugin: "b".into(),
                 outcome: VerdictOutcome::Failed { kind: "timeout".into() },
             },
+            Verdict {
+                plugin: "c".into(),
+                outcome: VerdictOutcome::Skipped { kind: "open".into() },
+            },
         ];
         let value = parsed(Event::Use(refused));
         assert_eq!(value["outcome"], "refused");
@@ -189,6 +194,8 @@ mod tests {
         assert!(value.get("kid").is_none() && value.get("digest").is_none());
         assert_eq!(value["plugins"][0]["code"], "role_not_allowed");
         assert_eq!(value["plugins"][1]["kind"], "timeout");
+        assert_eq!(value["plugins"][2]["outcome"], "skipped");
+        assert_eq!(value["plugins"][2]["kind"], "open");
     }
 
     #[test]

@@ -11,7 +11,7 @@ use loadtest::LoadError;
 use loadtest::bench::fleet::FleetSettings;
 use loadtest::bench::restart::RestartSettings;
 use loadtest::bench::stop::StopSettings;
-use loadtest::bench::{Settings, compare, fleet, floor, kms, modes, restart, stop};
+use loadtest::bench::{Settings, compare, fleet, floor, kms, modes, restart, stop, swap};
 use serde::Serialize;
 
 /// As `signet` itself, so that the two servers differ in what they do only.
@@ -49,6 +49,9 @@ struct Arguments {
     /// Measure how soon an authority with KEYS keys is back after a kill -9 instead, 11 times.
     #[arg(long, group = "what", value_name = "KEYS", num_args = 0..=1, default_missing_value = "100000", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     restart: Option<u32>,
+    /// Swap versions of a rule under load instead: for ROUNDS × SECONDS nothing changes, then version after version comes.
+    #[arg(long, group = "what")]
+    swap: bool,
     /// Be the bare server.
     #[arg(long, hide = true)]
     floor: bool,
@@ -59,6 +62,7 @@ const EXAMPLES: &str = "Examples:
   signet-bench --fleet 2000             2,000 simulated edges on one authority, about two minutes
   signet-bench --stop 1000 --json       1,000 stops of real edges, as JSON
   signet-bench --restart 100000         an authority of 100,000 keys, killed and started 11 times
+  signet-bench --swap                   failed and delayed requests while a rule's versions are swapped
   signet-bench --signet target/debug/signet --fleet 50";
 
 fn main() -> ExitCode {
@@ -83,6 +87,7 @@ fn bench(arguments: &Arguments) -> Result<(), LoadError> {
         connections: arguments.connections,
     };
     match arguments {
+        Arguments { swap: true, .. } => print(&swap::measure(&settings)?, arguments.json),
         Arguments { kms: true, .. } => print(&kms::measure(&settings)?, arguments.json),
         Arguments { fleet: Some(edges), .. } => {
             let settings = FleetSettings {

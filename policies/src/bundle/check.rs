@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Bundle, BundleError, Document, Files};
+use super::{Bundle, BundleError, Document, Files, OnFailure};
 use crate::profile::{Profile, Signs};
 
 /// Adds every contradiction between files to `errors`.
@@ -27,6 +27,9 @@ pub(super) fn across(bundle: &Bundle, files: &Files<'_>, errors: &mut Vec<Bundle
         errors.extend(one_purpose(profile, first, &document));
     }
     issuer_urls(bundle, files, errors);
+    if errors.is_empty() {
+        skips_that_nothing_allows(bundle, files, errors);
+    }
 }
 
 fn references(profile: &Profile, bundle: &Bundle, document: &Document<'_>, errors: &mut Vec<BundleError>) {
@@ -46,6 +49,18 @@ fn references(profile: &Profile, bundle: &Bundle, document: &Document<'_>, error
                 "a profile signs only as an issuer of its own tenant",
             )),
             Some(_) => {}
+        }
+    }
+    for (index, name) in profile.may_skip.iter().enumerate() {
+        if bundle
+            .plugin(name)
+            .is_some_and(|plugin| plugin.on_failure == OnFailure::Deny)
+        {
+            errors.push(document.error(
+                &format!("may_skip[{index}]"),
+                format!("bundle.toml does not let the plugin `{name}` be skipped"),
+                "write on_failure = \"skip\" in its [[plugins]], or remove it here",
+            ));
         }
     }
     for (index, name) in profile.plugins.iter().enumerate() {
@@ -78,6 +93,34 @@ fn one_purpose(profile: &Profile, first: &Profile, document: &Document<'_>) -> O
         _ => return None,
     };
     Some(document.error("key", message, hint))
+}
+
+/// `on_failure = "skip"` of a plugin that every profile denies for: whoever wrote it believes otherwise.
+fn skips_that_nothing_allows(bundle: &Bundle, files: &Files<'_>, errors: &mut Vec<BundleError>) {
+    let Some(document) = files
+        .get("bundle.toml")
+        .and_then(|content| Document::new("bundle.toml", content).ok())
+    else {
+        return;
+    };
+    for (index, plugin) in bundle.plugins.iter().enumerate() {
+        let allowed = || {
+            bundle
+                .profiles
+                .iter()
+                .any(|profile| profile.may_skip.contains(&plugin.name))
+        };
+        if plugin.on_failure == OnFailure::Skip && !allowed() {
+            errors.push(document.error(
+                &format!("plugins[{index}].on_failure"),
+                format!("no profile lets the plugin `{}` be skipped", plugin.name),
+                format!(
+                    "write may_skip = [\"{}\"] in those that may, or remove this",
+                    plugin.name
+                ),
+            ));
+        }
+    }
 }
 
 fn issuer_urls(bundle: &Bundle, files: &Files<'_>, errors: &mut Vec<BundleError>) {

@@ -29,6 +29,19 @@ pub struct Plugin {
     pub imports: Vec<String>,
     /// What it looks up through its `lookup` import, by name.
     pub tables: BTreeMap<String, PluginTable>,
+    /// What becomes of a request when it fails. Default [`OnFailure::Deny`].
+    pub on_failure: OnFailure,
+}
+
+/// What becomes of a request whose plugin fails: not one that it refuses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnFailure {
+    /// It is refused.
+    #[default]
+    Deny,
+    /// It goes on without the plugin's verdict, in the profiles that list the plugin under `may_skip`; in others it is refused.
+    Skip,
 }
 
 /// A read-only table of a plugin. Its rows are parsed where the plugin is loaded.
@@ -79,6 +92,8 @@ pub(super) struct RawPlugin {
     imports: Option<Vec<String>>,
     #[serde(default)]
     tables: BTreeMap<String, RawTable>,
+    #[serde(default)]
+    on_failure: OnFailure,
 }
 
 #[derive(Debug, Deserialize)]
@@ -142,6 +157,7 @@ impl RawPlugin {
             config,
             imports,
             tables,
+            on_failure: self.on_failure,
         })
     }
 }

@@ -39,6 +39,8 @@ struct Raw {
     #[serde(default)]
     plugins: Vec<String>,
     #[serde(default)]
+    may_skip: Vec<String>,
+    #[serde(default)]
     quota: RawQuota,
     audit: Option<RawAudit>,
 }
@@ -107,6 +109,15 @@ pub(crate) fn read(name: &str, document: &Document<'_>) -> Result<Profile, Bundl
         let message = format!("a plugin is listed twice, or more than {MAX_PLUGINS} are");
         return Err(document.error("plugins", message, "list each plugin once, in the order they run"));
     }
+    if let Some(index) = raw.may_skip.iter().position(|name| !raw.plugins.contains(name)) {
+        let name = raw.may_skip.get(index).map_or("", String::as_str);
+        let message = format!("`{name:.64}` is none of this profile's plugins");
+        return Err(document.error(
+            &format!("may_skip[{index}]"),
+            message,
+            "list it under `plugins` too, or remove it here",
+        ));
+    }
     let signs = match raw.kind {
         RawKind::Token => Signs::Token(Box::new(token(&mut raw, document)?)),
         RawKind::Artifact => Signs::Artifact(artifact(&raw, document)?),
@@ -119,6 +130,7 @@ pub(crate) fn read(name: &str, document: &Document<'_>) -> Result<Profile, Bundl
         algorithm: raw.algorithm,
         signs,
         plugins: raw.plugins,
+        may_skip: raw.may_skip,
         audit: match (raw.audit, raw.kind) {
             (Some(RawAudit::Reserve), _) | (None, RawKind::Token) => AuditMode::Reserve,
             (Some(RawAudit::Commit), _) | (None, RawKind::Artifact) => AuditMode::Commit,

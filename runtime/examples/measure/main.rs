@@ -1,0 +1,152 @@
+//! What plugins cost: one call beside what WebAssembly itself takes, a chain of ten, a batch, and a thousand of them loaded.
+//!
+//! `cargo run --release -p runtime --example measure -- [--loaded N] [FILE.wasm…]`; without a file the dev bundle's
+//! claim-guard. What is compared takes turns in one run, and the medians of the rounds count.
+#![allow(
+    clippy::print_stdout,
+    clippy::expect_used,
+    clippy::arithmetic_side_effects,
+    clippy::indexing_slicing
+)]
+
+mod bare;
+mod loaded;
+mod request;
+
+use bare::Bare;
+use request::request;
+use runtime::{Host, Plugin, PluginSource, Settings, Value};
+use std::hint::black_box;
+use std::path::Path;
+use std::time::Instant;
+use tokio::runtime::Runtime;
+
+const CALLS: u32 = 2_000;
+const ROUNDS: usize = 21;
+/// Elements of a batch, as many as an edge signs in one turn.
+const BATCH: u32 = 16;
+const CHAIN: usize = 10;
+
+/// The rule that allows everything, as text, around its memory.
+pub(crate) fn smallest(rule: &str) -> Vec<u8> {
+    let world = include_str!("../../tests/hostile/world.wat");
+    let memory = include_str!("../../tests/hostile/memory.wat");
+    wat::parse_str(world.replace("{{memory}}", memory).replace("{{rule}}", rule)).expect("a component")
+}
+
+/// One thing that is measured: its name, calls a round, and a way to make them.
+struct Subject<'a> {
+    name: String,
+    divided_by: u32,
+    call: Box<dyn FnMut() + 'a>,
+    rounds: Vec<f64>,
+}
+
+impl<'a> Subject<'a> {
+    fn new(name: impl Into<String>, divided_by: u32, call: impl FnMut() + 'a) -> Subject<'a> {
+        Subject {
+            name: name.into(),
+            divided_by,
+            call: Box::new(call),
+            rounds: Vec::new(),
+        }
+    }
+
+    fn round(&mut self) {
+        let calls = CALLS / self.divided_by;
+        let started = Instant::now();
+        for _ in 0..calls {
+            (self.call)();
+        }
+        let micros = started.elapsed().as_secs_f64() * 1e6;
+        self.rounds.push(micros / f64::from(calls * self.divided_by));
+    }
+
+    fn print(&mut self) {
+        self.rounds.sort_by(f64::total_cmp);
+        let (least, median) = (self.rounds[0], self.rounds[ROUNDS / 2]);
+        println!("{:<58}{median:>9.2} µs{least:>9.2}", self.name);
+    }
+}
+
+fn main() {
+    let mut loaded = 1_000;
+    let mut files = Vec::new();
+    let mut arguments = std::env::args().skip(1);
+    while let Some(argument) = arguments.next() {
+        match argument.as_str() {
+            "--loaded" => loaded = arguments.next().and_then(|n| n.parse().ok()).expect("--loaded N"),
+            _ => files.push(argument),
+        }
+    }
+    if files.is_empty() {
+        let guard = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/dev/bundle/plugins/claim-guard.wasm");
+        files.push(guard.display().to_string());
+    }
+    calls(&files);
+    loaded::measure(loaded, &std::fs::read(&files[0]).expect("a readable file"));
+}
+
+fn load(host: &Host, name: &str, wasm: Vec<u8>) -> Plugin {
+    let mut source = PluginSource::new(name, wasm);
+    // A machine that is busy with other things ends no measurement.
+    source.deadline = Settings::default().max_deadline;
+    source.config.insert("editor_max_seconds".into(), Value::Int(60));
+    source.config.insert("plan".into(), Value::Text("free".into()));
+    host.load(source).expect("a plugin")
+}
+
+fn calls(files: &[String]) {
+    let host = Host::new(Settings::default()).expect("a host");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .expect("a runtime");
+    let bare = Bare::new();
+    let rule = load(
+        &host,
+        "smallest",
+        smallest(include_str!("../../tests/hostile/good.wat")),
+    );
+    let read = |file: &String| (file.clone(), std::fs::read(file).expect("a readable file"));
+    let files: Vec<(String, Vec<u8>)> = files.iter().map(read).collect();
+    let plugins: Vec<(&str, Plugin)> = files
+        .iter()
+        .map(|(file, wasm)| (file.rsplit('/').next().unwrap_or(file), load(&host, file, wasm.clone())))
+        .collect();
+    let chain: Vec<Plugin> = (0..CHAIN)
+        .map(|n| load(&host, &n.to_string(), loaded::versioned(&files[0].1, n)))
+        .collect();
+
+    let mut subjects = vec![
+        Subject::new("bare core module: fresh instance, one call", 1, || bare.core()),
+        Subject::new("bare component: fresh instance, three texts", 1, || bare.component()),
+        Subject::new("bare component: a request of ten claims", 1, || bare.single()),
+        Subject::new("  as an element of a batch of 16, one instance", BATCH, || {
+            bare.batch(BATCH)
+        }),
+        Subject::new("smallest rule, ten claims", 1, || serve(&runtime, &rule)),
+    ];
+    for (name, plugin) in &plugins {
+        let name = format!("{name}, ten claims");
+        subjects.push(Subject::new(name, 1, || serve(&runtime, plugin)));
+    }
+    let name = format!("ten of {} in a chain, together", plugins[0].0);
+    subjects.push(Subject::new(name, 1, || {
+        chain.iter().for_each(|plugin| serve(&runtime, plugin))
+    }));
+
+    println!("{:<58}{:>12}{:>9}", "", "median", "least");
+    for _ in 0..ROUNDS {
+        subjects.iter_mut().for_each(Subject::round);
+    }
+    subjects.iter_mut().for_each(Subject::print);
+    drop(subjects);
+    for (name, plugin) in &plugins {
+        println!("{name}: {:?}", plugin.metrics());
+    }
+}
+
+fn serve(runtime: &Runtime, plugin: &Plugin) {
+    let answer = runtime.block_on(plugin.serve(&request()));
+    black_box(answer.expect("a rule that allows"));
+}
