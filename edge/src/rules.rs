@@ -63,7 +63,11 @@ pub async fn evaluate(
     let mut rulings = Vec::with_capacity(metered.plugins().len());
     for name in metered.plugins() {
         let plugin = world.plugin(name).ok_or_else(|| Refusal::rule_missing(name))?;
-        let verdict = plugin.evaluate(&request).await.map_err(|error| refusal(name, error))?;
+        let judged = match world.trial(name) {
+            None => plugin.evaluate(&request).await,
+            Some(trial) => trial.judge(plugin, &request, metered).await,
+        };
+        let verdict = judged.map_err(|error| refusal(name, error))?;
         rulings.push(Ruling {
             plugin: name.clone(),
             lifetime_cap: verdict.lifetime_cap,

@@ -99,8 +99,17 @@ impl Fake {
     }
 
     pub fn publish(&self, files: Vec<(String, Vec<u8>)>) {
+        self.publish_with(files, Vec::new());
+    }
+
+    /// With new versions of plugins.
+    pub fn publish_with(&self, files: Vec<(String, Vec<u8>)>, rollouts: Vec<contract::Rollout>) {
+        let stages = rollouts
+            .iter()
+            .map(|one| format!("{}{}{}", one.id, one.percent, one.aborted));
         let bundle = Bundle {
-            digest: policies::bundle::digest(&files),
+            digest: stages.fold(policies::bundle::digest(&files), |all, stage| all + &stage),
+            rollouts,
             files: files
                 .into_iter()
                 .map(|(path, content)| contract::File { path, content })
