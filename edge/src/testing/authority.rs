@@ -341,6 +341,10 @@ async fn hear(fake: Fake, mut ups: Streaming<WatchUp>, events: Events) {
                     state.acknowledged.push(done.revision);
                     None
                 }
+                Some(Up::Rollout(report)) => {
+                    state.reports.push(report);
+                    None
+                }
                 Some(Up::Renewal(renewal)) if !state.gone && !state.revoked => Some(state.lease(renewal)),
                 _ => None,
             }
