@@ -339,6 +339,15 @@ impl Admin {
         }
     }
 
+    /// The status of an answer.
+    #[cfg(test)]
+    pub(crate) async fn status(&self, head: &request::Parts, body: &[u8]) -> u16 {
+        match self.answer(head, body, Uuid::new_v4()).await {
+            Ok(response) => response.status().as_u16(),
+            Err(failure) => failure.into_response("").status().as_u16(),
+        }
+    }
+
     async fn perform(
         &self,
         route: Route<'_>,
