@@ -421,7 +421,11 @@ impl std::fmt::Debug for Rollouts {
 }
 
 /// The digest of the bundle in force, and its files with this one replaced.
-fn with_component(in_force: &InForce, file: &str, component: &[u8]) -> Result<(String, Vec<(String, Vec<u8>)>), Fault> {
+fn with_component(
+    in_force: &InForce,
+    file: &str,
+    component: &[u8],
+) -> Result<(String, Vec<policies::bundle::File>), Fault> {
     let published = in_force.published.as_ref();
     let published = published.ok_or_else(|| Fault::not_found("no bundle is in force"))?;
     let mut files = published.files.clone();
