@@ -11,6 +11,7 @@
 //! | `GET`, `POST /v1/stops`, `POST /v1/stops/resume`, `POST /v1/fence` | [`stops`] |
 //! | `POST /v1/backups`, `POST /v1/backups/{id}/next`, `GET`, `PUT /v1/backup-key`, `GET /v1/seal` | [`backups`] |
 //! | `GET`, `PUT /v1/bundle` (`?dry_run=true`), `GET /v1/profiles` | the bundle in force, a new one, what it offers |
+//! | `GET /v1/rollouts`, `PUT /v1/rollouts/{plugin}`, `POST …/promote`, `…/abort` | new versions of plugins, [`rollouts`] |
 //! | `GET /v1/approvals`, `GET /v1/approvals/{id}`, `POST /v1/approvals/{id}/decisions` | [`approvals`]; the latter two without a token |
 //! | `GET /v1/safeguards/{tenant}`, `PUT …/quorum`, `PUT …/deletion-guard`, `PUT`, `DELETE …/approvers/{name}` | who approves |
 //! | `GET /v1/audit/log`, `GET /v1/audit/records`, `GET /v1/audit/proof` | [`audit_log`] |
@@ -46,6 +47,7 @@ use crate::kms::Recorder;
 use crate::kms::access_key::AccessKeys;
 use crate::leases::Leases;
 use crate::names::{Tenant, shown};
+use crate::rollout::Rollouts;
 use crate::seal::Seal;
 use crate::sealed::Vault;
 use crate::tenants::Tenants;
@@ -67,6 +69,7 @@ mod edges;
 mod health;
 mod record;
 mod report;
+mod rollouts;
 mod stops;
 mod tenants;
 
@@ -121,6 +124,7 @@ pub struct Admin {
     pub(crate) stopping: Stopping,
     pub(crate) revocations: tokio::sync::watch::Receiver<String>,
     pub(crate) world: Arc<World>,
+    pub(crate) rollouts: Arc<Rollouts>,
     pub(crate) backups: Backups,
     pub(crate) recorder: Arc<Recorder>,
     pub(crate) log: Option<Arc<Collector>>,
@@ -159,6 +163,10 @@ enum Route<'a> {
     GetBundle,
     PutBundle,
     ListProfiles,
+    ListRollouts,
+    StartRollout(&'a str),
+    PromoteRollout(&'a str),
+    AbortRollout(&'a str),
     ListApprovals,
     ShowApproval(&'a str),
     DecideApproval(&'a str),
@@ -226,6 +234,7 @@ impl<'a> Route<'a> {
             ["v1", "bundle"] if get => Ok(Self::GetBundle),
             ["v1", "bundle"] if put => Ok(Self::PutBundle),
             ["v1", "profiles"] if get => Ok(Self::ListProfiles),
+            ["v1", "rollouts", ..] if let Some(route) = rollouts::route(method, &parts) => Ok(route),
             ["v1", "approvals" | "safeguards", ..] if let Some(route) = approvals::route(method, &parts) => Ok(route),
             ["v1", "backups"] if post => Ok(Self::BeginBackup),
             ["v1", "backups", id, "next"] if post => Ok(Self::NextOfBackup(id)),
@@ -239,9 +248,11 @@ impl<'a> Route<'a> {
             | [
                 "v1",
                 "roots" | "tenants" | "access-keys" | "edges" | "bundle" | "profiles" | "approvals" | "backups"
-                | "backup-key" | "seal" | "revocations" | "stops" | "fence",
+                | "backup-key" | "rollouts" | "seal" | "revocations" | "stops" | "fence",
             ]
             | ["v1", "stops", "resume"]
+            | ["v1", "rollouts", _]
+            | ["v1", "rollouts", _, "promote" | "abort"]
             | ["v1", "backups", _, "next"]
             | ["v1", "audit", "log" | "records" | "proof"]
             | ["v1", "keys" | "access-keys" | "approvals" | "safeguards", _]
@@ -280,7 +291,7 @@ impl<'a> Route<'a> {
     /// The most bytes its body may have.
     fn body(&self) -> usize {
         match self {
-            Self::PutBundle => MAX_BUNDLE_BODY,
+            Self::PutBundle | Self::StartRollout(_) => MAX_BUNDLE_BODY,
             Self::Verb(_)
             | Self::CreateTenant
             | Self::SetTenantCustody(_)
@@ -288,7 +299,7 @@ impl<'a> Route<'a> {
             | Self::RevokeEdge(_) => MAX_BODY,
             Self::CreateAccessKey | Self::ChangeAccessKey(..) | Self::Report(_) | Self::PutBackupKey => MAX_BODY,
             Self::AddEdgeTrust(_) | Self::RevokeEdgeTrust(_) => MAX_BODY,
-            Self::Stop | Self::Resume | Self::Fence => MAX_BODY,
+            Self::Stop | Self::Resume | Self::Fence | Self::PromoteRollout(_) | Self::AbortRollout(_) => MAX_BODY,
             Self::SetQuorum(_) | Self::SetDeletionGuard(_) | Self::AddApprover(..) => MAX_BODY,
             Self::DecideApproval(_) => approvals::MAX_DECISION,
             _ => 0,
@@ -328,6 +339,15 @@ impl Admin {
         }
     }
 
+    /// The status of an answer.
+    #[cfg(test)]
+    pub(crate) async fn status(&self, head: &request::Parts, body: &[u8]) -> u16 {
+        match self.answer(head, body, Uuid::new_v4()).await {
+            Ok(response) => response.status().as_u16(),
+            Err(failure) => failure.into_response("").status().as_u16(),
+        }
+    }
+
     async fn perform(
         &self,
         route: Route<'_>,
@@ -358,6 +378,13 @@ impl Admin {
                 self.put_bundle(decisions, body, dry_run).await
             }
             Route::ListProfiles => self.list_profiles(decisions).await,
+            Route::ListRollouts => self.list_rollouts(decisions).await,
+            Route::StartRollout(plugin) => {
+                let dry_run = parameter(query, "dry_run", &["true", "false"])?.as_deref() == Some("true");
+                self.start_rollout(decisions, plugin, body, dry_run).await
+            }
+            Route::PromoteRollout(plugin) => self.promote_rollout(decisions, plugin, body).await,
+            Route::AbortRollout(plugin) => self.abort_rollout(decisions, plugin, body).await,
             Route::ListApprovals => self.list_approvals(decisions, query).await,
             Route::GetSafeguards(domain) => self.get_safeguards(decisions, domain).await,
             Route::SetQuorum(domain) => self.set_quorum(decisions, domain, body).await,

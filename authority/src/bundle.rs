@@ -16,7 +16,8 @@ use crate::fault::Fault;
 use crate::halts::Floor;
 use crate::keys::KeySettings;
 use crate::paths;
-use crate::sealed::{Change, Vault};
+use crate::rollout;
+use crate::sealed::{Change, Stamp, Vault};
 
 pub use self::check::{Finding, Invalid};
 pub use self::diff::{FileChange, FileChangeKind};
@@ -174,6 +175,7 @@ impl Bundles {
             Ok(valid) => valid,
             Err(invalid) => return Ok(Err(invalid)),
         };
+        rollout::demand_untouched(&self.vault, &bundle).await?;
         let mut warnings = check::engine_warnings(&engine);
         warnings.extend(match check::keys(&self.vault, &bundle, &self.settings).await? {
             Ok(warnings) => warnings,
@@ -203,7 +205,7 @@ impl Bundles {
         }
         let approved = applicant.demand(&digest, &outcome.wide_trust).await?;
         let revision = self
-            .publish(&digest, &files, approved.as_ref(), applicant.fence)
+            .publish((&bundle, &files), approved.as_ref(), applicant.fence, None)
             .await?;
         let published = Some(Published {
             digest: digest.clone(),
@@ -224,6 +226,51 @@ impl Bundles {
         Ok(Ok(outcome))
     }
 
+    /// Everything that can be wrong with these files, as [`Bundles::apply`] finds it. The inner error lists it.
+    pub(crate) async fn check(&self, files: &[(String, Vec<u8>)]) -> Result<Result<Bundle, Invalid>, Fault> {
+        if let Some(invalid) = check::bounds(files) {
+            return Ok(Err(invalid));
+        }
+        let (bundle, _) = match self.validate(files.to_vec()).await? {
+            Ok(valid) => valid,
+            Err(invalid) => return Ok(Err(invalid)),
+        };
+        Ok(check::keys(&self.vault, &bundle, &self.settings).await?.map(|_| bundle))
+    }
+
+    /// Puts `files` in force, in which the new version of a plugin replaces the old one of the bundle `base`; its rollout is over in
+    /// the same transaction. The inner error lists what is wrong with the bundle now.
+    pub(crate) async fn enforce(
+        &self,
+        files: Vec<(String, Vec<u8>)>,
+        done: &rollout::Enforced<'_>,
+    ) -> Result<Result<u64, Invalid>, Fault> {
+        let _one_at_a_time = self.publishing.lock().await;
+        let (bundle, engine) = match self.validate(files.clone()).await? {
+            Ok(valid) => valid,
+            Err(invalid) => return Ok(Err(invalid)),
+        };
+        if let Err(invalid) = check::keys(&self.vault, &bundle, &self.settings).await? {
+            return Ok(Err(invalid));
+        }
+        let revision = self.publish((&bundle, &files), None, false, Some(done)).await?;
+        let digest = bundle.digest.clone();
+        tracing::info!(digest, revision, "bundle published by a rollout");
+        let published = Some(Published { digest, files });
+        self.in_force.store(Arc::new(InForce {
+            published,
+            bundle,
+            engine,
+        }));
+        Ok(Ok(revision))
+    }
+
+    /// Which bundle is published, by its digest, and what a change beside it is conditional on.
+    pub(crate) async fn current(&self) -> Result<Option<(String, Stamp)>, Fault> {
+        let held = self.vault.get::<Current>(paths::BUNDLE).await?;
+        Ok(held.map(|held| (held.value.digest, held.stamp)))
+    }
+
     async fn validate(&self, files: Vec<(String, Vec<u8>)>) -> Result<Result<(Bundle, Engine), Invalid>, Fault> {
         let host = self.host.clone();
         let checked = tokio::task::spawn_blocking(move || check::content(&files, &host)).await;
@@ -233,13 +280,17 @@ impl Bundles {
     /// Stores the files and makes them current, in one transaction that deletes the files of the one before.
     async fn publish(
         &self,
-        digest: &str,
-        files: &[(String, Vec<u8>)],
+        (bundle, files): (&Bundle, &[(String, Vec<u8>)]),
         approved: Option<&Approved>,
         fence: bool,
+        enforced: Option<&rollout::Enforced<'_>>,
     ) -> Result<u64, Fault> {
+        let digest = bundle.digest.as_str();
         let attempt = || async {
             let before = self.vault.get::<Current>(paths::BUNDLE).await?;
+            if let Some(enforced) = enforced {
+                enforced.demand_base(before.as_ref().map(|before| before.value.digest.as_str()))?;
+            }
             let paths = files.iter().map(|(path, _)| path.clone()).collect();
             let current = Current {
                 digest: digest.to_owned(),
@@ -250,6 +301,7 @@ impl Bundles {
                 Some(approved) => approved.spend(Change::new()),
                 None => Change::new(),
             };
+            let change = rollout::beside(change, &self.vault, bundle, enforced).await?;
             let mut change = change.set(paths::BUNDLE, &current, before.as_ref().map(|before| before.stamp));
             if fence {
                 let floor = self.vault.get::<Floor>(paths::FLOOR).await?;

@@ -43,6 +43,7 @@ pub mod paths;
 pub mod restore;
 pub mod revisions;
 pub mod revocation;
+pub mod rollout;
 pub mod rotation;
 pub mod seal;
 pub mod sealed;

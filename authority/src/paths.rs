@@ -92,6 +92,8 @@ pub const HALTS: &str = "halts/";
 pub const FLOOR: &str = "system/floor";
 /// Which bundle is published.
 pub const BUNDLE: &str = "bundle/current";
+/// The rollouts of new versions of its plugins.
+pub const ROLLOUTS: &str = "bundle/rollouts";
 
 /// The key of an audit log's checkpoints: each of several authorities has a log of its own.
 pub fn audit_key_of(replica: &str) -> String {
@@ -262,6 +264,11 @@ pub fn bundle_file(digest: &str, index: usize) -> String {
     format!("bundle/{digest}/{index:04}")
 }
 
+/// The component of a rollout, by the rollout's id.
+pub fn rollout_component(id: &str) -> String {
+    format!("{ROLLOUTS}/{id}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -294,6 +301,8 @@ mod tests {
             edge_room(&EdgeId::parse("e").unwrap()),
             token("00"),
             bundle_file("ab", 3),
+            ROLLOUTS.to_owned(),
+            rollout_component("a"),
             access_key("AKIA"),
             access_secret("AKIA"),
             SESSIONS.to_owned(),

@@ -168,6 +168,7 @@ impl Authority {
             tokio::spawn(others::follow(last.0.clone(), seal.clone(), wired.token.clone())),
             tokio::spawn(seal::keep_adding_up(last.0.clone(), seal.clone())),
             tokio::spawn(anchor::keep(last.1.clone(), last.0.clone(), seal.clone())),
+            tokio::spawn(wired.rollouts.clone().keep(recorder.clone(), seal.clone())),
             tokio::spawn(wired.revocations.clone().keep(wired.world.clone(), seal.clone())),
         ];
         let leadership = Leadership::new(last.0.clone(), config.store.replica());

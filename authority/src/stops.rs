@@ -31,6 +31,8 @@ enum Effect {
     Resumes,
     /// Replaces the bundle, by its digest.
     ReplacesBundle,
+    /// Gives the new version of a plugin up.
+    EndsRollout,
     /// Takes an approver away.
     RemovesApprover,
     /// Changes a quorum, who is in it, or the deletion guard.
@@ -41,7 +43,7 @@ const MARK_KEY: &str = "kms:MarkKeyCompromised";
 const MARK_VERSION: &str = "kms:MarkVersionCompromised";
 
 /// Operations that happen even where nothing can be recorded: they stop a key, an access key or an edge, take away a grant, or
-/// keep a key from being deleted.
+/// keep a key from being deleted, or go back to the version of a plugin that is in force.
 const STOPS: &[&str] = &[
     "kms:DisableKey",
     "kms:CancelKeyDeletion",
@@ -55,6 +57,7 @@ const STOPS: &[&str] = &[
     operation::REVOKE_EDGE,
     operation::REVOKE_EDGE_TRUST,
     operation::STOP,
+    operation::ABORT_ROLLOUT,
 ];
 
 /// Operators' operations in the record, beside the key verbs.
@@ -72,6 +75,10 @@ pub(crate) mod operation {
     pub(crate) const REPLACE_ACCESS_KEY: &str = "admin:ReplaceAccessKey";
     pub(crate) const DELETE_ACCESS_KEY: &str = "admin:DeleteAccessKey";
     pub(crate) const APPLY_BUNDLE: &str = "admin:ApplyBundle";
+    pub(crate) const START_ROLLOUT: &str = "admin:StartRollout";
+    /// In the end it replaces the bundle; before, it leaves it as it is.
+    pub(crate) const PROMOTE_ROLLOUT: &str = "admin:PromoteRollout";
+    pub(crate) const ABORT_ROLLOUT: &str = "admin:AbortRollout";
     pub(crate) const REMOVE_APPROVER: &str = "admin:RemoveApprover";
     pub(crate) const ADD_APPROVER: &str = "admin:AddApprover";
     pub(crate) const SET_QUORUM: &str = "admin:SetQuorum";
@@ -99,7 +106,8 @@ fn effect(operation: &str) -> Option<Effect> {
         operation::REMOVE_EDGE_TRUST | operation::REVOKE_EDGE_TRUST => Effect::StopsEdgeTrust,
         operation::STOP => Effect::Halts,
         operation::RESUME => Effect::Resumes,
-        operation::APPLY_BUNDLE => Effect::ReplacesBundle,
+        operation::APPLY_BUNDLE | operation::PROMOTE_ROLLOUT => Effect::ReplacesBundle,
+        operation::ABORT_ROLLOUT => Effect::EndsRollout,
         operation::REMOVE_APPROVER => Effect::RemovesApprover,
         operation::ADD_APPROVER | operation::SET_QUORUM | operation::SET_DELETION_GUARD => Effect::ChangesSafeguards,
         _ => return None,
@@ -129,6 +137,8 @@ pub(crate) struct Stops {
     pub(crate) edge_trust: BTreeMap<String, bool>,
     /// Emergency stops, by name.
     pub(crate) halts: BTreeSet<String>,
+    /// Plugins whose new version was given up, by name.
+    pub(crate) rollouts: BTreeSet<String>,
     /// Domains whose safeguards were changed, and the approvers that were taken away there.
     pub(crate) safeguards: BTreeMap<String, BTreeSet<String>>,
     /// The digest of the last bundle that was published.
@@ -200,6 +210,7 @@ impl Stops {
             }
             Effect::Halts => drop(self.halts.insert(named)),
             Effect::Resumes => drop(self.halts.remove(&named)),
+            Effect::EndsRollout => drop(self.rollouts.insert(named)),
             Effect::ReplacesBundle | Effect::RemovesApprover | Effect::ChangesSafeguards => {}
         }
     }
@@ -296,6 +307,7 @@ mod tests {
             (operation::STOP, "tenant/000000000001"),
             (operation::STOP, "all"),
             (operation::RESUME, "all"),
+            (operation::ABORT_ROLLOUT, "guard"),
             (operation::APPLY_BUNDLE, ""),
         ]);
         assert_eq!(stops.access_keys.iter().collect::<Vec<_>>(), ["y"]);
@@ -305,6 +317,7 @@ mod tests {
             BTreeMap::from([("ci".to_owned(), false), ("k8s".to_owned(), true)])
         );
         assert_eq!(stops.halts.iter().collect::<Vec<_>>(), ["tenant/000000000001"]);
+        assert_eq!(stops.rollouts.iter().collect::<Vec<_>>(), ["guard"]);
         assert_eq!(stops.bundle, Some([7; 32]));
     }
 

@@ -24,6 +24,7 @@ use crate::edges::KnownEdge;
 use crate::fault::Fault;
 use crate::leases::Leases;
 use crate::revisions::Revisions;
+use crate::rollout::Rollouts;
 use crate::seal::{Reason, Seal};
 use crate::sealed::Vault;
 use crate::world::{Update, World, revocation};
@@ -51,6 +52,7 @@ pub struct Watches {
     seal: Arc<Seal>,
     delegation_roots: Vec<Vec<u8>>,
     leases: Arc<Leases>,
+    rollouts: Arc<Rollouts>,
     revocations: watch::Receiver<String>,
     stop: watch::Receiver<bool>,
     connected: Mutex<HashMap<String, usize>>,
@@ -64,7 +66,7 @@ impl Watches {
         world: Arc<World>,
         clock: Clock,
         (revisions, seal): (Arc<Revisions>, Arc<Seal>),
-        (leases, revocations): (Arc<Leases>, watch::Receiver<String>),
+        (leases, rollouts, revocations): (Arc<Leases>, Arc<Rollouts>, watch::Receiver<String>),
         delegation_roots: Vec<Vec<u8>>,
         stop: watch::Receiver<bool>,
     ) -> Self {
@@ -76,6 +78,7 @@ impl Watches {
             seal,
             delegation_roots,
             leases,
+            rollouts,
             revocations,
             stop,
             connected: Mutex::default(),

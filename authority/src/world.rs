@@ -40,7 +40,7 @@ pub enum Item {
     Key(String),
     /// An edge, by id.
     Edge(String),
-    /// The published bundle.
+    /// The published bundle, and the rollouts of its plugins.
     Bundle,
     /// What operators have stopped, by name.
     Halt(String),
@@ -240,6 +240,14 @@ impl World {
     /// An edge as last seen.
     pub fn edge(&self, id: &str) -> Option<EdgeRecord> {
         self.read(|state| state.edges.get(id).cloned())
+    }
+
+    /// Whether edges are told of a rollout.
+    pub fn has_rollout(&self, id: &str) -> bool {
+        self.read(|state| {
+            let told = state.bundle.iter().flat_map(|bundle| &bundle.rollouts);
+            told.into_iter().any(|rollout| rollout.id == id)
+        })
     }
 
     /// Whether everything has been read once.

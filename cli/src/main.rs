@@ -23,6 +23,7 @@ mod policy;
 mod progress;
 mod report;
 mod restore;
+mod rollout;
 mod sign;
 mod stop;
 mod store;
@@ -67,6 +68,7 @@ enum Command {
     Resume(stop::Resume),
     Edges(edges::Edges),
     Bundle(bundle::Bundle),
+    Rollout(rollout::Rollout),
     Policy(policy::Policy),
     Plugin(plugin::Plugin),
     Report(report::Report),
@@ -99,6 +101,7 @@ fn main() -> ExitCode {
         Command::Resume(command) => command.run(),
         Command::Edges(command) => command.run(),
         Command::Bundle(command) => command.run(),
+        Command::Rollout(command) => command.run(),
         Command::Policy(command) => command.run(),
         Command::Plugin(command) => command.run(),
         Command::Report(command) => command.run(),

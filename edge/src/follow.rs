@@ -20,12 +20,14 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status};
 
 use self::leases::{Leases, say};
+use self::reports::Reports;
 use crate::announced::logical_key;
 use crate::jitter::Backoff;
 use crate::state::Edge;
 use crate::uplink::Uplink;
 
 mod leases;
+mod reports;
 
 /// The authority sends something at least each second; a stream silent for this long is taken for dead.
 const SILENCE: Duration = Duration::from_secs(5);
@@ -94,6 +96,7 @@ async fn events(edge: &Arc<Edge>, uplink: &Uplink, position: &mut Position) -> R
     let call = timeout(SILENCE, client.watch(ReceiverStream::new(messages)));
     let mut events = call.await.map_err(|_| silent())??.into_inner();
     let mut leases = Leases::new();
+    let mut reports = Reports::new();
     let mut heard = Instant::now();
     let mut first = Some(opened);
     loop {
@@ -101,6 +104,10 @@ async fn events(edge: &Arc<Edge>, uplink: &Uplink, position: &mut Position) -> R
             event = events.message() => event?,
             () = leases.due(edge) => {
                 leases.renew(edge, &up)?;
+                continue;
+            }
+            () = reports.due(edge) => {
+                reports.send(edge, &up)?;
                 continue;
             }
             () = sleep_until(heard.checked_add(SILENCE).unwrap_or(heard)) => return Err(silent()),

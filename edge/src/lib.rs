@@ -1,7 +1,7 @@
 //! The edge node: it authenticates callers, judges what they ask for, and signs with keys that the authority delegated.
 //!
 //! The request is [`pipeline`], top to bottom. What feeds it: [`follow`] (the authority's changes), [`delegate`] (keys),
-//! [`world`] (the bundle), [`keyring`] (where keys live). [`ship`] brings its records to the authority, [`prove`] the
+//! [`world`] (the bundle), [`rollout`] (new versions of rules on their way), [`keyring`] (where keys live). [`ship`] brings its records to the authority, [`prove`] the
 //! proofs of some back; [`serve`] wires them.
 #![cfg_attr(
     test,
@@ -36,6 +36,7 @@ mod pipeline;
 mod prove;
 mod receive;
 mod record;
+mod rollout;
 mod route;
 mod rules;
 pub mod serve;

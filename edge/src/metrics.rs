@@ -21,6 +21,11 @@ struct ByProfile {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByPlugin {
+    plugin: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ByCode {
     code: &'static str,
 }
@@ -38,6 +43,7 @@ pub struct Metrics {
     lease_renewals: Family<ByCode, Counter>,
     lease_refusals: Counter,
     lease_seconds_left: Gauge,
+    rollouts_stopped: Family<ByPlugin, Counter>,
 }
 
 impl Default for Metrics {
@@ -66,6 +72,10 @@ impl Metrics {
                 "lease_seconds_left",
                 "For how long every key of the profiles may be signed with, if the authority stays away",
             ),
+            rollouts_stopped: all.counters(
+                "rollouts_stopped",
+                "New versions that this edge stopped using by itself, by plugin",
+            ),
             all,
         }
     }
@@ -79,6 +89,12 @@ impl Metrics {
     pub fn signatures(&self, profile: &str) -> Counter {
         let profile = profile.to_owned();
         self.signatures.get_or_create_owned(&ByProfile { profile })
+    }
+
+    /// The counter of a plugin's new versions that this edge gives up by itself.
+    pub fn rollouts_stopped(&self, plugin: &str) -> Counter {
+        let plugin = plugin.to_owned();
+        self.rollouts_stopped.get_or_create_owned(&ByPlugin { plugin })
     }
 
     /// One refusal.
@@ -129,6 +145,7 @@ impl Metrics {
             // What follows goes before the end marker that the encoder has written.
             text.truncate(text.len().saturating_sub(END.len()));
             plugins(&mut text, world)?;
+            crate::rollout::render(&mut text, world)?;
             delegations(&mut text, seconds_left)?;
             text.push_str(END);
             Ok(text)

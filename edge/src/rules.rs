@@ -64,7 +64,11 @@ pub async fn evaluate(
     let mut rulings = Vec::with_capacity(metered.plugins().len());
     for name in metered.plugins() {
         let plugin = world.plugin(name).ok_or_else(|| Refusal::rule_missing(name))?;
-        rulings.push(match plugin.serve(&request).await {
+        let judged = match world.trial(name) {
+            None => plugin.serve(&request).await,
+            Some(trial) => trial.judge(plugin, &request, metered).await,
+        };
+        rulings.push(match judged {
             Ok(verdict) => Ruling {
                 plugin: name.clone(),
                 lifetime_cap: verdict.lifetime_cap,

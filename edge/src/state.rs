@@ -21,6 +21,7 @@ use crate::keyring::{Delegation, Keyring, State};
 use crate::metrics::Metrics;
 use crate::prove::Proofs;
 use crate::record::MOST_WAITING;
+use crate::rollout::Trial;
 use crate::uplink::Uplink;
 use crate::world::{LoadError, World};
 
@@ -216,6 +217,18 @@ impl Edge {
 
     /// Has a bundle taken into use by [`Edge::load_bundles`], off the watch stream; one that waits already is skipped.
     pub fn offer_bundle(&self, bundle: contract::Bundle) {
+        // Rollback does not wait for the bundle to be loaded.
+        let world = self.world.load();
+        let aborted = |id: &str| {
+            bundle
+                .rollouts
+                .iter()
+                .any(|rollout| rollout.aborted && rollout.id == id)
+        };
+        world
+            .trials()
+            .filter(|trial| aborted(trial.id()))
+            .for_each(Trial::abort);
         let mut offered = self.offered();
         offered.serial = offered.serial.saturating_add(1);
         offered.digest.clone_from(&bundle.digest);
@@ -259,11 +272,17 @@ impl Edge {
 
     /// Takes a bundle into use, or keeps the one in use and says why.
     async fn load_bundle(self: &Arc<Edge>, serial: u64, bundle: contract::Bundle) {
-        let edge = self.clone();
+        let (edge, digest) = (self.clone(), bundle.digest);
         let files: Vec<_> = bundle.files.into_iter().map(|file| (file.path, file.content)).collect();
         let loaded = tokio::task::spawn_blocking(move || {
             let before = edge.world();
-            let world = World::load(&files, &edge.config.public_url, &edge.host, &edge.metrics, &before)?;
+            let world = World::load(
+                (&files, &bundle.rollouts),
+                &edge.config.public_url,
+                &edge.host,
+                &edge.metrics,
+                &before,
+            )?;
             let world = world.numbered(serial);
             // At once, because the world's trust rules hold already.
             edge.world.store(Arc::new(world));
@@ -278,11 +297,11 @@ impl Edge {
                 return;
             }
             Ok(Err(error)) => {
-                tracing::error!(digest = bundle.digest, %error, "a bundle is not used; the last good one stays");
+                tracing::error!(digest, %error, "a bundle is not used; the last good one stays");
                 self.metrics.bundle(false);
             }
             Err(error) => {
-                tracing::error!(digest = bundle.digest, %error, "loading a bundle panicked; the last good one stays");
+                tracing::error!(digest, %error, "loading a bundle panicked; the last good one stays");
                 self.metrics.bundle(false);
             }
         }

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use node::contract;
 use node::identity::TrustRuleError;
 use policies::bundle::{Bundle, Plugin as PluginDeclaration};
 use policies::engine::Engine;
@@ -12,6 +13,7 @@ use prometheus_client::metrics::counter::Counter;
 use runtime::{Host, Plugin};
 
 use crate::metrics::Metrics;
+use crate::rollout::{Reports, Trial};
 use crate::throttle::Throttle;
 use crate::trust::Trust;
 
@@ -26,6 +28,7 @@ pub struct World {
     issuers: HashMap<String, Issuer>,
     trust: Trust,
     throttle: Throttle,
+    reports: Reports,
 }
 
 /// A profile, and the counter of its signatures.
@@ -48,8 +51,18 @@ pub struct Issuer {
 
 #[derive(Debug, Clone)]
 struct Loaded {
-    declaration: PluginDeclaration,
-    plugin: Arc<Plugin>,
+    version: Version,
+    /// A new version that is on its way.
+    trial: Option<Arc<Trial>>,
+}
+
+/// A plugin as the bundle declares it, or would with a new component, and as it is called.
+#[derive(Debug, Clone)]
+pub struct Version {
+    /// What it was loaded from.
+    pub declaration: PluginDeclaration,
+    /// It.
+    pub plugin: Arc<Plugin>,
 }
 
 /// Why a bundle was not taken into use; the one before stays.
@@ -80,12 +93,14 @@ impl World {
             issuers: HashMap::new(),
             trust: Trust::nobody()?,
             throttle: Throttle::default(),
+            reports: Reports::default(),
         })
     }
 
-    /// Validates and builds a world from a bundle's files. Slow (plugins are compiled): never call it on the serving path.
+    /// Validates and builds a world from a bundle's files, with the new versions of plugins that are on their way. Slow (plugins
+    /// are compiled): never call it on the serving path.
     pub fn load(
-        files: &[(String, Vec<u8>)],
+        (files, rollouts): (&[(String, Vec<u8>)], &[contract::Rollout]),
         public_url: &str,
         host: &Host,
         metrics: &Metrics,
@@ -98,18 +113,26 @@ impl World {
             Engine::new(&bundle).map_err(|errors| invalid(errors.iter().map(ToString::to_string).collect()))?;
         let mut plugins = HashMap::new();
         for declaration in &bundle.plugins {
-            let kept = previous
-                .plugins
-                .get(&declaration.name)
-                .filter(|old| old.declaration == *declaration);
-            let loaded = match kept {
-                Some(loaded) => loaded.clone(),
-                None => Loaded {
-                    plugin: Arc::new(compile(host, declaration)?),
-                    declaration: declaration.clone(),
-                },
+            let version = match previous.version(declaration) {
+                Some(version) => version.clone(),
+                None => compile(host, declaration)?,
             };
-            plugins.insert(declaration.name.clone(), loaded);
+            let rollout = rollouts.iter().find(|rollout| rollout.plugin == declaration.name);
+            let trial = rollout.and_then(|rollout| {
+                let new = |declaration: &PluginDeclaration| match previous.version(declaration) {
+                    Some(version) => Ok(version.clone()),
+                    None => compile(host, declaration),
+                };
+                Trial::begin(
+                    rollout,
+                    declaration,
+                    previous.trial(&declaration.name),
+                    new,
+                    metrics,
+                    &previous.reports,
+                )
+            });
+            plugins.insert(declaration.name.clone(), Loaded { version, trial });
         }
         let issuers = bundle.issuers.iter().map(|issuer| {
             let url = issuer
@@ -142,7 +165,18 @@ impl World {
             engine: Some(engine),
             plugins,
             trust,
+            reports: previous.reports.clone(),
         })
+    }
+
+    /// A version that is loaded already: in use, or on its way.
+    fn version(&self, declaration: &PluginDeclaration) -> Option<&Version> {
+        let loaded = self.plugins.get(&declaration.name)?;
+        let candidate = loaded.trial.as_ref().and_then(|trial| trial.candidate());
+        [Some(&loaded.version), candidate]
+            .into_iter()
+            .flatten()
+            .find(|version| version.declaration == *declaration)
     }
 
     /// With the number that this edge gave its bundle.
@@ -183,14 +217,29 @@ impl World {
 
     /// A loaded plugin.
     pub fn plugin(&self, name: &str) -> Option<&Arc<Plugin>> {
-        self.plugins.get(name).map(|loaded| &loaded.plugin)
+        self.plugins.get(name).map(|loaded| &loaded.version.plugin)
+    }
+
+    /// The new version of a plugin that is on its way.
+    pub fn trial(&self, name: &str) -> Option<&Arc<Trial>> {
+        self.plugins.get(name)?.trial.as_ref()
+    }
+
+    /// Every new version that is on its way.
+    pub fn trials(&self) -> impl Iterator<Item = &Trial> {
+        self.plugins.values().filter_map(|loaded| loaded.trial.as_deref())
+    }
+
+    /// What wakes whoever tells the authority about them.
+    pub fn reports(&self) -> &Reports {
+        &self.reports
     }
 
     /// Every loaded plugin, for metrics.
     pub fn plugins(&self) -> impl Iterator<Item = (&str, &Plugin)> {
         self.plugins
             .iter()
-            .map(|(name, loaded)| (name.as_str(), loaded.plugin.as_ref()))
+            .map(|(name, loaded)| (name.as_str(), loaded.version.plugin.as_ref()))
     }
 
     /// An issuer that this fleet signs as.
@@ -209,7 +258,7 @@ impl World {
     }
 }
 
-fn compile(host: &Host, declaration: &PluginDeclaration) -> Result<Plugin, LoadError> {
+fn compile(host: &Host, declaration: &PluginDeclaration) -> Result<Version, LoadError> {
     let source = runtime::PluginSource {
         name: declaration.name.clone(),
         wasm: declaration.wasm.to_vec(),
@@ -227,8 +276,12 @@ fn compile(host: &Host, declaration: &PluginDeclaration) -> Result<Plugin, LoadE
         deadline: declaration.deadline,
         memory: usize::try_from(declaration.memory).unwrap_or(usize::MAX),
     };
-    host.load(source).map_err(|source| LoadError::Plugin {
+    let loaded = host.load(source).map_err(|source| LoadError::Plugin {
         name: declaration.name.clone(),
         source,
+    })?;
+    Ok(Version {
+        declaration: declaration.clone(),
+        plugin: Arc::new(loaded),
     })
 }

@@ -8,6 +8,7 @@
 //! | parse what a caller asks for | [`Intent::parse_token`], [`Intent::parse_artifact`], [`intent::VerifyRequest::parse`] |
 //! | decide | [`Engine::authorize`] → [`Permit`] → [`Metered`] → [`Cleared`]: nothing else makes one |
 //! | decide for an edge, an operator or a principal of an account | [`Engine::authorize_delegate`], [`Engine::authorize_admin`], [`Engine::authorize_keys`] |
+//! | roll out a new version of a plugin | [`rollout`] |
 //! | check, test and explain policies | [`testing`] |
 #![cfg_attr(
     test,
@@ -27,6 +28,7 @@ pub mod intent;
 pub mod names;
 pub mod permit;
 pub mod profile;
+pub mod rollout;
 pub mod schema;
 pub mod testing;
 pub mod units;

@@ -230,6 +230,16 @@ impl Metered {
         self.0.profile.may_skip.iter().any(|name| name == plugin)
     }
 
+    /// Whether the claims of a plugin could be added to what is asked for, by their names. [`Metered::clear`] says it finally.
+    pub fn takes_claims<'a>(&self, mut names: impl Iterator<Item = &'a String>) -> bool {
+        match (self.intent(), self.profile().token()) {
+            (Intent::Token(token), Some(rules)) => {
+                names.all(|name| rules.claims.plugin.contains(name) && !token.claims.contains_key(name))
+            }
+            _ => names.next().is_none(),
+        }
+    }
+
     /// Applies one ruling of each plugin of the profile, in its order. The lifetime becomes the least of what was asked
     /// and what the plugins accept; claims are added.
     ///

@@ -67,6 +67,8 @@ mod replicas;
 mod reports;
 #[path = "system/requirements.rs"]
 mod requirements;
+#[path = "system/rollouts.rs"]
+mod rollouts;
 #[path = "system/secrets.rs"]
 mod secrets;
 #[path = "system/witness.rs"]

@@ -52,6 +52,9 @@ impl<'a> Operation<'a> {
             Route::RevokeEdgeTrust(name) => (operation::REVOKE_EDGE_TRUST, Some(*name)),
             Route::RevokeEdge(id) => (operation::REVOKE_EDGE, Some(*id)),
             Route::PutBundle if !dry_run => (operation::APPLY_BUNDLE, None),
+            Route::StartRollout(plugin) if !dry_run => (operation::START_ROLLOUT, Some(*plugin)),
+            Route::PromoteRollout(plugin) => (operation::PROMOTE_ROLLOUT, Some(*plugin)),
+            Route::AbortRollout(plugin) => (operation::ABORT_ROLLOUT, Some(*plugin)),
             Route::BeginBackup => ("admin:MakeBackup", None),
             Route::PutBackupKey => ("admin:SetBackupKey", None),
             Route::SetQuorum(domain) => safeguard(&mut tenant, domain, operation::SET_QUORUM, None),
@@ -156,9 +159,9 @@ impl Admin {
         }
     }
 
-    /// The digest of the bundle that an operation put in force.
+    /// The digest of the bundle that an operation put in force, or left there.
     fn published(&self, of: &Operation<'_>) -> Option<[u8; 32]> {
-        if of.name != operation::APPLY_BUNDLE {
+        if ![operation::APPLY_BUNDLE, operation::PROMOTE_ROLLOUT].contains(&of.name.as_str()) {
             return None;
         }
         let in_force = self.bundles.in_force();

@@ -28,6 +28,7 @@ use crate::leases::Leases;
 use crate::paths;
 use crate::revisions::Revisions;
 use crate::revocation::Revocations;
+use crate::rollout::Rollouts;
 use crate::seal::Seal;
 use crate::sealed::{Committed, Vault};
 use crate::tenants::Tenants;
@@ -48,6 +49,7 @@ pub(crate) struct Wired {
     pub(crate) edges: Arc<Edges>,
     pub(crate) edge_trust: Arc<EdgeTrust>,
     pub(crate) world: Arc<World>,
+    pub(crate) rollouts: Arc<Rollouts>,
     pub(crate) watches: Arc<Watches>,
     pub(crate) leases: Arc<Leases>,
     pub(crate) revocations: Arc<Revocations>,
@@ -95,6 +97,12 @@ impl Wired {
         let edges = Arc::new(Edges::new(vault.clone(), clock.clone(), config.trust_domain.clone()));
         let edge_trust = Arc::new(EdgeTrust::new(vault.clone(), clock.clone()));
         let (world, commits) = World::new(vault.clone());
+        let rollouts = Arc::new(Rollouts::new(
+            vault.clone(),
+            bundles.clone(),
+            world.clone(),
+            clock.clone(),
+        ));
         let delegation_roots = vec![issuer.roots().delegations.der().to_vec()];
         // From the store: the view of edges knows nothing yet.
         let edges_before = vault.all::<EdgeRecord>(paths::EDGES).await?;
@@ -106,7 +114,7 @@ impl Wired {
             world.clone(),
             clock.clone(),
             (revisions, seal.clone()),
-            (leases.clone(), revocations.list()),
+            (leases.clone(), rollouts.clone(), revocations.list()),
             delegation_roots,
             stop,
         ));
@@ -121,6 +129,7 @@ impl Wired {
                 edges,
                 edge_trust,
                 world,
+                rollouts,
                 watches,
                 leases,
                 revocations,
@@ -230,6 +239,7 @@ impl Wired {
             bundles: self.bundles,
             issuer: self.issuer,
             watches: self.watches,
+            rollouts: self.rollouts,
             world: self.world,
             clock: self.clock,
             gauges,

@@ -33,7 +33,7 @@ const REASON: &str = "revoked after the backup that this authority was restored 
 /// One thing that was stopped again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Replayed {
-    /// `key`, `access_key`, `edge`, `edge_trust`, `stop` or `safeguards`.
+    /// `key`, `access_key`, `edge`, `edge_trust`, `stop`, `rollout` or `safeguards`.
     pub what: &'static str,
     /// Its id.
     pub id: String,
@@ -132,6 +132,10 @@ pub(super) async fn apply(vault: &Vault, stops: Stops, now: u64) -> Result<(Vec<
     for name in &stops.halts {
         let stopped = halt(vault, name, now).await?;
         done.push(replayed("stop", name, stopped));
+    }
+    for plugin in &stops.rollouts {
+        let ended = crate::rollout::end_again(vault, plugin, now).await?;
+        done.push(replayed("rollout", plugin, ended));
     }
     Ok((done, outstanding(vault, &stops).await?))
 }

@@ -44,6 +44,12 @@ impl Feed {
                 Ok(())
             }
             Some(Up::Renewal(renewal)) => self.renew(renewal).await,
+            Some(Up::Rollout(report)) => {
+                self.watches
+                    .rollouts
+                    .report(self.edge.id().as_str(), &self.incarnation, report);
+                Ok(())
+            }
             Some(Up::Request(_)) => Err(invalid("a stream has one request, its first message")),
             // Of a later version: what is not understood is not granted.
             None => Ok(()),

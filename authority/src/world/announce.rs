@@ -1,6 +1,8 @@
 //! Records in the words of the contract with edges. No secrets.
 
 use node::contract;
+use signing::digest::sha256;
+use signing::encoding::hex;
 
 use crate::bundle::Published;
 use crate::keys::{Delegation, Family, KeyRecord, State};
@@ -30,16 +32,27 @@ pub(super) fn key(key: &KeyRecord) -> contract::Key {
     }
 }
 
-/// The files of a bundle.
-pub(super) fn bundle(published: Published) -> contract::Bundle {
+/// The files of a bundle, and the new versions of its plugins that are on their way.
+pub(super) fn bundle(published: Published, rollouts: Vec<contract::Rollout>) -> contract::Bundle {
+    let digest = match rollouts.as_slice() {
+        [] => published.digest,
+        rollouts => {
+            let stages = rollouts
+                .iter()
+                .map(|one| format!(" {} {} {}", one.id, one.percent, one.aborted));
+            let content = stages.fold(published.digest, |all, stage| all + &stage);
+            hex(&sha256(content.as_bytes()))
+        }
+    };
     let files = published
         .files
         .into_iter()
         .map(|(path, content)| contract::File { path, content })
         .collect();
     contract::Bundle {
-        digest: published.digest,
+        digest,
         files,
+        rollouts,
     }
 }
 

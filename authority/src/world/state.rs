@@ -155,10 +155,16 @@ pub(super) async fn read(vault: &Vault) -> Result<State, Fault> {
         state.floor = state.floor.max(held.stamp.revision);
         state.bundle_floor = held.stamp.revision;
     }
-    state.bundle = crate::bundle::load(vault)
-        .await?
-        .map(|files| Arc::new(announce::bundle(files)));
+    state.bundle = bundle(vault).await?;
     Ok(state)
+}
+
+async fn bundle(vault: &Vault) -> Result<Option<Arc<contract::Bundle>>, Fault> {
+    let Some(published) = crate::bundle::load(vault).await? else {
+        return Ok(None);
+    };
+    let rollouts = crate::rollout::announced(vault).await?;
+    Ok(Some(Arc::new(announce::bundle(published, rollouts))))
 }
 
 pub(super) async fn read_one(vault: &Vault, path: &str) -> Result<Option<(Item, Fresh)>, Fault> {
@@ -183,12 +189,8 @@ pub(super) async fn read_one(vault: &Vault, path: &str) -> Result<Option<(Item, 
     if path == paths::FLOOR {
         return Ok(Some((Item::Floor, Fresh::Floor)));
     }
-    if path == paths::BUNDLE {
-        let files = crate::bundle::load(vault).await?;
-        return Ok(Some((
-            Item::Bundle,
-            Fresh::Bundle(files.map(|files| Arc::new(announce::bundle(files)))),
-        )));
+    if path == paths::BUNDLE || path == paths::ROLLOUTS {
+        return Ok(Some((Item::Bundle, Fresh::Bundle(bundle(vault).await?))));
     }
     Ok(None)
 }

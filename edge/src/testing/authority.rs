@@ -99,8 +99,17 @@ impl Fake {
     }
 
     pub fn publish(&self, files: Vec<(String, Vec<u8>)>) {
+        self.publish_with(files, Vec::new());
+    }
+
+    /// With new versions of plugins.
+    pub fn publish_with(&self, files: Vec<(String, Vec<u8>)>, rollouts: Vec<contract::Rollout>) {
+        let stages = rollouts
+            .iter()
+            .map(|one| format!("{}{}{}", one.id, one.percent, one.aborted));
         let bundle = Bundle {
-            digest: policies::bundle::digest(&files),
+            digest: stages.fold(policies::bundle::digest(&files), |all, stage| all + &stage),
+            rollouts,
             files: files
                 .into_iter()
                 .map(|(path, content)| contract::File { path, content })
@@ -330,6 +339,10 @@ async fn hear(fake: Fake, mut ups: Streaming<WatchUp>, events: Events) {
             match message.up {
                 Some(Up::Acknowledged(done)) => {
                     state.acknowledged.push(done.revision);
+                    None
+                }
+                Some(Up::Rollout(report)) => {
+                    state.reports.push(report);
                     None
                 }
                 Some(Up::Renewal(renewal)) if !state.gone && !state.revoked => Some(state.lease(renewal)),

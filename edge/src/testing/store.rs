@@ -51,6 +51,8 @@ pub struct State {
     /// Seconds that a delegation lasts.
     pub lifetime: u64,
     pub watched: Vec<WatchRequest>,
+    /// What the edge told about rollouts.
+    pub reports: Vec<contract::RolloutReport>,
     pub delegated: Vec<String>,
     pub log: Vec<(u64, Event)>,
     pub streams: Vec<Events>,

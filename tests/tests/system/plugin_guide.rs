@@ -1,4 +1,5 @@
-//! `docs/guides/write-a-rule.md`, as a newcomer would go through it: each command as it stands, and the output that is shown.
+//! The guides about rules in `docs/guides/`, as a newcomer would go through them: each command as it stands, and the output that
+//! is shown.
 
 use std::process::Command;
 
@@ -26,7 +27,16 @@ fn steps(guide: &str) -> Vec<(String, Vec<String>)> {
 
 #[test]
 fn the_guide_leads_from_nothing_to_a_rule_that_is_enforced() {
-    let guide = std::fs::read_to_string(checkout().join("docs/guides/write-a-rule.md")).unwrap();
+    walk("write-a-rule.md");
+}
+
+#[test]
+fn the_guide_takes_a_new_version_to_all_callers_and_back() {
+    walk("roll-out-a-rule.md");
+}
+
+fn walk(guide: &str) {
+    let guide = std::fs::read_to_string(checkout().join("docs/guides").join(guide)).unwrap();
     let steps = steps(&guide);
     let shown: usize = steps.iter().map(|(_, shown)| shown.len()).sum();
     assert!(steps.len() > 8 && shown > 8, "{steps:?}");
