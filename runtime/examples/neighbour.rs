@@ -1,7 +1,7 @@
-//! What hostile rules add to an honest one's time: `cargo run --release -p runtime --example neighbour -- HONEST.wasm HOSTILE.wasm…`
+//! What hostile rules add to an honest one's time: `cargo run --release -p runtime --example neighbour -- CALLERS HONEST.wasm HOSTILE.wasm…`
 //!
-//! Calls of the honest rule, one every 200 µs, alone and beside as many calls of each hostile one as it may have at once, taken in
-//! turns; prints the percentiles of both and what the hostile ones add to the 99th.
+//! Calls of the honest rule, one every 200 µs, alone and beside CALLERS that each call a hostile one again and again,
+//! taken in turns; prints the percentiles of both and what the hostile ones add to the 99th.
 #![allow(
     clippy::print_stdout,
     clippy::expect_used,
@@ -16,7 +16,6 @@ use std::time::{Duration, Instant};
 
 const CALLS: usize = 2_000;
 const ROUNDS: usize = 5;
-const FLOOD: usize = 64;
 
 fn request() -> Request<'static> {
     Request {
@@ -54,6 +53,8 @@ fn load(host: &Host, file: &str) -> Plugin {
 async fn main() {
     let host = Host::new(Settings::default()).expect("a host");
     let mut files = std::env::args().skip(1);
+    let callers = files.next().and_then(|callers| callers.parse().ok());
+    let callers: usize = callers.expect("the number of hostile callers, then files");
     let honest = load(&host, &files.next().expect("an honest plugin's file"));
     for file in files {
         let hostile = load(&host, &file);
@@ -61,7 +62,7 @@ async fn main() {
         for _ in 0..ROUNDS {
             alone.extend(times(&honest).await);
             let ended = Arc::new(AtomicBool::new(false));
-            let flood: Vec<_> = (0..FLOOD)
+            let flood: Vec<_> = (0..callers)
                 .map(|_| tokio::spawn(again(hostile.clone(), ended.clone())))
                 .collect();
             beside.extend(times(&honest).await);
