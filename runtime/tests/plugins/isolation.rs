@@ -96,6 +96,140 @@ async fn the_canary_of_one_tenant_is_never_seen_by_the_next() {
     }
 }
 
+/// Fills all the memory that a call can get, a table and a global with the canary, then does what `{end}` says.
+const FILLS: &str = r#"(core module $rule
+  (import "host" "memory" (memory 1))
+  (global $g (mut i64) (i64.const 0))
+  (table $t 10000 funcref)
+  (elem declare func $evaluate)
+  (func $evaluate (export "evaluate") (param i32) (result i32)
+    (local $at i32) (local $end i32)
+    (loop $grow (br_if $grow (i32.ne (memory.grow (i32.const 16)) (i32.const -1))))
+    (loop $grow (br_if $grow (i32.ne (memory.grow (i32.const 1)) (i32.const -1))))
+    (global.set $g (i64.const 0x372d7972616e6163))
+    (table.fill $t (i32.const 0) (ref.func $evaluate) (i32.const 10000))
+    (local.set $at (i32.const 8192))
+    (local.set $end (i32.sub (i32.mul (memory.size) (i32.const 65536)) (i32.const 8)))
+    (loop $again
+      (i64.store (local.get $at) (i64.const 0x372d7972616e6163))
+      (local.set $at (i32.add (local.get $at) (i32.const 8)))
+      (br_if $again (i32.le_u (local.get $at) (local.get $end))))
+    {end}
+    (i32.const 1024)))"#;
+
+/// Traps if there is the canary in any memory it can get, in a table as large as one may be, or in a global.
+const LOOKS: &str = r#"(core module $rule
+  (import "host" "memory" (memory 1))
+  (global $g (mut i64) (i64.const 0))
+  (table $t 10000 funcref)
+  (func (export "evaluate") (param i32) (result i32)
+    (local $at i32) (local $end i32)
+    (if (i64.ne (global.get $g) (i64.const 0)) (then unreachable))
+    (loop $again
+      (if (i32.eqz (ref.is_null (table.get $t (local.get $at)))) (then unreachable))
+      (local.set $at (i32.add (local.get $at) (i32.const 1)))
+      (br_if $again (i32.lt_u (local.get $at) (i32.const 10000))))
+    (loop $grow (br_if $grow (i32.ne (memory.grow (i32.const 16)) (i32.const -1))))
+    (local.set $at (i32.const 0))
+    (local.set $end (i32.sub (i32.mul (memory.size) (i32.const 65536)) (i32.const 8)))
+    (loop $again
+      (if (i64.eq (i64.load (local.get $at)) (i64.const 0x372d7972616e6163)) (then unreachable))
+      (local.set $at (i32.add (local.get $at) (i32.const 8)))
+      (br_if $again (i32.le_u (local.get $at) (local.get $end))))
+    (i32.const 1024)))"#;
+
+/// However the call ends that left it: with a verdict, by a trap, at its deadline, or given up by its caller.
+// R21
+#[tokio::test(flavor = "current_thread")]
+async fn a_canary_in_all_memory_tables_and_globals_is_never_seen_again() {
+    for keep_resident in [0, 65_536, 16 << 20] {
+        let settings = Settings {
+            max_calls: 1,
+            max_compilations: 1,
+            keep_resident,
+            ..Settings::default()
+        };
+        let host = Host::new(settings).unwrap();
+        let plugin = |name: &str, rule: &str| {
+            let mut source = PluginSource::new(name, component(rule));
+            source.deadline = Duration::from_millis(100);
+            host.load(source).unwrap()
+        };
+        let looks = plugin("looks", LOOKS);
+        let at_once = plugin(
+            "at once",
+            &LOOKS.replace("(i32.const 16)) (i32.const -1)", "(i32.const 0)) (i32.const 2)"),
+        );
+        let ends = [
+            ("allowed", ""),
+            ("memory", "unreachable"),
+            ("timeout", "(loop $l (br $l))"),
+        ];
+        for (expected, end) in ends {
+            let fills = plugin(expected, &FILLS.replace("{end}", end));
+            let mut of_a = token(vec![], vec![]);
+            of_a.tenant = "000000000001";
+            let mut of_b = token(vec![], vec![]);
+            of_b.tenant = "000000000002";
+            for round in 0..3 {
+                let left = fills.evaluate(&of_a).await;
+                assert_eq!(word(&left), expected, "{left:?}");
+                // The same slot, by the two ways that a call is made.
+                for next in [&at_once, &looks, &at_once] {
+                    let seen = next.evaluate(&of_b).await;
+                    assert_eq!(word(&seen), "allowed", "{expected}, round {round}: {seen:?}");
+                }
+            }
+            let given_up = fills.clone();
+            let call = tokio::spawn(async move { given_up.evaluate(&token(vec![], vec![])).await.is_ok() });
+            for _ in 0..5 {
+                tokio::task::yield_now().await;
+            }
+            call.abort();
+            let _ = call.await;
+            let seen = looks.evaluate(&of_b).await;
+            assert_eq!(word(&seen), "allowed", "given up: {seen:?}");
+        }
+    }
+}
+
+/// The looking finds what there is: without it, the test above could not fail.
+#[tokio::test]
+async fn a_canary_that_is_there_is_seen() {
+    let place = "(if (i64.ne (global.get $g) (i64.const 0)) (then unreachable))";
+    for put in [
+        "(global.set $g (i64.const 1))",
+        "(table.set $t (i32.const 9999) (ref.func $e))",
+        "(i64.store (i32.const 131064) (i64.const 0x372d7972616e6163))",
+    ] {
+        let rule = LOOKS
+            .replace(place, &format!("{put} {place}"))
+            .replace("(func (export", "(elem declare func $e) (func $e (export");
+        let mut source = PluginSource::new("looks", component(&rule));
+        source.deadline = Duration::from_millis(100);
+        let outcome = small_host()
+            .load(source)
+            .unwrap()
+            .evaluate(&token(vec![], vec![]))
+            .await;
+        assert_ne!(word(&outcome), "allowed", "{put}");
+        assert_ne!(word(&outcome), "timeout", "{put}");
+    }
+}
+
+/// The only compiler that is linked is Cranelift, and it makes code of this machine's own instructions.
+// R20
+#[test]
+fn no_other_compiler_than_cranelift_can_be_chosen() {
+    use wasmtime::{Config, Engine, Strategy};
+    let engine = |strategy| Engine::new(Config::new().strategy(strategy));
+    assert!(engine(Strategy::Winch).is_err());
+    let cranelift = engine(Strategy::Cranelift).unwrap();
+    assert!(!cranelift.is_pulley());
+    let here = Host::new(Settings::default()).is_ok();
+    assert_eq!(here, cfg!(target_arch = "x86_64"), "no host where it is not trusted");
+}
+
 // R22
 #[tokio::test]
 async fn log_lines_are_bounded_and_counted() {

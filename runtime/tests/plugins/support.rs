@@ -17,18 +17,18 @@ pub(crate) fn text(name: &str) -> String {
     std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
 }
 
-/// Puts a core module `$rule` or `$memory` into the world's component; whole components and modules stay as they are.
-pub(crate) fn component(text_of_module: &str) -> Vec<u8> {
-    let (memory, rule) = (text("memory"), text("good"));
+/// Puts a core module `$rule`, `$memory` or both into the world's component; whole components and modules stay as they are.
+pub(crate) fn component(text_of_modules: &str) -> Vec<u8> {
+    let whole = text_of_modules.contains("(component");
+    let has = |module: &str| !whole && text_of_modules.contains(&format!("(core module ${module}"));
     let world = |memory: &str, rule: &str| text("world").replace("{{memory}}", memory).replace("{{rule}}", rule);
-    let whole = if text_of_module.contains("(core module $rule") {
-        world(&memory, text_of_module)
-    } else if text_of_module.contains("(core module $memory") {
-        world(text_of_module, &rule)
-    } else {
-        text_of_module.to_owned()
+    let whole = match (has("memory"), has("rule")) {
+        (false, false) => text_of_modules.to_owned(),
+        (false, true) => world(&text("memory"), text_of_modules),
+        (true, false) => world(text_of_modules, &text("good")),
+        (true, true) => world(text_of_modules, ""),
     };
-    wat::parse_str(&whole).unwrap_or_else(|error| panic!("{error}\n{whole}"))
+    wat::parse_str(&whole).unwrap_or_else(|error| panic!("{error}\n{whole:.4000}"))
 }
 
 /// Small, so that what one call does not give back is missed at once.
