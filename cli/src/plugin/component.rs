@@ -139,7 +139,78 @@ pub fn shape(wasm: &[u8]) -> Shape {
     }
 }
 
+/// A package with a world `rule` of just these imports, and what it refers to, file by file: for compilers that import
+/// all that their world has, used or not.
+pub fn world_of(imports: &[String]) -> Vec<(String, String)> {
+    let import = |name: &String| {
+        let version = if runtime::DEFAULT_IMPORTS.contains(&name.as_str()) {
+            "1.0.0"
+        } else {
+            "1.1.0"
+        };
+        format!("    import signet:rule/{name}@{version};\n")
+    };
+    let world = format!(
+        "package signet:build;\nworld rule {{\n    use signet:rule/types@1.0.0.{{request, verdict, refusal}};\n{}    \
+         export evaluate: func(request: request) -> result<verdict, refusal>;\n}}\n",
+        imports.iter().map(import).collect::<String>()
+    );
+    let dependency = |(path, text): &(&str, &str)| {
+        let path = match *path {
+            "rule.wit" => "deps/1.0.0/rule.wit".to_owned(),
+            path => format!("deps/{path}"),
+        };
+        (path, (*text).to_owned())
+    };
+    let own = ("rule.wit".to_owned(), world);
+    std::iter::once(own).chain(WIT.iter().map(dependency)).collect()
+}
+
 /// SHA-256, as bundles, logs and `sha256sum` write it.
 pub fn digest(wasm: &[u8]) -> String {
     Sha256::digest(wasm).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `evaluate` that answers with what lies at 0: a verdict with nothing in it.
+    fn module(import: &str) -> Vec<u8> {
+        let text = format!(
+            "(module {import} (memory (export \"memory\") 1)
+               (func (export \"cabi_realloc\") (param i32 i32 i32 i32) (result i32) (i32.const 1024))
+               (func (export \"evaluate\") (param i32) (result i32) (i32.const 0)))"
+        );
+        wat::parse_str(text).unwrap()
+    }
+
+    #[test]
+    fn a_component_imports_what_it_uses_in_the_lowest_version() {
+        let counting = "(import \"signet:rule/counter@1.1.0\" \"increment\" (func (param i32 i32 i32 i32)))";
+        let shape_of = |import| shape(&encode(module(import), World::NEWEST).unwrap());
+        let (none, counting_shape) = (shape_of(""), shape_of(counting));
+        assert_eq!(none.imports, ["signet:rule/types@1.0.0"]);
+        assert_eq!(none.world.as_deref(), Some("signet:rule/rule@1.0.0"));
+        let imports = ["signet:rule/types@1.0.0", "signet:rule/counter@1.1.0"];
+        assert_eq!(counting_shape.imports, imports);
+        assert_eq!(counting_shape.world.as_deref(), Some("signet:rule/rule@1.1.0"));
+        let refused = encode(module(counting), World::V1_0).unwrap_err().to_string();
+        assert!(
+            refused.contains("rule@1.0.0") && refused.contains("counter"),
+            "{refused}"
+        );
+    }
+
+    #[test]
+    fn a_world_for_an_interpreter_has_what_is_granted() {
+        let files = world_of(&["config".into(), "counter".into()]);
+        let world = &files[0].1;
+        assert!(world.contains("import signet:rule/config@1.0.0;\n    import signet:rule/counter@1.1.0;\n    export"));
+        assert!(!world.contains("lookup"), "{world}");
+        assert!(
+            files.iter().any(|(path, _)| path == "deps/1.1.0/lookup.wit"),
+            "{files:?}"
+        );
+    }
 }
