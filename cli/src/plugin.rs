@@ -10,6 +10,7 @@ mod outcome;
 mod project;
 mod request;
 mod runner;
+mod table;
 mod test;
 mod toolchain;
 

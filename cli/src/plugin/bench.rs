@@ -75,10 +75,11 @@ impl Bench {
 
     /// Loads the plugin anew, so that its memory's high water is this case's.
     fn measure(&self, runner: &Runner, subject: &Subject, case: &Case) -> Result<Measured, Failure> {
-        let plugin = runner
-            .load(subject, &case.config)
-            .map_err(|error| error.after(&case.name))?;
-        let request = case.request();
+        let plugin = runner.load(subject, case).map_err(|error| error.after(&case.name))?;
+        let Some(step) = case.steps.first() else {
+            return Err(Failure::new(format!("{}: no request", case.name)));
+        };
+        let request = step.request();
         let begun = Instant::now();
         for _ in 0..WARM_UP {
             if begun.elapsed() > LONGEST {
@@ -100,7 +101,7 @@ impl Bench {
             let last = times.len().saturating_sub(1);
             times.get(index.min(last)).copied().unwrap_or_default()
         };
-        let outcome = outcome.unwrap_or_else(|| case.expected.clone());
+        let outcome = outcome.unwrap_or_else(|| step.expected.clone());
         Ok(Measured {
             name: case.name.clone(),
             calls: times.len(),
@@ -108,7 +109,7 @@ impl Bench {
             p99: at(99),
             memory: plugin.metrics().memory_peak.load(Ordering::Relaxed),
             is_within: at(50) <= subject.deadline
-                && (!matches!(outcome, Outcome::Fail { .. }) || outcome.is(&case.expected)),
+                && (!matches!(outcome, Outcome::Fail { .. }) || outcome.is(&step.expected)),
             outcome,
         })
     }

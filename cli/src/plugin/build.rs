@@ -37,8 +37,10 @@ impl Build {
             Language::Zig => compiled(&dir, "rule.zig", zig)?,
             Language::C => compiled(&dir, "rule.c", c)?,
             Language::AssemblyScript => compiled(&dir, "rule.ts", assemblyscript)?,
+            Language::Js => interpreted(&dir, "rule.js", &manifest, js)?,
+            Language::Python => interpreted(&dir, "rule.py", &manifest, python)?,
         };
-        let wasm = component::encode(module)?;
+        let wasm = component::encode(module, manifest.world)?;
         let (bytes, digest) = (wasm.len(), component::digest(&wasm));
         let path = self.dir.join(format!("{}.wasm", manifest.name));
         // An edge would say the same, later.
@@ -115,6 +117,56 @@ fn assemblyscript(dir: &Path, file: &str, out: &Path) -> Result<Tool, Failure> {
         "-o",
     ];
     Ok(asc.arguments(&arguments).arguments(&[&out.display().to_string()]))
+}
+
+/// Runs a compiler that puts an interpreter and one file into a component of the world it is given.
+fn interpreted(
+    dir: &Path,
+    file: &str,
+    manifest: &Manifest,
+    tool: fn(&Path, &str, &Path) -> Result<Tool, Failure>,
+) -> Result<Vec<u8>, Failure> {
+    let wit = dir.join("target/wit");
+    for (path, text) in component::world_of(&manifest.imports()) {
+        let path = wit.join(path);
+        let parent = path.parent().unwrap_or(&wit);
+        std::fs::create_dir_all(parent).context(|| format!("`{}`", parent.display()))?;
+        std::fs::write(&path, text).context(|| format!("`{}`", path.display()))?;
+    }
+    compiled(dir, file, tool)
+}
+
+/// Without the features that would import WASI.
+const COMPONENTIZE: &str = "
+import { componentize } from '@bytecodealliance/componentize-js';
+import { writeFile } from 'node:fs/promises';
+const [sourcePath, out] = process.argv.slice(1);
+const disableFeatures = ['stdio', 'random', 'clocks', 'http', 'fetch-event'];
+const { component } = await componentize({ sourcePath, witPath: 'target/wit', worldName: 'rule', disableFeatures });
+await writeFile(out, component);
+";
+
+fn js(dir: &Path, file: &str, out: &Path) -> Result<Tool, Failure> {
+    let node = toolchain::componentize_js(dir)?;
+    let arguments = ["--input-type=module", "--eval", COMPONENTIZE, "--", file];
+    Ok(node.arguments(&arguments).arguments(&[&out.display().to_string()]))
+}
+
+fn python(dir: &Path, file: &str, out: &Path) -> Result<Tool, Failure> {
+    let module = file.trim_end_matches(".py");
+    let arguments = [
+        "--quiet",
+        "-d",
+        "target/wit",
+        "-w",
+        "rule",
+        "componentize",
+        "--stub-wasi",
+        module,
+        "-o",
+    ];
+    let componentize = toolchain::componentize_py(dir)?.arguments(&arguments);
+    Ok(componentize.arguments(&[&out.display().to_string()]))
 }
 
 fn rust(dir: &Path, name: &str) -> Result<Vec<u8>, Failure> {

@@ -1,4 +1,5 @@
-//! One case of a plugin: a request, with defaults for what it leaves out, and the verdict that is expected.
+//! One case of a plugin: a request, with defaults for what it leaves out, and the verdict that is expected; or several,
+//! one after another on the same counts.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -9,6 +10,7 @@ use serde::Deserialize;
 use super::outcome::Outcome;
 use super::project::read_toml;
 use super::request::{OwnedRequest, RawRequest, json};
+use super::table::{self, Table, Tables};
 use crate::failure::{Context, Failure};
 
 /// A file under `cases/`.
@@ -18,7 +20,18 @@ pub struct Case {
     pub name: String,
     /// Settings that this case has in place of those of `plugin.toml`, one by one.
     pub config: BTreeMap<String, toml::Value>,
+    /// Tables likewise.
+    pub tables: Tables,
+    /// One at least.
+    pub steps: Vec<Step>,
+}
+
+/// A request and what must come of it.
+#[derive(Debug)]
+pub struct Step {
     pub expected: Outcome,
+    /// How often it is made, each time with the same expectation.
+    pub times: u32,
     request: OwnedRequest,
 }
 
@@ -31,9 +44,32 @@ struct File {
     #[serde(default)]
     config: BTreeMap<String, toml::Value>,
     #[serde(default)]
+    tables: BTreeMap<String, Table>,
+    /// With `steps`: what they have in common.
+    #[serde(default)]
     request: RawRequest,
+    expect: Option<Expect>,
+    #[serde(default)]
+    steps: Vec<RawStep>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawStep {
+    #[serde(default = "once")]
+    times: u32,
+    /// Read again, over what the steps have in common.
+    #[serde(default, rename = "request")]
+    _request: RawRequest,
     expect: Expect,
 }
+
+fn once() -> u32 {
+    1
+}
+
+/// Calls of one step, and steps of one case.
+const MOST: usize = 1000;
 
 #[derive(Debug, Deserialize)]
 #[serde(tag = "verdict", rename_all = "lowercase", deny_unknown_fields)]
@@ -82,7 +118,73 @@ impl Case {
     fn read(path: &Path) -> Result<Case, Failure> {
         let file: File = read_toml(path)?;
         let at = || path.display().to_string();
-        let expected = match file.expect {
+        let steps = if file.steps.is_empty() {
+            let Some(expect) = file.expect else {
+                return Err(Failure::new(format!(
+                    "{}:1: missing field `expect`; or write several requests, each a `[[steps]]` with its own",
+                    at()
+                )));
+            };
+            vec![Step::new(1, file.request, expect).context(at)?]
+        } else {
+            if file.expect.is_some() {
+                let hint = "remove it, or the `[[steps]]`";
+                return Err(Failure::new(format!(
+                    "{}: each step has its own `expect`; {hint}",
+                    at()
+                )));
+            }
+            steps(path, file.steps).context(at)?
+        };
+        let dir = path.parent().unwrap_or(Path::new(""));
+        Ok(Case {
+            name: path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
+            config: file.config,
+            tables: table::read_all(file.tables, dir).context(at)?,
+            steps,
+        })
+    }
+}
+
+/// The steps, each with what the case's own `[request]` says and it does not.
+fn steps(path: &Path, raw: Vec<RawStep>) -> Result<Vec<Step>, Failure> {
+    if raw.len() > MOST {
+        return Err(Failure::new(format!("more than {MOST} steps")));
+    }
+    let whole: toml::Table = read_toml(path)?;
+    let common = whole.get("request").cloned();
+    let common = common.unwrap_or_else(|| toml::Value::Table(toml::Table::new()));
+    let own = whole.get("steps").and_then(toml::Value::as_array).into_iter().flatten();
+    let merge = |(step, own): (RawStep, &toml::Value)| {
+        let mut request = common.clone();
+        if let Some(own) = own.get("request") {
+            overlay(&mut request, own);
+        }
+        Step::new(step.times, RawRequest::deserialize(request)?, step.expect)
+    };
+    raw.into_iter().zip(own).map(merge).collect()
+}
+
+fn overlay(below: &mut toml::Value, above: &toml::Value) {
+    match (below, above) {
+        (toml::Value::Table(below), toml::Value::Table(above)) => {
+            for (name, value) in above {
+                match below.get_mut(name) {
+                    Some(member) => overlay(member, value),
+                    None => drop(below.insert(name.clone(), value.clone())),
+                }
+            }
+        }
+        (below, above) => *below = above.clone(),
+    }
+}
+
+impl Step {
+    fn new(times: u32, request: RawRequest, expect: Expect) -> Result<Step, Failure> {
+        if !(1..=MOST).contains(&usize::try_from(times).unwrap_or(usize::MAX)) {
+            return Err(Failure::new(format!("`times` must be 1 to {MOST}")));
+        }
+        let expected = match expect {
             Expect::Allow { lifetime_cap, claims } => Outcome::Allow {
                 lifetime_cap,
                 claims: claims.into_iter().map(|(name, value)| (name, json(value))).collect(),
@@ -91,16 +193,15 @@ impl Case {
             Expect::Fail { code } => {
                 if !FAILURES.contains(&code.as_str()) {
                     let known = FAILURES.join(", ");
-                    return Err(Failure::new(format!("{}: a failure's code is one of {known}", at())));
+                    return Err(Failure::new(format!("a failure's code is one of {known}")));
                 }
                 Outcome::Fail { code, detail: None }
             }
         };
-        Ok(Case {
-            name: path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
-            config: file.config,
+        Ok(Step {
             expected,
-            request: OwnedRequest::new(file.request).context(at)?,
+            times,
+            request: OwnedRequest::new(request)?,
         })
     }
 
@@ -127,7 +228,7 @@ mod tests {
     #[test]
     fn what_a_case_leaves_out_has_a_default() {
         let case = case("[expect]\nverdict = \"allow\"").unwrap();
-        let request = case.request();
+        let request = case.steps[0].request();
         assert_eq!(
             (request.format, request.caller.id),
             ("jwt", "oidc:https://ci.example#build")
@@ -140,10 +241,24 @@ mod tests {
         let text = "[request]\ntime = 2027-01-04T09:30:00Z\nprotocol = \"http3\"\n[request.artifact]\nalgorithm = \"sha384\"\n\
                     [request.caller.attributes]\nroles = [\"a\"]\n[expect]\nverdict = \"fail\"\ncode = \"trap\"";
         let case = case(text).unwrap();
-        let request = case.request();
+        let request = case.steps[0].request();
         assert_eq!((request.time, request.format), (1_799_055_000, "der"));
         assert_eq!(request.caller.attributes, [("roles", Argument::Texts(vec!["a"]))]);
         assert!(matches!(request.payload, Payload::Artifact(artifact) if artifact.digest == [7; 48]));
+    }
+
+    #[test]
+    fn steps_share_what_the_case_says() {
+        let text = "[request]\ntime = 60\n[request.caller]\nsubject = \"a\"\n[[steps]]\ntimes = 5\nexpect.verdict = \"allow\"\n\
+                    [[steps]]\nrequest = { time = 90, caller.kind = \"oidc\" }\nexpect = { verdict = \"refuse\", code = \"x\" }";
+        let case = case(text).unwrap();
+        let seen: Vec<_> = case
+            .steps
+            .iter()
+            .map(|step| (step.times, step.request().time))
+            .collect();
+        assert_eq!(seen, [(5, 60), (1, 90)]);
+        assert!(case.steps.iter().all(|step| step.request().caller.subject == "a"));
     }
 
     #[test]
@@ -156,6 +271,18 @@ mod tests {
         assert!(code.contains("one.toml:2: missing field `code`"), "{code}");
         let both = case("[request.token]\n[request.artifact]\n[expect]\nverdict = \"allow\"").unwrap_err();
         assert!(both.contains("token or for an artifact"), "{both}");
+        let step = "[[steps]]\nexpect.verdict = \"allow\"\n";
+        for (text, words) in [
+            (
+                format!("{step}[expect]\nverdict = \"allow\""),
+                "each step has its own `expect`",
+            ),
+            (format!("{step}times = 0"), "`times` must be 1 to 1000"),
+            (format!("{step}request.tim = 1"), "one.toml:3: unknown field `tim`"),
+        ] {
+            let failure = case(&text).unwrap_err();
+            assert!(failure.contains(words), "{failure}");
+        }
         let digest = "[request.artifact]\ndigest = \"07\"\n[expect]\nverdict = \"allow\"";
         assert!(case(digest).unwrap_err().contains("32 bytes"));
         assert!(

@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 use policies::names;
 
 use super::component::WIT;
-use super::project::{Language, WORLD, shortened};
+use super::project::{Language, World, shortened};
 use crate::failure::{Context, Failure};
 use crate::output;
 
@@ -52,7 +52,7 @@ const COMMON: [File; 6] = [
 ];
 
 /// The SDK comes along, in the folders that its own sources expect: a plugin needs no checkout of Signet.
-const RUST: [File; 8] = [
+const RUST: [File; 10] = [
     file!("README.md", "templates/rust/README.md"),
     file!("Cargo.toml", "templates/rust/Cargo.toml.in"),
     file!("Cargo.lock", "Cargo.lock"),
@@ -60,7 +60,12 @@ const RUST: [File; 8] = [
     file!("vendor/signet-plugin/Cargo.toml", "sdk/rust/Cargo.toml"),
     file!("vendor/signet-plugin/src/lib.rs", "sdk/rust/src/lib.rs"),
     file!("vendor/signet-plugin/src/allocator.rs", "sdk/rust/src/allocator.rs"),
+    file!("vendor/signet-plugin/src/imports.rs", "sdk/rust/src/imports.rs"),
     file!("vendor/signet-plugin/src/testing.rs", "sdk/rust/src/testing.rs"),
+    file!(
+        "vendor/signet-plugin/src/testing/host.rs",
+        "sdk/rust/src/testing/host.rs"
+    ),
 ];
 
 const C: [File; 3] = [
@@ -81,6 +86,50 @@ const ASSEMBLYSCRIPT: [File; 5] = [
     file!("tsconfig.json", "templates/assemblyscript/tsconfig.json"),
     file!("rule.ts", "templates/assemblyscript/rule.ts"),
     file!("signet.ts", "sdk/assemblyscript/signet.ts"),
+];
+
+const JS: [File; 5] = [
+    file!("README.md", "templates/js/README.md"),
+    file!("package.json", "templates/js/package.json"),
+    file!("jsconfig.json", "templates/js/jsconfig.json"),
+    file!("rule.js", "templates/js/rule.js"),
+    file!("signet.d.ts", "sdk/js/signet.d.ts"),
+];
+
+/// The stubs lie where type checkers look for them; the compiler makes the modules themselves.
+const PYTHON: [File; 11] = [
+    file!("README.md", "templates/python/README.md"),
+    file!("requirements.txt", "templates/python/requirements.txt"),
+    file!("rule.py", "templates/python/rule.py"),
+    file!(
+        "typings/componentize_py_types.pyi",
+        "sdk/python/componentize_py_types.pyi"
+    ),
+    file!("typings/wit_world/__init__.pyi", "sdk/python/wit_world/__init__.pyi"),
+    file!(
+        "typings/wit_world/imports/types.pyi",
+        "sdk/python/wit_world/imports/types.pyi"
+    ),
+    file!(
+        "typings/wit_world/imports/config.pyi",
+        "sdk/python/wit_world/imports/config.pyi"
+    ),
+    file!(
+        "typings/wit_world/imports/log.pyi",
+        "sdk/python/wit_world/imports/log.pyi"
+    ),
+    file!(
+        "typings/wit_world/imports/counter.pyi",
+        "sdk/python/wit_world/imports/counter.pyi"
+    ),
+    file!(
+        "typings/wit_world/imports/lookup.pyi",
+        "sdk/python/wit_world/imports/lookup.pyi"
+    ),
+    file!(
+        "typings/wit_world/imports/digest.pyi",
+        "sdk/python/wit_world/imports/digest.pyi"
+    ),
 ];
 
 const WAT: [File; 2] = [
@@ -108,6 +157,8 @@ impl New {
         let own: &[File] = match self.lang {
             Language::Rust => &RUST,
             Language::C => &C,
+            Language::Js => &JS,
+            Language::Python => &PYTHON,
             Language::Zig => &ZIG,
             Language::AssemblyScript => &ASSEMBLYSCRIPT,
             Language::Wat => &WAT,
@@ -129,10 +180,17 @@ impl New {
     fn write(&self, dir: &Path, path: &str, text: &str) -> Result<(), Failure> {
         let lang = self.lang.to_possible_value();
         let lang = lang.as_ref().map_or("", |value| value.get_name());
+        // An interpreter starts anew with each call.
+        let (deadline, memory) = match self.lang {
+            Language::Js | Language::Python => ("100ms", "64MiB"),
+            _ => ("5ms", "16MiB"),
+        };
         let text = text
             .replace("{{name}}", &self.name)
             .replace("{{lang}}", lang)
-            .replace("{{world}}", WORLD);
+            .replace("{{world}}", World::NEWEST.name())
+            .replace("{{deadline}}", deadline)
+            .replace("{{memory}}", memory);
         let path = dir.join(path);
         let parent = path.parent().unwrap_or(dir);
         std::fs::create_dir_all(parent).context(|| format!("`{}`", parent.display()))?;

@@ -10,13 +10,33 @@ use policies::units::{ByteSize, Span};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use super::table::{self, Table, Tables};
 use crate::failure::{Context, Failure};
 
 /// The file that makes a directory a plugin's.
 pub const MANIFEST: &str = "plugin.toml";
 
-/// The world that plugins are built for.
-pub const WORLD: &str = "signet:rule/rule@1.0.0";
+/// A version of the world `rule` that plugins are built for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub enum World {
+    #[serde(rename = "signet:rule/rule@1.0.0")]
+    V1_0,
+    #[serde(rename = "signet:rule/rule@1.1.0")]
+    V1_1,
+}
+
+impl World {
+    /// What a new plugin is built for.
+    pub const NEWEST: World = World::V1_1;
+
+    /// With its version.
+    pub fn name(self) -> &'static str {
+        match self {
+            World::V1_0 => "signet:rule/rule@1.0.0",
+            World::V1_1 => "signet:rule/rule@1.1.0",
+        }
+    }
+}
 
 /// A language that there are a template and a recipe for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
@@ -24,6 +44,8 @@ pub const WORLD: &str = "signet:rule/rule@1.0.0";
 pub enum Language {
     Rust,
     C,
+    Js,
+    Python,
     Zig,
     #[value(name = "assemblyscript")]
     AssemblyScript,
@@ -37,15 +59,20 @@ pub struct Manifest {
     /// The component is NAME.wasm. 1 to 63 of `a-z 0-9 -`.
     pub name: String,
     pub lang: Language,
-    /// The only one there is: [`WORLD`].
-    pub world: String,
+    /// The newest version that it may use.
+    pub world: World,
     /// 1 ms to 100 ms, default 5 ms.
     pub deadline: Option<Span>,
     /// 64 KiB to 64 MiB, default 16 MiB.
     pub memory: Option<ByteSize>,
+    /// The interfaces that it may import, as in a bundle. Default: `log` and `config`.
+    pub imports: Option<Vec<String>>,
     /// Default: none.
     #[serde(default)]
     pub config: BTreeMap<String, toml::Value>,
+    /// What its import `lookup` answers from. Default: none.
+    #[serde(default)]
+    pub tables: BTreeMap<String, Table>,
 }
 
 impl Manifest {
@@ -66,15 +93,26 @@ impl Manifest {
                 shortened(&manifest.name)
             )));
         }
-        if manifest.world != WORLD {
+        if let Some(unknown) = manifest.imports.iter().flatten().find(|name| !is_grantable(name)) {
             return Err(Failure::new(format!(
-                "{}: world `{}` is not known; this version builds for `{WORLD}`",
+                "{}: the host has no interface `{}`; it has {}",
                 path.display(),
-                shortened(&manifest.world)
+                shortened(unknown),
+                runtime::grantable().collect::<Vec<_>>().join(", ")
             )));
         }
         Ok(manifest)
     }
+
+    /// The interfaces that it may import.
+    pub fn imports(&self) -> Vec<String> {
+        let default = || runtime::DEFAULT_IMPORTS.map(str::to_owned).to_vec();
+        self.imports.clone().unwrap_or_else(default)
+    }
+}
+
+fn is_grantable(name: &str) -> bool {
+    runtime::grantable().any(|known| known == name)
 }
 
 /// What is to be tested or measured.
@@ -87,6 +125,8 @@ pub struct Subject {
     /// In bytes.
     pub memory: usize,
     pub config: BTreeMap<String, toml::Value>,
+    pub imports: Vec<String>,
+    pub tables: Tables,
 }
 
 impl Subject {
@@ -95,7 +135,7 @@ impl Subject {
         if !path.exists() {
             return Err(Failure::new(format!("`{}` does not exist", path.display())));
         }
-        let (dir, manifest) = if path.is_dir() {
+        let (dir, mut manifest) = if path.is_dir() {
             (path.to_owned(), Some(Manifest::read(path)?))
         } else {
             let dir = path.parent().unwrap_or(Path::new("")).to_owned();
@@ -112,6 +152,11 @@ impl Subject {
                 "`{component}` is not built yet; run `signet plugin build {dir}`"
             )));
         }
+        // A file by itself says nothing about what it will be granted.
+        let all = || runtime::grantable().map(str::to_owned).collect();
+        let imports = manifest.as_ref().map_or_else(all, Manifest::imports);
+        let own = manifest.as_mut().map(|manifest| std::mem::take(&mut manifest.tables));
+        let tables = table::read_all(own.unwrap_or_default(), &dir)?;
         let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let defaults = runtime::PluginSource::new("", Vec::new());
         let (deadline, memory) = manifest
@@ -124,6 +169,8 @@ impl Subject {
             deadline: deadline.map_or(defaults.deadline, |span| span.0),
             memory: memory.map_or(defaults.memory, |size| usize::try_from(size.0).unwrap_or(usize::MAX)),
             config: manifest.map(|manifest| manifest.config).unwrap_or_default(),
+            imports,
+            tables,
         })
     }
 }
@@ -160,13 +207,20 @@ mod tests {
         assert_eq!((read.lang, read.memory.unwrap().0), (Language::Zig, 1 << 20));
         let unknown = manifest(&format!("{good}colour = 1\n")).unwrap_err();
         assert!(unknown.contains("plugin.toml:5: unknown field `colour`"), "{unknown}");
+        assert_eq!(read.imports(), ["log", "config"]);
+        let imports = manifest(&format!("imports = [\"exec\"]\n{good}")).unwrap_err();
+        assert!(imports.contains("`exec`; it has log, config, counter"), "{imports}");
         let lang = manifest(&good.replace("zig", "cobol")).unwrap_err();
         assert!(
             lang.contains("plugin.toml:2") && lang.contains("assemblyscript"),
             "{lang}"
         );
         let world = manifest(&good.replace("1.0.0", "9.0.0")).unwrap_err();
-        assert!(world.contains("9.0.0") && world.contains(WORLD), "{world}");
+        assert!(
+            world.contains("9.0.0") && world.contains(World::NEWEST.name()),
+            "{world}"
+        );
+        assert!(world.contains("plugin.toml:3"), "{world}");
         assert!(
             manifest(&good.replace("\"a\"", "\"../a\""))
                 .unwrap_err()

@@ -1,15 +1,19 @@
 //! A component on a host like an edge's, called with cases.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use runtime::{Host, Plugin, PluginSource, Request, Settings, Value};
+use runtime::{Host, LoadFailure, Plugin, PluginSource, Request, Settings, Value};
 
+use super::case::Case;
 use super::outcome::Outcome;
 use super::project::Subject;
 use crate::failure::{Context, Failure};
 
-/// A call that ran out of time on a busy laptop says little about the rule: it is made again so many times.
-const ATTEMPTS: usize = 3;
+/// The largest component, as in a bundle: an interpreter fits.
+const MAX_COMPONENT: usize = 32 << 20;
+/// A laptop may compile for longer than an edge does: nobody waits behind it.
+const COMPILE_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// The host, and the bytes that it loads.
 #[derive(Debug)]
@@ -32,20 +36,27 @@ impl Runner {
         })
     }
 
-    /// Loads it with the subject's settings, and in their place those of the case.
-    pub fn load(&self, subject: &Subject, config: &BTreeMap<String, toml::Value>) -> Result<Plugin, Failure> {
+    /// Loads it with the subject's settings and tables, and in their place those of the case.
+    pub fn load(&self, subject: &Subject, case: &Case) -> Result<Plugin, Failure> {
         let mut settings = BTreeMap::new();
-        for (name, value) in subject.config.iter().chain(config) {
+        for (name, value) in subject.config.iter().chain(&case.config) {
             settings.insert(name.clone(), setting(name, value)?);
         }
+        let tables = subject.tables.iter().chain(&case.tables);
         let source = PluginSource {
             config: settings,
+            imports: subject.imports.clone(),
+            tables: tables.map(|(name, table)| (name.clone(), table.clone())).collect(),
             deadline: subject.deadline,
             memory: subject.memory,
             ..granted(&subject.name, self.wasm.clone())
         };
         self.host.load(source).map_err(|error| {
-            let advice = "`signet plugin inspect` says what to do";
+            let advice = match error.reason {
+                // These say it themselves.
+                LoadFailure::Setting { .. } => "here, in plugin.toml",
+                _ => "`signet plugin inspect` says what to do",
+            };
             Failure::new(format!("{error}; {advice}"))
         })
     }
@@ -53,18 +64,6 @@ impl Runner {
     /// Calls the plugin once.
     pub fn call(&self, plugin: &Plugin, request: &Request<'_>) -> Outcome {
         self.tasks.block_on(plugin.evaluate(request)).into()
-    }
-
-    /// Calls the plugin, and again if it ran out of time.
-    pub fn judge(&self, plugin: &Plugin, request: &Request<'_>) -> Outcome {
-        let is_timeout = |outcome: &Outcome| matches!(outcome, Outcome::Fail { code, .. } if code == "timeout");
-        let mut outcome = self.call(plugin, request);
-        for _ in 1..ATTEMPTS {
-            if is_timeout(&outcome) {
-                outcome = self.call(plugin, request);
-            }
-        }
-        outcome
     }
 }
 
@@ -81,6 +80,8 @@ pub fn host() -> Result<Host, Failure> {
     let settings = Settings {
         max_calls: 2,
         max_compilations: 1,
+        max_component: MAX_COMPONENT,
+        compile_timeout: COMPILE_TIMEOUT,
         ..Settings::default()
     };
     Ok(Host::new(settings)?)

@@ -98,6 +98,32 @@ pub fn asc(dir: &Path) -> Result<Tool, Failure> {
         .ok_or_else(|| missing("asc", "npm install (in the plugin's directory)"))
 }
 
+/// `node`, where componentize-js is installed in the directory or one above it.
+pub fn componentize_js(dir: &Path) -> Result<Tool, Failure> {
+    let Some(node) = find("node") else {
+        return Err(missing("node", "apt-get install nodejs npm"));
+    };
+    let package = "node_modules/@bytecodealliance/componentize-js";
+    if dir.ancestors().any(|dir| dir.join(package).exists()) {
+        return Ok(Tool::new(node));
+    }
+    Err(missing("componentize-js", "npm install (in the plugin's directory)"))
+}
+
+/// `componentize-py` of the directory's `.venv`, else the one on the path.
+pub fn componentize_py(dir: &Path) -> Result<Tool, Failure> {
+    let own = dir.join(".venv/bin/componentize-py");
+    let mut candidates = Some(own)
+        .filter(|path| path.is_file())
+        .into_iter()
+        .chain(find("componentize-py"));
+    let install = "python3 -m venv .venv && .venv/bin/pip install componentize-py (in the plugin's directory)";
+    candidates
+        .next()
+        .map(Tool::new)
+        .ok_or_else(|| missing("componentize-py", install))
+}
+
 /// `cargo`, with a compiler that has or can build std for wasm32-unknown-unknown.
 pub fn cargo(dir: &Path) -> Result<Tool, Failure> {
     let rustup = "install rustup (https://rustup.rs), then rustup target add wasm32-unknown-unknown";

@@ -72,6 +72,11 @@ impl Counters {
         Counters { limit, kept }
     }
 
+    /// Begins anew.
+    pub(crate) fn clear(&self) {
+        *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = Kept::default();
+    }
+
     /// Counts one use at `now`, in Unix seconds, and answers with the uses of the last `window` seconds.
     fn increment(&self, key: &str, window: u32, now: u64) -> Result<u32, Problem> {
         if key.is_empty() || key.len() > MAX_COUNTER_KEY || !(1..=MAX_COUNTER_WINDOW).contains(&window) {

@@ -95,7 +95,7 @@ fn mistakes_are_answered_with_what_to_do() {
     );
     let lang = plugin(here, &["new", "two", "--lang", "cobol"]);
     assert!(
-        lang.code == 2 && lang.stderr.contains("rust, c, zig, assemblyscript, wat"),
+        lang.code == 2 && lang.stderr.contains("rust, c, js, python, zig, assemblyscript, wat"),
         "{lang:?}"
     );
     failed(
