@@ -29,6 +29,10 @@ mod clients;
 mod cluster;
 #[path = "system/custody.rs"]
 mod custody;
+#[path = "system/example_rules.rs"]
+mod example_rules;
+#[path = "system/example_rules_at_an_edge.rs"]
+mod example_rules_at_an_edge;
 #[path = "system/fleets.rs"]
 mod fleets;
 #[path = "system/haproxy.rs"]
