@@ -38,7 +38,7 @@ impl Build {
             Language::C => compiled(&dir, "rule.c", c)?,
             Language::AssemblyScript => compiled(&dir, "rule.ts", assemblyscript)?,
         };
-        let wasm = component::encode(module)?;
+        let wasm = component::encode(module, manifest.world)?;
         let (bytes, digest) = (wasm.len(), component::digest(&wasm));
         let path = self.dir.join(format!("{}.wasm", manifest.name));
         // An edge would say the same, later.

@@ -5,29 +5,59 @@ use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata, 
 use wit_parser::decoding::{DecodedWasm, decode};
 use wit_parser::{IndexMap, Resolve, SourceMap, WorldId, WorldItem, WorldKey};
 
+use super::project::World;
 use crate::failure::Failure;
 
-/// The package `signet:rule`, file by file.
-pub const WIT: [(&str, &str); 1] = [("rule.wit", include_str!("../../../plugins/wit/rule.wit"))];
+macro_rules! wit {
+    ($($path:literal),+) => {
+        [$(($path, include_str!(concat!("../../../plugins/wit/", $path)))),+]
+    };
+}
 
-/// Makes a component of a core module. One whose compiler put no world into it gets the world `rule`.
-pub fn encode(module: Vec<u8>) -> Result<Vec<u8>, Failure> {
+/// The package `signet:rule` in its first version, then file by file in this one.
+pub const WIT: [(&str, &str); 8] = wit![
+    "rule.wit",
+    "1.1.0/config.wit",
+    "1.1.0/counter.wit",
+    "1.1.0/digest.wit",
+    "1.1.0/log.wit",
+    "1.1.0/lookup.wit",
+    "1.1.0/rule.wit",
+    "1.1.0/types.wit"
+];
+
+/// The world 1.1.0 with each interface in the lowest version that has it: what a rule does not use of 1.1.0 it does not
+/// import, and then hosts of 1.0.0 load it too.
+const LOWEST: &str = "
+    package signet:build;
+    world rule-1-0 { include signet:rule/rule@1.0.0; }
+    world rule-1-1 {
+        include signet:rule/rule@1.0.0;
+        import signet:rule/counter@1.1.0;
+        import signet:rule/lookup@1.1.0;
+        import signet:rule/digest@1.1.0;
+    }
+";
+
+/// Makes a component of a core module. One whose compiler put no world into it gets `world`, of which it keeps the imports
+/// that it uses.
+pub fn encode(module: Vec<u8>, world: World) -> Result<Vec<u8>, Failure> {
     let is_component =
         matches!((module.get(..4), module.get(4..8)), (Some(b"\0asm"), Some(rest)) if rest != [1, 0, 0, 0]);
     if is_component {
         return Ok(module);
     }
-    component(module).map_err(|error| {
-        let world = super::project::WORLD;
+    component(module, world).map_err(|error| {
+        let world = world.name();
         Failure::new(format!("the module does not fit the world `{world}`: {error}"))
     })
 }
 
-fn component(mut module: Vec<u8>) -> Result<Vec<u8>, String> {
+fn component(mut module: Vec<u8>, world: World) -> Result<Vec<u8>, String> {
     // `{:#}` has the causes, which say which export or import it is.
     let text = |error| format!("{error:#}");
     if metadata::decode(&module).map_err(text)?.0.is_none() {
-        let (resolve, world) = world()?;
+        let (resolve, world) = resolved(world)?;
         embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8, false).map_err(text)?;
     }
     let mut encoder = ComponentEncoder::default();
@@ -35,15 +65,24 @@ fn component(mut module: Vec<u8>) -> Result<Vec<u8>, String> {
     encoder.encode().map_err(text)
 }
 
-fn world() -> Result<(Resolve, WorldId), String> {
-    let mut sources = SourceMap::new();
-    for (path, text) in WIT {
-        sources.push_str(path, text);
-    }
+fn resolved(world: World) -> Result<(Resolve, WorldId), String> {
     let mut resolve = Resolve::default();
-    let package = sources.parse().map_err(|(_, error)| error.to_string())?;
-    let package = resolve.push_group(package).map_err(|error| error.to_string())?;
-    let world = resolve.select_world(&[package], Some("rule"));
+    let (first, second): (Vec<_>, Vec<_>) = WIT.iter().partition(|(path, _)| *path == "rule.wit");
+    let mut package = None;
+    for group in [first, second, vec![&("build.wit", LOWEST)]] {
+        let mut sources = SourceMap::new();
+        for (path, text) in group {
+            sources.push_str(path, *text);
+        }
+        let group = sources.parse().map_err(|(_, error)| error.to_string())?;
+        package = Some(resolve.push_group(group).map_err(|error| error.to_string())?);
+    }
+    let name = match world {
+        World::V1_0 => "rule-1-0",
+        World::V1_1 => "rule-1-1",
+    };
+    let package: Vec<_> = package.into_iter().collect();
+    let world = resolve.select_world(&package, Some(name));
     Ok((resolve, world.map_err(|error| format!("{error:#}"))?))
 }
 
@@ -51,7 +90,7 @@ fn world() -> Result<(Resolve, WorldId), String> {
 #[derive(Debug)]
 pub struct Shape {
     pub kind: &'static str,
-    /// With its version; none if it exports no `evaluate` of any version.
+    /// The lowest version that has all it imports; none if it exports no `evaluate` of any version.
     pub world: Option<String>,
     pub imports: Vec<String>,
     pub exports: Vec<String>,
@@ -85,10 +124,10 @@ pub fn shape(wasm: &[u8]) -> Shape {
         items.map(|(key, _)| resolve.name_world_key(key)).collect::<Vec<_>>()
     };
     let (imports, exports) = (names(&world.imports), names(&world.exports));
-    let version = imports.iter().find(|name| name.starts_with("signet:rule/"));
-    let version = version
-        .and_then(|name| name.split_once('@'))
-        .map(|(_, version)| version);
+    let own = imports.iter().filter(|name| name.starts_with("signet:rule/"));
+    let versions = own.filter_map(|name| name.split_once('@')).map(|(_, version)| version);
+    let number = |version: &&str| -> Vec<Option<u64>> { version.split('.').map(|part| part.parse().ok()).collect() };
+    let version = versions.max_by_key(number);
     let world = version
         .filter(|_| exports.iter().any(|name| name == "evaluate"))
         .map(|version| format!("signet:rule/rule@{version}"));

@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 use policies::names;
 
 use super::component::WIT;
-use super::project::{Language, WORLD, shortened};
+use super::project::{Language, World, shortened};
 use crate::failure::{Context, Failure};
 use crate::output;
 
@@ -52,7 +52,7 @@ const COMMON: [File; 6] = [
 ];
 
 /// The SDK comes along, in the folders that its own sources expect: a plugin needs no checkout of Signet.
-const RUST: [File; 8] = [
+const RUST: [File; 10] = [
     file!("README.md", "templates/rust/README.md"),
     file!("Cargo.toml", "templates/rust/Cargo.toml.in"),
     file!("Cargo.lock", "Cargo.lock"),
@@ -60,7 +60,12 @@ const RUST: [File; 8] = [
     file!("vendor/signet-plugin/Cargo.toml", "sdk/rust/Cargo.toml"),
     file!("vendor/signet-plugin/src/lib.rs", "sdk/rust/src/lib.rs"),
     file!("vendor/signet-plugin/src/allocator.rs", "sdk/rust/src/allocator.rs"),
+    file!("vendor/signet-plugin/src/imports.rs", "sdk/rust/src/imports.rs"),
     file!("vendor/signet-plugin/src/testing.rs", "sdk/rust/src/testing.rs"),
+    file!(
+        "vendor/signet-plugin/src/testing/host.rs",
+        "sdk/rust/src/testing/host.rs"
+    ),
 ];
 
 const C: [File; 3] = [
@@ -132,7 +137,7 @@ impl New {
         let text = text
             .replace("{{name}}", &self.name)
             .replace("{{lang}}", lang)
-            .replace("{{world}}", WORLD);
+            .replace("{{world}}", World::NEWEST.name());
         let path = dir.join(path);
         let parent = path.parent().unwrap_or(dir);
         std::fs::create_dir_all(parent).context(|| format!("`{}`", parent.display()))?;

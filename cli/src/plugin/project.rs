@@ -15,8 +15,27 @@ use crate::failure::{Context, Failure};
 /// The file that makes a directory a plugin's.
 pub const MANIFEST: &str = "plugin.toml";
 
-/// The world that plugins are built for.
-pub const WORLD: &str = "signet:rule/rule@1.0.0";
+/// A version of the world `rule` that plugins are built for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub enum World {
+    #[serde(rename = "signet:rule/rule@1.0.0")]
+    V1_0,
+    #[serde(rename = "signet:rule/rule@1.1.0")]
+    V1_1,
+}
+
+impl World {
+    /// What a new plugin is built for.
+    pub const NEWEST: World = World::V1_1;
+
+    /// With its version.
+    pub fn name(self) -> &'static str {
+        match self {
+            World::V1_0 => "signet:rule/rule@1.0.0",
+            World::V1_1 => "signet:rule/rule@1.1.0",
+        }
+    }
+}
 
 /// A language that there are a template and a recipe for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
@@ -37,8 +56,8 @@ pub struct Manifest {
     /// The component is NAME.wasm. 1 to 63 of `a-z 0-9 -`.
     pub name: String,
     pub lang: Language,
-    /// The only one there is: [`WORLD`].
-    pub world: String,
+    /// The newest version that it may use.
+    pub world: World,
     /// 1 ms to 100 ms, default 5 ms.
     pub deadline: Option<Span>,
     /// 64 KiB to 64 MiB, default 16 MiB.
@@ -64,13 +83,6 @@ impl Manifest {
                 "{}: `{}` cannot name a plugin; use 1 to 63 of a-z, 0-9 and -, starting with a letter or digit",
                 path.display(),
                 shortened(&manifest.name)
-            )));
-        }
-        if manifest.world != WORLD {
-            return Err(Failure::new(format!(
-                "{}: world `{}` is not known; this version builds for `{WORLD}`",
-                path.display(),
-                shortened(&manifest.world)
             )));
         }
         Ok(manifest)
@@ -166,7 +178,11 @@ mod tests {
             "{lang}"
         );
         let world = manifest(&good.replace("1.0.0", "9.0.0")).unwrap_err();
-        assert!(world.contains("9.0.0") && world.contains(WORLD), "{world}");
+        assert!(
+            world.contains("9.0.0") && world.contains(World::NEWEST.name()),
+            "{world}"
+        );
+        assert!(world.contains("plugin.toml:3"), "{world}");
         assert!(
             manifest(&good.replace("\"a\"", "\"../a\""))
                 .unwrap_err()

@@ -1,4 +1,4 @@
-// What a Signet rule in AssemblyScript is written with: views of the types of the world signet:rule/rule@1.0.0 where they
+// What a Signet rule in AssemblyScript is written with: views of the types of the world signet:rule/rule@1.1.0 where they
 // lie in memory (Canonical ABI of the component model), and short ways to answer. A rule exports `evaluate` and
 // `cabi_realloc`:
 //
@@ -9,6 +9,18 @@
 declare function configGet(name: usize, length: usize, setting: usize): void;
 @external("signet:rule/log@1.0.0", "log")
 declare function logLine(level: i32, message: usize, length: usize): void;
+@external("signet:rule/counter@1.1.0", "increment")
+declare function counterIncrement(key: usize, length: usize, window: u32, counted: usize): void;
+@external("signet:rule/lookup@1.1.0", "get")
+declare function lookupGet(table: usize, tableLength: usize, key: usize, length: usize, row: usize): void;
+@external("signet:rule/lookup@1.1.0", "prefix")
+declare function lookupPrefix(table: usize, tableLength: usize, key: usize, length: usize, row: usize): void;
+@external("signet:rule/digest@1.1.0", "sha256")
+declare function digestSha256(data: usize, length: usize, digest: usize): void;
+@external("signet:rule/digest@1.1.0", "sha384")
+declare function digestSha384(data: usize, length: usize, digest: usize): void;
+@external("signet:rule/digest@1.1.0", "sha512")
+declare function digestSha512(data: usize, length: usize, digest: usize): void;
 
 /** Memory for what the host hands over. Nothing is given back: the whole instance goes with the call. */
 export function cabi_realloc(old: usize, oldSize: usize, align: usize, size: usize): usize {
@@ -106,6 +118,78 @@ export enum Level { Trace, Debug, Info, Warn, Error }
 export function log(level: Level, message: string): void {
   const bytes = String.UTF8.encode(message);
   logLine(level, changetype<usize>(bytes), bytes.byteLength);
+}
+
+/** Of a `Count`. */
+export enum CountProblem { None, Full, OutOfBounds }
+
+export class Count {
+  constructor(public problem: CountProblem, public uses: u32) {}
+}
+
+/**
+ * Counts one use of `key` (1 to 256 bytes); how many there were within the last `seconds` (1 to 86400), this one included.
+ * It stays counted, whatever the rule answers. Refuse when there is a problem. Needs the grant `counter`.
+ */
+export function count(key: string, seconds: u32): Count {
+  const at = heap.alloc(8);
+  const bytes = String.UTF8.encode(key);
+  counterIncrement(changetype<usize>(bytes), bytes.byteLength, seconds, at);
+  return load<u8>(at) ? new Count(1 + load<u8>(at, 4), 0) : new Count(CountProblem.None, load<u32>(at, 4));
+}
+
+/** Of a `Row`. */
+export enum LookupProblem { None, NoSuchTable, WrongKind, NotAnAddress }
+
+/** What a table has for a key; null: no such row. */
+export class Row {
+  constructor(public problem: LookupProblem, public value: string | null) {}
+}
+
+function row(at: usize): Row {
+  return load<u8>(at) ? new Row(1 + load<u8>(at, 4), null) : new Row(LookupProblem.None, optionText(at + 4));
+}
+
+/** The value of a key in a table of exact keys. Needs the grant `lookup`. */
+export function lookUp(table: string, key: string): Row {
+  const at = heap.alloc(16);
+  const name = String.UTF8.encode(table), bytes = String.UTF8.encode(key);
+  lookupGet(changetype<usize>(name), name.byteLength, changetype<usize>(bytes), bytes.byteLength, at);
+  return row(at);
+}
+
+/** The value of the longest prefix that holds an IP address, in a table of prefixes. Needs the grant `lookup`. */
+export function lookUpAddress(table: string, address: string): Row {
+  const at = heap.alloc(16);
+  const name = String.UTF8.encode(table), bytes = String.UTF8.encode(address);
+  lookupPrefix(changetype<usize>(name), name.byteLength, changetype<usize>(bytes), bytes.byteLength, at);
+  return row(at);
+}
+
+function bytesAt(at: usize): Uint8Array {
+  const length = load<u32>(at, 4);
+  const bytes = new Uint8Array(length);
+  memory.copy(bytes.dataStart, load<usize>(at), length);
+  return bytes;
+}
+
+/** SHA-2, by the host: 32, 48 or 64 bytes. At most 64 KiB a call and 1 MiB a request. Needs the grant `digest`. */
+export function sha256(data: Uint8Array): Uint8Array {
+  const at = heap.alloc(8);
+  digestSha256(data.dataStart, data.length, at);
+  return bytesAt(at);
+}
+
+export function sha384(data: Uint8Array): Uint8Array {
+  const at = heap.alloc(8);
+  digestSha384(data.dataStart, data.length, at);
+  return bytesAt(at);
+}
+
+export function sha512(data: Uint8Array): Uint8Array {
+  const at = heap.alloc(8);
+  digestSha512(data.dataStart, data.length, at);
+  return bytesAt(at);
 }
 
 /** Goes on; with a cap above 0, for at most so many seconds. */

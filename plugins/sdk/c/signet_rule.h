@@ -1,4 +1,4 @@
-/* What a Signet rule in C is written with: the types of the world signet:rule/rule@1.0.0 as they lie in memory
+/* What a Signet rule in C is written with: the types of the world signet:rule/rule@1.1.0 as they lie in memory
  * (Canonical ABI of the component model), short ways to answer, and an allocator for guests that live for one call.
  * Freestanding: no libc. Include it in one file and define `evaluate`:
  *
@@ -15,6 +15,7 @@
 typedef struct { const char *at; size_t length; } signet_text;
 typedef struct { const signet_text *at; size_t length; } signet_texts;
 typedef struct { uint8_t is_some; signet_text text; } signet_option_text;
+typedef struct { const uint8_t *at; size_t length; } signet_bytes;
 
 enum signet_kind { SIGNET_TEXT, SIGNET_INT, SIGNET_FLOAT, SIGNET_BOOL, SIGNET_TEXTS, SIGNET_JSON };
 
@@ -42,7 +43,7 @@ typedef struct {
 typedef struct {
     uint8_t is_message; /* 0: the caller sent the digest itself */
     signet_text algorithm;
-    struct { const uint8_t *at; size_t length; } digest;
+    signet_bytes digest;
 } signet_artifact;
 
 typedef struct {
@@ -69,16 +70,35 @@ typedef struct {
 
 typedef struct { uint8_t is_some; signet_value value; } signet_setting;
 
+/* What `signet_count` and the lookups answer; a problem is one of the enum beside it. */
+enum signet_counter_problem { SIGNET_COUNTER_FULL, SIGNET_COUNTER_OUT_OF_BOUNDS };
+typedef struct { uint8_t is_error; union { uint32_t uses; uint8_t problem; }; } signet_counted;
+enum signet_lookup_problem { SIGNET_NO_SUCH_TABLE, SIGNET_WRONG_KIND, SIGNET_NOT_AN_ADDRESS };
+typedef struct { uint8_t is_error; union { signet_option_text value; uint8_t problem; }; } signet_row;
+
 enum signet_level { SIGNET_TRACE, SIGNET_DEBUG, SIGNET_INFO, SIGNET_WARN, SIGNET_ERROR };
 
 _Static_assert(sizeof(signet_pair) == 24 && sizeof(signet_caller) == 40, "as the Canonical ABI has them");
 _Static_assert(offsetof(signet_request, is_artifact) == 72 && offsetof(signet_request, time) == 112, "likewise");
 _Static_assert(sizeof(signet_request) == 152 && sizeof(signet_answer) == 20, "likewise");
+_Static_assert(sizeof(signet_counted) == 8 && sizeof(signet_row) == 16, "likewise");
 
 __attribute__((import_module("signet:rule/config@1.0.0"), import_name("get")))
 void signet_config_get(const char *name, size_t length, signet_setting *setting);
 __attribute__((import_module("signet:rule/log@1.0.0"), import_name("log")))
 void signet_log_line(int32_t level, const char *message, size_t length);
+__attribute__((import_module("signet:rule/counter@1.1.0"), import_name("increment")))
+void signet_counter_increment(const char *key, size_t length, uint32_t window, signet_counted *counted);
+__attribute__((import_module("signet:rule/lookup@1.1.0"), import_name("get")))
+void signet_lookup_get(const char *table, size_t table_length, const char *key, size_t length, signet_row *row);
+__attribute__((import_module("signet:rule/lookup@1.1.0"), import_name("prefix")))
+void signet_lookup_prefix(const char *table, size_t table_length, const char *key, size_t length, signet_row *row);
+__attribute__((import_module("signet:rule/digest@1.1.0"), import_name("sha256")))
+void signet_digest_sha256(const uint8_t *data, size_t length, signet_bytes *digest);
+__attribute__((import_module("signet:rule/digest@1.1.0"), import_name("sha384")))
+void signet_digest_sha384(const uint8_t *data, size_t length, signet_bytes *digest);
+__attribute__((import_module("signet:rule/digest@1.1.0"), import_name("sha512")))
+void signet_digest_sha512(const uint8_t *data, size_t length, signet_bytes *digest);
 
 /* The rule. The answer must outlive the call: `signet_refuse` and the like see to that. */
 __attribute__((export_name("evaluate"))) signet_answer *evaluate(const signet_request *request);
@@ -127,6 +147,47 @@ static inline signet_setting signet_config(signet_text name) {
 /* One line for the edge's log. */
 static inline void signet_log(enum signet_level level, signet_text message) {
     signet_log_line(level, message.at, message.length);
+}
+
+/* Counts one use of `key` (1 to 256 bytes); how many there were within the last `seconds` (1 to 86400), this one included.
+ * It stays counted, whatever the rule answers. Refuse when it is full. Needs the grant `counter`. */
+static inline signet_counted signet_count(signet_text key, uint32_t seconds) {
+    signet_counted counted;
+    signet_counter_increment(key.at, key.length, seconds, &counted);
+    return counted;
+}
+
+/* The value of a key in a table of exact keys. Needs the grant `lookup`. */
+static inline signet_row signet_look_up(signet_text table, signet_text key) {
+    signet_row row;
+    signet_lookup_get(table.at, table.length, key.at, key.length, &row);
+    return row;
+}
+
+/* The value of the longest prefix that holds an IP address, in a table of prefixes. Needs the grant `lookup`. */
+static inline signet_row signet_look_up_address(signet_text table, signet_text address) {
+    signet_row row;
+    signet_lookup_prefix(table.at, table.length, address.at, address.length, &row);
+    return row;
+}
+
+/* SHA-2, by the host: 32, 48 or 64 bytes. At most 64 KiB a call and 1 MiB a request. Needs the grant `digest`. */
+static inline signet_bytes signet_sha256(signet_bytes data) {
+    signet_bytes digest;
+    signet_digest_sha256(data.at, data.length, &digest);
+    return digest;
+}
+
+static inline signet_bytes signet_sha384(signet_bytes data) {
+    signet_bytes digest;
+    signet_digest_sha384(data.at, data.length, &digest);
+    return digest;
+}
+
+static inline signet_bytes signet_sha512(signet_bytes data) {
+    signet_bytes digest;
+    signet_digest_sha512(data.at, data.length, &digest);
+    return digest;
 }
 
 static inline signet_answer *signet_allow(void) {

@@ -1,4 +1,4 @@
-//! What a Signet rule in Zig is written with: the types of the world signet:rule/rule@1.0.0 as they lie in memory
+//! What a Signet rule in Zig is written with: the types of the world signet:rule/rule@1.1.0 as they lie in memory
 //! (Canonical ABI of the component model), short ways to answer, and an allocator for guests that live for one call.
 //! A rule imports it and exports `evaluate`:
 //!
@@ -89,11 +89,14 @@ pub const Answer = extern struct {
 };
 
 const Setting = extern struct { is_some: bool, value: Value };
+const Counted = extern struct { is_error: bool, as: extern union { uses: u32, problem: u8 } };
+const Row = extern struct { is_error: bool, as: extern union { value: OptionText, problem: u8 } };
 
 comptime {
     // As the Canonical ABI has them.
     if (@sizeOf(Pair) != 24 or @offsetOf(Request, "is_artifact") != 72 or @offsetOf(Request, "time") != 112) unreachable;
     if (@sizeOf(Request) != 152 or @sizeOf(Answer) != 20) unreachable;
+    if (@sizeOf(Counted) != 8 or @sizeOf(Row) != 16) unreachable;
 }
 
 pub const Level = enum(i32) { trace, debug, info, warn, err };
@@ -101,6 +104,16 @@ pub const Level = enum(i32) { trace, debug, info, warn, err };
 const imports = struct {
     extern "signet:rule/config@1.0.0" fn get(name: [*]const u8, length: usize, setting: *Setting) void;
     extern "signet:rule/log@1.0.0" fn log(level: i32, message: [*]const u8, length: usize) void;
+    extern "signet:rule/counter@1.1.0" fn increment(key: [*]const u8, length: usize, window: u32, counted: *Counted) void;
+    extern "signet:rule/digest@1.1.0" fn sha256(data: [*]const u8, length: usize, digest: *List(u8)) void;
+    extern "signet:rule/digest@1.1.0" fn sha384(data: [*]const u8, length: usize, digest: *List(u8)) void;
+    extern "signet:rule/digest@1.1.0" fn sha512(data: [*]const u8, length: usize, digest: *List(u8)) void;
+};
+
+/// Apart, since `get` is the name of another import too.
+const tables = struct {
+    extern "signet:rule/lookup@1.1.0" fn get(table: [*]const u8, table_length: usize, key: [*]const u8, length: usize, row: *Row) void;
+    extern "signet:rule/lookup@1.1.0" fn prefix(table: [*]const u8, table_length: usize, address: [*]const u8, length: usize, row: *Row) void;
 };
 
 /// A setting of the plugin.
@@ -113,6 +126,59 @@ pub fn config(name: []const u8) ?Value {
 /// One line for the edge's log.
 pub fn log(level: Level, message: []const u8) void {
     imports.log(@intFromEnum(level), message.ptr, message.len);
+}
+
+/// Counts one use of `key` (1 to 256 bytes); how many there were within the last `seconds` (1 to 86400), this one included.
+/// It stays counted, whatever the rule answers. Refuse on `Full`. Needs the grant `counter`.
+pub fn count(key: []const u8, seconds: u32) error{ Full, OutOfBounds }!u32 {
+    var counted: Counted = undefined;
+    imports.increment(key.ptr, key.len, seconds, &counted);
+    if (!counted.is_error) return counted.as.uses;
+    return if (counted.as.problem == 0) error.Full else error.OutOfBounds;
+}
+
+pub const LookupError = error{ NoSuchTable, WrongKind, NotAnAddress };
+
+/// The value of a key in a table of exact keys. Needs the grant `lookup`.
+pub fn lookUp(table: []const u8, key: []const u8) LookupError!?[]const u8 {
+    var row: Row = undefined;
+    tables.get(table.ptr, table.len, key.ptr, key.len, &row);
+    return found(row);
+}
+
+/// The value of the longest prefix that holds an IP address, in a table of prefixes. Needs the grant `lookup`.
+pub fn lookUpAddress(table: []const u8, address: []const u8) LookupError!?[]const u8 {
+    var row: Row = undefined;
+    tables.prefix(table.ptr, table.len, address.ptr, address.len, &row);
+    return found(row);
+}
+
+fn found(row: Row) LookupError!?[]const u8 {
+    if (!row.is_error) return if (row.as.value.is_some) row.as.value.text.slice() else null;
+    return switch (row.as.problem) {
+        0 => error.NoSuchTable,
+        1 => error.WrongKind,
+        else => error.NotAnAddress,
+    };
+}
+
+/// SHA-2, by the host: 32, 48 or 64 bytes. At most 64 KiB a call and 1 MiB a request. Needs the grant `digest`.
+pub fn sha256(data: []const u8) []const u8 {
+    var digest: List(u8) = undefined;
+    imports.sha256(data.ptr, data.len, &digest);
+    return digest.slice();
+}
+
+pub fn sha384(data: []const u8) []const u8 {
+    var digest: List(u8) = undefined;
+    imports.sha384(data.ptr, data.len, &digest);
+    return digest.slice();
+}
+
+pub fn sha512(data: []const u8) []const u8 {
+    var digest: List(u8) = undefined;
+    imports.sha512(data.ptr, data.len, &digest);
+    return digest.slice();
 }
 
 extern const __heap_base: u8;

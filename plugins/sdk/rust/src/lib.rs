@@ -1,5 +1,5 @@
-//! What a Signet plugin in Rust is written with: the types of the world `signet:rule@1.0.0`, short ways to answer, and an
-//! allocator for guests that live for one call.
+//! What a Signet plugin in Rust is written with: the types and imports of the world `signet:rule@1`, short ways to answer,
+//! and an allocator for guests that live for one call. It needs no std: a rule may be `no_std` and bring a panic handler.
 //!
 //! ```
 //! use signet_plugin::{Guest, Payload, Refusal, Request, Verdict, allow, refuse};
@@ -18,10 +18,22 @@
 //! signet_plugin::export!(ShortOnly with_types_in signet_plugin);
 //! ```
 //!
+//! Each import is a module: [`config`], [`log`], [`counter`], [`lookup`], [`digest`]. A component imports those it calls,
+//! each in the lowest version that has it: a rule that calls none of the last three runs on hosts of 1.0.0.
+//!
 //! `docs/reference/plugins.md` says what holds for every plugin; `plugins/build.sh` shows how to build one.
+
+#![cfg_attr(target_arch = "wasm32", no_std)]
+
+extern crate alloc;
+
+use alloc::string::String;
+use alloc::vec::Vec;
 
 #[cfg(target_arch = "wasm32")]
 mod allocator;
+mod imports;
+#[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
 
 #[allow(missing_docs)]
@@ -37,9 +49,9 @@ mod bindings {
 }
 
 pub use bindings::signet::rule::types::{Artifact, ArtifactForm, Caller, Payload, Protocol, Token, Value};
-pub use bindings::signet::rule::{config, log};
 #[doc(hidden)]
 pub use bindings::*;
+pub use imports::{config, counter, digest, log, lookup};
 
 /// Goes on, with nothing narrowed.
 pub fn allow() -> Result<Verdict, Refusal> {

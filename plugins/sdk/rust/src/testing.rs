@@ -1,4 +1,12 @@
-//! Requests for native tests of a rule: fill in what the rule looks at.
+//! For native tests of a rule: requests, of which a test fills in what the rule looks at, and a [`Host`] that answers.
+
+mod host;
+
+pub use host::Host;
+pub(crate) use host::{add_line, with_host};
+
+use std::string::{String, ToString};
+use std::vec::Vec;
 
 use crate::{Artifact, ArtifactForm, Caller, Payload, Protocol, Request, Token, Value};
 
