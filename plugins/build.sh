@@ -15,7 +15,7 @@ root=$PWD
 tools=$root/.tools
 made=$root/target/plugins/components
 sums=plugins/examples/SHA256SUMS
-rust=(claim-guard protected-artifact reviewed-workflow two-person-release)
+rust=(claim-guard geo-fence mint-rate protected-artifact reviewed-workflow tenant-claims two-person-release)
 others=(canary-share cdn-scope change-freeze network-lifetime)
 # Those that `signet dev` has in its bundle too.
 bundled=(claim-guard protected-artifact)

@@ -15,7 +15,7 @@ use system_tests::{Answer, Dev, within};
 use crate::example_rules::{examples, names};
 
 /// What stands behind `[[plugins]]` of each. Where settings alone make the difference, a second one refuses.
-const PLUGINS: [(&str, &str, &str); 8] = [
+const PLUGINS: [(&str, &str, &str); 12] = [
     (
         "network-lifetime",
         "network-lifetime",
@@ -30,6 +30,12 @@ const PLUGINS: [(&str, &str, &str); 8] = [
         "reviewed-workflow",
         "reviewed-workflow",
         r#"config = { refs = ["refs/heads/main"], workflows = ["org/ci/release.yml@refs/heads/main"] }"#,
+    ),
+    (
+        "mint-rate",
+        "mint-rate",
+        r#"config = { max = 1, window_seconds = 86400 }
+imports = ["log", "config", "counter", "digest"]"#,
     ),
     (
         "cdn-scope",
@@ -47,9 +53,30 @@ const PLUGINS: [(&str, &str, &str); 8] = [
         r#"config = { utc_offset_minutes = 0, days = ["mon"], from = "00:00", until = "24:00", freezes = ["1970-01-01..9999-12-31"] }"#,
     ),
     (
+        "geo-fence",
+        "geo-fence",
+        r#"config = { allow = ["XA"] }
+imports = ["log", "config", "lookup"]
+tables = { geo = { file = "plugins/geo.csv", kind = "prefix" } }"#,
+    ),
+    (
+        "geo-elsewhere",
+        "geo-fence",
+        r#"config = { deny = ["XA"] }
+imports = ["log", "config", "lookup"]
+tables = { geo = { file = "plugins/geo.csv", kind = "prefix" } }"#,
+    ),
+    (
         "two-person-release",
         "two-person-release",
         r#"config = { approvers = ["carol=APPROVER"], requester = "actor" }"#,
+    ),
+    (
+        "tenant-claims",
+        "tenant-claims",
+        r#"config = { claims = ["plan"], attribute = "org" }
+imports = ["log", "config", "lookup"]
+tables = { tenants = { file = "plugins/tenants.csv", kind = "exact" } }"#,
     ),
     (
         "canary-share",
@@ -107,7 +134,7 @@ fn apply(dev: &Dev, approver: &str) {
     let bundle = dev.data().join("bundle");
     let put = |path: &str, text: &[u8]| std::fs::write(bundle.join(path), text).unwrap();
     let mut manifest = std::fs::read_to_string(bundle.join("bundle.toml")).unwrap();
-    let mapped = r#"attributes = { roles = "roles", ref = "ref", workflow = "workflow", actor = "actor", approval = "approval" }"#;
+    let mapped = r#"attributes = { roles = "roles", ref = "ref", workflow = "workflow", actor = "actor", approval = "approval", org = "org" }"#;
     manifest = manifest.replace(r#"attributes = { roles = "roles", ref = "ref" }"#, mapped);
     assert!(manifest.contains(mapped), "{manifest}");
     for (name, example, settings) in PLUGINS {
@@ -128,6 +155,11 @@ fn apply(dev: &Dev, approver: &str) {
         );
     }
     put("bundle.toml", manifest.as_bytes());
+    put(
+        "plugins/geo.csv",
+        b"# where the tests run\n127.0.0.0/8,XA\n::1/128,XA\n",
+    );
+    put("plugins/tenants.csv", b"acme/plan,gold\n");
     dev.cli(&["bundle", "apply", bundle.to_str().unwrap()]).success();
     // The edge takes it as a whole, once it has compiled what is new.
     within(60, "the edge has the bundle", || {
@@ -135,103 +167,158 @@ fn apply(dev: &Dev, approver: &str) {
     });
 }
 
-fn refused(answer: &Answer, rule: &str, code: &str) {
-    assert_eq!(
-        (answer.status, answer.problem().as_str()),
-        (403, "rule_refused"),
-        "{answer:?}"
-    );
-    let problem = answer.json();
-    assert_eq!(
-        (&problem["rule"], &problem["rule_code"]),
-        (&json!(rule), &json!(code)),
-        "{problem}"
-    );
+/// Alice and the others, at one edge.
+struct Callers<'a> {
+    dev: &'a Dev,
+    /// Carol's, who approves releases.
+    approver: &'a SigningKey,
 }
 
-/// Carol's approval of a digest for the profile of the example.
-fn approval(carol: &SigningKey, digest: &str) -> String {
-    let header = json!({"alg": "EdDSA", "typ": "signet-approval", "kid": "carol"});
-    let payload = json!({"digest": digest, "profile": "x-two-person-release", "exp": now() + 3600});
-    let part = |json: &Value| base64url(json.to_string().as_bytes());
-    let signed = format!("{}.{}", part(&header), part(&payload));
-    let signature = carol.sign(signed.as_bytes()).unwrap();
-    format!("{signed}.{}", base64url(&signature))
+impl Callers<'_> {
+    fn alice(&self, attributes: Value) -> String {
+        caller(self.dev, "dev:alice", attributes)
+    }
+
+    /// A job of Alice's on the main branch, with the workflow as it is on `at`.
+    fn job(&self, at: &str) -> String {
+        self.alice(json!({"ref": "refs/heads/main", "workflow": format!("org/ci/release.yml@{at}")}))
+    }
+
+    /// What `actor` asks for, with Carol's approval of it.
+    fn approved(&self, actor: &str) -> String {
+        let header = json!({"alg": "EdDSA", "typ": "signet-approval", "kid": "carol"});
+        let payload = json!({"digest": digest(), "profile": "x-two-person-release", "exp": now() + 3600});
+        let part = |json: &Value| base64url(json.to_string().as_bytes());
+        let signed = format!("{}.{}", part(&header), part(&payload));
+        let signature = base64url(&self.approver.sign(signed.as_bytes()).unwrap());
+        self.alice(json!({"actor": actor, "approval": format!("{signed}.{signature}")}))
+    }
+
+    fn mint(&self, profile: &str, token: &str, body: Value) -> Answer {
+        let path = format!("/v1/tokens/{profile}");
+        self.dev.anonymous(&path).bearer(token).post(&body.to_string())
+    }
+
+    fn sign(&self, profile: &str, token: &str) -> Answer {
+        let path = format!("/v1/signatures/{profile}");
+        let body = json!({ "digest": digest() });
+        self.dev.anonymous(&path).bearer(token).post(&body.to_string())
+    }
+}
+
+/// Of what is released.
+fn digest() -> String {
+    format!("sha256:{}", "ab".repeat(32))
+}
+
+fn subject() -> Value {
+    json!({"subject": "alice"})
+}
+
+fn role(role: &str) -> Value {
+    json!({"subject": "alice", "claims": {"role": role}})
+}
+
+fn path(path: &str) -> Value {
+    json!({"subject": "alice", "audience": "https://cdn.example", "claims": {"path": path}})
 }
 
 #[test]
 fn each_rule_passes_one_request_and_refuses_another() {
     let dev = Dev::start();
-    let carol = SigningKey::generate(Algorithm::EdDsa).unwrap();
-    let public: Value = serde_json::from_str(&Jwk::from_public(carol.public().unwrap()).to_json()).unwrap();
+    let approver = SigningKey::generate(Algorithm::EdDsa).unwrap();
+    let public: Value = serde_json::from_str(&Jwk::from_public(approver.public().unwrap()).to_json()).unwrap();
     apply(&dev, public["x"].as_str().unwrap());
-    let alice = |attributes: Value| caller(&dev, "dev:alice", attributes);
-    let mint = |profile: &str, token: &str, body: Value| {
-        let path = format!("/v1/tokens/{profile}");
-        dev.anonymous(&path).bearer(token).post(&body.to_string())
+    let callers = Callers {
+        dev: &dev,
+        approver: &approver,
     };
-    let sign = |profile: &str, token: &str, digest: &str| {
-        let path = format!("/v1/signatures/{profile}");
-        dev.anonymous(&path)
-            .bearer(token)
-            .post(&json!({ "digest": digest }).to_string())
-    };
-    let digest = format!("sha256:{}", "ab".repeat(32));
-    let nothing = || alice(json!({}));
-    let bob = caller(&dev, "dev:bob", json!({}));
-    let workflow = |at: &str| alice(json!({"ref": "refs/heads/main", "workflow": format!("org/ci/release.yml@{at}")}));
-    let approved = |actor: &str| alice(json!({"actor": actor, "approval": approval(&carol, &digest)}));
-    let role = |role: &str| json!({"subject": "alice", "claims": {"role": role}});
-    let path = |path: &str| json!({"subject": "alice", "audience": "https://cdn.example", "claims": {"path": path}});
-    let subject = || json!({"subject": "alice"});
+    one_passes(&callers);
+    one_is_refused(&callers);
+}
 
+fn one_passes(callers: &Callers<'_>) {
+    let alice = callers.alice(json!({"ref": "refs/heads/main", "org": "acme"}));
     let passed = [
-        mint("api", &nothing(), role("editor")),
-        sign("protected", &alice(json!({"ref": "refs/heads/main"})), &digest),
-        mint("x-network-lifetime", &nothing(), subject()),
-        sign("x-reviewed-workflow", &workflow("refs/heads/main"), &digest),
-        mint("x-cdn-scope", &nothing(), path("/t/alice/*")),
-        mint("x-change-freeze", &nothing(), subject()),
-        sign("x-two-person-release", &approved("alice"), &digest),
-        mint("x-canary-share", &nothing(), subject()),
+        callers.mint("api", &alice, role("editor")),
+        callers.sign("protected", &alice),
+        callers.mint("x-network-lifetime", &alice, subject()),
+        callers.sign("x-reviewed-workflow", &callers.job("refs/heads/main")),
+        callers.mint("x-mint-rate", &alice, subject()),
+        callers.mint("x-cdn-scope", &alice, path("/t/alice/*")),
+        callers.mint("x-change-freeze", &alice, subject()),
+        callers.mint("x-geo-fence", &alice, subject()),
+        callers.sign("x-two-person-release", &callers.approved("alice")),
+        callers.mint("x-canary-share", &alice, subject()),
+        callers.mint("x-tenant-claims", &alice, subject()),
     ];
     for answer in &passed {
         assert_eq!(answer.status, 201, "{answer:?}");
     }
     assert_eq!(passed.len(), names().len(), "one for each example");
-    refused(
-        &mint("api", &nothing(), role("admin")),
-        "claim-guard",
-        "role_not_allowed",
-    );
-    let branch = alice(json!({"ref": "refs/heads/mine"}));
-    refused(
-        &sign("protected", &branch, &digest),
-        "protected-artifact",
-        "ref_not_protected",
-    );
-    refused(
-        &mint("x-network-elsewhere", &nothing(), subject()),
-        "network-elsewhere",
-        "network_not_allowed",
-    );
-    let unreviewed = sign("x-reviewed-workflow", &workflow("refs/heads/mine"), &digest);
-    refused(&unreviewed, "reviewed-workflow", "workflow_not_reviewed");
-    refused(
-        &mint("x-cdn-scope", &nothing(), path("/t/bob/*")),
-        "cdn-scope",
-        "path_not_allowed",
-    );
-    refused(
-        &mint("x-change-frozen", &nothing(), subject()),
-        "change-frozen",
-        "change_freeze",
-    );
-    let own = sign("x-two-person-release", &approved("carol"), &digest);
-    refused(&own, "two-person-release", "approver_is_requester");
-    refused(
-        &mint("x-canary-share", &bob, subject()),
-        "canary-share",
-        "not_in_canary",
-    );
+    let enriched = passed.last().unwrap().json();
+    let verified = callers.dev.curl("/v1/verify");
+    let verified = verified.post(&json!({"token": enriched["token"]}).to_string()).json();
+    assert_eq!(verified["claims"]["plan"], "gold", "{verified}");
+}
+
+fn one_is_refused(callers: &Callers<'_>) {
+    let alice = callers.alice(json!({"ref": "refs/heads/mine", "org": "strangers"}));
+    let bob = caller(callers.dev, "dev:bob", json!({}));
+    let mint = |profile, token, body| callers.mint(profile, token, body);
+    let sign = |profile, token| callers.sign(profile, token);
+    for (rule, code, answer) in [
+        ("claim-guard", "role_not_allowed", mint("api", &alice, role("admin"))),
+        ("protected-artifact", "ref_not_protected", sign("protected", &alice)),
+        (
+            "network-elsewhere",
+            "network_not_allowed",
+            mint("x-network-elsewhere", &alice, subject()),
+        ),
+        (
+            "reviewed-workflow",
+            "workflow_not_reviewed",
+            sign("x-reviewed-workflow", &callers.job("refs/heads/mine")),
+        ),
+        // The second of alice's within the window.
+        ("mint-rate", "rate_exceeded", mint("x-mint-rate", &alice, subject())),
+        (
+            "cdn-scope",
+            "path_not_allowed",
+            mint("x-cdn-scope", &alice, path("/t/bob/*")),
+        ),
+        (
+            "change-frozen",
+            "change_freeze",
+            mint("x-change-frozen", &alice, subject()),
+        ),
+        (
+            "geo-elsewhere",
+            "region_not_allowed",
+            mint("x-geo-elsewhere", &alice, subject()),
+        ),
+        (
+            "two-person-release",
+            "approver_is_requester",
+            sign("x-two-person-release", &callers.approved("carol")),
+        ),
+        (
+            "tenant-claims",
+            "tenant_unknown",
+            mint("x-tenant-claims", &alice, subject()),
+        ),
+        ("canary-share", "not_in_canary", mint("x-canary-share", &bob, subject())),
+    ] {
+        assert_eq!(
+            (answer.status, answer.problem().as_str()),
+            (403, "rule_refused"),
+            "{rule}: {answer:?}"
+        );
+        let problem = answer.json();
+        assert_eq!(
+            (&problem["rule"], &problem["rule_code"]),
+            (&json!(rule), &json!(code)),
+            "{problem}"
+        );
+    }
 }
