@@ -3,32 +3,28 @@
 #   plugins/build.sh            build, compare with plugins/examples/SHA256SUMS, exit 1 where they differ
 #   plugins/build.sh --update   build, then replace the committed components and their sums
 #
-# The same sources, lock file and compiler give the same bytes, wherever the checkout, the home directory or the
-# registry's cache are. The compiler is Debian's rustc-web, whose sources of std (rust-web-src) can be built for
-# wasm32; the linker is the one that rustup's toolchain carries, which writes components.
+# The same sources, lock files and compilers give the same bytes, wherever the checkout, the home directory or the
+# registry's cache are. Rust is built with Debian's rustc-web, whose sources of std (rust-web-src) can be built for
+# wasm32, and the linker that rustup's toolchain carries, which writes components; C and Zig with the Python package
+# ziglang, AssemblyScript with the npm package assemblyscript, in the versions that requirements.txt and package.json
+# pin. wasm-tools makes components of what is no component yet.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 root=$PWD
-bundle=deploy/dev/bundle/plugins
+tools=$root/.tools
+made=$root/target/plugins/components
 sums=plugins/examples/SHA256SUMS
-guests=(claim-guard protected-artifact)
+rust=(claim-guard geo-fence mint-rate protected-artifact reviewed-workflow tenant-claims two-person-release)
+others=(canary-share cdn-scope change-freeze network-lifetime)
+# Those that `signet dev` has in its bundle too.
+bundled=(claim-guard protected-artifact)
+bundle=deploy/dev/bundle/plugins
+# A stack of 32 KiB and one page of memory: what a call does not touch need not be cleared after it.
+stack=32768
 
 say() { printf 'plugins: %s\n' "$*" >&2; }
 die() { say "$*"; exit 1; }
-
-install_compiler() {
-  [[ -x /usr/bin/rustc && -d /usr/lib/rustlib/src/rust/library ]] && return 0
-  local line="apt-get install -y --no-install-recommends rustc-web rust-web-src" sudo=()
-  command -v apt-get >/dev/null 2>&1 || die "needs Debian's rustc-web and rust-web-src (a rustc in /usr/bin with std's sources)"
-  if [[ $(id -u) != 0 ]]; then
-    { command -v sudo >/dev/null 2>&1 && sudo -n true 2>/dev/null; } || die "run this as root, then start again:  $line"
-    sudo=(sudo)
-  fi
-  say "$line"
-  "${sudo[@]}" apt-get update -qq
-  DEBIAN_FRONTEND=noninteractive "${sudo[@]}" apt-get install -y -qq --no-install-recommends rustc-web rust-web-src >/dev/null
-}
 
 # The directory of rustup's own linkers, for the toolchain that rust-toolchain.toml names.
 linkers() {
@@ -38,40 +34,70 @@ linkers() {
   printf '%s/lib/rustlib/%s/bin' "$sysroot" "$host"
 }
 
-build() {
-  local bin=$1 flags registry
-  # A stack of 32 KiB and one page of memory: what a call does not touch need not be cleared after it.
-  flags="--remap-path-prefix=$root=/signet -Clink-arg=--wasi-adapter=none -Clink-arg=-zstack-size=32768"
+# All guests in Rust, into $made/NAME.wasm.
+build_rust() {
+  local bin=$1 flags registry guest
+  flags="--remap-path-prefix=$root=/signet -Clink-arg=--wasi-adapter=none -Clink-arg=-zstack-size=$stack"
   for registry in "${CARGO_HOME:-$HOME/.cargo}"/registry/src/*; do flags+=" --remap-path-prefix=$registry=/registry"; done
+  "${CARGO_HOME:-$HOME/.cargo}/bin/cargo" fetch --quiet --locked --manifest-path plugins/Cargo.toml
   (cd plugins &&
     PATH="$bin/gcc-ld:$bin:$PATH" RUSTC=/usr/bin/rustc RUSTC_BOOTSTRAP=1 RUSTFLAGS="$flags" CARGO_INCREMENTAL=0 \
       CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER=wasm-component-ld \
-      "${CARGO_HOME:-$HOME/.cargo}/bin/cargo" build --quiet --release --locked -Zbuild-std=std,panic_abort \
+      "${CARGO_HOME:-$HOME/.cargo}/bin/cargo" build --quiet --release --locked --lib -Zbuild-std=std,panic_abort \
       --target wasm32-unknown-unknown --target-dir "$root/target/plugins")
+  for guest in "${rust[@]}"; do
+    cp "target/plugins/wasm32-unknown-unknown/release/${guest//-/_}.wasm" "$made/$guest.wasm"
+  done
+}
+
+# One guest in another language, into $made/NAME.wasm: a core module by the flags of `signet plugin build`, then a component.
+build_other() {
+  local guest=$1 module=$root/target/plugins/module.wasm
+  (cd "plugins/examples/$guest"
+    export ZIG_GLOBAL_CACHE_DIR=$root/target/plugins/zig ZIG_LOCAL_CACHE_DIR=$root/target/plugins/zig
+    local zig=("$tools/guests/bin/python" -m ziglang)
+    case "$(echo rule.*)" in
+      rule.wat) "$tools/guests/bin/wasm-tools" parse rule.wat -o "$module" ;;
+      rule.c) "${zig[@]}" cc -target wasm32-freestanding -Os -std=c11 -Wall -Werror -ffreestanding -nostdlib -mbulk-memory \
+        -Wl,--no-entry -Wl,--strip-all -Wl,-z,stack-size=$stack rule.c -o "$module" ;;
+      rule.zig) "${zig[@]}" build-exe rule.zig -target wasm32-freestanding -OReleaseSmall -fno-entry -rdynamic \
+        --stack $stack "-femit-bin=$module" ;;
+      rule.ts) "$tools/guests-npm/node_modules/.bin/asc" rule.ts --runtime stub --use abort= -Osize --noAssert -o "$module" ;;
+      *) die "plugins/examples/$guest has no source that is known" ;;
+    esac)
+  "$tools/guests/bin/wasm-tools" component embed plugins/wit --world rule "$module" -o "$module"
+  "$tools/guests/bin/wasm-tools" component new "$module" -o "$made/$guest.wasm"
+}
+
+# What `sha256sum --check` takes, in the directory of the examples.
+sums_of_made() {
+  local guest
+  for guest in "${rust[@]}" "${others[@]}"; do
+    printf '%s  %s/%s.wasm\n' "$(sha256sum < "$made/$guest.wasm" | cut -d' ' -f1)" "$guest" "$guest"
+  done | sort -k2
 }
 
 main() {
-  install_compiler
-  local bin compiler guest out made=target/plugins/components
+  scripts/setup plugins
+  local bin compilers guest
   bin=$(linkers)
   [[ -x "$bin/wasm-component-ld" ]] || die "no wasm-component-ld in $bin; update the toolchain with rustup"
-  compiler="$(/usr/bin/rustc --version), $("$bin/wasm-component-ld" --version)"
-  say "building ${guests[*]} with $compiler"
-  "${CARGO_HOME:-$HOME/.cargo}/bin/cargo" fetch --quiet --locked --manifest-path plugins/Cargo.toml
-  build "$bin"
+  compilers="$(/usr/bin/rustc --version), $("$bin/wasm-component-ld" --version), ziglang and wasm-tools $(tr '\n' ' ' < plugins/requirements.txt)"
+  compilers+="assemblyscript $("$tools/guests-npm/node_modules/.bin/asc" --version)"
+  say "building ${rust[*]} ${others[*]} with $compilers"
   mkdir -p "$made"
-  for guest in "${guests[@]}"; do
-    out="target/plugins/wasm32-unknown-unknown/release/${guest//-/_}.wasm"
-    if grep -qaF -e "$root" -e "$HOME/" "$out"; then die "$out names a path of this machine"; fi
-    cp "$out" "$made/$guest.wasm"
-    say "$guest: $(stat -c %s "$out") bytes, sha256 $(sha256sum "$out" | cut -d' ' -f1)"
+  build_rust "$bin"
+  for guest in "${others[@]}"; do build_other "$guest"; done
+  for guest in "${rust[@]}" "${others[@]}"; do
+    if grep -qaF -e "$root" -e "$HOME/" "$made/$guest.wasm"; then die "$guest.wasm names a path of this machine"; fi
+    say "$guest: $(stat -c %s "$made/$guest.wasm") bytes, sha256 $(sha256sum < "$made/$guest.wasm" | cut -d' ' -f1)"
   done
   if [[ "${1:-}" == --update ]]; then
-    mkdir -p "$bundle"
-    for guest in "${guests[@]}"; do cp "$made/$guest.wasm" "$bundle/"; done
-    { echo "# $compiler"; (cd "$made" && sha256sum "${guests[@]/%/.wasm}"); } > "$sums"
-    say "wrote $bundle/ and $sums"
-  elif (cd "$made" && sha256sum --check --quiet "$root/$sums") && (cd "$bundle" && sha256sum --check --quiet "$root/$sums"); then
+    for guest in "${rust[@]}" "${others[@]}"; do cp "$made/$guest.wasm" "plugins/examples/$guest/"; done
+    for guest in "${bundled[@]}"; do cp "$made/$guest.wasm" "$bundle/"; done
+    { echo "# $compilers"; sums_of_made; } > "$sums"
+    say "wrote plugins/examples/*/*.wasm, $bundle/ and $sums"
+  elif diff <(grep -v '^#' "$sums") <(sums_of_made) >&2; then
     say "the same as the committed ones"
   else
     die "not the committed ones, which were built with: $(sed -n 's/^# //p' "$sums"); if the sources were changed: plugins/build.sh --update"

@@ -31,6 +31,10 @@ mod cluster;
 mod custody;
 #[path = "system/failing_rule.rs"]
 mod failing_rule;
+#[path = "system/example_rules.rs"]
+mod example_rules;
+#[path = "system/example_rules_at_an_edge.rs"]
+mod example_rules_at_an_edge;
 #[path = "system/fleets.rs"]
 mod fleets;
 #[path = "system/haproxy.rs"]

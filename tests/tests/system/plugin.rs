@@ -111,7 +111,7 @@ fn mistakes_are_answered_with_what_to_do() {
     std::fs::write(&rule, text.replace("(export \"evaluate\")", "(export \"judge\")")).unwrap();
     failed(
         &plugin(here, &["build", "one"]),
-        &["signet:rule/rule@1.0.0", "evaluate"],
+        &["signet:rule/rule@1.1.0", "evaluate"],
     );
     std::fs::write(
         &rule,

@@ -1,0 +1,1 @@
+../../sdk/c/signet_rule.h
