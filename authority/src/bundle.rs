@@ -31,7 +31,9 @@ mod wide;
 
 /// Most files in a bundle, most bytes in one, most bytes in all: what a transaction and an edge's message hold.
 const MAX_FILES: usize = 400;
-const MAX_FILE_BYTES: usize = 15 << 20;
+const MAX_FILE_BYTES: usize = policies::bundle::MAX_PLUGIN_BYTES;
+/// Bytes of a file in one row of the store.
+const PIECE: usize = 15 << 20;
 /// Most bytes in a bundle.
 pub const MAX_BYTES: usize = 40 << 20;
 /// Tries to read a bundle while another is being published.
@@ -51,7 +53,21 @@ pub struct Published {
 struct Current {
     digest: String,
     paths: Vec<String>,
+    /// In how many rows each file is, where one is in several; none at all where each is in one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pieces: Vec<usize>,
     published_at: u64,
+}
+
+impl Current {
+    /// The rows of the files, by file.
+    fn rows(&self) -> impl Iterator<Item = (&String, impl Iterator<Item = String>)> {
+        self.paths.iter().enumerate().map(move |(index, path)| {
+            let pieces = self.pieces.get(index).copied().unwrap_or(1);
+            let row = move |piece| paths::bundle_file(&self.digest, index, piece);
+            (path, (0..pieces).map(row))
+        })
+    }
 }
 
 /// What is in force at the authority.
@@ -292,9 +308,19 @@ impl Bundles {
                 enforced.demand_base(before.as_ref().map(|before| before.value.digest.as_str()))?;
             }
             let paths = files.iter().map(|(path, _)| path.clone()).collect();
+            // An empty file has a row as well.
+            let pieces: Vec<usize> = files
+                .iter()
+                .map(|(_, content)| content.len().div_ceil(PIECE).max(1))
+                .collect();
             let current = Current {
                 digest: digest.to_owned(),
                 paths,
+                pieces: if pieces.iter().all(|pieces| *pieces == 1) {
+                    Vec::new()
+                } else {
+                    pieces
+                },
                 published_at: self.clock.now(),
             };
             let change = match approved {
@@ -308,12 +334,16 @@ impl Bundles {
                 let at = self.clock.now();
                 change = change.set(paths::FLOOR, &Floor { at }, floor.map(|floor| floor.stamp));
             }
-            for (index, (_, content)) in files.iter().enumerate() {
-                change = change.overwrite_bytes(paths::bundle_file(digest, index), content);
+            for ((_, rows), (_, content)) in current.rows().zip(files) {
+                // The last row of a file, or its only one, may be empty.
+                let mut pieces = content.chunks(PIECE);
+                for row in rows {
+                    change = change.overwrite_bytes(row, pieces.next().unwrap_or_default());
+                }
             }
             if let Some(before) = before.filter(|before| before.value.digest != digest) {
-                for index in 0..before.value.paths.len() {
-                    change = change.delete(paths::bundle_file(&before.value.digest, index));
+                for row in before.value.rows().flat_map(|(_, rows)| rows) {
+                    change = change.delete(row);
                 }
             }
             self.vault.commit(change).await
@@ -328,15 +358,20 @@ pub async fn load(vault: &Vault) -> Result<Option<Published>, Fault> {
         let Some(current) = vault.get::<Current>(paths::BUNDLE).await? else {
             return Ok(None);
         };
-        let Current { digest, paths, .. } = current.value;
-        let mut files = Vec::with_capacity(paths.len());
-        for (index, path) in paths.into_iter().enumerate() {
-            // A missing file: the next bundle was published since the line above was read.
-            let Some(content) = vault.get_secret(&paths::bundle_file(&digest, index)).await? else {
-                continue 'again;
-            };
-            files.push((path, content.expose().to_vec()));
+        let current = current.value;
+        let mut files = Vec::with_capacity(current.paths.len());
+        for (path, rows) in current.rows() {
+            let mut content = Vec::new();
+            for row in rows {
+                // A missing row: the next bundle was published since the list of files was read.
+                let Some(piece) = vault.get_secret(&row).await? else {
+                    continue 'again;
+                };
+                content.extend_from_slice(piece.expose());
+            }
+            files.push((path.clone(), content));
         }
+        let digest = current.digest;
         if policies::bundle::digest(&files) != digest {
             return Err(Fault::Corrupt {
                 detail: format!("the files of bundle {digest} have another digest"),

@@ -259,9 +259,13 @@ pub fn approval_by_id(domain: &Domain, id: &str) -> String {
     format!("{APPROVALS}{domain}/{id}")
 }
 
-/// One file of a bundle, by the bundle's digest and the file's place in its sorted list.
-pub fn bundle_file(digest: &str, index: usize) -> String {
-    format!("bundle/{digest}/{index:04}")
+/// One file of a bundle, by the bundle's digest and the file's place in its sorted list: its beginning, or a further piece of
+/// a long one.
+pub fn bundle_file(digest: &str, index: usize, piece: usize) -> String {
+    match piece {
+        0 => format!("bundle/{digest}/{index:04}"),
+        piece => format!("bundle/{digest}/{index:04}.{piece}"),
+    }
 }
 
 /// The component of a rollout, by the rollout's id.
@@ -300,7 +304,8 @@ mod tests {
             edge_trust(&EdgeId::parse("e").unwrap()),
             edge_room(&EdgeId::parse("e").unwrap()),
             token("00"),
-            bundle_file("ab", 3),
+            bundle_file("ab", 3, 0),
+            bundle_file("ab", 3, 1),
             ROLLOUTS.to_owned(),
             rollout_component("a"),
             access_key("AKIA"),

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::client::AdminArgs;
 use crate::failure::Failure;
+use crate::progress::Progress;
 use crate::{fence, output};
 
 /// Apply and show bundles.
@@ -96,15 +97,14 @@ fn put(
     if let (true, Some(members)) = (fence, body.as_object_mut()) {
         members.insert("fence".to_owned(), json!(true));
     }
-    admin.call(
-        "PUT",
-        if dry_run {
-            "/v1/bundle?dry_run=true"
-        } else {
-            "/v1/bundle"
-        },
-        Some(&body),
-    )
+    let path = if dry_run {
+        "/v1/bundle?dry_run=true"
+    } else {
+        "/v1/bundle"
+    };
+    let mut progress = Progress::new("bundle", "files");
+    let what = "the authority validates the bundle and compiles its plugins";
+    admin.target()?.call_long(("PUT", path), &body, &mut progress, what)
 }
 
 /// The body of a `PUT /v1/bundle`; `reason` says why it may trust a whole organisation.

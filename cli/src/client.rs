@@ -15,12 +15,15 @@ use rustls::RootCertStore;
 use serde_json::Value;
 
 use crate::failure::{Context, Failure};
+use crate::progress::Progress;
 
 pub mod key_api;
 
 /// What `signet dev` leaves in its data directory for its own commands.
 pub const INFO: &str = "dev/info.json";
 const TIMEOUT: Duration = Duration::from_secs(30);
+/// Of calls that the authority works on: plugins of a bundle that are compiled, one after the other.
+const LONG: Duration = Duration::from_secs(1_800);
 const MOST: usize = 64 << 20;
 
 /// How to reach the authority's admin API.
@@ -213,14 +216,52 @@ impl Target {
         Err(Failure::new(describe(status, &answer)))
     }
 
+    /// As [`Target::call`], of a call that takes minutes, while `progress` says what for.
+    pub fn call_long(
+        &self,
+        (method, path): (&str, &str),
+        body: &Value,
+        progress: &mut Progress,
+        what: &str,
+    ) -> Result<Value, Failure> {
+        let (status, answer) = runtime()?.block_on(async {
+            let mut answer = std::pin::pin!(self.send_within(method, path, Some(body), LONG));
+            let mut begun = tokio::time::interval(Duration::from_secs(1));
+            let mut seconds = 0_u64;
+            loop {
+                tokio::select! {
+                    answer = &mut answer => return answer,
+                    _ = begun.tick() => {
+                        progress.say(&format!("{what}: {seconds} s"));
+                        seconds = seconds.saturating_add(1);
+                    }
+                }
+            }
+        })?;
+        if (200..300).contains(&status) {
+            return Ok(answer);
+        }
+        Err(Failure::new(describe(status, &answer)))
+    }
+
     /// One call over HTTP/1.1 or HTTP/2; status and JSON.
     pub async fn send(&self, method: &str, path: &str, body: Option<&Value>) -> Result<(u16, Value), Failure> {
+        self.send_within(method, path, body, TIMEOUT).await
+    }
+
+    async fn send_within(
+        &self,
+        method: &str,
+        path: &str,
+        body: Option<&Value>,
+        time: Duration,
+    ) -> Result<(u16, Value), Failure> {
         let client = Client::new(self.roots()?)?;
         let method: Method = method.parse()?;
         let body = body.map(serde_json::to_vec).transpose()?.unwrap_or_default();
         let url = format!("{}{path}", self.url);
         let response = client
-            .request(method, &url, self.headers()?, Bytes::from(body), TIMEOUT, MOST)
+            .request(method, &url, self.headers()?, Bytes::from(body), time, MOST)
             .await?;
         let status = response.status().as_u16();
         let answer = if response.body().is_empty() {

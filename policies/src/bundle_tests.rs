@@ -76,6 +76,36 @@ fn a_plugin_has_the_imports_and_tables_that_the_bundle_gives_it() {
     }
 }
 
+// R20
+#[test]
+fn a_component_beyond_the_usual_size_is_taken_where_the_bundle_says_so() {
+    let parse = |entry: &str, size: usize| {
+        let manifest = format!("[[plugins]]\nname = \"js\"\nfile = \"plugins/js.wasm\"\n{entry}");
+        let mut wasm = b"\0asm".to_vec();
+        wasm.resize(size, 0);
+        let files = [
+            ("bundle.toml".to_owned(), manifest.into_bytes()),
+            ("plugins/js.wasm".to_owned(), wasm),
+        ];
+        Bundle::parse(&files)
+            .map(|bundle| bundle.plugin("js").unwrap().max_size)
+            .map_err(|errors| errors[0].to_string())
+    };
+    assert_eq!(parse("", 4 << 20), Ok(4 << 20));
+    let refused = parse("", (12 << 20) + 1).unwrap_err();
+    assert!(
+        refused.starts_with("bundle.toml")
+            && refused.contains("12582913 bytes")
+            && refused.contains("max_size = \"13MiB\""),
+        "{refused}"
+    );
+    assert_eq!(parse("max_size = \"13MiB\"", (12 << 20) + 1), Ok(13 << 20));
+    assert_eq!(parse("max_size = \"32MiB\"", 32 << 20), Ok(32 << 20));
+    for entry in ["max_size = \"0B\"", "max_size = \"33MiB\""] {
+        assert!(parse(entry, 4).unwrap_err().contains("up to 32MiB"), "{entry}");
+    }
+}
+
 #[test]
 fn a_profile_says_how_durable_its_records_are() {
     let audit = |mode: &str| {

@@ -20,6 +20,9 @@ use std::sync::atomic::{AtomicU32, AtomicUsize};
 use std::time::Duration;
 use wasmtime::component::Component;
 
+/// Bytes of a component that have one [`crate::Settings::compile_timeout`].
+const TIMED: usize = 4 << 20;
+
 /// A plugin to load.
 #[derive(Debug, Clone)]
 pub struct PluginSource {
@@ -118,10 +121,11 @@ pub enum LoadFailure {
 }
 
 impl Host {
-    /// Compiles a plugin and starts it once. Blocks for as long as that takes, at most twice
-    /// [`crate::Settings::compile_timeout`] (once to get a turn): call it where blocking is fine (`tokio::task::spawn_blocking`).
+    /// Compiles a plugin and starts it once. Blocks for as long as that takes, at most twice what
+    /// [`crate::Settings::compile_timeout`] gives its size (once to get a turn): call it where blocking is fine (`tokio::task::spawn_blocking`).
     pub fn load(&self, source: PluginSource) -> Result<Plugin, LoadError> {
-        let (plugin, shared, time) = (source.name.clone(), self.0.clone(), self.0.settings.compile_timeout);
+        let (plugin, shared) = (source.name.clone(), self.0.clone());
+        let time = time(self.0.settings.compile_timeout, source.wasm.len());
         let load = || {
             check(self, &source)?;
             self.0
@@ -135,6 +139,12 @@ impl Host {
         };
         load().map_err(|reason| LoadError { plugin, reason })
     }
+}
+
+/// How long the compilation of so many bytes may take.
+fn time(each: Duration, bytes: usize) -> Duration {
+    let steps = u32::try_from(bytes / TIMED).unwrap_or(u32::MAX).saturating_add(1);
+    each.saturating_mul(steps)
 }
 
 fn check(host: &Host, source: &PluginSource) -> Result<(), LoadFailure> {

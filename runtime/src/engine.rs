@@ -17,9 +17,11 @@ use wasmtime::{Config, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllo
 /// Bounds of a [`Host`], for all its plugins together.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Largest component, in bytes of Wasm. Default 4 MiB. A larger one takes longer to compile.
+    /// Largest component, in bytes of Wasm. Default 32 MiB: an interpreter with its program. What one plugin may have of
+    /// that is its bundle's to say.
     pub max_component: usize,
-    /// Longest compilation of one component. Default 30 s. It runs on its own thread, never on the request path.
+    /// Longest compilation for each 4 MiB of a component that were begun. Default 30 s. It runs on its own thread, never
+    /// on the request path.
     pub compile_timeout: Duration,
     /// Compilations at a time, those included that ran over their time and have not ended yet. Default 2.
     pub max_compilations: usize,
@@ -46,7 +48,7 @@ impl Default for Settings {
     fn default() -> Settings {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Settings {
-            max_component: 4 << 20,
+            max_component: 32 << 20,
             compile_timeout: Duration::from_secs(30),
             max_compilations: 2,
             max_calls: 256,

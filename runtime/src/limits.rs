@@ -10,8 +10,8 @@ pub(crate) const MAX_TABLE_ELEMENTS: usize = 10_000;
 pub(crate) const MAX_MEMORIES: u32 = 2;
 /// Tables of one component.
 pub(crate) const MAX_TABLES: u32 = 4;
-/// Core instances of one component: the rule, its adapters and what tools put around them.
-pub(crate) const MAX_CORE_INSTANCES: u32 = 16;
+/// Core instances of one component: the rule, its adapters and what tools put around them; a Python rule has 39.
+pub(crate) const MAX_CORE_INSTANCES: u32 = 64;
 /// The guest's own stack, in bytes. The rest of a fiber's stack is for the host's side of a call.
 pub(crate) const GUEST_STACK: usize = 256 << 10;
 /// A fiber's stack, in bytes.

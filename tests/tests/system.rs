@@ -29,12 +29,12 @@ mod clients;
 mod cluster;
 #[path = "system/custody.rs"]
 mod custody;
-#[path = "system/failing_rule.rs"]
-mod failing_rule;
 #[path = "system/example_rules.rs"]
 mod example_rules;
 #[path = "system/example_rules_at_an_edge.rs"]
 mod example_rules_at_an_edge;
+#[path = "system/failing_rule.rs"]
+mod failing_rule;
 #[path = "system/fleets.rs"]
 mod fleets;
 #[path = "system/haproxy.rs"]

@@ -36,6 +36,25 @@ async fn a_bundle_is_applied_and_found_again() {
     assert_eq!(in_force.bundle.profiles.len(), 2);
 }
 
+#[tokio::test]
+async fn a_file_of_several_rows_is_found_again_and_goes_with_its_bundle() {
+    let bench = Bench::new().await;
+    let mut long = b"# rows\n".repeat(PIECE / 7);
+    long.extend_from_slice(b"10.0.0.0/8,lab\n");
+    assert!(long.len() > PIECE);
+    let digest = apply(&bench, with("plugins/long.csv", &long)).await.unwrap().digest;
+    let rows = |digest: String| {
+        let store = bench.parts.store.clone();
+        async move { store.scan(&format!("bundle/{digest}/"), None, 100).await.unwrap().len() }
+    };
+    assert_eq!(rows(digest.clone()).await, bundle(DELEGATE).len() + 2);
+    let found = load(&bench.wired.vault).await.unwrap().unwrap();
+    let file = found.files.iter().find(|(path, _)| path == "plugins/long.csv");
+    assert!(file.unwrap().1 == long);
+    apply(&bench, bundle(DELEGATE)).await.unwrap();
+    assert_eq!(rows(digest).await, 0);
+}
+
 // R31
 #[tokio::test]
 async fn a_refused_bundle_leaves_the_last_good_one() {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::{BundleError, Document, Files};
+use super::{BundleError, Document, Files, MAX_PLUGIN_BYTES};
 use crate::names;
 use crate::units::{ByteSize, Span};
 
@@ -19,6 +19,8 @@ pub struct Plugin {
     pub file: String,
     /// The component's bytes.
     pub wasm: Arc<[u8]>,
+    /// Most bytes that the component may have. Default 4 MiB, at most 32 MiB: an interpreter needs it, a typo does not.
+    pub max_size: u64,
     /// How long one call may take. 1 ms to 100 ms, default 5 ms.
     pub deadline: Duration,
     /// How much linear memory one call may have, in bytes. 64 KiB to 64 MiB, default 16 MiB.
@@ -75,6 +77,8 @@ pub enum ConfigValue {
 const IMPORTS: [&str; 5] = ["log", "config", "counter", "lookup", "digest"];
 /// Default of [`Plugin::imports`].
 const DEFAULT_IMPORTS: [&str; 2] = ["log", "config"];
+/// Default of [`Plugin::max_size`].
+const DEFAULT_SIZE: u64 = 4 << 20;
 /// Default of [`Plugin::deadline`].
 pub(super) const DEFAULT_DEADLINE: Duration = Duration::from_millis(5);
 /// Default of [`Plugin::memory`].
@@ -85,6 +89,7 @@ pub(super) const DEFAULT_MEMORY: u64 = 16 << 20;
 pub(super) struct RawPlugin {
     pub(super) name: String,
     file: String,
+    max_size: Option<ByteSize>,
     deadline: Option<Span>,
     memory: Option<ByteSize>,
     #[serde(default)]
@@ -129,6 +134,17 @@ impl RawPlugin {
             let hint = "give the built component: `signet plugin build` makes one";
             return Err(document.error(&at("file"), format!("`{}` is no WebAssembly file", self.file), hint));
         }
+        let max_size = self.max_size.map_or(DEFAULT_SIZE, |size| size.0);
+        let (size, most) = (bytes(wasm.len()), bytes(MAX_PLUGIN_BYTES));
+        if !(1..=most).contains(&max_size) {
+            return Err(document.error(&at("max_size"), "out of bounds", "write a size up to 32MiB"));
+        }
+        if size > max_size {
+            let message = format!("`{:.128}` has {size} bytes, this plugin may have {max_size}", self.file);
+            let mebibytes = size.div_ceil(1 << 20);
+            let hint = format!("strip debug information and names, or write `max_size = \"{mebibytes}MiB\"`");
+            return Err(document.error(&at("max_size"), message, hint));
+        }
         let deadline = self.deadline.map_or(DEFAULT_DEADLINE, |span| span.0);
         if !(Duration::from_millis(1)..=Duration::from_millis(100)).contains(&deadline) {
             return Err(document.error(&at("deadline"), "out of bounds", "write a duration from 1ms to 100ms"));
@@ -152,6 +168,7 @@ impl RawPlugin {
             name: self.name,
             file: self.file,
             wasm: Arc::from(*wasm),
+            max_size,
             deadline,
             memory,
             config,
@@ -160,6 +177,10 @@ impl RawPlugin {
             on_failure: self.on_failure,
         })
     }
+}
+
+fn bytes(count: usize) -> u64 {
+    u64::try_from(count).unwrap_or(u64::MAX)
 }
 
 fn imports(

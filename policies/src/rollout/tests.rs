@@ -250,11 +250,16 @@ fn a_fingerprint_is_of_everything_that_decides() {
         config: [("a".to_owned(), crate::bundle::ConfigValue::Int(1))].into(),
         imports: vec!["log".into()],
         tables: std::collections::BTreeMap::new(),
+        on_failure: crate::bundle::OnFailure::Deny,
+        max_size: 4 << 20,
     };
     let base = fingerprint(&plugin);
     assert_eq!(base, fingerprint(&plugin.clone()));
     let mut other = plugin.clone();
     other.config = [("a".to_owned(), crate::bundle::ConfigValue::Int(2))].into();
+    assert_ne!(base, fingerprint(&other));
+    let mut other = plugin.clone();
+    other.on_failure = crate::bundle::OnFailure::Skip;
     assert_ne!(base, fingerprint(&other));
     let mut other = plugin;
     other.wasm = std::sync::Arc::from(&b"\0asm1"[..]);
