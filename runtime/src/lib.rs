@@ -34,6 +34,7 @@
     )
 )]
 
+mod artifact;
 mod call;
 mod compile;
 mod component;
@@ -50,6 +51,7 @@ mod ticker;
 mod value;
 mod verdict;
 
+pub use compile::helper::{Compiler, run_compiler};
 pub use component::{LoadError, LoadFailure, PluginSource};
 pub use engine::{Host, HostError, Settings};
 pub use failure::{FailureKind, RuleError};
