@@ -19,6 +19,7 @@ mod load;
 mod mint;
 mod output;
 mod plugin;
+mod plugin_compiler;
 mod policy;
 mod progress;
 mod report;
@@ -82,6 +83,8 @@ enum Command {
     Witness(witness::Witness),
     #[command(hide = true)]
     HsmWorker(hsm_worker::HsmWorker),
+    #[command(hide = true)]
+    PluginCompiler(plugin_compiler::PluginCompiler),
 }
 
 fn main() -> ExitCode {
@@ -114,6 +117,7 @@ fn main() -> ExitCode {
         Command::Edge(command) => command.run(),
         Command::Witness(command) => command.run(),
         Command::HsmWorker(command) => command.run(),
+        Command::PluginCompiler(command) => command.run(),
     };
     outcome.map_or_else(|failure| failure.report(), |()| ExitCode::SUCCESS)
 }

@@ -120,7 +120,11 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     }
     let uplink = Arc::new(Uplink::new(&config.authority, identity)?);
     // Guests hold no keys, and their pool is reserved by the terabyte.
-    let host = node::hardening::aside(|| runtime::Host::new(runtime::Settings::default()))?;
+    let settings = runtime::Settings {
+        compiler: runtime::Compiler::this_program(),
+        ..runtime::Settings::default()
+    };
+    let host = node::hardening::aside(|| runtime::Host::new(settings))?;
     let certificate = ReloadingCertificate::open(&config.tls.certificate, &config.tls.key)?;
     let edge = Edge::new(config, uplink.clone(), host, spool, incarnation, Receiver::new()?)?;
     let shutdown = Shutdown::new();

@@ -1,11 +1,14 @@
-//! Compilations off the request path: each on a thread of its own, few at a time, none waited for longer than its time.
+//! Compilations off the request path: each on a thread of its own, few at a time, none waited for longer than its time. The
+//! compiler itself runs in a process of its own where the host is so set ([`helper`]).
 
 use crate::call;
 use std::sync::{Arc, Condvar, Mutex, PoisonError, mpsc};
 use std::time::Duration;
 
+pub(crate) mod helper;
+
 /// Stack of a compiling thread: the compiler recurses over what the plugin's author wrote.
-const STACK: usize = 16 << 20;
+pub(crate) const STACK: usize = 16 << 20;
 
 /// Bounds the compilations that go on at the same time.
 #[derive(Debug)]
@@ -20,7 +23,8 @@ pub(crate) struct Compilers {
 pub(crate) enum Unfinished {
     /// As many were going on as may, and none ended in time.
     Busy,
-    /// It was still going on after its time. A thread cannot be stopped, so it keeps its place until it ends.
+    /// It was still going on after its time. A thread cannot be stopped, so it keeps its place until it ends; one that waits
+    /// for a process ends with that, in time.
     TooSlow,
     /// It panicked, or its thread could not be made.
     Failed(String),

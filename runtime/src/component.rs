@@ -3,6 +3,7 @@
 use crate::breaker::Breaker;
 use crate::call;
 use crate::compile::Unfinished;
+use crate::compile::helper::{self, Bounds, Compiler, Unmade};
 use crate::engine::{Host, Shared};
 use crate::failure::{RuleError, detail};
 use crate::import;
@@ -109,7 +110,7 @@ pub enum LoadFailure {
     /// Its first instance failed.
     #[error("does not start: {0}")]
     DoesNotStart(RuleError),
-    /// The compilation took longer than [`crate::Settings::compile_timeout`]. It is left to end on its own thread.
+    /// The compilation took longer than [`crate::Settings::compile_timeout`] gives its size.
     #[error("not compiled within {0:?}")]
     TooSlow(Duration),
     /// [`crate::Settings::max_compilations`] went on for all the time there was. Ours, not the plugin's: try again.
@@ -126,11 +127,19 @@ impl Host {
     pub fn load(&self, source: PluginSource) -> Result<Plugin, LoadError> {
         let (plugin, shared) = (source.name.clone(), self.0.clone());
         let time = time(self.0.settings.compile_timeout, source.wasm.len());
+        // A process is ended by its own deadline, which comes first, so that its place is free again.
+        let patience = match self.0.settings.compiler {
+            Compiler::Thread => time,
+            Compiler::Process { .. } => time.saturating_add(TRIAL),
+        };
         let load = || {
             check(self, &source)?;
             self.0
                 .compilers
-                .run(time, move || compile(shared, source))
+                .run(patience, move || {
+                    let component = compile(&shared, &source.wasm, time)?;
+                    link(shared, source, component)
+                })
                 .map_err(|unfinished| match unfinished {
                     Unfinished::Busy => LoadFailure::Busy,
                     Unfinished::TooSlow => LoadFailure::TooSlow(time),
@@ -140,6 +149,9 @@ impl Host {
         load().map_err(|reason| LoadError { plugin, reason })
     }
 }
+
+/// What a compilation takes no longer than: linking, and the first instance.
+const TRIAL: Duration = Duration::from_secs(10);
 
 /// How long the compilation of so many bytes may take.
 fn time(each: Duration, bytes: usize) -> Duration {
@@ -191,9 +203,23 @@ fn check(host: &Host, source: &PluginSource) -> Result<(), LoadFailure> {
     }
 }
 
-fn compile(shared: Arc<Shared>, source: PluginSource) -> Result<Plugin, LoadFailure> {
-    let malformed = |error: wasmtime::Error| LoadFailure::Malformed(detail(&error));
-    let component = Component::from_binary(&shared.engine, &source.wasm).map_err(malformed)?;
+/// Compiles where the host's settings say.
+fn compile(shared: &Shared, wasm: &[u8], time: Duration) -> Result<Component, LoadFailure> {
+    let Compiler::Process { program, arguments } = &shared.settings.compiler else {
+        let malformed = |error: wasmtime::Error| LoadFailure::Malformed(detail(&error));
+        return Component::from_binary(&shared.engine, wasm).map_err(malformed);
+    };
+    let made = helper::compile((program, arguments), wasm, Bounds::new(time, wasm.len()));
+    let artifact = made.map_err(|unmade| match unmade {
+        Unmade::Refused(reason) => LoadFailure::Malformed(reason),
+        Unmade::TooSlow => LoadFailure::TooSlow(time),
+        Unmade::Failed(reason) => LoadFailure::Compiler(reason),
+    })?;
+    artifact.component(&shared.engine)
+}
+
+/// What is compiled, with what the bundle gives it, started once.
+fn link(shared: Arc<Shared>, source: PluginSource, component: Component) -> Result<Plugin, LoadFailure> {
     let imported = imports(&shared, &component, &source.imports)?;
     let wrong_world = |error: wasmtime::Error| LoadFailure::WrongWorld(detail(&error));
     let pre = shared.linker.instantiate_pre(&component).map_err(wrong_world)?;

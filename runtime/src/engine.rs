@@ -2,6 +2,7 @@
 
 use crate::call::State;
 use crate::compile::Compilers;
+use crate::compile::helper::Compiler;
 use crate::import;
 use crate::limits::{
     FIBER_STACK, GUEST_STACK, MAX_CORE_INSTANCES, MAX_MEMORIES, MAX_TABLE_ELEMENTS, MAX_TABLES, MemoryPool,
@@ -20,6 +21,9 @@ pub struct Settings {
     /// Largest component, in bytes of Wasm. Default 32 MiB: an interpreter with its program. What one plugin may have of
     /// that is its bundle's to say.
     pub max_component: usize,
+    /// Where components are compiled. Default on a thread of this process; what serves strangers' requests or takes bundles
+    /// uses [`Compiler::this_program`].
+    pub compiler: Compiler,
     /// Longest compilation for each 4 MiB of a component that were begun. Default 30 s. It runs on its own thread, never
     /// on the request path.
     pub compile_timeout: Duration,
@@ -49,6 +53,7 @@ impl Default for Settings {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Settings {
             max_component: 32 << 20,
+            compiler: Compiler::default(),
             compile_timeout: Duration::from_secs(30),
             max_compilations: 2,
             max_calls: 256,
@@ -182,7 +187,19 @@ const FEATURES: WasmFeatures = WasmFeatures::MUTABLE_GLOBAL
     .union(WasmFeatures::FLOATS)
     .union(WasmFeatures::COMPONENT_MODEL);
 
+/// An engine that only compiles, for those of hosts: without a pool, which would reserve address space by the terabyte.
+pub(crate) fn for_compiling() -> wasmtime::Result<Engine> {
+    Engine::new(&code())
+}
+
 fn config(settings: &Settings) -> Config {
+    let mut config = code();
+    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(settings)));
+    config
+}
+
+/// What machine code depends on. It is the same wherever this version of this program runs.
+fn code() -> Config {
     let mut config = Config::new();
     config
         .wasm_features(WasmFeatures::all(), false)
@@ -195,7 +212,6 @@ fn config(settings: &Settings) -> Config {
     config.epoch_interruption(true).concurrency_support(false);
     config.max_wasm_stack(GUEST_STACK).async_stack_size(FIBER_STACK);
     config.memory_init_cow(true);
-    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(settings)));
     config
 }
 

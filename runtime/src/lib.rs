@@ -35,6 +35,7 @@
     )
 )]
 
+mod artifact;
 mod breaker;
 mod call;
 mod compile;
@@ -53,6 +54,7 @@ mod ticker;
 mod value;
 mod verdict;
 
+pub use compile::helper::{Compiler, run_compiler};
 pub use component::{LoadError, LoadFailure, PluginSource};
 pub use engine::{Host, HostError, Settings};
 pub use failure::{FailureKind, RuleError};

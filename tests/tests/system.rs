@@ -49,6 +49,8 @@ mod judge;
 mod kept_keys;
 #[path = "system/kms.rs"]
 mod kms;
+#[path = "system/large_plugin.rs"]
+mod large_plugin;
 #[path = "system/leases.rs"]
 mod leases;
 #[path = "system/lifecycle.rs"]

@@ -80,7 +80,11 @@ impl Wired {
         ));
         let schedule = config.rotation.schedule();
         // Guests hold no keys, and their pool is reserved by the terabyte.
-        let host = node::hardening::aside(|| runtime::Host::new(runtime::Settings::default()))?;
+        let settings = runtime::Settings {
+            compiler: parts.compiler.clone(),
+            ..runtime::Settings::default()
+        };
+        let host = node::hardening::aside(|| runtime::Host::new(settings))?;
         let settings = KeySettings {
             region: config.region.clone(),
             served: config

@@ -294,7 +294,7 @@ fn bad_settings_of_a_plugin_are_refused_by_name() {
     assert!(refused(|source| source.memory = 1 << 30).contains("`memory`"));
     let large = |source: &mut PluginSource| drop(source.config.insert("a".into(), Value::Text("x".repeat(70_000))));
     assert!(refused(large).contains("`config`"));
-    assert!(refused(|source| source.wasm = vec![0; 5 << 20]).contains("more than 4194304"));
+    assert!(refused(|source| source.wasm = vec![0; 33 << 20]).contains("more than 33554432"));
     assert!(refused(|source| source.wasm = b"\x7fELF\x02\x01\x01\0".to_vec()).contains("not a WebAssembly file"));
     assert!(refused(|source| source.wasm = b"(component)".to_vec()).contains("not a WebAssembly file"));
     assert!(refused(|source| source.wasm.truncate(6)).contains("ends within its first 8 bytes"));

@@ -1,0 +1,65 @@
+//! A component as large as an interpreter with its program: taken where the bundle says so, compiled in a process of its own,
+//! and nobody waits for it.
+
+use std::process::Command;
+
+use system_tests::{Dev, checkout, run, within};
+
+/// A rule that traps, with so many functions that compiling them takes a while, in a file of `bytes` bytes at least.
+fn component(bytes: usize) -> Vec<u8> {
+    let hostile =
+        |name: &str| std::fs::read_to_string(checkout().join(format!("runtime/tests/hostile/{name}.wat"))).unwrap();
+    let functions = "(func (param i64) (result i64) (i64.mul (local.get 0) (local.get 0)))".repeat(20_000);
+    let rule = hostile("unreachable").replace("(core module $rule", &format!("(core module $rule {functions}"));
+    let text = hostile("world")
+        .replace("{{memory}}", &hostile("memory"))
+        .replace("{{rule}}", &rule);
+    let mut wasm = wat::parse_str(text).unwrap();
+    // A custom section (core specification, 5.5.3): its size, and a name of one letter.
+    wasm.push(0);
+    let mut size = bytes;
+    while size >= 0x80 {
+        wasm.push(u8::try_from(size & 0x7f).unwrap() | 0x80);
+        size >>= 7;
+    }
+    wasm.push(u8::try_from(size).unwrap());
+    wasm.extend_from_slice(&[1, b'x']);
+    wasm.resize(wasm.len() + bytes - 2, 7);
+    wasm
+}
+
+// R20 R31
+#[test]
+fn an_edge_answers_while_it_loads_a_large_component() {
+    let dev = Dev::start();
+    let bundle = dev.data().join("large");
+    run(Command::new("cp").arg("-r").arg(dev.data().join("bundle")).arg(&bundle)).success();
+    std::fs::write(bundle.join("plugins/claim-guard.wasm"), component(28 << 20)).unwrap();
+    let path = bundle.to_str().unwrap().to_owned();
+    let refused = dev.cli(&["bundle", "apply", &path]);
+    assert_eq!(refused.code, 1, "{refused:?}");
+    assert!(refused.stderr.contains("max_size = \"29MiB\""), "{refused:?}");
+
+    let manifest = bundle.join("bundle.toml");
+    let text = std::fs::read_to_string(&manifest).unwrap();
+    let file = "file = \"plugins/claim-guard.wasm\"\n";
+    assert!(text.contains(file));
+    std::fs::write(&manifest, text.replace(file, &format!("{file}max_size = \"29MiB\"\n"))).unwrap();
+    std::thread::scope(|scope| {
+        let apply = scope.spawn(|| dev.cli(&["bundle", "apply", &path]));
+        let mut answered = 0;
+        while !apply.is_finished() {
+            dev.mint("session", "{}");
+            answered += 1;
+        }
+        apply.join().unwrap().success();
+        within(120, "the large rule is in force", || {
+            dev.mint("session", "{}");
+            answered += 1;
+            dev.curl("/v1/tokens/api").post("{}").status == 503
+        });
+        println!("{answered} requests were answered meanwhile");
+        assert!(answered > 0);
+    });
+    assert_eq!(dev.curl("/v1/tokens/api").post("{}").problem(), "rule_failed");
+}
