@@ -33,7 +33,7 @@ mod wide;
 const MAX_FILES: usize = 400;
 const MAX_FILE_BYTES: usize = policies::bundle::MAX_PLUGIN_BYTES;
 /// Bytes of a file in one row of the store.
-const PIECE: usize = 15 << 20;
+pub(crate) const PIECE: usize = 15 << 20;
 /// Most bytes in a bundle.
 pub const MAX_BYTES: usize = 40 << 20;
 /// Tries to read a bundle while another is being published.

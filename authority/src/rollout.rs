@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use self::reports::Heard;
 use self::row::{Kept, Row};
-use crate::bundle::{Bundles, InForce, Invalid, MAX_BYTES};
+use crate::bundle::{Bundles, InForce, Invalid, MAX_BYTES, PIECE};
 use crate::clock::Clock;
 use crate::fault::Fault;
 use crate::kms::{Decided, Entry, Recorder};
@@ -393,6 +393,13 @@ impl Rollouts {
         if row.running().count() >= MOST_RUNNING {
             let message = format!("{MOST_RUNNING} rollouts run already; end one of them first");
             return Err(Fault::state("conflict", message));
+        }
+        if plan.bytes > PIECE {
+            let message = format!(
+                "a new version of {} bytes: at most {PIECE} go out in steps; put it into the bundle, and apply that",
+                plan.bytes
+            );
+            return Err(Fault::invalid("bad_request", message));
         }
         // Edges are sent all of it in one message.
         let bundle = files.iter().map(|(_, content)| content.len());

@@ -77,6 +77,24 @@ fn conflict(fault: &Fault, words: &str) {
 }
 
 #[tokio::test]
+async fn what_one_row_does_not_hold_is_not_rolled_out_in_steps() {
+    let bench = Bench::new().await;
+    let large = files(GUARD, "max_size = \"32MiB\"\n");
+    bench.publish(large, false).await.unwrap();
+    bench.settle().await;
+    // A custom section (id 0, its size in LEB128, an empty name) harms no component.
+    let mut component = OTHER.to_vec();
+    component.extend([0, 0x80, 0x80, 0x80, 0x08]);
+    component.resize(component.len() + (16 << 20), 0);
+    let branch = Start {
+        plugin: "branch",
+        ..guard(&component)
+    };
+    let refused = bench.wired.rollouts.start(branch, true).await.unwrap_err();
+    assert!(refused.to_string().contains("put it into the bundle"), "{refused}");
+}
+
+#[tokio::test]
 async fn a_rollout_goes_from_shadow_to_the_bundle_and_edges_are_told_each_step() {
     let bench = bench().await;
     let rollouts = &bench.wired.rollouts;

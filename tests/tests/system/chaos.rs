@@ -21,9 +21,9 @@ fn run(store: Store, lasts: Duration) {
         Ok(seed) => seed.parse().unwrap(),
         Err(_) => std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs(),
     };
-    println!("SIGNET_CHAOS_SEED={seed}");
+    eprintln!("SIGNET_CHAOS_SEED={seed}");
     let report = chaos::run(store, seed, lasts);
-    println!("{report}");
+    eprintln!("{report}");
     assert_eq!(report.violations, [], "{report}");
     assert!(report.signatures > 0 && report.kills > 0, "{report}");
 }
