@@ -6,8 +6,9 @@ use serde_json::Value;
 use system_tests::{Dev, Output, run, signet};
 use tempfile::TempDir;
 
-const COMMANDS: [&str; 24] = [
+const COMMANDS: [&str; 25] = [
     "dev",
+    "rollout",
     "mint",
     "sign",
     "verify",

@@ -113,7 +113,7 @@ pub(super) fn cases() -> Vec<Case> {
 fn padded() -> Vec<Case> {
     let good = component(&text("good"));
     let mut padded = good.clone();
-    padded.resize((4 << 20) + 1, 0);
+    padded.resize((32 << 20) + 1, 0);
     let mut twice = good.clone();
     twice.extend_from_slice(&good);
     let mut zeros = good.clone();
@@ -128,7 +128,7 @@ fn padded() -> Vec<Case> {
         expected: expected.to_owned(),
     };
     vec![
-        case("4 MiB and a byte", padded, "load: more than 4194304"),
+        case("32 MiB and a byte", padded, "load: more than 33554432"),
         case("a component twice", twice, "load: not a valid component"),
         case("a component and zeros", zeros, "load: not a valid component"),
         case("a section of 4 GiB", custom, "load: not a valid component"),
@@ -245,9 +245,9 @@ fn many() -> Vec<Case> {
             "load: imports `x0`, which plugins do not have",
         ),
         component(
-            "17 instances",
-            "(core module $m)".to_owned() + &core(17),
-            "load: contains 17 core module instances",
+            "65 instances",
+            "(core module $m)".to_owned() + &core(65),
+            "load: contains 65 core module instances",
         ),
         component(
             "1,001 instances",
