@@ -177,7 +177,8 @@ impl Shipper {
         let (seen, now) = (self.seen.clone(), receipt.checkpoint.clone());
         let before = blocking(move || seen.of_log(&now)).await?;
         if first && let Some(before) = before.filter(|before| *before != shown) {
-            receipt = stream.ask(incarnation, before).await?;
+            // Its receipt says nothing new of the log: the first one's checkpoint is what is kept, now that this was taken.
+            receipt.next = stream.ask(incarnation, before).await?.next;
         }
         if first {
             self.kept = None;
