@@ -1,7 +1,8 @@
-//! What hostile rules add to an honest one's time: `cargo run --release -p runtime --example neighbour -- CALLERS HONEST.wasm HOSTILE.wasm…`
+//! What hostile rules add to an honest one's time: `cargo run --release -p runtime --example neighbour -- [CALLERS [NAME…]]`
 //!
-//! Calls of the honest rule, one every 200 µs, alone and beside CALLERS that each call a hostile one again and again,
-//! taken in turns; prints the percentiles of both and what the hostile ones add to the 99th.
+//! Calls of the honest rule, one every 200 µs, alone and beside CALLERS (16) that each call a hostile one again and again,
+//! taken in turns; prints the percentiles of both and what the hostile ones add to the 99th. NAME: a file of
+//! `tests/hostile/` without `.wat`; those that take the most of a host where none is given.
 #![allow(
     clippy::print_stdout,
     clippy::expect_used,
@@ -9,7 +10,12 @@
     clippy::indexing_slicing
 )]
 
-use runtime::{Caller, Host, Payload, Plugin, PluginSource, Protocol, Request, Settings, TokenRequest};
+#[path = "measure/request.rs"]
+mod request;
+
+use request::request;
+use runtime::{Host, Plugin, PluginSource, Settings};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -17,47 +23,42 @@ use std::time::{Duration, Instant};
 const CALLS: usize = 2_000;
 const ROUNDS: usize = 5;
 
-fn request() -> Request<'static> {
-    Request {
-        profile: "web",
-        key: "5f0c1b52-6a0e-4c1e-9c9b-0d1f5a4b7c11",
-        format: "jwt",
-        tenant: "000000000001",
-        caller: Caller {
-            id: "oidc:https://ci.example#build",
-            kind: "oidc",
-            issuer: "https://ci.example",
-            subject: "build",
-            attributes: vec![],
-        },
-        payload: Payload::Token(TokenRequest {
-            subject: Some("user-1"),
-            audience: vec!["https://api.example"],
-            lifetime: 300,
-            claims: vec![],
-        }),
-        time: 1_800_000_000,
-        request_id: "2c1d8f1e-7a57-4f0c-8a55-6a2c8a0f3c10",
-        trace_id: None,
-        source_address: "192.0.2.1",
-        protocol: Protocol::Http2,
-    }
-}
+/// An endless loop, memory that is filled again and again, memory filled once by one instruction, an endless recursion, a flood of
+/// host calls, and an answer that names the same megabyte many times.
+const COSTLY: [&str; 6] = [
+    "loop",
+    "loop-filling-memory",
+    "fill-once",
+    "recursion",
+    "config-flood",
+    "claims-amplified",
+];
 
-fn load(host: &Host, file: &str) -> Plugin {
-    let wasm = std::fs::read(file).expect("a readable file");
-    host.load(PluginSource::new(file, wasm)).expect("a plugin")
+/// A rule of `tests/hostile/` in the world's component, as the tests make it.
+fn load(host: &Host, name: &str) -> Plugin {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/hostile");
+    let read = |name: &str| std::fs::read_to_string(directory.join(name).with_extension("wat")).expect("a rule's text");
+    let text = read("world")
+        .replace("{{memory}}", &read("memory"))
+        .replace("{{rule}}", &read(name));
+    let wasm = wat::parse_str(text).expect("a component");
+    host.load(PluginSource::new(name, wasm)).expect("a plugin")
 }
 
 #[tokio::main]
 async fn main() {
     let host = Host::new(Settings::default()).expect("a host");
-    let mut files = std::env::args().skip(1);
-    let callers = files.next().and_then(|callers| callers.parse().ok());
-    let callers: usize = callers.expect("the number of hostile callers, then files");
-    let honest = load(&host, &files.next().expect("an honest plugin's file"));
-    for file in files {
-        let hostile = load(&host, &file);
+    let mut arguments = std::env::args().skip(1);
+    let callers = arguments
+        .next()
+        .map_or(16, |callers| callers.parse().expect("a number of callers"));
+    let mut names: Vec<String> = arguments.collect();
+    if names.is_empty() {
+        names = COSTLY.map(str::to_owned).to_vec();
+    }
+    let honest = load(&host, "good");
+    for name in names {
+        let hostile = load(&host, &name);
         let (mut alone, mut beside) = (Vec::new(), Vec::new());
         for _ in 0..ROUNDS {
             alone.extend(times(&honest).await);
@@ -71,9 +72,11 @@ async fn main() {
                 call.await.expect("a flood that ends");
             }
         }
-        println!("{file}: {:?}", hostile.metrics());
-        let (alone, beside) = (shown("alone", alone), shown("beside", beside));
-        println!("{file}: adds {:?} to the honest p99", beside.saturating_sub(alone));
+        let (alone, beside) = (
+            shown(&format!("alone, then beside {name}"), alone),
+            shown("beside", beside),
+        );
+        println!("{name}: adds {:?} to the honest p99", beside.saturating_sub(alone));
     }
 }
 

@@ -3,9 +3,10 @@
 use crate::failure::{FailureKind, RuleError};
 use crate::import::Log;
 use crate::limits::{Budget, MAX_CROSSING};
+use crate::pace::Way;
 use crate::plugin::Inner;
 use crate::request::{Payload, Request};
-use crate::slice::{self, Clock};
+use crate::slice::{self, Clock, Lane};
 use crate::verdict::{self, RawRefusal, RawVerdict, Verdict};
 use std::any::Any;
 use std::future::poll_fn;
@@ -39,10 +40,18 @@ struct Unfinished;
 
 /// Calls the plugin once. The future may be dropped at any point: the instance goes with it.
 pub(crate) async fn call(plugin: &Arc<Inner>, request: &Request<'_>) -> Result<Verdict, RuleError> {
-    if let Some(outcome) = at_once(plugin, request) {
+    let way = plugin.pace.way(plugin.counts);
+    if way == Way::AtOnce
+        && let Some(outcome) = at_once(plugin, request)
+    {
         return outcome;
     }
-    let (mut store, instance) = instantiate(plugin, request.request_id, request.time).await?;
+    // It outlives the store: to clear what a guest has filled is a part of its last slice.
+    let lane = Arc::new(Lane::new());
+    if way == Way::InLane {
+        lane.enter(&plugin.shared.lanes).await;
+    }
+    let (mut store, instance) = instantiate(plugin, lane.clone(), request.request_id, request.time).await?;
     let answer = match function(&mut store, &instance) {
         Ok(evaluate) => evaluate.call_async(&mut store, (request,)).await,
         Err(error) => Err(error),
@@ -54,19 +63,15 @@ pub(crate) async fn call(plugin: &Arc<Inner>, request: &Request<'_>) -> Result<V
 /// stack and saves what a stack of its own costs. One that does not end comes to nothing, is made anew on a stack that
 /// can give the core to others, and nobody can tell: its log is written when it has ended, and a rule that may have another
 /// effect, as it imports `counter`, is never tried this way.
-/// A plugin that was slow is not tried this way for a while, so that slow ones hold a core once in a while only.
+/// A plugin that was slow is not tried this way for a while ([`Way::InLane`]), so that slow ones hold a core once in a while only.
 fn at_once(plugin: &Arc<Inner>, request: &Request<'_>) -> Option<Result<Verdict, RuleError>> {
-    if !plugin.is_quick() {
-        return None;
-    }
-    let mut store = store(plugin, slice::QUICK, request.time);
+    let mut store = store(plugin, slice::QUICK, request.time, None);
     store.epoch_deadline_callback(|_| Err(Unfinished.into()));
     let answer = plugin.pre.instantiate(&mut store).and_then(|instance| {
         let evaluate = function(&mut store, &instance)?;
         evaluate.call(&mut store, (request,))
     });
     if answer.as_ref().is_err_and(|error| error.is::<Unfinished>()) {
-        plugin.was_slow();
         return None;
     }
     Some(finish(&store, request, answer))
@@ -90,10 +95,11 @@ fn finish(
 /// A fresh instance, its start functions run, that gives the core to others when it runs for long.
 pub(crate) async fn instantiate(
     plugin: &Arc<Inner>,
+    lane: Arc<Lane>,
     request_id: &str,
     time: u64,
 ) -> Result<(Store<State>, Instance), RuleError> {
-    let mut store = store(plugin, slice::TICKS, time);
+    let mut store = store(plugin, slice::TICKS, time, Some(lane));
     store.epoch_deadline_callback(slice::expired);
     match plugin.pre.instantiate_async(&mut store).await {
         Ok(instance) => Ok((store, instance)),
@@ -104,11 +110,11 @@ pub(crate) async fn instantiate(
     }
 }
 
-fn store(plugin: &Arc<Inner>, ticks: u64, time: u64) -> Store<State> {
+fn store(plugin: &Arc<Inner>, ticks: u64, time: u64, lane: Option<Arc<Lane>>) -> Store<State> {
     let shared = &plugin.shared;
     let state = State {
         plugin: plugin.clone(),
-        clock: Clock::start(plugin.deadline),
+        clock: Clock::start(plugin.deadline, lane),
         budget: Budget::new(shared.memory.clone(), plugin.memory),
         time,
         host_calls: 0,

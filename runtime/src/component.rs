@@ -10,14 +10,16 @@ use crate::import;
 use crate::import::counter::Counters;
 use crate::limits::MAX_CONFIG;
 use crate::metrics::Metrics;
+use crate::pace::Pace;
 use crate::plugin::{Inner, Plugin};
 use crate::seldom::Seldom;
+use crate::slice::Lane;
 use crate::table::{Table, TableSource};
 use crate::value::Value;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicUsize};
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 use wasmtime::component::Component;
 
@@ -245,7 +247,7 @@ fn link(shared: Arc<Shared>, source: PluginSource, component: Component) -> Resu
         breaker: Breaker::default(),
         skips_logged: Seldom::default(),
         calls: AtomicUsize::new(0),
-        slow: AtomicU32::new(0),
+        pace: Pace::default(),
         shared,
     });
     start_once(&plugin)?;
@@ -286,7 +288,7 @@ fn start_once(plugin: &Arc<Inner>) -> Result<(), LoadFailure> {
     let runtime = tokio::runtime::Builder::new_current_thread().build();
     let runtime = runtime.map_err(|error| LoadFailure::Compiler(error.to_string()))?;
     let _running = plugin.shared.ticker.running();
-    let started = runtime.block_on(call::guarded(call::instantiate(plugin, "", 0)));
+    let started = runtime.block_on(call::guarded(call::instantiate(plugin, Arc::new(Lane::new()), "", 0)));
     let (mut store, instance) = started.map_err(LoadFailure::DoesNotStart)?;
     let wrong_type = |error: wasmtime::Error| LoadFailure::WrongWorld(format!("`evaluate`: {}", detail(&error)));
     call::function(&mut store, &instance).map(drop).map_err(wrong_type)

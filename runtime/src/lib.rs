@@ -45,6 +45,7 @@ mod failure;
 mod import;
 mod limits;
 mod metrics;
+mod pace;
 mod plugin;
 mod request;
 mod seldom;

@@ -6,6 +6,7 @@ use crate::engine::Shared;
 use crate::failure::{FailureKind, RuleError};
 use crate::import::counter::Counters;
 use crate::metrics::{Metrics, count};
+use crate::pace::Pace;
 use crate::request::Request;
 use crate::seldom::Seldom;
 use crate::table::Table;
@@ -13,7 +14,7 @@ use crate::value::Value;
 use crate::verdict::Verdict;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use wasmtime::component::{ComponentExportIndex, InstancePre};
 
@@ -38,29 +39,11 @@ pub(crate) struct Inner {
     /// When a skip was logged last.
     pub(crate) skips_logged: Seldom,
     pub(crate) calls: AtomicUsize,
-    /// Calls that are not expected to end at once, after one that did not.
-    pub(crate) slow: AtomicU32,
+    pub(crate) pace: Pace,
     pub(crate) shared: Arc<Shared>,
 }
 
-/// So many calls of a plugin are made on a stack of their own after one that did not end at once.
-const SLOW_CALLS: u32 = 256;
-
 impl Inner {
-    /// Whether the next call may be expected to end at once, and be made anew where it does not.
-    pub(crate) fn is_quick(&self) -> bool {
-        let was_slow = || {
-            self.slow
-                .try_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1))
-        };
-        !self.counts && (self.slow.load(Ordering::Relaxed) == 0 || was_slow().is_err())
-    }
-
-    /// A call did not end at once.
-    pub(crate) fn was_slow(&self) {
-        self.slow.store(SLOW_CALLS, Ordering::Relaxed);
-    }
-
     fn tell(&self, change: Option<Change>, outcome: &Result<Verdict, RuleError>) {
         let (plugin, last) = (&self.name, outcome.as_ref().err().map(ToString::to_string));
         match change {
@@ -162,7 +145,7 @@ impl Plugin {
         let outcome = match Slot::take(inner) {
             Some(_slot) => {
                 let _running = inner.shared.ticker.running();
-                call::guarded(call::call(inner, request)).await
+                inner.pace.measured(call::guarded(call::call(inner, request))).await
             }
             None => Err(RuleError::failed(FailureKind::Busy, "as many calls are running as may")),
         };

@@ -28,18 +28,32 @@ pub(crate) struct Clock {
     lane: Option<Arc<Lane>>,
 }
 
-/// A guest that has used up its first slice runs in one of a few lanes, one slice at a time, first come first served:
-/// so a flood of slow calls takes no more cores than there are lanes.
+/// A guest that has used up its first slice, or is expected to, runs in one of a few lanes, one slice at a time, first come
+/// first served: so a flood of slow calls takes no more cores than there are lanes.
 #[derive(Debug)]
-struct Lane(Mutex<(Instant, Option<OwnedSemaphorePermit>)>);
+pub(crate) struct Lane(Mutex<(Instant, Option<OwnedSemaphorePermit>)>);
+
+impl Lane {
+    pub(crate) fn new() -> Lane {
+        Lane(Mutex::new((Instant::now(), None)))
+    }
+
+    /// Waits for its turn, and begins a slice.
+    pub(crate) async fn enter(&self, lanes: &Arc<Semaphore>) {
+        // The semaphore is never closed.
+        let permit = lanes.clone().acquire_owned().await.ok();
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = (Instant::now(), permit);
+    }
+}
 
 impl Clock {
-    pub(crate) fn start(deadline: Duration) -> Clock {
+    /// A call that runs in `lane` when it is slow; without one, it is not to last for more than a slice.
+    pub(crate) fn start(deadline: Duration, lane: Option<Arc<Lane>>) -> Clock {
         Clock {
             spent: Duration::ZERO,
             deadline,
             resumed: Instant::now(),
-            lane: None,
+            lane,
         }
     }
 
@@ -68,20 +82,13 @@ pub(crate) fn expired(mut context: StoreContextMut<'_, State>) -> wasmtime::Resu
     state.clock.stop(now)?;
     count(&state.plugin.metrics.yielded);
     let lanes = state.plugin.shared.lanes.clone();
-    let lane = state
-        .clock
-        .lane
-        .get_or_insert_with(|| Arc::new(Lane(Mutex::new((now, None)))))
-        .clone();
-    Ok(UpdateDeadline::YieldCustom(TICKS, Box::pin(next_slice(lanes, lane))))
-}
-
-async fn next_slice(lanes: Arc<Semaphore>, lane: Arc<Lane>) {
-    // Tokio's own yield lets its driver look at sockets and timers; waking oneself would not.
-    tokio::task::yield_now().await;
-    // The semaphore is never closed.
-    let permit = lanes.acquire_owned().await.ok();
-    *lane.0.lock().unwrap_or_else(PoisonError::into_inner) = (Instant::now(), permit);
+    let lane = state.clock.lane.get_or_insert_with(|| Arc::new(Lane::new())).clone();
+    let next = async move {
+        // Tokio's own yield lets its driver look at sockets and timers; waking oneself would not.
+        tokio::task::yield_now().await;
+        lane.enter(&lanes).await;
+    };
+    Ok(UpdateDeadline::YieldCustom(TICKS, Box::pin(next)))
 }
 
 #[cfg(test)]
@@ -90,7 +97,7 @@ mod tests {
 
     #[test]
     fn slices_add_up_to_the_deadline() {
-        let mut clock = Clock::start(Duration::from_micros(600));
+        let mut clock = Clock::start(Duration::from_micros(600), None);
         let start = clock.resumed;
         assert!(clock.stop(start + Duration::from_micros(250)).is_ok());
         clock.resumed = start;
@@ -101,7 +108,7 @@ mod tests {
 
     #[test]
     fn a_descheduled_guest_is_charged_a_bounded_slice_and_an_instant_one_is_charged_too() {
-        let mut clock = Clock::start(Duration::from_millis(3));
+        let mut clock = Clock::start(Duration::from_millis(3), None);
         let start = clock.resumed;
         assert!(clock.stop(start + Duration::from_secs(60)).is_ok());
         assert_eq!(clock.spent, MOST);
