@@ -32,22 +32,53 @@ pub(crate) struct State {
 
 type Evaluate<'a> = TypedFunc<(&'a Request<'a>,), (Result<RawVerdict, RawRefusal>,)>;
 
+/// What came of one call, before any of it is believed.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) answer: Result<Result<RawVerdict, RawRefusal>, RuleError>,
+    pub(crate) log: Log,
+    /// The most linear memory that it had, in bytes.
+    pub(crate) memory: usize,
+}
+
+impl Ended {
+    pub(crate) fn failed(error: RuleError) -> Ended {
+        Ended {
+            answer: Err(error),
+            log: Log::default(),
+            memory: 0,
+        }
+    }
+}
+
 /// A call that was to end before its second tick has not.
 #[derive(Debug, thiserror::Error)]
 #[error("has not ended at once")]
 struct Unfinished;
 
-/// Calls the plugin once. The future may be dropped at any point: the instance goes with it.
+/// Calls the plugin once, here or in one of its workers, and checks what it answers. The future may be dropped at any point.
 pub(crate) async fn call(plugin: &Arc<Inner>, request: &Request<'_>) -> Result<Verdict, RuleError> {
-    if let Some(outcome) = at_once(plugin, request) {
-        return outcome;
+    let ended = match &plugin.workers {
+        None => run(plugin, request).await,
+        Some(workers) => workers.call(plugin, request).await,
+    };
+    ended.log.write(plugin, request.request_id);
+    let memory = u64::try_from(ended.memory).unwrap_or(u64::MAX);
+    plugin.metrics.memory_peak.fetch_max(memory, Ordering::Relaxed);
+    verdict::check(ended.answer?, matches!(request.payload, Payload::Token(_)))
+}
+
+/// Calls the plugin once in this process. The future may be dropped at any point: the instance goes with it.
+pub(crate) async fn run(plugin: &Arc<Inner>, request: &Request<'_>) -> Ended {
+    if let Some(ended) = at_once(plugin, request) {
+        return ended;
     }
-    let (mut store, instance) = instantiate(plugin, request.request_id, request.time).await?;
-    let answer = match function(&mut store, &instance) {
+    let (mut store, instance) = instantiate(plugin, request.time).await;
+    let answer = match instance.and_then(|instance| function(&mut store, &instance)) {
         Ok(evaluate) => evaluate.call_async(&mut store, (request,)).await,
         Err(error) => Err(error),
     };
-    finish(&store, request, answer)
+    ended(store, answer)
 }
 
 /// The outcome of a call that ends before its second tick, as most do in some microseconds: it runs on the caller's own
@@ -55,7 +86,7 @@ pub(crate) async fn call(plugin: &Arc<Inner>, request: &Request<'_>) -> Result<V
 /// can give the core to others, and nobody can tell: its log is written when it has ended, and a rule that may have another
 /// effect, as it imports `counter`, is never tried this way.
 /// A plugin that was slow is not tried this way for a while, so that slow ones hold a core once in a while only.
-fn at_once(plugin: &Arc<Inner>, request: &Request<'_>) -> Option<Result<Verdict, RuleError>> {
+fn at_once(plugin: &Arc<Inner>, request: &Request<'_>) -> Option<Ended> {
     if !plugin.is_quick() {
         return None;
     }
@@ -69,39 +100,23 @@ fn at_once(plugin: &Arc<Inner>, request: &Request<'_>) -> Option<Result<Verdict,
         plugin.was_slow();
         return None;
     }
-    Some(finish(&store, request, answer))
+    Some(ended(store, answer))
 }
 
-fn finish(
-    store: &Store<State>,
-    request: &Request<'_>,
-    answer: wasmtime::Result<(Result<RawVerdict, RawRefusal>,)>,
-) -> Result<Verdict, RuleError> {
-    store.data().log.write(&store.data().plugin, request.request_id);
-    let memory = u64::try_from(store.data().budget.used()).unwrap_or(u64::MAX);
-    let peak = &store.data().plugin.metrics.memory_peak;
-    peak.fetch_max(memory, Ordering::Relaxed);
-    match answer {
-        Ok((answer,)) => verdict::check(answer, matches!(request.payload, Payload::Token(_))),
-        Err(error) => Err(failure(store, &error)),
+fn ended(mut store: Store<State>, answer: wasmtime::Result<(Result<RawVerdict, RawRefusal>,)>) -> Ended {
+    Ended {
+        answer: answer.map(|(answer,)| answer).map_err(|error| failure(&store, &error)),
+        memory: store.data().budget.used(),
+        log: std::mem::take(&mut store.data_mut().log),
     }
 }
 
 /// A fresh instance, its start functions run, that gives the core to others when it runs for long.
-pub(crate) async fn instantiate(
-    plugin: &Arc<Inner>,
-    request_id: &str,
-    time: u64,
-) -> Result<(Store<State>, Instance), RuleError> {
+pub(crate) async fn instantiate(plugin: &Arc<Inner>, time: u64) -> (Store<State>, wasmtime::Result<Instance>) {
     let mut store = store(plugin, slice::TICKS, time);
     store.epoch_deadline_callback(slice::expired);
-    match plugin.pre.instantiate_async(&mut store).await {
-        Ok(instance) => Ok((store, instance)),
-        Err(error) => {
-            store.data().log.write(plugin, request_id);
-            Err(failure(&store, &error))
-        }
-    }
+    let instance = plugin.pre.instantiate_async(&mut store).await;
+    (store, instance)
 }
 
 fn store(plugin: &Arc<Inner>, ticks: u64, time: u64) -> Store<State> {
@@ -128,7 +143,7 @@ pub(crate) fn function<'a>(store: &mut Store<State>, instance: &Instance) -> was
     instance.get_typed_func(store, evaluate)
 }
 
-fn failure(store: &Store<State>, error: &wasmtime::Error) -> RuleError {
+pub(crate) fn failure(store: &Store<State>, error: &wasmtime::Error) -> RuleError {
     RuleError::from_engine(error, store.data().budget.denied())
 }
 
