@@ -20,6 +20,7 @@ mod mint;
 mod output;
 mod plugin;
 mod plugin_compiler;
+mod plugin_worker;
 mod policy;
 mod progress;
 mod report;
@@ -85,6 +86,8 @@ enum Command {
     HsmWorker(hsm_worker::HsmWorker),
     #[command(hide = true)]
     PluginCompiler(plugin_compiler::PluginCompiler),
+    #[command(hide = true)]
+    PluginWorker(plugin_worker::PluginWorker),
 }
 
 fn main() -> ExitCode {
@@ -118,6 +121,7 @@ fn main() -> ExitCode {
         Command::Witness(command) => command.run(),
         Command::HsmWorker(command) => command.run(),
         Command::PluginCompiler(command) => command.run(),
+        Command::PluginWorker(command) => command.run(),
     };
     outcome.map_or_else(|failure| failure.report(), |()| ExitCode::SUCCESS)
 }

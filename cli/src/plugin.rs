@@ -26,6 +26,7 @@ use crate::failure::Failure;
   signet plugin test short-lived                runs short-lived/cases
   signet plugin test short-lived --watch        again whenever the component or a case changes
   signet plugin bench short-lived               time and memory of each case, against the budget
+  signet plugin bench short-lived --isolated    the same in a worker process
   signet plugin inspect short-lived/short-lived.wasm")]
 pub struct Plugin {
     #[command(subcommand)]

@@ -211,7 +211,7 @@ fn plugins(text: &mut String, world: &World) -> std::fmt::Result {
 type Single = (&'static str, &'static str, &'static str, fn(&Plugin) -> u64);
 
 /// Families of one value a plugin: name, type, what it says, and where it is read.
-const SINGLE: [Single; 5] = [
+const SINGLE: [Single; 6] = [
     (
         "memory_peak_bytes",
         "gauge",
@@ -242,6 +242,12 @@ const SINGLE: [Single; 5] = [
         "Requests that went on without a plugin's verdict, as their profiles allow",
         |plugin| plugin.metrics().skipped.load(Ordering::Relaxed),
     ),
+    (
+        "worker_restarts",
+        "counter",
+        "Worker processes of each isolated plugin that ended and were replaced",
+        Plugin::restarts,
+    ),
 ];
 
 fn family(text: &mut String, short: &str, kind: &str, help: &str) -> std::fmt::Result {
@@ -249,7 +255,7 @@ fn family(text: &mut String, short: &str, kind: &str, help: &str) -> std::fmt::R
     writeln!(text, "# TYPE signet_edge_plugin_{short} {kind}")
 }
 
-fn outcomes(metrics: &runtime::Metrics) -> [(&'static str, &AtomicU64); 8] {
+fn outcomes(metrics: &runtime::Metrics) -> [(&'static str, &AtomicU64); 9] {
     [
         ("allowed", &metrics.allowed),
         ("refused", &metrics.refused),
@@ -258,6 +264,7 @@ fn outcomes(metrics: &runtime::Metrics) -> [(&'static str, &AtomicU64); 8] {
         ("memory", &metrics.out_of_memory),
         ("bad_output", &metrics.bad_output),
         ("host_panic", &metrics.host_panicked),
+        ("worker", &metrics.worker_failed),
         ("busy", &metrics.busy),
     ]
 }

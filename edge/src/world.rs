@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use node::contract;
 use node::identity::TrustRuleError;
-use policies::bundle::{Bundle, Plugin as PluginDeclaration};
+use policies::bundle::{Bundle, Isolation, Plugin as PluginDeclaration};
 use policies::engine::Engine;
 use policies::profile::Profile;
 use prometheus_client::metrics::counter::Counter;
@@ -275,6 +275,7 @@ fn compile(host: &Host, declaration: &PluginDeclaration) -> Result<Version, Load
             .collect(),
         deadline: declaration.deadline,
         memory: usize::try_from(declaration.memory).unwrap_or(usize::MAX),
+        isolated: declaration.isolation == Isolation::Process,
     };
     let loaded = host.load(source).map_err(|source| LoadError::Plugin {
         name: declaration.name.clone(),

@@ -30,7 +30,7 @@ pub(crate) use error::{Document, position};
 pub use issuers::Issuer;
 pub use manifest::Limits;
 pub(crate) use manifest::tenant;
-pub use plugins::{ConfigValue, OnFailure, Plugin, PluginTable};
+pub use plugins::{ConfigValue, Isolation, MAX_ISOLATED, OnFailure, Plugin, PluginTable};
 pub use roles::Role;
 
 use crate::profile::{self, Profile};

@@ -70,10 +70,31 @@ fn a_plugin_has_the_imports_and_tables_that_the_bundle_gives_it() {
         (table("exact", "plugins/gone.csv"), "has no table `plugins/gone.csv`"),
         (table("exact", "plugins/rate.wasm"), "has no table `plugins/rate.wasm`"),
         (table("regex", "plugins/nets.csv"), "regex"),
+        ("isolation = \"container\"\n".to_owned(), "`shared` or `process`"),
     ] {
         let error = parse(&entry).unwrap_err();
         assert!(error.starts_with("bundle.toml") && error.contains(says), "{error}");
     }
+}
+
+#[test]
+fn so_many_plugins_may_have_processes_of_their_own() {
+    let bundle = |count: usize| {
+        let entry =
+            |number| format!("[[plugins]]\nname = \"p{number}\"\nfile = \"plugins/p.wasm\"\nisolation = \"process\"\n");
+        let manifest = (0..count).map(entry).collect::<String>();
+        Bundle::parse(&[
+            ("bundle.toml".to_owned(), manifest.into_bytes()),
+            ("plugins/p.wasm".to_owned(), b"\0asm".to_vec()),
+        ])
+    };
+    let most = bundle(MAX_ISOLATED).unwrap();
+    assert!(most.plugins.iter().all(|plugin| plugin.isolation == Isolation::Process));
+    let error = bundle(MAX_ISOLATED + 1).unwrap_err()[0].to_string();
+    assert!(
+        error.contains("17 plugins have isolation = \"process\", at most 16 may"),
+        "{error}"
+    );
 }
 
 // R20

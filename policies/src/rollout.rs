@@ -15,7 +15,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::bundle::Plugin;
+use crate::bundle::{Isolation, Plugin};
 
 pub use figures::{Answer, Calls, Difference, Figures, Histogram, MAX_FIGURES, Sample, Window};
 
@@ -355,6 +355,10 @@ pub fn fingerprint(plugin: &Plugin) -> String {
             plugin.deadline, plugin.memory, plugin.config, plugin.imports, plugin.on_failure
         ),
     ];
+    // Nothing where it is as ever, so that edges and authorities of two versions agree about that.
+    if plugin.isolation != Isolation::Shared {
+        parts.push(format!("{:?}", plugin.isolation));
+    }
     for (name, table) in &plugin.tables {
         let text = signing::encoding::hex(&signing::digest::sha256(&table.text));
         parts.push(format!("{name} {} {} {text}", table.file, table.by_prefix));

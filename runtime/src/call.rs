@@ -33,30 +33,61 @@ pub(crate) struct State {
 
 type Evaluate<'a> = TypedFunc<(&'a Request<'a>,), (Result<RawVerdict, RawRefusal>,)>;
 
+/// What came of one call, before any of it is believed.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) answer: Result<Result<RawVerdict, RawRefusal>, RuleError>,
+    pub(crate) log: Log,
+    /// The most linear memory that it had, in bytes.
+    pub(crate) memory: usize,
+}
+
+impl Ended {
+    pub(crate) fn failed(error: RuleError) -> Ended {
+        Ended {
+            answer: Err(error),
+            log: Log::default(),
+            memory: 0,
+        }
+    }
+}
+
 /// A call that was to end before its second tick has not.
 #[derive(Debug, thiserror::Error)]
 #[error("has not ended at once")]
 struct Unfinished;
 
-/// Calls the plugin once. The future may be dropped at any point: the instance goes with it.
+/// Calls the plugin once, here or in one of its workers, and checks what it answers. The future may be dropped at any point.
 pub(crate) async fn call(plugin: &Arc<Inner>, request: &Request<'_>) -> Result<Verdict, RuleError> {
+    let ended = match &plugin.workers {
+        None => run(plugin, request).await,
+        Some(workers) => workers.call(plugin, request).await,
+    };
+    ended.log.write(plugin, request.request_id);
+    let memory = u64::try_from(ended.memory).unwrap_or(u64::MAX);
+    plugin.metrics.memory_peak.fetch_max(memory, Ordering::Relaxed);
+    verdict::check(ended.answer?, matches!(request.payload, Payload::Token(_)))
+}
+
+/// Calls the plugin once in this process. The future may be dropped at any point: the instance goes with it.
+pub(crate) async fn run(plugin: &Arc<Inner>, request: &Request<'_>) -> Ended {
     let way = plugin.pace.way(plugin.counts);
     if way == Way::AtOnce
-        && let Some(outcome) = at_once(plugin, request)
+        && let Some(ended) = at_once(plugin, request)
     {
-        return outcome;
+        return ended;
     }
     // It outlives the store: to clear what a guest has filled is a part of its last slice.
     let lane = Arc::new(Lane::new());
     if way == Way::InLane {
         lane.enter(&plugin.shared.lanes).await;
     }
-    let (mut store, instance) = instantiate(plugin, lane.clone(), request.request_id, request.time).await?;
-    let answer = match function(&mut store, &instance) {
+    let (mut store, instance) = instantiate(plugin, lane.clone(), request.time).await;
+    let answer = match instance.and_then(|instance| function(&mut store, &instance)) {
         Ok(evaluate) => evaluate.call_async(&mut store, (request,)).await,
         Err(error) => Err(error),
     };
-    finish(&store, request, answer)
+    ended(store, answer)
 }
 
 /// The outcome of a call that ends before its second tick, as most do in some microseconds: it runs on the caller's own
@@ -64,7 +95,7 @@ pub(crate) async fn call(plugin: &Arc<Inner>, request: &Request<'_>) -> Result<V
 /// can give the core to others, and nobody can tell: its log is written when it has ended, and a rule that may have another
 /// effect, as it imports `counter`, is never tried this way.
 /// A plugin that was slow is not tried this way for a while ([`Way::InLane`]), so that slow ones hold a core once in a while only.
-fn at_once(plugin: &Arc<Inner>, request: &Request<'_>) -> Option<Result<Verdict, RuleError>> {
+fn at_once(plugin: &Arc<Inner>, request: &Request<'_>) -> Option<Ended> {
     let mut store = store(plugin, slice::QUICK, request.time, None);
     store.epoch_deadline_callback(|_| Err(Unfinished.into()));
     let answer = plugin.pre.instantiate(&mut store).and_then(|instance| {
@@ -74,21 +105,14 @@ fn at_once(plugin: &Arc<Inner>, request: &Request<'_>) -> Option<Result<Verdict,
     if answer.as_ref().is_err_and(|error| error.is::<Unfinished>()) {
         return None;
     }
-    Some(finish(&store, request, answer))
+    Some(ended(store, answer))
 }
 
-fn finish(
-    store: &Store<State>,
-    request: &Request<'_>,
-    answer: wasmtime::Result<(Result<RawVerdict, RawRefusal>,)>,
-) -> Result<Verdict, RuleError> {
-    store.data().log.write(&store.data().plugin, request.request_id);
-    let memory = u64::try_from(store.data().budget.used()).unwrap_or(u64::MAX);
-    let peak = &store.data().plugin.metrics.memory_peak;
-    peak.fetch_max(memory, Ordering::Relaxed);
-    match answer {
-        Ok((answer,)) => verdict::check(answer, matches!(request.payload, Payload::Token(_))),
-        Err(error) => Err(failure(store, &error)),
+fn ended(mut store: Store<State>, answer: wasmtime::Result<(Result<RawVerdict, RawRefusal>,)>) -> Ended {
+    Ended {
+        answer: answer.map(|(answer,)| answer).map_err(|error| failure(&store, &error)),
+        memory: store.data().budget.used(),
+        log: std::mem::take(&mut store.data_mut().log),
     }
 }
 
@@ -96,18 +120,12 @@ fn finish(
 pub(crate) async fn instantiate(
     plugin: &Arc<Inner>,
     lane: Arc<Lane>,
-    request_id: &str,
     time: u64,
-) -> Result<(Store<State>, Instance), RuleError> {
+) -> (Store<State>, wasmtime::Result<Instance>) {
     let mut store = store(plugin, slice::TICKS, time, Some(lane));
     store.epoch_deadline_callback(slice::expired);
-    match plugin.pre.instantiate_async(&mut store).await {
-        Ok(instance) => Ok((store, instance)),
-        Err(error) => {
-            store.data().log.write(plugin, request_id);
-            Err(failure(&store, &error))
-        }
-    }
+    let instance = plugin.pre.instantiate_async(&mut store).await;
+    (store, instance)
 }
 
 fn store(plugin: &Arc<Inner>, ticks: u64, time: u64, lane: Option<Arc<Lane>>) -> Store<State> {
@@ -134,7 +152,7 @@ pub(crate) fn function<'a>(store: &mut Store<State>, instance: &Instance) -> was
     instance.get_typed_func(store, evaluate)
 }
 
-fn failure(store: &Store<State>, error: &wasmtime::Error) -> RuleError {
+pub(crate) fn failure(store: &Store<State>, error: &wasmtime::Error) -> RuleError {
     RuleError::from_engine(error, store.data().budget.denied())
 }
 

@@ -1,5 +1,6 @@
 //! Loading a plugin: bounded in size and time, off the request path, and tried once before anything relies on it.
 
+use crate::artifact::Artifact;
 use crate::breaker::Breaker;
 use crate::call;
 use crate::compile::Unfinished;
@@ -7,7 +8,7 @@ use crate::compile::helper::{self, Bounds, Compiler, Unmade};
 use crate::engine::{Host, Shared};
 use crate::failure::{RuleError, detail};
 use crate::import;
-use crate::import::counter::Counters;
+use crate::import::counter::Counting;
 use crate::limits::MAX_CONFIG;
 use crate::metrics::Metrics;
 use crate::pace::Pace;
@@ -16,6 +17,7 @@ use crate::seldom::Seldom;
 use crate::slice::Lane;
 use crate::table::{Table, TableSource};
 use crate::value::Value;
+use crate::worker::Pool;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -44,6 +46,8 @@ pub struct PluginSource {
     pub deadline: Duration,
     /// Memory of one call, in bytes. Default 16 MiB, 64 KiB to [`crate::Settings::max_memory`].
     pub memory: usize,
+    /// Whether its calls are made in processes of their own ([`crate::Settings::workers`]). Default false.
+    pub isolated: bool,
 }
 
 impl PluginSource {
@@ -58,6 +62,7 @@ impl PluginSource {
             tables: BTreeMap::new(),
             deadline,
             memory,
+            isolated: false,
         }
     }
 }
@@ -118,6 +123,13 @@ pub enum LoadFailure {
     /// [`crate::Settings::max_compilations`] went on for all the time there was. Ours, not the plugin's: try again.
     #[error("too many compilations at once; try again")]
     Busy,
+    /// A worker process of an isolated plugin could not be started, or died before it was ready. Ours, unless the plugin is what
+    /// it died of.
+    #[error("its worker process failed: {0}")]
+    Worker(String),
+    /// As many worker processes are running as may, those of bundles that are being replaced included.
+    #[error("{0} worker processes of isolated plugins are running, as many as may; isolate fewer")]
+    TooManyWorkers(usize),
     /// The compiler itself failed. Ours, and a defect.
     #[error("the compiler failed: {0}")]
     Compiler(String),
@@ -140,7 +152,7 @@ impl Host {
                 .compilers
                 .run(patience, move || {
                     let component = compile(&shared, &source.wasm, time)?;
-                    link(shared, source, component)
+                    ready(shared, &source, &component)
                 })
                 .map_err(|unfinished| match unfinished {
                     Unfinished::Busy => LoadFailure::Busy,
@@ -220,24 +232,43 @@ fn compile(shared: &Shared, wasm: &[u8], time: Duration) -> Result<Component, Lo
     artifact.component(&shared.engine)
 }
 
-/// What is compiled, with what the bundle gives it, started once.
-fn link(shared: Arc<Shared>, source: PluginSource, component: Component) -> Result<Plugin, LoadFailure> {
-    let imported = imports(&shared, &component, &source.imports)?;
+/// What is compiled, with what the bundle gives it, started once: here, or in each of its workers.
+fn ready(shared: Arc<Shared>, source: &PluginSource, component: &Component) -> Result<Plugin, LoadFailure> {
+    let mut plugin = link(shared.clone(), source, component, Counting::default())?;
+    if source.isolated {
+        // The code is mapped here and runs nowhere but in the workers, which have tables of their own.
+        plugin.tables.clear();
+        plugin.workers = Some(Pool::start(&shared, source, &Artifact::of_component(component)?)?);
+        return Ok(Plugin(Arc::new(plugin)));
+    }
+    let plugin = Arc::new(plugin);
+    start_once(&plugin)?;
+    Ok(Plugin(plugin))
+}
+
+/// What is compiled, with what the bundle gives it. Nothing of the plugin runs yet.
+pub(crate) fn link(
+    shared: Arc<Shared>,
+    source: &PluginSource,
+    component: &Component,
+    counters: Counting,
+) -> Result<Inner, LoadFailure> {
+    let imported = imports(&shared, component, &source.imports)?;
     let wrong_world = |error: wasmtime::Error| LoadFailure::WrongWorld(detail(&error));
-    let pre = shared.linker.instantiate_pre(&component).map_err(wrong_world)?;
+    let pre = shared.linker.instantiate_pre(component).map_err(wrong_world)?;
     let Some(evaluate) = component.get_export_index(None, "evaluate") else {
         return Err(LoadFailure::WrongWorld("it exports no function `evaluate`".into()));
     };
-    let plugin = Arc::new(Inner {
-        name: source.name,
+    Ok(Inner {
+        name: source.name.clone(),
         digest: Sha256::digest(&source.wasm).into(),
         config: source
             .config
-            .into_iter()
-            .map(|(name, value)| (name, Arc::new(value)))
+            .iter()
+            .map(|(name, value)| (name.clone(), Arc::new(value.clone())))
             .collect(),
         tables: tables(&source.tables)?,
-        counters: Counters::default(),
+        counters,
         counts: imported.contains(&"counter"),
         deadline: source.deadline,
         memory: source.memory,
@@ -249,9 +280,8 @@ fn link(shared: Arc<Shared>, source: PluginSource, component: Component) -> Resu
         calls: AtomicUsize::new(0),
         pace: Pace::default(),
         shared,
-    });
-    start_once(&plugin)?;
-    Ok(Plugin(plugin))
+        workers: None,
+    })
 }
 
 /// The interfaces it imports: each served, and granted.
@@ -284,12 +314,19 @@ fn tables(sources: &BTreeMap<String, TableSource>) -> Result<BTreeMap<String, Ta
     sources.iter().map(parse).collect()
 }
 
-fn start_once(plugin: &Arc<Inner>) -> Result<(), LoadFailure> {
+/// Instantiates it, as each call does, and sees whether it can be called.
+pub(crate) fn start_once(plugin: &Arc<Inner>) -> Result<(), LoadFailure> {
     let runtime = tokio::runtime::Builder::new_current_thread().build();
     let runtime = runtime.map_err(|error| LoadFailure::Compiler(error.to_string()))?;
     let _running = plugin.shared.ticker.running();
-    let started = runtime.block_on(call::guarded(call::instantiate(plugin, Arc::new(Lane::new()), "", 0)));
+    let started = runtime.block_on(call::guarded(async {
+        Ok(call::instantiate(plugin, Arc::new(Lane::new()), 0).await)
+    }));
     let (mut store, instance) = started.map_err(LoadFailure::DoesNotStart)?;
+    let instance = instance.map_err(|error| {
+        store.data().log.write(plugin, "");
+        LoadFailure::DoesNotStart(call::failure(&store, &error))
+    })?;
     let wrong_type = |error: wasmtime::Error| LoadFailure::WrongWorld(format!("`evaluate`: {}", detail(&error)));
     call::function(&mut store, &instance).map(drop).map_err(wrong_type)
 }

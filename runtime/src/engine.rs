@@ -8,6 +8,7 @@ use crate::limits::{
     FIBER_STACK, GUEST_STACK, MAX_CORE_INSTANCES, MAX_MEMORIES, MAX_TABLE_ELEMENTS, MAX_TABLES, MemoryPool,
 };
 use crate::ticker::Ticker;
+use crate::worker::{MAX_WORKERS, Workers};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
@@ -46,6 +47,8 @@ pub struct Settings {
     /// Bytes of each linear memory that are cleared in place rather than handed back to the kernel between two calls.
     /// Default 256 KiB. More is faster for guests that touch more, and stays resident.
     pub keep_resident: usize,
+    /// The processes in which isolated plugins run.
+    pub workers: Workers,
 }
 
 impl Default for Settings {
@@ -63,6 +66,7 @@ impl Default for Settings {
             max_deadline: Duration::from_millis(100),
             slow_lanes: cores.saturating_sub(1).max(1),
             keep_resident: 256 << 10,
+            workers: Workers::default(),
         }
     }
 }
@@ -98,6 +102,8 @@ pub(crate) struct Shared {
     pub(crate) memory: Arc<MemoryPool>,
     pub(crate) calls: AtomicUsize,
     pub(crate) compilers: Arc<Compilers>,
+    /// One for each worker process that may still be started.
+    pub(crate) seats: Arc<Semaphore>,
     pub(crate) settings: Settings,
 }
 
@@ -134,6 +140,7 @@ impl Host {
             memory: Arc::new(MemoryPool::new(settings.max_total_memory)),
             calls: AtomicUsize::new(0),
             compilers: Compilers::new(settings.max_compilations),
+            seats: Arc::new(Semaphore::new(MAX_WORKERS)),
             settings,
         })))
     }
@@ -163,6 +170,11 @@ fn check(settings: &Settings) -> Result<(), HostError> {
         (1..=1 << 30).contains(&settings.max_memory),
         "max_memory",
         "between 1 byte and 1 GiB",
+    )?;
+    bound(
+        (1..=16).contains(&settings.workers.each),
+        "workers.each",
+        "between 1 and 16",
     )?;
     bound(!settings.max_deadline.is_zero(), "max_deadline", "more than 0")?;
     bound(!settings.compile_timeout.is_zero(), "compile_timeout", "more than 0")?;
@@ -254,6 +266,7 @@ mod tests {
         assert!(refused(|settings| settings.slow_lanes = 0).contains("`slow_lanes`"));
         assert!(refused(|settings| settings.max_compilations = 0).contains("`max_compilations`"));
         assert!(refused(|settings| settings.max_memory = 2 << 30).contains("`max_memory`"));
+        assert!(refused(|settings| settings.workers.each = 0).contains("`workers.each`"));
         assert!(refused(|settings| settings.max_deadline = Duration::ZERO).contains("`max_deadline`"));
         assert!(refused(|settings| settings.compile_timeout = Duration::ZERO).contains("`compile_timeout`"));
     }

@@ -1,6 +1,7 @@
 //! How a rule says no, and how it fails to say anything.
 
 use crate::limits::DeadlineExceeded;
+use serde::{Deserialize, Serialize};
 use wasmtime::{PoolConcurrencyLimitError, Trap};
 
 /// Why a request may not be signed.
@@ -26,7 +27,7 @@ pub enum RuleError {
 }
 
 /// What went wrong in a plugin.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, thiserror::Error)]
 pub enum FailureKind {
     /// The guest trapped, overflowed its stack, or broke a rule of a host call.
     #[error("the plugin trapped")]
@@ -43,7 +44,10 @@ pub enum FailureKind {
     /// The host panicked while it served the guest.
     #[error("the plugin host panicked")]
     HostPanic,
-    /// As many calls of this plugin, or of all plugins, are running as may.
+    /// The worker process of an isolated plugin ended, or answered what no worker answers.
+    #[error("the plugin's worker process failed")]
+    Worker,
+    /// As many calls of this plugin, or of all plugins, are running as may; or none of its workers came free.
     #[error("too many plugin calls at once")]
     Busy,
     /// The plugin was not called: it failed again and again ([`crate::Plugin::serve`]).
@@ -60,6 +64,7 @@ impl FailureKind {
             FailureKind::Memory => "memory",
             FailureKind::BadOutput => "bad_output",
             FailureKind::HostPanic => "host_panic",
+            FailureKind::Worker => "worker",
             FailureKind::Busy => "busy",
             FailureKind::Open => "open",
         }
@@ -111,7 +116,11 @@ const DETAIL_BYTES: usize = 1024;
 /// The error and its causes on one line, without what could forge a line of a log: names of functions come from
 /// the guest.
 pub(crate) fn detail(error: &wasmtime::Error) -> String {
-    let text = format!("{error:#}");
+    one_line(&format!("{error:#}"))
+}
+
+/// At most so much of a text as a detail may have, on one line.
+pub(crate) fn one_line(text: &str) -> String {
     let mut line = String::with_capacity(text.len().min(DETAIL_BYTES));
     for character in text.chars() {
         if line.len() >= DETAIL_BYTES {
@@ -148,8 +157,8 @@ mod tests {
     // R22
     #[test]
     fn neither_load_nor_a_defect_of_the_host_is_the_plugins_own() {
-        use FailureKind::{BadOutput, Busy, HostPanic, Memory, Open, Timeout, Trap};
-        for kind in [Trap, Timeout, Memory, BadOutput, Open] {
+        use FailureKind::{BadOutput, Busy, HostPanic, Memory, Open, Timeout, Trap, Worker};
+        for kind in [Trap, Timeout, Memory, BadOutput, Worker, Open] {
             assert!(kind.is_plugins_own(), "{kind}");
         }
         assert!(!Busy.is_plugins_own() && !HostPanic.is_plugins_own());

@@ -22,6 +22,9 @@
 //!   [`RuleError::Failed`]; the next call is served as ever. With [`Plugin::serve`], one that fails again and again is not
 //!   called for a while.
 //!
+//! - **A process, where asked for.** An [isolated](PluginSource::isolated) plugin runs in processes that hold no keys and can make
+//!   hardly any system call ([`run_worker`]); what they answer is checked as if it were the plugin's own.
+//!
 //! `docs/reference/plugins.md` says the same to authors of plugins.
 #![cfg_attr(
     test,
@@ -54,6 +57,7 @@ mod table;
 mod ticker;
 mod value;
 mod verdict;
+mod worker;
 
 pub use compile::helper::{Compiler, run_compiler};
 pub use component::{LoadError, LoadFailure, PluginSource};
@@ -66,3 +70,4 @@ pub use request::{Argument, ArtifactForm, ArtifactRequest, Caller, Payload, Prot
 pub use table::{TableKind, TableSource};
 pub use value::Value;
 pub use verdict::Verdict;
+pub use worker::{Workers, run_worker};

@@ -25,6 +25,8 @@ pub struct Metrics {
     pub bad_output: AtomicU64,
     /// Calls that ended in [`FailureKind::HostPanic`].
     pub host_panicked: AtomicU64,
+    /// Calls that ended in [`FailureKind::Worker`].
+    pub worker_failed: AtomicU64,
     /// Calls that ended in [`FailureKind::Busy`].
     pub busy: AtomicU64,
     /// Calls that were not made: [`FailureKind::Open`]. They are not in `started`.
@@ -33,7 +35,7 @@ pub struct Metrics {
     pub openings: AtomicU64,
     /// Requests that went on without its verdict ([`crate::Plugin::skipped`]).
     pub skipped: AtomicU64,
-    /// Times a call gave the core to other tasks.
+    /// Times a call gave the core to other tasks of this process.
     pub yielded: AtomicU64,
     /// Lines of log written.
     pub log_lines: AtomicU64,
@@ -54,6 +56,7 @@ impl Metrics {
             FailureKind::Memory => &self.out_of_memory,
             FailureKind::BadOutput => &self.bad_output,
             FailureKind::HostPanic => &self.host_panicked,
+            FailureKind::Worker => &self.worker_failed,
             FailureKind::Busy => &self.busy,
             FailureKind::Open => &self.not_called,
         }

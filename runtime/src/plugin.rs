@@ -4,7 +4,7 @@ use crate::breaker::{Breaker, Change};
 use crate::call::{self, State};
 use crate::engine::Shared;
 use crate::failure::{FailureKind, RuleError};
-use crate::import::counter::Counters;
+use crate::import::counter::Counting;
 use crate::metrics::{Metrics, count};
 use crate::pace::Pace;
 use crate::request::Request;
@@ -12,6 +12,7 @@ use crate::seldom::Seldom;
 use crate::table::Table;
 use crate::value::Value;
 use crate::verdict::Verdict;
+use crate::worker::Pool;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -27,7 +28,7 @@ pub(crate) struct Inner {
     pub(crate) digest: [u8; 32],
     pub(crate) config: BTreeMap<String, Arc<Value>>,
     pub(crate) tables: BTreeMap<String, Table>,
-    pub(crate) counters: Counters,
+    pub(crate) counters: Counting,
     /// Whether it imports `counter`: its calls have effects, and none is made twice.
     pub(crate) counts: bool,
     pub(crate) deadline: Duration,
@@ -41,6 +42,8 @@ pub(crate) struct Inner {
     pub(crate) calls: AtomicUsize,
     pub(crate) pace: Pace,
     pub(crate) shared: Arc<Shared>,
+    /// Where its calls are made, if not in this process.
+    pub(crate) workers: Option<Pool>,
 }
 
 impl Inner {
@@ -100,6 +103,11 @@ impl Plugin {
         &self.0.metrics
     }
 
+    /// How many of its worker processes ended and were replaced. 0 where it runs in this process.
+    pub fn restarts(&self) -> u64 {
+        self.0.workers.as_ref().map_or(0, Pool::restarts)
+    }
+
     /// Whether it failed again and again, and is not called for a while.
     pub fn is_open(&self) -> bool {
         self.0.breaker.is_open()
@@ -138,7 +146,8 @@ impl Plugin {
     }
 
     /// Asks the plugin about one request, in a fresh instance. A refusal and a failure of the plugin both deny.
-    /// The future is `Send`, needs no particular runtime, and may be dropped at any point.
+    /// The future is `Send` and may be dropped at any point. It needs no
+    /// particular runtime, unless the plugin is [`crate::PluginSource::isolated`]: then one of tokio, with I/O and time.
     pub async fn evaluate(&self, request: &Request<'_>) -> Result<Verdict, RuleError> {
         let (inner, started) = (&self.0, Instant::now());
         count(&inner.metrics.started);

@@ -1,11 +1,12 @@
 //! What a plugin is asked, borrowed from the caller of [`crate::Plugin::evaluate`] and written straight into the
 //! guest's memory. The types are those of `plugins/wit/rule.wit`, field by field.
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 use wasmtime::component::{ComponentType, Lower};
 
 /// One request to sign, as every rule of its profile sees it.
-#[derive(Debug, Clone, PartialEq, ComponentType, Lower)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ComponentType, Lower)]
 #[component(record)]
 pub struct Request<'a> {
     /// The profile's name.
@@ -17,8 +18,10 @@ pub struct Request<'a> {
     /// The tenant, 12 digits.
     pub tenant: &'a str,
     /// Who asks.
+    #[serde(borrow)]
     pub caller: Caller<'a>,
     /// What is to be signed.
+    #[serde(borrow)]
     pub payload: Payload<'a>,
     /// The time of the request in Unix seconds, the only clock a plugin has.
     pub time: u64,
@@ -27,6 +30,7 @@ pub struct Request<'a> {
     pub request_id: &'a str,
     /// The W3C trace id, 32 hexadecimal digits.
     #[component(name = "trace-id")]
+    #[serde(borrow)]
     pub trace_id: Option<&'a str>,
     /// The peer's IP address, without a port.
     #[component(name = "source-address")]
@@ -36,7 +40,7 @@ pub struct Request<'a> {
 }
 
 /// A verified caller.
-#[derive(Debug, Clone, PartialEq, ComponentType, Lower)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ComponentType, Lower)]
 #[component(record)]
 pub struct Caller<'a> {
     /// `oidc:ISSUER#SUBJECT` or a SPIFFE ID.
@@ -48,37 +52,43 @@ pub struct Caller<'a> {
     /// The subject, or the path of a SPIFFE ID.
     pub subject: &'a str,
     /// Verified attributes, sorted by name, each name once.
+    #[serde(borrow)]
     pub attributes: Vec<(&'a str, Argument<'a>)>,
 }
 
 /// What is to be signed.
-#[derive(Debug, Clone, PartialEq, ComponentType, Lower)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ComponentType, Lower)]
 #[component(variant)]
 pub enum Payload<'a> {
     /// A token.
     #[component(name = "token")]
+    #[serde(borrow)]
     Token(TokenRequest<'a>),
     /// An artifact.
     #[component(name = "artifact")]
+    #[serde(borrow)]
     Artifact(ArtifactRequest<'a>),
 }
 
 /// A token that is about to be minted.
-#[derive(Debug, Clone, PartialEq, ComponentType, Lower)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ComponentType, Lower)]
 #[component(record)]
 pub struct TokenRequest<'a> {
     /// The `sub` claim.
+    #[serde(borrow)]
     pub subject: Option<&'a str>,
     /// The `aud` claim.
+    #[serde(borrow)]
     pub audience: Vec<&'a str>,
     /// In seconds.
     pub lifetime: u32,
     /// All claims but the registered ones, sorted by name, each name once.
+    #[serde(borrow)]
     pub claims: Vec<(&'a str, Argument<'a>)>,
 }
 
 /// An artifact that is about to be signed.
-#[derive(Debug, Clone, PartialEq, ComponentType, Lower)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ComponentType, Lower)]
 #[component(record)]
 pub struct ArtifactRequest<'a> {
     /// Whether the caller sent the digest or the message it is of.
@@ -90,7 +100,7 @@ pub struct ArtifactRequest<'a> {
 }
 
 /// What the caller sent for an artifact.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ComponentType, Lower)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ComponentType, Lower)]
 #[component(enum)]
 #[repr(u8)]
 pub enum ArtifactForm {
@@ -103,7 +113,7 @@ pub enum ArtifactForm {
 }
 
 /// The protocol of a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ComponentType, Lower)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ComponentType, Lower)]
 #[component(enum)]
 #[repr(u8)]
 pub enum Protocol {
@@ -119,7 +129,7 @@ pub enum Protocol {
 }
 
 /// The WIT type `value` on its way to a guest.
-#[derive(Debug, Clone, PartialEq, ComponentType, Lower)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ComponentType, Lower)]
 #[component(variant)]
 pub enum Argument<'a> {
     /// A text.
@@ -136,6 +146,7 @@ pub enum Argument<'a> {
     Bool(bool),
     /// A list of texts.
     #[component(name = "texts")]
+    #[serde(borrow)]
     Texts(Vec<&'a str>),
     /// Anything else, as JSON text.
     #[component(name = "json")]

@@ -6,6 +6,7 @@ mod exact;
 mod prefix;
 
 use crate::limits::{MAX_TABLE_FIELD, MAX_TABLE_ROWS};
+use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -21,7 +22,7 @@ pub struct TableSource {
 }
 
 /// How a table is asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum TableKind {
     /// By a key, which is there or not.
     Exact,

@@ -1,8 +1,8 @@
 //! The thread that moves the engine's epoch on. It does nothing else, and it sleeps while no plugin runs.
 
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, mpsc};
 use std::thread::Thread;
 use std::time::Duration;
 use wasmtime::{Engine, EngineWeak};
@@ -36,12 +36,17 @@ struct Shared {
 pub(crate) struct Running<'a>(&'a Ticker);
 
 impl Ticker {
+    /// Its thread runs when this returns: what it asks of the kernel to begin, a worker may not ask any more later.
     pub(crate) fn start(engine: &Engine) -> io::Result<Ticker> {
         let shared = Arc::new(Shared::default());
         let (weak, inner) = (engine.weak(), shared.clone());
-        let handle = std::thread::Builder::new()
-            .name("signet-epoch".into())
-            .spawn(move || tick(&weak, &inner))?;
+        let (begun, begins) = mpsc::channel();
+        let handle = std::thread::Builder::new().name("signet-epoch".into()).spawn(move || {
+            // The other end waits for it.
+            let _ = begun.send(());
+            tick(&weak, &inner);
+        })?;
+        let _ = begins.recv();
         Ok(Ticker {
             shared,
             thread: handle.thread().clone(),

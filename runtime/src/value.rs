@@ -1,10 +1,11 @@
 //! The WIT type `value`, owned: what a guest hands back, and a plugin's settings.
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 use wasmtime::component::{ComponentType, Lift, Lower};
 
 /// A setting of a plugin, or a claim it adds.
-#[derive(Debug, Clone, PartialEq, ComponentType, Lift, Lower)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ComponentType, Lift, Lower)]
 #[component(variant)]
 pub enum Value {
     /// A text.

@@ -2,6 +2,7 @@
 
 use crate::failure::RuleError;
 use crate::value::Value;
+use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 use std::collections::BTreeSet;
 use wasmtime::component::{ComponentType, Lift};
@@ -27,7 +28,7 @@ const MAX_CODE: usize = 64;
 const MAX_MESSAGE: usize = 512;
 
 /// The WIT type `verdict`.
-#[derive(Debug, ComponentType, Lift)]
+#[derive(Debug, Serialize, Deserialize, ComponentType, Lift)]
 #[component(record)]
 pub(crate) struct RawVerdict {
     #[component(name = "lifetime-cap")]
@@ -36,7 +37,7 @@ pub(crate) struct RawVerdict {
 }
 
 /// The WIT type `refusal`.
-#[derive(Debug, ComponentType, Lift)]
+#[derive(Debug, Serialize, Deserialize, ComponentType, Lift)]
 #[component(record)]
 pub(crate) struct RawRefusal {
     code: String,

@@ -23,3 +23,5 @@ mod mutated;
 mod scheduling;
 #[path = "plugins/support.rs"]
 mod support;
+#[path = "plugins/workers.rs"]
+mod workers;

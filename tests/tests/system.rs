@@ -43,6 +43,8 @@ mod haproxy;
 mod hardening;
 #[path = "system/hsm_faults.rs"]
 mod hsm_faults;
+#[path = "system/isolated_rules.rs"]
+mod isolated_rules;
 #[path = "system/judge.rs"]
 mod judge;
 #[path = "system/kept_keys.rs"]

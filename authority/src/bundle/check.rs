@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use policies::bundle::{ConfigValue, PluginTable};
+use policies::bundle::{ConfigValue, Isolation, PluginTable};
 use policies::profile::{Kind, Profile};
 use policies::{Bundle, BundleError, Engine, PolicyError};
 use serde::Serialize;
@@ -147,6 +147,7 @@ pub(super) fn content(files: &[(String, Vec<u8>)], host: &runtime::Host) -> Resu
                 .collect(),
             deadline: plugin.deadline,
             memory: usize::try_from(plugin.memory).unwrap_or(usize::MAX),
+            isolated: plugin.isolation == Isolation::Process,
         };
         if let Err(error) = host.load(source) {
             findings.push(of_file(&plugin.file, error.to_string()));

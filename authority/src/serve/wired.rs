@@ -82,6 +82,11 @@ impl Wired {
         // Guests hold no keys, and their pool is reserved by the terabyte.
         let settings = runtime::Settings {
             compiler: parts.compiler.clone(),
+            // A bundle is only tried here.
+            workers: runtime::Workers {
+                each: 1,
+                ..runtime::Workers::default()
+            },
             ..runtime::Settings::default()
         };
         let host = node::hardening::aside(|| runtime::Host::new(settings))?;

@@ -27,6 +27,9 @@ pub struct Bench {
     /// Calls of each case; fewer if they take longer than two seconds together.
     #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u32).range(10..=1_000_000))]
     calls: u32,
+    /// Make the calls in a worker process, as with isolation = "process" in a bundle.
+    #[arg(long)]
+    isolated: bool,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -51,7 +54,7 @@ impl Bench {
     pub fn run(self) -> Result<(), Failure> {
         let subject = Subject::find(&self.path, self.cases.as_deref())?;
         let cases = case::read_all(&subject.cases)?;
-        let runner = Runner::new(&subject)?;
+        let runner = Runner::new(&subject, self.isolated)?;
         let mut progress = Progress::new("measuring", "cases");
         let mut measured = Vec::new();
         for case in &cases {

@@ -211,7 +211,15 @@ impl Step {
     }
 }
 
-const FAILURES: [&str; 6] = ["trap", "timeout", "memory", "bad_output", "host_panic", "busy"];
+const FAILURES: [&str; 7] = [
+    "trap",
+    "timeout",
+    "memory",
+    "bad_output",
+    "host_panic",
+    "worker",
+    "busy",
+];
 
 #[cfg(test)]
 mod tests {

@@ -71,7 +71,10 @@ fn advice(failure: &LoadFailure) -> Option<&'static str> {
         LoadFailure::WrongWorld(_) => Some("export `evaluate` as plugins/wit/rule.wit has it"),
         LoadFailure::DoesNotStart(_) => Some("look at its start function and the memory it begins with"),
         LoadFailure::TooSlow(_) => Some("make it smaller"),
-        LoadFailure::Compiler(_) => Some("report it"),
-        LoadFailure::Setting { .. } | LoadFailure::TooLarge { .. } | LoadFailure::Busy => None,
+        LoadFailure::Compiler(_) | LoadFailure::Worker(_) => Some("report it"),
+        LoadFailure::Setting { .. }
+        | LoadFailure::TooLarge { .. }
+        | LoadFailure::TooManyWorkers(_)
+        | LoadFailure::Busy => None,
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use runtime::{Host, LoadFailure, Plugin, PluginSource, Request, Settings, Value};
+use runtime::{Host, LoadFailure, Plugin, PluginSource, Request, Settings, Value, Workers};
 
 use super::case::Case;
 use super::outcome::Outcome;
@@ -21,18 +21,20 @@ pub struct Runner {
     host: Host,
     tasks: tokio::runtime::Runtime,
     wasm: Vec<u8>,
+    isolated: bool,
 }
 
 impl Runner {
-    /// Reads the component.
-    pub fn new(subject: &Subject) -> Result<Runner, Failure> {
+    /// Reads the component. `isolated`: its calls are made in a worker process, as with `isolation = "process"` in a bundle.
+    pub fn new(subject: &Subject, isolated: bool) -> Result<Runner, Failure> {
         let path = &subject.component;
         let wasm = std::fs::read(path).context(|| format!("`{}`", path.display()))?;
-        let tasks = tokio::runtime::Builder::new_current_thread().build()?;
+        let tasks = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         Ok(Runner {
             host: host()?,
             tasks,
             wasm,
+            isolated,
         })
     }
 
@@ -49,6 +51,7 @@ impl Runner {
             tables: tables.map(|(name, table)| (name.clone(), table.clone())).collect(),
             deadline: subject.deadline,
             memory: subject.memory,
+            isolated: self.isolated,
             ..granted(&subject.name, self.wasm.clone())
         };
         self.host.load(source).map_err(|error| {
@@ -82,6 +85,10 @@ pub fn host() -> Result<Host, Failure> {
         max_compilations: 1,
         max_component: MAX_COMPONENT,
         compile_timeout: COMPILE_TIMEOUT,
+        workers: Workers {
+            each: 1,
+            ..Workers::default()
+        },
         ..Settings::default()
     };
     Ok(Host::new(settings)?)

@@ -28,6 +28,9 @@ pub struct Test {
     /// Run again whenever the component or a case changes.
     #[arg(long)]
     watch: bool,
+    /// Make the calls in a worker process, as with isolation = "process" in a bundle.
+    #[arg(long)]
+    isolated: bool,
     /// Print JSON, with --watch one line a run.
     #[arg(long)]
     json: bool,
@@ -91,7 +94,7 @@ impl Test {
     fn once(&self) -> Result<(), Failure> {
         let subject = Subject::find(&self.path, self.cases.as_deref())?;
         let cases = case::read_all(&subject.cases)?;
-        let tested = run(&subject, &cases)?;
+        let tested = run(&subject, &cases, self.isolated)?;
         let failed = tested.iter().filter(|one| !one.passed()).count();
         match (self.json, self.watch) {
             (true, true) => drop(output::record(&report(&tested, failed).to_string())?),
@@ -117,8 +120,8 @@ impl Test {
     }
 }
 
-fn run(subject: &Subject, cases: &[Case]) -> Result<Vec<Tested>, Failure> {
-    let runner = Runner::new(subject)?;
+fn run(subject: &Subject, cases: &[Case], isolated: bool) -> Result<Vec<Tested>, Failure> {
+    let runner = Runner::new(subject, isolated)?;
     let mut progress = Progress::new("testing", "cases");
     let mut loaded = BTreeMap::new();
     let mut tested = Vec::new();

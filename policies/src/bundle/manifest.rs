@@ -6,9 +6,9 @@ use serde::Deserialize;
 
 use super::callers::RawCallers;
 use super::issuers::RawIssuer;
-use super::plugins::RawPlugin;
+use super::plugins::{Isolation, MAX_ISOLATED, RawPlugin};
 use super::roles::RawRole;
-use super::{Bundle, BundleError, Document, Files};
+use super::{Bundle, BundleError, Document, Files, Plugin};
 use crate::names;
 use crate::units::Rate;
 
@@ -67,6 +67,13 @@ pub(super) fn parse(content: &[u8], files: &Files<'_>, bundle: &mut Bundle, erro
             Ok(plugin) => bundle.plugins.push(plugin),
             Err(error) => errors.push(error),
         }
+    }
+    let isolated = |plugin: &&Plugin| plugin.isolation == Isolation::Process;
+    let isolated = bundle.plugins.iter().filter(isolated).count();
+    if isolated > MAX_ISOLATED {
+        let message = format!("{isolated} plugins have isolation = \"process\", at most {MAX_ISOLATED} may");
+        let hint = "each has several processes at every edge: keep it for those that you trust least";
+        errors.push(document.error("plugins", message, hint));
     }
     for (index, role) in raw.roles.into_iter().enumerate() {
         match role.build(index, &document, files) {

@@ -33,7 +33,23 @@ pub struct Plugin {
     pub tables: BTreeMap<String, PluginTable>,
     /// What becomes of a request when it fails. Default [`OnFailure::Deny`].
     pub on_failure: OnFailure,
+    /// Where it runs. Default [`Isolation::Shared`].
+    pub isolation: Isolation,
 }
+
+/// Where a plugin runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Isolation {
+    /// In the sandbox of the edge's own process.
+    #[default]
+    Shared,
+    /// In the same sandbox within processes of its own, which have no keys. At most [`MAX_ISOLATED`] plugins of a bundle.
+    Process,
+}
+
+/// Most plugins of a bundle that run in processes of their own: each has several at every edge.
+pub const MAX_ISOLATED: usize = 16;
 
 /// What becomes of a request whose plugin fails: not one that it refuses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -99,6 +115,8 @@ pub(super) struct RawPlugin {
     tables: BTreeMap<String, RawTable>,
     #[serde(default)]
     on_failure: OnFailure,
+    #[serde(default)]
+    isolation: Isolation,
 }
 
 #[derive(Debug, Deserialize)]
@@ -175,6 +193,7 @@ impl RawPlugin {
             imports,
             tables,
             on_failure: self.on_failure,
+            isolation: self.isolation,
         })
     }
 }

@@ -251,6 +251,7 @@ fn a_fingerprint_is_of_everything_that_decides() {
         imports: vec!["log".into()],
         tables: std::collections::BTreeMap::new(),
         on_failure: crate::bundle::OnFailure::Deny,
+        isolation: crate::bundle::Isolation::Shared,
         max_size: 4 << 20,
     };
     let base = fingerprint(&plugin);
@@ -260,6 +261,9 @@ fn a_fingerprint_is_of_everything_that_decides() {
     assert_ne!(base, fingerprint(&other));
     let mut other = plugin.clone();
     other.on_failure = crate::bundle::OnFailure::Skip;
+    assert_ne!(base, fingerprint(&other));
+    let mut other = plugin.clone();
+    other.isolation = crate::bundle::Isolation::Process;
     assert_ne!(base, fingerprint(&other));
     let mut other = plugin;
     other.wasm = std::sync::Arc::from(&b"\0asm1"[..]);

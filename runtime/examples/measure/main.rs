@@ -75,6 +75,8 @@ fn main() {
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
+            // A worker of the isolated ones is this program.
+            "plugin-worker" => return runtime::run_worker().expect("a worker"),
             "--loaded" => loaded = arguments.next().and_then(|n| n.parse().ok()).expect("--loaded N"),
             _ => files.push(argument),
         }
@@ -88,17 +90,31 @@ fn main() {
 }
 
 fn load(host: &Host, name: &str, wasm: Vec<u8>) -> Plugin {
+    host.load(source(name, wasm)).expect("a plugin")
+}
+
+fn isolated(host: &Host, name: &str, wasm: Vec<u8>) -> Plugin {
+    let isolated = true;
+    let source = PluginSource {
+        isolated,
+        ..source(name, wasm)
+    };
+    host.load(source).expect("a plugin")
+}
+
+fn source(name: &str, wasm: Vec<u8>) -> PluginSource {
     let mut source = PluginSource::new(name, wasm);
     // A machine that is busy with other things ends no measurement.
     source.deadline = Settings::default().max_deadline;
     source.config.insert("editor_max_seconds".into(), Value::Int(60));
     source.config.insert("plan".into(), Value::Text("free".into()));
-    host.load(source).expect("a plugin")
+    source
 }
 
 fn calls(files: &[String]) {
     let host = Host::new(Settings::default()).expect("a host");
     let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
         .build()
         .expect("a runtime");
     let bare = Bare::new();
@@ -113,6 +129,10 @@ fn calls(files: &[String]) {
         .iter()
         .map(|(file, wasm)| (file.rsplit('/').next().unwrap_or(file), load(&host, file, wasm.clone())))
         .collect();
+    let apart: Vec<Plugin> = files
+        .iter()
+        .map(|(file, wasm)| isolated(&host, file, wasm.clone()))
+        .collect();
     let chain: Vec<Plugin> = (0..CHAIN)
         .map(|n| load(&host, &n.to_string(), loaded::versioned(&files[0].1, n)))
         .collect();
@@ -126,9 +146,11 @@ fn calls(files: &[String]) {
         }),
         Subject::new("smallest rule, ten claims", 1, || serve(&runtime, &rule)),
     ];
-    for (name, plugin) in &plugins {
-        let name = format!("{name}, ten claims");
-        subjects.push(Subject::new(name, 1, || serve(&runtime, plugin)));
+    for ((name, plugin), apart) in plugins.iter().zip(&apart) {
+        let title = format!("{name}, ten claims");
+        subjects.push(Subject::new(title, 1, || serve(&runtime, plugin)));
+        let title = format!("{name}, isolation = \"process\"");
+        subjects.push(Subject::new(title, 1, || serve(&runtime, apart)));
     }
     let name = format!("ten of {} in a chain, together", plugins[0].0);
     subjects.push(Subject::new(name, 1, || {

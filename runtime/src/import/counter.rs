@@ -5,10 +5,13 @@
 
 use super::counted;
 use crate::call::State;
+use crate::failure::HostCallRefused;
 use crate::limits::{MAX_COUNTER_KEY, MAX_COUNTER_KEYS, MAX_COUNTER_WINDOW};
+use crate::worker::Channel;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use wasmtime::StoreContextMut;
 use wasmtime::component::{ComponentType, Linker, Lower, WasmStr};
 
@@ -17,7 +20,7 @@ pub(super) fn add(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     instance.func_wrap("increment", increment)
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ComponentType, Lower)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ComponentType, Lower)]
 #[component(enum)]
 #[repr(u8)]
 pub(crate) enum Problem {
@@ -33,7 +36,36 @@ fn increment(mut context: StoreContextMut<'_, State>, (key, window): (WasmStr, u
     counted(context.data_mut())?;
     let key = key.to_str(&context)?;
     let state = context.data();
-    Ok((state.plugin.counters.increment(&key, window, state.time),))
+    Ok((match &state.plugin.counters {
+        Counting::Here(counters) => counters.increment(&key, window, state.time),
+        Counting::Parent(channel) => channel
+            .count(&key, window)
+            .map_err(|_| HostCallRefused("the worker's parent does not answer"))?,
+    },))
+}
+
+/// Where a plugin's counts are kept.
+#[derive(Debug)]
+pub(crate) enum Counting {
+    /// In this process.
+    Here(Counters),
+    /// In the process that this one is a worker of, so that all workers of a plugin count together.
+    Parent(Arc<Channel>),
+}
+
+impl Default for Counting {
+    fn default() -> Counting {
+        Counting::Here(Counters::default())
+    }
+}
+
+impl Counting {
+    /// Begins anew, where the counts are.
+    pub(crate) fn clear(&self) {
+        if let Counting::Here(counters) = self {
+            counters.clear();
+        }
+    }
 }
 
 /// The counts of one plugin. A key of each window is a count of its own.
@@ -73,12 +105,12 @@ impl Counters {
     }
 
     /// Begins anew.
-    pub(crate) fn clear(&self) {
+    fn clear(&self) {
         *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = Kept::default();
     }
 
     /// Counts one use at `now`, in Unix seconds, and answers with the uses of the last `window` seconds.
-    fn increment(&self, key: &str, window: u32, now: u64) -> Result<u32, Problem> {
+    pub(crate) fn increment(&self, key: &str, window: u32, now: u64) -> Result<u32, Problem> {
         if key.is_empty() || key.len() > MAX_COUNTER_KEY || !(1..=MAX_COUNTER_WINDOW).contains(&window) {
             return Err(Problem::OutOfBounds);
         }

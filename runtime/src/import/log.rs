@@ -5,13 +5,14 @@ use crate::call::State;
 use crate::limits::{MAX_LOG_LINE, MAX_LOG_LINES};
 use crate::metrics::count;
 use crate::plugin::Inner;
+use serde::{Deserialize, Serialize};
 use std::sync::atomic::Ordering;
 use wasmtime::StoreContextMut;
 use wasmtime::component::{ComponentType, Lift, Linker, WasmStr};
 
 pub(super) const INSTANCE: &str = "signet:rule/log@1.1.0";
 
-#[derive(Debug, Clone, Copy, ComponentType, Lift)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, ComponentType, Lift)]
 #[component(enum)]
 #[allow(dead_code, reason = "the derived lifting makes them from their numbers")]
 #[repr(u8)]
@@ -33,13 +34,33 @@ pub(super) fn add(linker: &mut Linker<State>) -> wasmtime::Result<()> {
 }
 
 /// What one call has said so far.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Log {
     lines: Vec<(Level, String)>,
     dropped: u64,
 }
 
 impl Log {
+    /// The same, with every bound held again: for what another process says was logged.
+    pub(crate) fn checked(self) -> Log {
+        let mut log = Log {
+            dropped: self.dropped,
+            ..Log::default()
+        };
+        for (level, line) in &self.lines {
+            log.push(*level, line);
+        }
+        log
+    }
+
+    fn push(&mut self, level: Level, message: &str) {
+        if self.lines.len() < MAX_LOG_LINES {
+            self.lines.push((level, one_line(message)));
+        } else {
+            self.dropped = self.dropped.saturating_add(1);
+        }
+    }
+
     /// Writes it all.
     pub(crate) fn write(&self, plugin: &Inner, request_id: &str) {
         let plugin_name = plugin.name.as_str();
@@ -64,8 +85,8 @@ fn log(mut context: StoreContextMut<'_, State>, (level, message): (Level, WasmSt
         state.log.dropped = state.log.dropped.saturating_add(1);
         return Ok(());
     }
-    let line = one_line(&message.to_str(&context)?);
-    context.data_mut().log.lines.push((level, line));
+    let message = message.to_str(&context)?.into_owned();
+    context.data_mut().log.push(level, &message);
     Ok(())
 }
 
@@ -92,6 +113,25 @@ fn one_line(message: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    // R22
+    #[test]
+    fn what_another_process_says_was_logged_is_bounded_again() {
+        let lines = vec![(Level::Info, "a\nERROR b".repeat(1000)); 100];
+        let log = Log { lines, dropped: 3 }.checked();
+        assert_eq!((log.lines.len(), log.dropped), (MAX_LOG_LINES, 87));
+        assert!(
+            log.lines
+                .iter()
+                .all(|(_, line)| line.len() <= MAX_LOG_LINE && !line.contains('\n'))
+        );
+        let again = Log {
+            lines: log.lines.clone(),
+            dropped: 0,
+        }
+        .checked();
+        assert_eq!(again.lines[0].1, log.lines[0].1, "what is in order stays as it is");
+    }
 
     // R22
     #[test]

@@ -62,12 +62,15 @@ fn written() -> Vec<Case> {
 /// Loads and calls each, and a good plugin after each. More calls than the pool has slots, so that a slot that is not given
 /// back is missed.
 async fn judge(cases: &[Case], calls: usize) {
-    let host = small_host();
-    let good = load(&host, "good");
+    judge_on(&small_host(), false, cases, calls).await;
+}
+
+async fn judge_on(host: &Host, isolated: bool, cases: &[Case], calls: usize) {
+    let good = load(host, "good");
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     let mut wrong = Vec::new();
     for case in cases {
-        if let Err(error) = comes_out_as_expected(&host, case, calls).await {
+        if let Err(error) = comes_out_as_expected(host, isolated, case, calls).await {
             wrong.push(format!("{}: expected {}, got {error}", case.name, case.expected));
         }
         let next = good.evaluate(&token(vec![], vec![])).await;
@@ -79,8 +82,9 @@ async fn judge(cases: &[Case], calls: usize) {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-async fn comes_out_as_expected(host: &Host, case: &Case, calls: usize) -> Result<(), String> {
+async fn comes_out_as_expected(host: &Host, isolated: bool, case: &Case, calls: usize) -> Result<(), String> {
     let mut source = PluginSource::new(&case.name, case.wasm.clone());
+    source.isolated = isolated;
     source.imports = runtime::grantable().map(str::to_owned).collect();
     match (case.expected.strip_prefix("load: "), host.load(source)) {
         (Some(reason), Err(error)) => {
@@ -149,6 +153,13 @@ fn there_are_200_hostile_components_and_each_has_a_clear_refusal() {
 #[tokio::test]
 async fn each_that_was_written_denies_its_own_call_only() {
     judge(&written(), 10).await;
+}
+
+/// The same in processes of their own: nothing of it ends a worker, and each is refused in the same words.
+// R21, R22
+#[tokio::test]
+async fn each_that_was_written_denies_its_own_call_only_in_a_worker() {
+    judge_on(&crate::workers::host(1), true, &written(), 3).await;
 }
 
 // R21, R22

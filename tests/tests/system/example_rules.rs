@@ -34,9 +34,12 @@ fn sha256(path: &Path) -> String {
 }
 
 /// `signet plugin test`, with what it printed as JSON.
-fn tested(example: &str, cases: Option<&Path>) -> Value {
+fn tested(example: &str, cases: Option<&Path>, more: &[&str]) -> Value {
     let mut command = Command::new(signet());
-    command.args(["plugin", "test", "--json"]).arg(examples().join(example));
+    command
+        .args(["plugin", "test", "--json"])
+        .args(more)
+        .arg(examples().join(example));
     if let Some(cases) = cases {
         command.arg("--cases").arg(cases);
     }
@@ -87,7 +90,7 @@ fn the_committed_components_are_those_of_the_sums() {
 fn every_case_passes_and_reaches_what_the_page_says() {
     let reference = std::fs::read_to_string(checkout().join("docs/reference/plugins.md")).unwrap();
     for name in names() {
-        let report = tested(&name, None);
+        let report = tested(&name, None, &[]);
         assert_eq!(report["failed"], 0, "{name}: {report}");
         let verdicts: BTreeSet<_> = report["verdicts"].as_object().unwrap().keys().cloned().collect();
         let passes = verdicts.contains("allow") || verdicts.contains("narrow");
@@ -100,6 +103,16 @@ fn every_case_passes_and_reaches_what_the_page_says() {
         assert!(reached.contains("rule_misconfigured"), "{name}");
         let row = format!("| [`{name}`](../../plugins/examples/{name}/README.md) |");
         assert!(reference.contains(&row), "docs/reference/plugins.md has no row `{row}`");
+    }
+}
+
+// R22
+#[test]
+fn every_case_is_judged_the_same_in_a_worker() {
+    for name in names() {
+        let [here, apart] = [tested(&name, None, &[]), tested(&name, None, &["--isolated"])];
+        assert_eq!(here, apart, "{name}");
+        assert_eq!(apart["failed"], 0, "{name}");
     }
 }
 
@@ -167,7 +180,7 @@ fn a_frozen_day_is_that_day_in_every_kind_of_year() {
             cases += 1;
         }
     }
-    let report = tested("change-freeze", Some(dir.path()));
+    let report = tested("change-freeze", Some(dir.path()), &[]);
     assert_eq!((&report["passed"], &report["failed"]), (&cases.into(), &0.into()));
     assert!(cases > 200, "{cases}");
 }
