@@ -1,10 +1,11 @@
 //! Loading a plugin: bounded in size and time, off the request path, and tried once before anything relies on it.
 
+use crate::artifact::Artifact;
 use crate::breaker::Breaker;
 use crate::call;
 use crate::compile::Unfinished;
 use crate::compile::helper::{self, Bounds, Compiler, Unmade};
-use crate::engine::{Host, Shared};
+use crate::engine::{self, Host, Shared};
 use crate::failure::{RuleError, detail};
 use crate::import;
 use crate::import::counter::Counters;
@@ -13,6 +14,7 @@ use crate::metrics::Metrics;
 use crate::plugin::{Inner, Plugin};
 use crate::seldom::Seldom;
 use crate::table::{Table, TableSource};
+use crate::target::{Level, Target};
 use crate::value::Value;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -116,6 +118,12 @@ pub enum LoadFailure {
     /// [`crate::Settings::max_compilations`] went on for all the time there was. Ours, not the plugin's: try again.
     #[error("too many compilations at once; try again")]
     Busy,
+    /// Machine code of another component than the source has.
+    #[error("the machine code is of another component")]
+    OtherComponent,
+    /// [`crate::Compiler::Never`], and no machine code.
+    #[error("this process compiles nothing itself")]
+    NoCompiler,
     /// The compiler itself failed. Ours, and a defect.
     #[error("the compiler failed: {0}")]
     Compiler(String),
@@ -129,24 +137,68 @@ impl Host {
         let time = time(self.0.settings.compile_timeout, source.wasm.len());
         // A process is ended by its own deadline, which comes first, so that its place is free again.
         let patience = match self.0.settings.compiler {
-            Compiler::Thread => time,
+            Compiler::Thread | Compiler::Never => time,
             Compiler::Process { .. } => time.saturating_add(TRIAL),
         };
         let load = || {
             check(self, &source)?;
-            self.0
-                .compilers
-                .run(patience, move || {
-                    let component = compile(&shared, &source.wasm, time)?;
-                    link(shared, source, component)
-                })
-                .map_err(|unfinished| match unfinished {
-                    Unfinished::Busy => LoadFailure::Busy,
-                    Unfinished::TooSlow => LoadFailure::TooSlow(time),
-                    Unfinished::Failed(reason) => LoadFailure::Compiler(reason),
-                })?
+            self.run(patience, move || {
+                let component = compile(&shared, &source.wasm, time)?;
+                link(shared, source, component)
+            })
         };
         load().map_err(|reason| LoadError { plugin, reason })
+    }
+
+    /// As [`Host::load`], with machine code that there is already: the compiler is not asked.
+    pub fn load_compiled(&self, source: PluginSource, artifact: Artifact) -> Result<Plugin, LoadError> {
+        let (plugin, shared) = (source.name.clone(), self.0.clone());
+        let load = || {
+            check(self, &source)?;
+            if <[u8; 32]>::from(Sha256::digest(&source.wasm)) != *artifact.component() {
+                return Err(LoadFailure::OtherComponent);
+            }
+            self.run(TRIAL, move || {
+                let component = artifact.load(&shared.engine)?;
+                drop(artifact);
+                link(shared, source, component)
+            })
+        };
+        load().map_err(|reason| LoadError { plugin, reason })
+    }
+
+    /// Compiles a component for any target that this program knows, within the bounds of [`Host::load`]: blocks as that does.
+    /// Whether it is a plugin is not asked.
+    pub fn compile(&self, wasm: &[u8], target: &Target) -> Result<Artifact, LoadFailure> {
+        check_component(wasm, self.0.settings.max_component)?;
+        let time = time(self.0.settings.compile_timeout, wasm.len());
+        let (shared, wasm, level) = (self.0.clone(), wasm.to_vec(), target.level);
+        let patience = time.saturating_add(TRIAL);
+        self.run(patience, move || {
+            let code = machine_code(&shared, &wasm, level, time)?;
+            Ok(Artifact::of_own_child(code, Sha256::digest(&wasm).into()))
+        })
+    }
+
+    /// What code is made for that this host loads.
+    pub fn target(&self) -> &Target {
+        &self.0.target
+    }
+
+    /// Has a turn among the compilations, for at most `time`.
+    fn run<T: Send + 'static>(
+        &self,
+        time: Duration,
+        work: impl FnOnce() -> Result<T, LoadFailure> + Send + 'static,
+    ) -> Result<T, LoadFailure> {
+        let done = self.0.compilers.run(time, work);
+        done.unwrap_or_else(|unfinished| {
+            Err(match unfinished {
+                Unfinished::Busy => LoadFailure::Busy,
+                Unfinished::TooSlow => LoadFailure::TooSlow(time),
+                Unfinished::Failed(reason) => LoadFailure::Compiler(reason),
+            })
+        })
     }
 }
 
@@ -190,12 +242,16 @@ fn check(host: &Host, source: &PluginSource) -> Result<(), LoadFailure> {
         "config",
         format!("at most {MAX_CONFIG} bytes altogether, it is {size}"),
     )?;
-    let (bytes, limit) = (source.wasm.len(), settings.max_component);
+    check_component(&source.wasm, settings.max_component)
+}
+
+fn check_component(wasm: &[u8], limit: usize) -> Result<(), LoadFailure> {
+    let bytes = wasm.len();
     if bytes > limit {
         return Err(LoadFailure::TooLarge { bytes, limit });
     }
     // The preamble: magic, then version and layer (component-model, Binary.md).
-    match (source.wasm.get(..4), source.wasm.get(4..8)) {
+    match (wasm.get(..4), wasm.get(4..8)) {
         (Some(b"\0asm"), Some([1, 0, 0, 0])) => Err(LoadFailure::CoreModule),
         (Some(b"\0asm"), Some(_)) => Ok(()),
         (Some(b"\0asm"), None) => Err(LoadFailure::Malformed("it ends within its first 8 bytes".into())),
@@ -205,17 +261,31 @@ fn check(host: &Host, source: &PluginSource) -> Result<(), LoadFailure> {
 
 /// Compiles where the host's settings say.
 fn compile(shared: &Shared, wasm: &[u8], time: Duration) -> Result<Component, LoadFailure> {
-    let Compiler::Process { program, arguments } = &shared.settings.compiler else {
+    if matches!(shared.settings.compiler, Compiler::Thread) {
         let malformed = |error: wasmtime::Error| LoadFailure::Malformed(detail(&error));
         return Component::from_binary(&shared.engine, wasm).map_err(malformed);
-    };
-    let made = helper::compile((program, arguments), wasm, Bounds::new(time, wasm.len()));
-    let artifact = made.map_err(|unmade| match unmade {
-        Unmade::Refused(reason) => LoadFailure::Malformed(reason),
-        Unmade::TooSlow => LoadFailure::TooSlow(time),
-        Unmade::Failed(reason) => LoadFailure::Compiler(reason),
-    })?;
-    artifact.component(&shared.engine)
+    }
+    let code = machine_code(shared, wasm, shared.target.level, time)?;
+    Artifact::of_own_child(code, Sha256::digest(wasm).into()).load(&shared.engine)
+}
+
+fn machine_code(shared: &Shared, wasm: &[u8], level: Level, time: Duration) -> Result<Vec<u8>, LoadFailure> {
+    let malformed = |error: wasmtime::Error| LoadFailure::Malformed(detail(&error));
+    match &shared.settings.compiler {
+        Compiler::Never => Err(LoadFailure::NoCompiler),
+        Compiler::Thread => {
+            let engine = engine::for_compiling(level).map_err(|error| LoadFailure::Compiler(detail(&error)))?;
+            engine.precompile_component(wasm).map_err(malformed)
+        }
+        Compiler::Process { program, arguments } => {
+            let made = helper::compile((program, arguments), (wasm, level), Bounds::new(time, wasm.len()));
+            made.map_err(|unmade| match unmade {
+                Unmade::Refused(reason) => LoadFailure::Malformed(reason),
+                Unmade::TooSlow => LoadFailure::TooSlow(time),
+                Unmade::Failed(reason) => LoadFailure::Compiler(reason),
+            })
+        }
+    }
 }
 
 /// What is compiled, with what the bundle gives it, started once.

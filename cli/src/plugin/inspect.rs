@@ -72,6 +72,10 @@ fn advice(failure: &LoadFailure) -> Option<&'static str> {
         LoadFailure::DoesNotStart(_) => Some("look at its start function and the memory it begins with"),
         LoadFailure::TooSlow(_) => Some("make it smaller"),
         LoadFailure::Compiler(_) => Some("report it"),
-        LoadFailure::Setting { .. } | LoadFailure::TooLarge { .. } | LoadFailure::Busy => None,
+        LoadFailure::Setting { .. }
+        | LoadFailure::TooLarge { .. }
+        | LoadFailure::Busy
+        | LoadFailure::OtherComponent
+        | LoadFailure::NoCompiler => None,
     }
 }
