@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 
 use crate::approvals::Approved;
+use crate::artifacts::Artifacts;
 use crate::clock::Clock;
 use crate::fault::Fault;
 use crate::halts::Floor;
@@ -104,7 +105,7 @@ pub struct Outcome {
 #[derive(Debug)]
 pub struct Bundles {
     vault: Arc<Vault>,
-    host: runtime::Host,
+    artifacts: Arc<Artifacts>,
     clock: Clock,
     settings: KeySettings,
     in_force: ArcSwap<InForce>,
@@ -117,14 +118,14 @@ impl Bundles {
     /// force: the built-in policies are, and the log says so.
     pub async fn open(
         vault: Arc<Vault>,
-        host: runtime::Host,
+        artifacts: Arc<Artifacts>,
         clock: Clock,
         settings: KeySettings,
     ) -> Result<Self, Fault> {
         let in_force = ArcSwap::from_pointee(nothing()?);
         let bundles = Self {
             vault,
-            host,
+            artifacts,
             clock,
             settings,
             in_force,
@@ -288,8 +289,8 @@ impl Bundles {
     }
 
     async fn validate(&self, files: Vec<(String, Vec<u8>)>) -> Result<Result<(Bundle, Engine), Invalid>, Fault> {
-        let host = self.host.clone();
-        let checked = tokio::task::spawn_blocking(move || check::content(&files, &host)).await;
+        let artifacts = self.artifacts.clone();
+        let checked = tokio::task::spawn_blocking(move || check::content(&files, &artifacts)).await;
         checked.map_err(|error| Fault::internal(format!("validating a bundle failed: {error}")))
     }
 

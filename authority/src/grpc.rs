@@ -6,12 +6,13 @@ use std::time::Duration;
 use node::contract::authority_server::{Authority, AuthorityServer};
 use node::contract::watch_up::Up;
 use node::contract::{
-    AuditSegment, DelegateRequest, DelegateResponse, EnrollRequest, EnrollResponse, ProveRequest, ProveResponse,
-    RenewRequest, SignInHsmRequest, SignInHsmResponse, WatchUp,
+    AuditSegment, DelegateRequest, DelegateResponse, EnrollRequest, EnrollResponse, FetchObjectRequest, ProveRequest,
+    ProveResponse, RenewRequest, SignInHsmRequest, SignInHsmResponse, WatchUp,
 };
 use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use tonic::{Request, Response, Status, Streaming};
 
+use self::fetch::{Chunks, Objects};
 use self::ship::Receipts;
 use crate::collect::Collector;
 use crate::config::Config;
@@ -29,6 +30,7 @@ pub use self::certificate::OwnCertificate;
 
 mod accept;
 mod certificate;
+mod fetch;
 mod prove;
 mod ship;
 mod sign;
@@ -56,6 +58,7 @@ pub struct Service {
     enrollment: Enrollment,
     delegations: Delegations,
     watches: Arc<Watches>,
+    objects: Objects,
     seal: Arc<Seal>,
     recorder: Arc<Recorder>,
     log: Option<Arc<Collector>>,
@@ -78,6 +81,7 @@ impl Service {
             enrollment: wired.enrollment(config),
             delegations: wired.delegations(config),
             watches: wired.watches.clone(),
+            objects: Objects::new(wired.world.clone(), wired.artifacts.clone()),
             seal: wired.seal.clone(),
             recorder: recorder.clone(),
             log,
@@ -164,6 +168,7 @@ async fn bounded<T>(call: impl Future<Output = Result<T, Fault>>) -> Result<Resp
 impl Authority for Service {
     type WatchStream = EventStream;
     type ShipAuditStream = Receipts;
+    type FetchObjectStream = Chunks;
 
     async fn enroll(&self, request: Request<EnrollRequest>) -> Result<Response<EnrollResponse>, Status> {
         let _permit = self.enter()?;
@@ -225,6 +230,12 @@ impl Authority for Service {
         let edge = self.authenticate(&request).await?;
         let proofs = prove::prove(edge.id().as_str(), self.log()?, request.get_ref(), self.stop.clone());
         Ok(Response::new(proofs.await?))
+    }
+
+    async fn fetch_object(&self, request: Request<FetchObjectRequest>) -> Result<Response<Chunks>, Status> {
+        self.seal.demand_open()?;
+        bounded(self.authenticate(&request)).await?;
+        Ok(Response::new(self.objects.fetch(request.into_inner()).await?))
     }
 }
 

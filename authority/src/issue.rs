@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use signing::certificate::{Certificate, CertificateError, Prepared, Validity};
+use signing::compiled::prepare_signer;
 use signing::delegation::{DelegationName, KeyName, Scope, prepare_key_ca, prepare_leaf, prepare_root};
 use signing::node_certificate::{TlsNames, Usage, prepare_node, prepare_node_root};
 use signing::revocation;
@@ -96,6 +97,14 @@ impl Issuer {
         let serial = signing::key::random_bytes()?;
         let prepared =
             prepare_node(names, usage, spki, self.validity(lifetime, root), serial, root).map_err(refused)?;
+        sign_with_root(self.hsm.as_ref(), RootRole::Nodes, prepared).await
+    }
+
+    /// The certificate of a key that endorses compiled plugins, under the node root: the root that edges have since they enrolled.
+    pub async fn plugin_compiler(&self, spki: &[u8], lifetime: u64) -> Result<Certificate, Fault> {
+        let root = &self.roots.nodes;
+        let (validity, serial) = (self.validity(lifetime, root), signing::key::random_bytes()?);
+        let prepared = prepare_signer(&self.trust_domain, spki, validity, serial, root).map_err(refused)?;
         sign_with_root(self.hsm.as_ref(), RootRole::Nodes, prepared).await
     }
 

@@ -15,6 +15,7 @@
 pub mod admin;
 pub mod anchor;
 pub mod approvals;
+pub mod artifacts;
 pub mod backup;
 pub mod bundle;
 pub mod clock;

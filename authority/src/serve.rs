@@ -165,6 +165,7 @@ impl Authority {
         }
         let mut tasks = vec![
             tokio::spawn(wired.follow(commits)),
+            tokio::spawn(wired.artifacts.clone().keep()),
             tokio::spawn(others::follow(last.0.clone(), seal.clone(), wired.token.clone())),
             tokio::spawn(seal::keep_adding_up(last.0.clone(), seal.clone())),
             tokio::spawn(anchor::keep(last.1.clone(), last.0.clone(), seal.clone())),

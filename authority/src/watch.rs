@@ -10,7 +10,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use node::contract::watch_event::Event;
-use node::contract::{Bundle, Heartbeat, Key, RevocationList, Revoked, Snapshot, WatchEvent, WatchRequest};
+use node::contract::{
+    Bundle, CompileTarget, Heartbeat, Key, RevocationList, Revoked, Snapshot, WatchEvent, WatchRequest,
+};
 use tokio::sync::mpsc::{self, Sender};
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
@@ -40,6 +42,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Streams that one edge may have at once: the one it uses, and those whose end has not been noticed.
 const STREAMS_PER_EDGE: usize = 8;
 
+/// Bytes of each part of what an edge says it compiles for.
+const MAX_TARGET: usize = 128;
+
 /// What an edge's stream yields.
 pub type EventStream = ReceiverStream<Result<WatchEvent, Status>>;
 
@@ -56,6 +61,7 @@ pub struct Watches {
     revocations: watch::Receiver<String>,
     stop: watch::Receiver<bool>,
     connected: Mutex<HashMap<String, usize>>,
+    targets: Mutex<HashMap<String, CompileTarget>>,
     ahead: AtomicU64,
 }
 
@@ -82,6 +88,7 @@ impl Watches {
             revocations,
             stop,
             connected: Mutex::default(),
+            targets: Mutex::default(),
             ahead: AtomicU64::new(0),
         }
     }
@@ -89,6 +96,21 @@ impl Watches {
     /// The edges that have a stream open now, and how many each.
     pub fn connected(&self) -> HashMap<String, usize> {
         self.connected.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What plugins must be compiled for at an edge that has a stream open; none of one that did not say.
+    pub fn target(&self, edge: &str) -> Option<CompileTarget> {
+        let targets = self.targets.lock().unwrap_or_else(PoisonError::into_inner);
+        targets.get(edge).cloned()
+    }
+
+    fn set_target(&self, edge: &str, target: Option<CompileTarget>) {
+        let is_sane = |target: &CompileTarget| target.name.len().max(target.compatibility.len()) <= MAX_TARGET;
+        let mut targets = self.targets.lock().unwrap_or_else(PoisonError::into_inner);
+        match target.filter(is_sane) {
+            Some(target) => drop(targets.insert(edge.to_owned(), target)),
+            None => drop(targets.remove(edge)),
+        }
     }
 
     /// How far ahead of this store an edge has been, in revisions: above 0, the store was put back to an older state (R29), and
@@ -139,6 +161,7 @@ impl Watches {
         // What it said on a stream that broke may not have come.
         self.leases.acknowledge(&feed.holder(), revision);
         self.count(feed.edge.id().as_str(), true);
+        self.set_target(feed.edge.id().as_str(), request.compile_target);
         tokio::spawn(feed.run());
         Ok(ReceiverStream::new(stream))
     }
@@ -169,6 +192,7 @@ impl Watches {
         };
         if *streams == 0 {
             connected.remove(edge);
+            self.set_target(edge, None);
         }
     }
 }

@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use bytes::Bytes;
 use node::contract;
 use signing::revocation::Rule;
 use tokio::sync::{broadcast, watch};
@@ -248,6 +249,11 @@ impl World {
             let told = state.bundle.iter().flat_map(|bundle| &bundle.rollouts);
             told.into_iter().any(|rollout| rollout.id == id)
         })
+    }
+
+    /// A file or a component that the bundle or a rollout names, by its SHA-256; none where they do not.
+    pub fn object(&self, digest: &[u8; 32]) -> Option<Bytes> {
+        self.read(|state| state.objects.get(digest).cloned())
     }
 
     /// Whether everything has been read once.

@@ -122,8 +122,16 @@ impl Edges {
                 Some(Value::Null) | None => "-".to_owned(),
                 Some(other) => other.to_string(),
             };
-            vec![cell("id"), cell("state"), cell("connected")]
+            let plugins = edge.pointer("/plugins/target").and_then(Value::as_str).unwrap_or("-");
+            let plugins = match edge.pointer("/plugins/compiled_by_authority") {
+                Some(Value::Bool(false)) => format!("{plugins}, another version: not compiled here"),
+                _ => plugins.to_owned(),
+            };
+            vec![cell("id"), cell("state"), cell("connected"), plugins]
         });
-        output::table(&["EDGE", "STATE", "CONNECTED"], &rows.collect::<Vec<_>>())
+        output::table(
+            &["EDGE", "STATE", "CONNECTED", "PLUGINS FOR"],
+            &rows.collect::<Vec<_>>(),
+        )
     }
 }

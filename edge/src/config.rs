@@ -36,6 +36,9 @@ pub struct Config {
     /// The audit spool.
     #[serde(default)]
     pub audit: Audit,
+    /// How plugins get here.
+    #[serde(default)]
+    pub plugins: Plugins,
 }
 
 /// Listening addresses.
@@ -136,6 +139,27 @@ impl Default for Audit {
     }
 }
 
+/// How plugins get here.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Plugins {
+    /// Who compiles them. Default `any`.
+    pub compile: Compile,
+}
+
+/// Who compiles the plugins that an edge runs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Compile {
+    /// The authority; this edge where that one cannot, or what comes from it is not believed.
+    #[default]
+    Any,
+    /// The authority alone: the compiler never runs here, and a bundle with a plugin that it has no code for is not taken into use.
+    Authority,
+    /// This edge: no machine code is taken from anybody.
+    Local,
+}
+
 /// A configuration that cannot be started with.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("{field}: {message}")]
@@ -207,6 +231,9 @@ key = "key.pem"
     fn a_configuration_has_safe_defaults() {
         let config = load(GOOD).unwrap();
         assert!(config.listen.http3 && !config.audit.drop_oldest);
+        assert_eq!(config.plugins.compile, Compile::Any);
+        let strict = load(&format!("{GOOD}[plugins]\ncompile = \"authority\"")).unwrap();
+        assert_eq!(strict.plugins.compile, Compile::Authority);
         assert_eq!(config.audit.max_bytes, 1 << 30);
         let many = load(&GOOD.replace("\"0.0.0.0:443\"", "[\"0.0.0.0:443\", \"[::]:443\"]")).unwrap();
         assert_eq!(many.listen.https.len(), 2);
@@ -238,6 +265,8 @@ key = "key.pem"
             ("key = \"key.pem\"", "", "key"),
             ("[tls]", "[join]\noidc_token_file = \"t\"\n[tls]", "join"),
             ("[tls]", "[join]\npassword = \"x\"\n[tls]", "join.password"),
+            ("[tls]", "[plugins]\ncompile = \"edge\"\n[tls]", "plugins.compile"),
+            ("[tls]", "[plugins]\ncompiler = \"any\"\n[tls]", "compiler"),
         ] {
             let error = load(&GOOD.replace(from, to)).unwrap_err();
             assert!(error.contains(names), "{to}: {error}");

@@ -22,6 +22,7 @@ use tonic::{Code, Status};
 use self::leases::{Leases, say};
 use self::reports::Reports;
 use crate::announced::logical_key;
+use crate::fetch;
 use crate::jitter::Backoff;
 use crate::state::Edge;
 use crate::uplink::Uplink;
@@ -86,6 +87,7 @@ async fn events(edge: &Arc<Edge>, uplink: &Uplink, position: &mut Position) -> R
         bundle_digest: edge.offered_digest(),
         incarnation: edge.incarnation().to_owned(),
         revision_proof: position.proof.clone(),
+        compile_target: Some(fetch::told(edge.host().target())),
     };
     let mut acknowledged = request.revision;
     let mut client = uplink.client()?;

@@ -1,7 +1,7 @@
 //! The edge node: it authenticates callers, judges what they ask for, and signs with keys that the authority delegated.
 //!
 //! The request is [`pipeline`], top to bottom. What feeds it: [`follow`] (the authority's changes), [`delegate`] (keys),
-//! [`world`] (the bundle), [`rollout`] (new versions of rules on their way), [`keyring`] (where keys live). [`ship`] brings its records to the authority, [`prove`] the
+//! [`world`] (the bundle), [`fetch`] (its large files and its machine code), [`rollout`] (new versions of rules on their way), [`keyring`] (where keys live). [`ship`] brings its records to the authority, [`prove`] the
 //! proofs of some back; [`serve`] wires them.
 #![cfg_attr(
     test,
@@ -22,6 +22,7 @@ mod clock;
 pub mod config;
 mod delegate;
 mod discovery;
+mod fetch;
 mod follow;
 mod forward;
 mod health;

@@ -30,6 +30,11 @@ struct ByCode {
     code: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct BySource {
+    source: &'static str,
+}
+
 /// The counters.
 #[derive(Debug)]
 pub struct Metrics {
@@ -44,6 +49,7 @@ pub struct Metrics {
     lease_refusals: Counter,
     lease_seconds_left: Gauge,
     rollouts_stopped: Family<ByPlugin, Counter>,
+    plugin_artifacts: Family<BySource, Counter>,
 }
 
 impl Default for Metrics {
@@ -76,6 +82,10 @@ impl Metrics {
                 "rollouts_stopped",
                 "New versions that this edge stopped using by itself, by plugin",
             ),
+            plugin_artifacts: all.counters(
+                "plugin_artifacts",
+                "Plugins by whose machine code was loaded, and code that was refused",
+            ),
             all,
         }
     }
@@ -95,6 +105,11 @@ impl Metrics {
     pub fn rollouts_stopped(&self, plugin: &str) -> Counter {
         let plugin = plugin.to_owned();
         self.rollouts_stopped.get_or_create_owned(&ByPlugin { plugin })
+    }
+
+    /// Machine code of one plugin: from the `authority`, `local`, or `refused`.
+    pub fn artifact(&self, source: &'static str) {
+        self.plugin_artifacts.get_or_create(&BySource { source }).inc();
     }
 
     /// One refusal.

@@ -17,7 +17,7 @@ use signing::key::random_bytes;
 use tokio::task::JoinHandle;
 
 use crate::api::Api;
-use crate::config::{Config, Invalid};
+use crate::config::{Compile, Config, Invalid};
 use crate::identity::{self, IdentityError};
 use crate::state::Edge;
 use crate::uplink::{Uplink, UplinkError};
@@ -121,7 +121,10 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let uplink = Arc::new(Uplink::new(&config.authority, identity)?);
     // Guests hold no keys, and their pool is reserved by the terabyte.
     let settings = runtime::Settings {
-        compiler: runtime::Compiler::this_program(),
+        compiler: match config.plugins.compile {
+            Compile::Authority => runtime::Compiler::Never,
+            Compile::Any | Compile::Local => runtime::Compiler::this_program(),
+        },
         ..runtime::Settings::default()
     };
     let host = node::hardening::aside(|| runtime::Host::new(settings))?;

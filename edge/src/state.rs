@@ -23,7 +23,9 @@ use crate::prove::Proofs;
 use crate::record::MOST_WAITING;
 use crate::rollout::Trial;
 use crate::uplink::Uplink;
-use crate::world::{LoadError, World};
+use crate::world::World;
+
+mod loading;
 
 /// The last revocation list that came.
 #[derive(Debug, Default)]
@@ -55,6 +57,8 @@ pub struct Edge {
     world: ArcSwap<World>,
     offered: Mutex<Offered>,
     offer: Notify,
+    /// What the newest bundle is waiting for, while it is.
+    loading: Mutex<Option<String>>,
     host: runtime::Host,
     spool: Spool,
     waiting: Semaphore,
@@ -90,6 +94,7 @@ impl Edge {
             world: ArcSwap::from_pointee(World::empty()?),
             offered: Mutex::default(),
             offer: Notify::new(),
+            loading: Mutex::default(),
             host,
             spool,
             waiting: Semaphore::new(MOST_WAITING),
@@ -136,6 +141,11 @@ impl Edge {
     /// The bundle in use.
     pub fn world(&self) -> Arc<World> {
         self.world.load_full()
+    }
+
+    /// What runs plugins.
+    pub fn host(&self) -> &runtime::Host {
+        &self.host
     }
 
     /// The audit spool.
@@ -252,65 +262,6 @@ impl Edge {
         self.keyring.demand_bundle(self.offered().serial);
     }
 
-    /// Takes the bundles that are offered into use, one after the other. Runs until the process ends.
-    pub async fn load_bundles(self: Arc<Edge>) {
-        loop {
-            let (serial, waiting) = {
-                let mut offered = self.offered();
-                (offered.serial, offered.waiting.take())
-            };
-            match waiting {
-                Some(bundle) => {
-                    self.load_bundle(serial, bundle).await;
-                    self.wake_delegations();
-                    self.wake_leases();
-                }
-                None => self.offer.notified().await,
-            }
-        }
-    }
-
-    /// Takes a bundle into use, or keeps the one in use and says why.
-    async fn load_bundle(self: &Arc<Edge>, serial: u64, bundle: contract::Bundle) {
-        let (edge, digest) = (self.clone(), bundle.digest);
-        let files: Vec<_> = bundle.files.into_iter().map(|file| (file.path, file.content)).collect();
-        let loaded = tokio::task::spawn_blocking(move || {
-            let before = edge.world();
-            let world = World::load(
-                (&files, &bundle.rollouts),
-                &edge.config.public_url,
-                &edge.host,
-                &edge.metrics,
-                &before,
-            )?;
-            let world = world.numbered(serial);
-            // At once, because the world's trust rules hold already.
-            edge.world.store(Arc::new(world));
-            Ok::<_, LoadError>(edge.world())
-        });
-        match loaded.await {
-            Ok(Ok(world)) => {
-                let profiles = world.profiles().count();
-                tracing::info!(digest = world.digest(), profiles, "a bundle is in use");
-                self.metrics.bundle(true);
-                world.trust().warm(self.now()).await;
-                return;
-            }
-            Ok(Err(error)) => {
-                tracing::error!(digest, %error, "a bundle is not used; the last good one stays");
-                self.metrics.bundle(false);
-            }
-            Err(error) => {
-                tracing::error!(digest, %error, "loading a bundle panicked; the last good one stays");
-                self.metrics.bundle(false);
-            }
-        }
-        let mut offered = self.offered();
-        if offered.serial == serial {
-            offered.digest.clear();
-        }
-    }
-
     /// Whether the watch stream stands.
     pub fn set_connected(&self, connected: bool) {
         self.connected.store(connected, Ordering::Relaxed);
@@ -398,7 +349,9 @@ impl Edge {
         }
         let world = self.world.load();
         if world.digest().is_empty() || !self.keyring.takes_bundle(world.serial()) {
-            return vec!["a bundle from the authority".into()];
+            let loading = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
+            let what = loading.clone();
+            return vec![what.unwrap_or_else(|| "a bundle from the authority".into())];
         }
         let (now, boot) = (self.now(), self.boot_ms());
         let waits = world.profiles().filter_map(|profile| {

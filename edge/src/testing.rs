@@ -4,6 +4,7 @@ pub mod authority;
 pub mod bench;
 pub mod files;
 pub mod log;
+pub mod objects;
 pub mod pki;
 pub mod store;
 
@@ -31,7 +32,7 @@ use self::authority::Fake;
 use self::files::{OTHER_TENANT, TENANT};
 use self::pki::Key;
 use crate::api::Api;
-use crate::config::{Audit, Config, Listen, Tls};
+use crate::config::{Audit, Compile, Config, Listen, Plugins, Tls};
 use crate::identity::Identity;
 use crate::state::Edge;
 use crate::uplink::Uplink;
@@ -103,6 +104,18 @@ impl Rig {
     }
 
     pub fn on_spool(limits: &str, settings: SpoolSettings) -> Rig {
+        Rig::with(limits, settings, Compile::Any)
+    }
+
+    /// An edge that does not follow its authority yet, with plugins by digest, which the authority compiles.
+    pub fn compiling(compile: Compile) -> Rig {
+        let rig = Rig::with("", SpoolSettings::default(), compile);
+        rig.authority.state().objects.compiler = Some(Arc::new(rig_host(Compile::Any)));
+        rig.authority.publish_named(files::bundle(&rig.caller, ""));
+        rig
+    }
+
+    fn with(limits: &str, settings: SpoolSettings, compile: Compile) -> Rig {
         let authority = Fake::new();
         let caller = SigningKey::generate(Algorithm::Es256).unwrap();
         let keys = [
@@ -133,17 +146,13 @@ impl Rig {
         let (spool, _) = Spool::open(&dir.path().join("audit"), EDGE, "0a", settings).unwrap();
         let node_key = SigningKey::generate(Algorithm::Es256).unwrap();
         authority.state().node_key = node_key.public().cloned();
-        let identity = Identity::named(TRUST_DOMAIN, EDGE, &node_key);
+        let mut identity = Identity::named(TRUST_DOMAIN, EDGE, &node_key);
+        identity.roots = vec![authority.pki.nodes.certificate.der().to_vec().into()];
         let uplink = Arc::new(Uplink::over(authority.serve(), identity));
-        let settings = runtime::Settings {
-            max_calls: 16,
-            ..runtime::Settings::default()
-        };
-        let host = runtime::Host::new(settings).unwrap();
         let edge = Edge::new(
-            config(&dir),
+            config(&dir, compile),
             uplink.clone(),
-            host,
+            rig_host(compile),
             spool,
             "0a".into(),
             Receiver::new().unwrap(),
@@ -267,7 +276,19 @@ impl Rig {
     }
 }
 
-fn config(dir: &TempDir) -> Config {
+fn rig_host(compile: Compile) -> runtime::Host {
+    let settings = runtime::Settings {
+        max_calls: 16,
+        compiler: match compile {
+            Compile::Authority => runtime::Compiler::Never,
+            Compile::Any | Compile::Local => runtime::Compiler::Thread,
+        },
+        ..runtime::Settings::default()
+    };
+    runtime::Host::new(settings).unwrap()
+}
+
+fn config(dir: &TempDir, compile: Compile) -> Config {
     Config {
         authority: vec!["https://authority.test".into()],
         state_dir: dir.path().to_owned(),
@@ -285,5 +306,6 @@ fn config(dir: &TempDir) -> Config {
         allow_swap: false,
         limits: node::listen::Limits::default(),
         audit: Audit::default(),
+        plugins: Plugins { compile },
     }
 }

@@ -24,7 +24,7 @@ use crate::state::Edge;
 mod choice;
 mod observed;
 
-/// A bundle with its plugins comes in one message.
+/// A bundle comes in one message, of at most 400 files of 64 KiB: larger ones are fetched. Many keys do, too.
 const MAX_MESSAGE: usize = 128 << 20;
 /// How soon an authority that is silent while something is under way is asked whether it is there, and how long it may take.
 const ALIVE: Duration = Duration::from_secs(3);

@@ -4,18 +4,20 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use node::contract;
 use node::identity::TrustRuleError;
-use policies::bundle::{Bundle, Isolation, Plugin as PluginDeclaration};
+use policies::bundle::Plugin as PluginDeclaration;
 use policies::engine::Engine;
 use policies::profile::Profile;
 use prometheus_client::metrics::counter::Counter;
-use runtime::{Host, Plugin};
+use runtime::Plugin;
+use signing::digest::sha256;
 
-use crate::metrics::Metrics;
+pub use self::plan::{Material, Plan, Wanted};
 use crate::rollout::{Reports, Trial};
 use crate::throttle::Throttle;
 use crate::trust::Trust;
+
+mod plan;
 
 /// A bundle, ready to judge requests.
 #[derive(Debug)]
@@ -97,75 +99,18 @@ impl World {
         })
     }
 
-    /// Validates and builds a world from a bundle's files, with the new versions of plugins that are on their way. Slow (plugins
-    /// are compiled): never call it on the serving path.
-    pub fn load(
-        (files, rollouts): (&[(String, Vec<u8>)], &[contract::Rollout]),
-        public_url: &str,
-        host: &Host,
-        metrics: &Metrics,
-        previous: &World,
-    ) -> Result<World, LoadError> {
-        let invalid = |errors: Vec<String>| LoadError::Invalid(errors.join("; "));
-        let bundle =
-            Bundle::parse(files).map_err(|errors| invalid(errors.iter().map(ToString::to_string).collect()))?;
-        let engine =
-            Engine::new(&bundle).map_err(|errors| invalid(errors.iter().map(ToString::to_string).collect()))?;
-        let mut plugins = HashMap::new();
-        for declaration in &bundle.plugins {
-            let version = match previous.version(declaration) {
-                Some(version) => version.clone(),
-                None => compile(host, declaration)?,
-            };
-            let rollout = rollouts.iter().find(|rollout| rollout.plugin == declaration.name);
-            let trial = rollout.and_then(|rollout| {
-                let new = |declaration: &PluginDeclaration| match previous.version(declaration) {
-                    Some(version) => Ok(version.clone()),
-                    None => compile(host, declaration),
-                };
-                Trial::begin(
-                    rollout,
-                    declaration,
-                    previous.trial(&declaration.name),
-                    new,
-                    metrics,
-                    &previous.reports,
-                )
-            });
-            plugins.insert(declaration.name.clone(), Loaded { version, trial });
-        }
-        let issuers = bundle.issuers.iter().map(|issuer| {
-            let url = issuer
-                .url
-                .clone()
-                .unwrap_or_else(|| format!("{public_url}/i/{}", issuer.name));
-            (
-                issuer.name.clone(),
-                Issuer {
-                    url,
-                    jwks_cache: issuer.jwks_cache.as_secs(),
-                },
-            )
-        });
-        let profiles = bundle.profiles.iter().map(|profile| {
-            let served = Served {
-                profile: profile.clone(),
-                signatures: metrics.signatures(&profile.name),
-            };
-            (profile.name.clone(), Arc::new(served))
-        });
-        // Last, because it takes effect at once: nothing after it can fail.
-        let trust = previous.trust.replace(&bundle).map_err(|error| invalid(vec![error]))?;
-        Ok(World {
-            digest: bundle.digest.clone(),
-            serial: 0,
-            issuers: issuers.collect(),
-            throttle: Throttle::new(&bundle.limits, &bundle.profiles, Some(&previous.throttle)),
-            profiles: profiles.collect(),
-            engine: Some(engine),
-            plugins,
-            trust,
-            reports: previous.reports.clone(),
+    /// A file that plugins of this bundle were made of, by its SHA-256: what a new bundle need not fetch.
+    pub fn object(&self, digest: &[u8; 32]) -> Option<Arc<[u8]>> {
+        let candidates = self.trials().filter_map(Trial::candidate);
+        let versions = self.plugins.values().map(|loaded| &loaded.version).chain(candidates);
+        versions.into_iter().find_map(|version| {
+            if version.plugin.digest() == digest {
+                return Some(version.declaration.wasm.clone());
+            }
+            let mut tables = version.declaration.tables.values();
+            tables
+                .find(|table| sha256(&table.text) == *digest)
+                .map(|table| table.text.clone())
         })
     }
 
@@ -256,33 +201,4 @@ impl World {
     pub fn throttle(&self) -> &Throttle {
         &self.throttle
     }
-}
-
-fn compile(host: &Host, declaration: &PluginDeclaration) -> Result<Version, LoadError> {
-    let source = runtime::PluginSource {
-        name: declaration.name.clone(),
-        wasm: declaration.wasm.to_vec(),
-        config: declaration
-            .config
-            .iter()
-            .map(|(name, value)| (name.clone(), crate::rules::config(value)))
-            .collect(),
-        imports: declaration.imports.clone(),
-        tables: declaration
-            .tables
-            .iter()
-            .map(|(name, table)| (name.clone(), crate::rules::table(table)))
-            .collect(),
-        deadline: declaration.deadline,
-        memory: usize::try_from(declaration.memory).unwrap_or(usize::MAX),
-        isolated: declaration.isolation == Isolation::Process,
-    };
-    let loaded = host.load(source).map_err(|source| LoadError::Plugin {
-        name: declaration.name.clone(),
-        source,
-    })?;
-    Ok(Version {
-        declaration: declaration.clone(),
-        plugin: Arc::new(loaded),
-    })
 }

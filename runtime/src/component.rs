@@ -5,7 +5,7 @@ use crate::breaker::Breaker;
 use crate::call;
 use crate::compile::Unfinished;
 use crate::compile::helper::{self, Bounds, Compiler, Unmade};
-use crate::engine::{Host, Shared};
+use crate::engine::{self, Host, Shared};
 use crate::failure::{RuleError, detail};
 use crate::import;
 use crate::import::counter::Counting;
@@ -16,6 +16,7 @@ use crate::plugin::{Inner, Plugin};
 use crate::seldom::Seldom;
 use crate::slice::Lane;
 use crate::table::{Table, TableSource};
+use crate::target::{Level, Target};
 use crate::value::Value;
 use crate::worker::Pool;
 use sha2::{Digest, Sha256};
@@ -130,6 +131,12 @@ pub enum LoadFailure {
     /// As many worker processes are running as may, those of bundles that are being replaced included.
     #[error("{0} worker processes of isolated plugins are running, as many as may; isolate fewer")]
     TooManyWorkers(usize),
+    /// Machine code of another component than the source has.
+    #[error("the machine code is of another component")]
+    OtherComponent,
+    /// [`crate::Compiler::Never`], and no machine code.
+    #[error("this process compiles nothing itself")]
+    NoCompiler,
     /// The compiler itself failed. Ours, and a defect.
     #[error("the compiler failed: {0}")]
     Compiler(String),
@@ -143,24 +150,68 @@ impl Host {
         let time = time(self.0.settings.compile_timeout, source.wasm.len());
         // A process is ended by its own deadline, which comes first, so that its place is free again.
         let patience = match self.0.settings.compiler {
-            Compiler::Thread => time,
+            Compiler::Thread | Compiler::Never => time,
             Compiler::Process { .. } => time.saturating_add(TRIAL),
         };
         let load = || {
             check(self, &source)?;
-            self.0
-                .compilers
-                .run(patience, move || {
-                    let component = compile(&shared, &source.wasm, time)?;
-                    ready(shared, &source, &component)
-                })
-                .map_err(|unfinished| match unfinished {
-                    Unfinished::Busy => LoadFailure::Busy,
-                    Unfinished::TooSlow => LoadFailure::TooSlow(time),
-                    Unfinished::Failed(reason) => LoadFailure::Compiler(reason),
-                })?
+            self.run(patience, move || {
+                let component = compile(&shared, &source.wasm, time)?;
+                ready(shared, &source, &component)
+            })
         };
         load().map_err(|reason| LoadError { plugin, reason })
+    }
+
+    /// As [`Host::load`], with machine code that there is already: the compiler is not asked.
+    pub fn load_compiled(&self, source: PluginSource, artifact: Artifact) -> Result<Plugin, LoadError> {
+        let (plugin, shared) = (source.name.clone(), self.0.clone());
+        let load = || {
+            check(self, &source)?;
+            if <[u8; 32]>::from(Sha256::digest(&source.wasm)) != *artifact.component() {
+                return Err(LoadFailure::OtherComponent);
+            }
+            self.run(TRIAL, move || {
+                let component = artifact.load(&shared.engine)?;
+                drop(artifact);
+                ready(shared, &source, &component)
+            })
+        };
+        load().map_err(|reason| LoadError { plugin, reason })
+    }
+
+    /// Compiles a component for any target that this program knows, within the bounds of [`Host::load`]: blocks as that does.
+    /// Whether it is a plugin is not asked.
+    pub fn compile(&self, wasm: &[u8], target: &Target) -> Result<Artifact, LoadFailure> {
+        check_component(wasm, self.0.settings.max_component)?;
+        let time = time(self.0.settings.compile_timeout, wasm.len());
+        let (shared, wasm, level) = (self.0.clone(), wasm.to_vec(), target.level);
+        let patience = time.saturating_add(TRIAL);
+        self.run(patience, move || {
+            let code = machine_code(&shared, &wasm, level, time)?;
+            Ok(Artifact::of_own_child(code, Sha256::digest(&wasm).into()))
+        })
+    }
+
+    /// What code is made for that this host loads.
+    pub fn target(&self) -> &Target {
+        &self.0.target
+    }
+
+    /// Has a turn among the compilations, for at most `time`.
+    fn run<T: Send + 'static>(
+        &self,
+        time: Duration,
+        work: impl FnOnce() -> Result<T, LoadFailure> + Send + 'static,
+    ) -> Result<T, LoadFailure> {
+        let done = self.0.compilers.run(time, work);
+        done.unwrap_or_else(|unfinished| {
+            Err(match unfinished {
+                Unfinished::Busy => LoadFailure::Busy,
+                Unfinished::TooSlow => LoadFailure::TooSlow(time),
+                Unfinished::Failed(reason) => LoadFailure::Compiler(reason),
+            })
+        })
     }
 }
 
@@ -204,12 +255,16 @@ fn check(host: &Host, source: &PluginSource) -> Result<(), LoadFailure> {
         "config",
         format!("at most {MAX_CONFIG} bytes altogether, it is {size}"),
     )?;
-    let (bytes, limit) = (source.wasm.len(), settings.max_component);
+    check_component(&source.wasm, settings.max_component)
+}
+
+fn check_component(wasm: &[u8], limit: usize) -> Result<(), LoadFailure> {
+    let bytes = wasm.len();
     if bytes > limit {
         return Err(LoadFailure::TooLarge { bytes, limit });
     }
     // The preamble: magic, then version and layer (component-model, Binary.md).
-    match (source.wasm.get(..4), source.wasm.get(4..8)) {
+    match (wasm.get(..4), wasm.get(4..8)) {
         (Some(b"\0asm"), Some([1, 0, 0, 0])) => Err(LoadFailure::CoreModule),
         (Some(b"\0asm"), Some(_)) => Ok(()),
         (Some(b"\0asm"), None) => Err(LoadFailure::Malformed("it ends within its first 8 bytes".into())),
@@ -219,17 +274,31 @@ fn check(host: &Host, source: &PluginSource) -> Result<(), LoadFailure> {
 
 /// Compiles where the host's settings say.
 fn compile(shared: &Shared, wasm: &[u8], time: Duration) -> Result<Component, LoadFailure> {
-    let Compiler::Process { program, arguments } = &shared.settings.compiler else {
+    if matches!(shared.settings.compiler, Compiler::Thread) {
         let malformed = |error: wasmtime::Error| LoadFailure::Malformed(detail(&error));
         return Component::from_binary(&shared.engine, wasm).map_err(malformed);
-    };
-    let made = helper::compile((program, arguments), wasm, Bounds::new(time, wasm.len()));
-    let artifact = made.map_err(|unmade| match unmade {
-        Unmade::Refused(reason) => LoadFailure::Malformed(reason),
-        Unmade::TooSlow => LoadFailure::TooSlow(time),
-        Unmade::Failed(reason) => LoadFailure::Compiler(reason),
-    })?;
-    artifact.component(&shared.engine)
+    }
+    let code = machine_code(shared, wasm, shared.target.level, time)?;
+    Artifact::of_own_child(code, Sha256::digest(wasm).into()).load(&shared.engine)
+}
+
+fn machine_code(shared: &Shared, wasm: &[u8], level: Level, time: Duration) -> Result<Vec<u8>, LoadFailure> {
+    let malformed = |error: wasmtime::Error| LoadFailure::Malformed(detail(&error));
+    match &shared.settings.compiler {
+        Compiler::Never => Err(LoadFailure::NoCompiler),
+        Compiler::Thread => {
+            let engine = engine::for_compiling(level).map_err(|error| LoadFailure::Compiler(detail(&error)))?;
+            engine.precompile_component(wasm).map_err(malformed)
+        }
+        Compiler::Process { program, arguments } => {
+            let made = helper::compile((program, arguments), (wasm, level), Bounds::new(time, wasm.len()));
+            made.map_err(|unmade| match unmade {
+                Unmade::Refused(reason) => LoadFailure::Malformed(reason),
+                Unmade::TooSlow => LoadFailure::TooSlow(time),
+                Unmade::Failed(reason) => LoadFailure::Compiler(reason),
+            })
+        }
+    }
 }
 
 /// What is compiled, with what the bundle gives it, started once: here, or in each of its workers.
@@ -238,7 +307,11 @@ fn ready(shared: Arc<Shared>, source: &PluginSource, component: &Component) -> R
     if source.isolated {
         // The code is mapped here and runs nowhere but in the workers, which have tables of their own.
         plugin.tables.clear();
-        plugin.workers = Some(Pool::start(&shared, source, &Artifact::of_component(component)?)?);
+        plugin.workers = Some(Pool::start(
+            &shared,
+            source,
+            &Artifact::of_component(component, plugin.digest)?,
+        )?);
         return Ok(Plugin(Arc::new(plugin)));
     }
     let plugin = Arc::new(plugin);

@@ -7,6 +7,7 @@ use crate::import;
 use crate::limits::{
     FIBER_STACK, GUEST_STACK, MAX_CORE_INSTANCES, MAX_MEMORIES, MAX_TABLE_ELEMENTS, MAX_TABLES, MemoryPool,
 };
+use crate::target::{Level, Target};
 use crate::ticker::Ticker;
 use crate::worker::{MAX_WORKERS, Workers};
 use std::sync::Arc;
@@ -104,6 +105,7 @@ pub(crate) struct Shared {
     pub(crate) compilers: Arc<Compilers>,
     /// One for each worker process that may still be started.
     pub(crate) seats: Arc<Semaphore>,
+    pub(crate) target: Target,
     pub(crate) settings: Settings,
 }
 
@@ -128,7 +130,9 @@ impl Host {
     ) -> Result<Host, HostError> {
         check(&settings)?;
         let failed = |error: wasmtime::Error| HostError::Engine(format!("{error:#}"));
-        let engine = Engine::new(&config(&settings)).map_err(failed)?;
+        let target = Target::of_this_machine()?;
+        let engine = config(&settings, target.level).and_then(|config| Engine::new(&config));
+        let engine = engine.map_err(failed)?;
         let mut linker = Linker::new(&engine);
         imports(&mut linker).map_err(failed)?;
         let ticker = Ticker::start(&engine).map_err(|error| HostError::Engine(error.to_string()))?;
@@ -141,6 +145,7 @@ impl Host {
             calls: AtomicUsize::new(0),
             compilers: Compilers::new(settings.max_compilations),
             seats: Arc::new(Semaphore::new(MAX_WORKERS)),
+            target,
             settings,
         })))
     }
@@ -200,19 +205,20 @@ const FEATURES: WasmFeatures = WasmFeatures::MUTABLE_GLOBAL
     .union(WasmFeatures::COMPONENT_MODEL);
 
 /// An engine that only compiles, for those of hosts: without a pool, which would reserve address space by the terabyte.
-pub(crate) fn for_compiling() -> wasmtime::Result<Engine> {
-    Engine::new(&code())
+pub(crate) fn for_compiling(level: Level) -> wasmtime::Result<Engine> {
+    Engine::new(&code(level)?)
 }
 
-fn config(settings: &Settings) -> Config {
-    let mut config = code();
+fn config(settings: &Settings, level: Level) -> wasmtime::Result<Config> {
+    let mut config = code(level)?;
     config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(settings)));
-    config
+    Ok(config)
 }
 
-/// What machine code depends on. It is the same wherever this version of this program runs.
-fn code() -> Config {
+/// What machine code depends on. For one level it is the same wherever this version of this program runs.
+fn code(level: Level) -> wasmtime::Result<Config> {
     let mut config = Config::new();
+    level.set(&mut config)?;
     config
         .wasm_features(WasmFeatures::all(), false)
         .wasm_features(FEATURES, true);
@@ -224,7 +230,7 @@ fn code() -> Config {
     config.epoch_interruption(true).concurrency_support(false);
     config.max_wasm_stack(GUEST_STACK).async_stack_size(FIBER_STACK);
     config.memory_init_cow(true);
-    config
+    Ok(config)
 }
 
 fn pool(settings: &Settings) -> PoolingAllocationConfig {

@@ -29,6 +29,7 @@ pub mod algorithm;
 pub mod approval;
 pub mod certificate;
 pub mod claims;
+pub mod compiled;
 pub mod csr;
 pub mod delegation;
 pub mod digest;

@@ -27,6 +27,8 @@ mod cli;
 mod clients;
 #[path = "system/cluster.rs"]
 mod cluster;
+#[path = "system/compiled.rs"]
+mod compiled;
 #[path = "system/custody.rs"]
 mod custody;
 #[path = "system/example_rules.rs"]

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use http::{Response, StatusCode};
+use node::contract::CompileTarget;
 use policies::engine::{AdminAction, AdminResource};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -97,7 +98,18 @@ impl Admin {
             "enrolled_at": rfc3339(edge.enrolled_at),
             "enrolled_by": edge.enrolled_by,
             "certificate_ends_at": edge.certificates.iter().map(|issued| issued.not_after).max().map(rfc3339),
+            "plugins": self.watches.target(edge.id.as_str()).map(compiled),
             "labels": edge.labels,
         })
     }
+}
+
+/// What an edge needs plugins compiled for, and whether this authority can: not where the two are of different versions.
+fn compiled(target: CompileTarget) -> Value {
+    let here = runtime::Target::find(&target.name, &target.compatibility).is_some();
+    json!({
+        "target": target.name,
+        "compatibility": target.compatibility,
+        "compiled_by_authority": here,
+    })
 }

@@ -8,6 +8,7 @@ use policies::{Bundle, BundleError, Engine, PolicyError};
 use serde::Serialize;
 
 use super::{MAX_BYTES, MAX_FILE_BYTES, MAX_FILES, trust};
+use crate::artifacts::Artifacts;
 use crate::fault::Fault;
 use crate::keys::{AliasRecord, Delegation, Family, KeyRecord, KeySettings};
 use crate::names::Tenant;
@@ -125,8 +126,8 @@ pub(super) fn bounds(files: &[(String, Vec<u8>)]) -> Option<Invalid> {
     (!findings.is_empty()).then_some(Invalid { findings })
 }
 
-/// Files, policies, plugins. Blocks for as long as the plugins compile.
-pub(super) fn content(files: &[(String, Vec<u8>)], host: &runtime::Host) -> Result<(Bundle, Engine), Invalid> {
+/// Files, policies, plugins. Blocks for as long as the plugins compile, for the machines like this one.
+pub(super) fn content(files: &[(String, Vec<u8>)], artifacts: &Artifacts) -> Result<(Bundle, Engine), Invalid> {
     let bundle = Bundle::parse(files).map_err(invalid)?;
     let engine = Engine::new(&bundle).map_err(invalid)?;
     let mut findings = Vec::new();
@@ -149,7 +150,7 @@ pub(super) fn content(files: &[(String, Vec<u8>)], host: &runtime::Host) -> Resu
             memory: usize::try_from(plugin.memory).unwrap_or(usize::MAX),
             isolated: plugin.isolation == Isolation::Process,
         };
-        if let Err(error) = host.load(source) {
+        if let Err(error) = artifacts.load(source) {
             findings.push(of_file(&plugin.file, error.to_string()));
         }
     }

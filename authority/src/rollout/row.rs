@@ -184,6 +184,7 @@ pub(crate) async fn announced(vault: &Vault) -> Result<Vec<contract::Rollout>, F
             id: rollout.id,
             plugin: rollout.plugin,
             base: rollout.base,
+            ..contract::Rollout::default()
         });
     }
     Ok(told)

@@ -41,6 +41,11 @@ impl Config {
         self.data_dir.join("log")
     }
 
+    /// Where plugins compiled for edges are kept: a cache.
+    pub(crate) fn artifacts_dir(&self) -> PathBuf {
+        self.data_dir.join("artifacts")
+    }
+
     /// The file outside the store that shows that it was not put back.
     pub fn anchor(&self) -> Anchor {
         let default = || self.data_dir.join("anchor");

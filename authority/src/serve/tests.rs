@@ -32,6 +32,7 @@ use super::*;
 use crate::clock::Clock;
 use crate::testing::{self, DELEGATE, INCARNATION, TENANT, shared, shared_with};
 
+mod objects;
 mod replicas;
 mod safeguards;
 
@@ -223,6 +224,7 @@ fn watch_from(revision: u64) -> impl Stream<Item = WatchUp> + Send + 'static {
         bundle_digest: String::new(),
         incarnation: INCARNATION.into(),
         revision_proof: Vec::new(),
+        ..WatchRequest::default()
     };
     let up = Some(watch_up::Up::Request(request));
     tokio_stream::once(WatchUp { up }).chain(tokio_stream::pending())

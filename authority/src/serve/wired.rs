@@ -9,6 +9,7 @@ use tokio::sync::{broadcast, watch};
 use super::{Parts, StartError};
 use crate::admin::{Admin, AdminToken, Gauges};
 use crate::anchor::Anchor;
+use crate::artifacts::Artifacts;
 use crate::backup::service::Backups;
 use crate::bundle::Bundles;
 use crate::clock::Clock;
@@ -43,6 +44,7 @@ pub(crate) struct Wired {
     pub(crate) vault: Arc<Vault>,
     pub(crate) token: AdminToken,
     pub(crate) issuer: Arc<Issuer>,
+    pub(crate) artifacts: Arc<Artifacts>,
     pub(crate) bundles: Arc<Bundles>,
     pub(crate) keys: Arc<Keys>,
     pub(crate) access_keys: Arc<AccessKeys>,
@@ -100,7 +102,9 @@ impl Wired {
                 .into(),
             schedule,
         };
-        let bundles = Arc::new(Bundles::open(vault.clone(), host, clock.clone(), settings.clone()).await?);
+        let artifacts = Artifacts::open(config.artifacts_dir(), host, issuer.clone(), clock.clone()).await?;
+        let bundles = Bundles::open(vault.clone(), artifacts.clone(), clock.clone(), settings.clone()).await?;
+        let bundles = Arc::new(bundles);
         let keys = Arc::new(Keys::new(vault.clone(), issuer.clone(), clock.clone(), settings));
         let access_keys = Arc::new(AccessKeys::new(vault.clone(), clock.clone()));
         let edges = Arc::new(Edges::new(vault.clone(), clock.clone(), config.trust_domain.clone()));
@@ -132,6 +136,7 @@ impl Wired {
                 vault,
                 token,
                 issuer,
+                artifacts,
                 bundles,
                 keys,
                 access_keys,

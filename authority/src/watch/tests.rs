@@ -17,6 +17,7 @@ async fn watch(bench: &Bench, edge: KnownEdge, revision: u64, digest: &str) -> E
         bundle_digest: digest.to_owned(),
         incarnation: String::new(),
         revision_proof: Vec::new(),
+        ..WatchRequest::default()
     };
     bench.wired.watches.open(edge, request, silent()).await.unwrap()
 }
@@ -274,6 +275,7 @@ async fn an_edge_that_has_seen_more_shows_that_the_store_was_put_back() {
         bundle_digest: String::new(),
         incarnation: String::new(),
         revision_proof: told.prove(ahead),
+        ..WatchRequest::default()
     };
     let refused = bench.wired.watches.open(edge, request, silent()).await;
     assert_eq!(refused.map(drop).unwrap_err(), Fault::Sealed);
@@ -347,6 +349,7 @@ async fn one_edge_has_a_bounded_number_of_streams() {
         bundle_digest: String::new(),
         incarnation: String::new(),
         revision_proof: Vec::new(),
+        ..WatchRequest::default()
     };
     let refused = bench.wired.watches.open(edge.clone(), request, silent()).await;
     assert!(matches!(refused, Err(Fault::Unavailable { .. })));

@@ -1,5 +1,8 @@
 //! Records in the words of the contract with edges. No secrets.
 
+use std::collections::HashMap;
+
+use bytes::Bytes;
 use node::contract;
 use signing::digest::sha256;
 use signing::encoding::hex;
@@ -32,8 +35,14 @@ pub(super) fn key(key: &KeyRecord) -> contract::Key {
     }
 }
 
-/// The files of a bundle, and the new versions of its plugins that are on their way.
-pub(super) fn bundle(published: Published, rollouts: Vec<contract::Rollout>) -> contract::Bundle {
+/// Bytes of a file or a component that edges are sent with the bundle; what has more, they fetch.
+const INLINE: usize = 64 << 10;
+
+/// The files of a bundle, and the new versions of its plugins that are on their way; and what edges may fetch.
+pub(super) fn bundle(
+    published: Published,
+    mut rollouts: Vec<contract::Rollout>,
+) -> (contract::Bundle, HashMap<[u8; 32], Bytes>) {
     let digest = match rollouts.as_slice() {
         [] => published.digest,
         rollouts => {
@@ -44,15 +53,44 @@ pub(super) fn bundle(published: Published, rollouts: Vec<contract::Rollout>) -> 
             hex(&sha256(content.as_bytes()))
         }
     };
-    let files = published
-        .files
-        .into_iter()
-        .map(|(path, content)| contract::File { path, content })
-        .collect();
-    contract::Bundle {
+    let mut objects = HashMap::new();
+    for rollout in &mut rollouts {
+        let component = std::mem::take(&mut rollout.component);
+        (rollout.component, rollout.component_digest, rollout.component_size) = told(component, &mut objects);
+    }
+    let files = published.files.into_iter().map(|(path, content)| {
+        let (content, digest, size) = told(content, &mut objects);
+        contract::File {
+            path,
+            content,
+            digest,
+            size,
+        }
+    });
+    let bundle = contract::Bundle {
         digest,
-        files,
+        files: files.collect(),
         rollouts,
+    };
+    (bundle, objects)
+}
+
+/// How edges are told of something: it, or its digest and its size. What they may ask for is added to `objects`: a small component
+/// too, which they have but may want the machine code of.
+fn told(content: Vec<u8>, objects: &mut HashMap<[u8; 32], Bytes>) -> (Vec<u8>, Vec<u8>, u64) {
+    let is_large = content.len() > INLINE;
+    if !is_large && !content.starts_with(b"\0asm") {
+        return (content, Vec::new(), 0);
+    }
+    let digest = sha256(&content);
+    let object = objects.entry(digest).or_insert_with(|| content.into());
+    match is_large {
+        true => (
+            Vec::new(),
+            digest.to_vec(),
+            u64::try_from(object.len()).unwrap_or(u64::MAX),
+        ),
+        false => (object.to_vec(), Vec::new(), 0),
     }
 }
 

@@ -1,8 +1,9 @@
 //! The view itself: rows as the store last had them, and what changed when.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use node::contract;
 
 use super::{Item, Update, announce};
@@ -41,6 +42,8 @@ pub(super) struct State {
     pub(super) keys: BTreeMap<String, Known>,
     pub(super) edges: BTreeMap<String, EdgeRecord>,
     pub(super) bundle: Option<Arc<contract::Bundle>>,
+    /// What edges may fetch, by SHA-256.
+    pub(super) objects: Arc<HashMap<[u8; 32], Bytes>>,
     pub(super) halts: Arc<Halts>,
     /// The latest revision that withdrew what edges may have decided by already: who has not acknowledged it gets no lease.
     pub(super) floor: u64,
@@ -55,11 +58,14 @@ pub(super) struct State {
 pub(super) enum Fresh {
     Key(Option<Known>),
     Edge(Option<EdgeRecord>),
-    Bundle(Option<Arc<contract::Bundle>>),
+    Bundle(Option<Announced>),
     /// Whether it stands.
     Halt(bool),
     Floor,
 }
+
+/// A bundle as edges see it, and what they fetch of it.
+pub(super) type Announced = (Arc<contract::Bundle>, Arc<HashMap<[u8; 32], Bytes>>);
 
 impl State {
     pub(super) fn set(&mut self, item: Item, fresh: Fresh, revision: u64) {
@@ -68,7 +74,7 @@ impl State {
             (Item::Key(id), Fresh::Key(None)) => drop(self.keys.remove(&id)),
             (Item::Edge(id), Fresh::Edge(Some(edge))) => drop(self.edges.insert(id, edge)),
             (Item::Edge(id), Fresh::Edge(None)) => drop(self.edges.remove(&id)),
-            (_, Fresh::Bundle(bundle)) => self.bundle = bundle,
+            (_, Fresh::Bundle(announced)) => self.announce(announced),
             (Item::Halt(name), Fresh::Halt(stands)) => {
                 Arc::make_mut(&mut self.halts).set(&name, stands);
                 if stands {
@@ -78,6 +84,11 @@ impl State {
             (_, Fresh::Floor) => (self.floor, self.bundle_floor) = (revision, revision),
             _ => {}
         }
+    }
+
+    fn announce(&mut self, announced: Option<Announced>) {
+        let (bundle, objects) = announced.unzip();
+        (self.bundle, self.objects) = (bundle, objects.unwrap_or_default());
     }
 
     pub(super) fn trim(&mut self) {
@@ -155,16 +166,17 @@ pub(super) async fn read(vault: &Vault) -> Result<State, Fault> {
         state.floor = state.floor.max(held.stamp.revision);
         state.bundle_floor = held.stamp.revision;
     }
-    state.bundle = bundle(vault).await?;
+    state.announce(bundle(vault).await?);
     Ok(state)
 }
 
-async fn bundle(vault: &Vault) -> Result<Option<Arc<contract::Bundle>>, Fault> {
+async fn bundle(vault: &Vault) -> Result<Option<Announced>, Fault> {
     let Some(published) = crate::bundle::load(vault).await? else {
         return Ok(None);
     };
     let rollouts = crate::rollout::announced(vault).await?;
-    Ok(Some(Arc::new(announce::bundle(published, rollouts))))
+    let (bundle, objects) = announce::bundle(published, rollouts);
+    Ok(Some((Arc::new(bundle), Arc::new(objects))))
 }
 
 pub(super) async fn read_one(vault: &Vault, path: &str) -> Result<Option<(Item, Fresh)>, Fault> {

@@ -6,7 +6,7 @@ use std::path::Path;
 use authority::config::{
     AdminConfig, Config as AuthorityConfig, GrpcConfig, HsmConfig, KmsConfig, Pkcs11Config, SoftwareConfig,
 };
-use edge::config::{Audit, Config as EdgeConfig, Listen, Tls};
+use edge::config::{Audit, Config as EdgeConfig, Listen, Plugins, Tls};
 use node::config::{Duration, Seconds};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
@@ -378,6 +378,7 @@ async fn start_edge(data: &Path, pki: &Pki, addresses: &Addresses, admin: &Targe
         allow_swap: true,
         limits,
         audit: Audit::default(),
+        plugins: Plugins::default(),
     };
     Ok(edge::start(config).await?)
 }

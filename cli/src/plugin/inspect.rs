@@ -75,6 +75,8 @@ fn advice(failure: &LoadFailure) -> Option<&'static str> {
         LoadFailure::Setting { .. }
         | LoadFailure::TooLarge { .. }
         | LoadFailure::TooManyWorkers(_)
-        | LoadFailure::Busy => None,
+        | LoadFailure::Busy
+        | LoadFailure::OtherComponent
+        | LoadFailure::NoCompiler => None,
     }
 }

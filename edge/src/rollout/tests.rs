@@ -56,6 +56,7 @@ impl Fleet {
             // Other tests share the machine.
             max_p99_us: 1_000_000,
             min_calls: 200,
+            ..contract::Rollout::default()
         }
     }
 

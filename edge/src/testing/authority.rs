@@ -10,9 +10,9 @@ use node::contract::sign_in_hsm_request::Input;
 use node::contract::watch_event::Event;
 use node::contract::watch_up::Up;
 use node::contract::{
-    self, AuditSegment, Bundle, DelegateRequest, DelegateResponse, EnrollRequest, EnrollResponse, Heartbeat,
-    OwnDelegation, OwnKey, ProveRequest, ProveResponse, RenewRequest, Revoked, SharedDelegation, SignInHsmRequest,
-    SignInHsmResponse, WatchEvent, WatchUp, delegate_request, delegate_response,
+    self, AuditSegment, Bundle, DelegateRequest, DelegateResponse, EnrollRequest, EnrollResponse, FetchObjectRequest,
+    Heartbeat, OwnDelegation, OwnKey, ProveRequest, ProveResponse, RenewRequest, Revoked, SharedDelegation,
+    SignInHsmRequest, SignInHsmResponse, WatchEvent, WatchUp, delegate_request, delegate_response,
 };
 use node::handover::receiving_message;
 use signing::delegation::possession_message;
@@ -102,6 +102,32 @@ impl Fake {
         self.publish_with(files, Vec::new());
     }
 
+    /// With every plugin named by its digest.
+    pub fn publish_named(&self, files: Vec<(String, Vec<u8>)>) {
+        let digest = policies::bundle::digest(&files);
+        let mut state = self.state();
+        let named = files.into_iter().map(|(path, content)| {
+            let mut file = contract::File {
+                path,
+                content,
+                ..contract::File::default()
+            };
+            if file.path.ends_with(".wasm") {
+                let digest = signing::digest::sha256(&file.content);
+                (file.digest, file.size) = (digest.to_vec(), u64::try_from(file.content.len()).unwrap());
+                state.objects.held.insert(digest, std::mem::take(&mut file.content));
+            }
+            file
+        });
+        let bundle = Bundle {
+            digest,
+            files: named.collect(),
+            rollouts: Vec::new(),
+        };
+        state.bundle = Some(bundle.clone());
+        state.commit(Event::Bundle(bundle));
+    }
+
     /// With new versions of plugins.
     pub fn publish_with(&self, files: Vec<(String, Vec<u8>)>, rollouts: Vec<contract::Rollout>) {
         let stages = rollouts
@@ -112,7 +138,11 @@ impl Fake {
             rollouts,
             files: files
                 .into_iter()
-                .map(|(path, content)| contract::File { path, content })
+                .map(|(path, content)| contract::File {
+                    path,
+                    content,
+                    ..contract::File::default()
+                })
                 .collect(),
         };
         let mut state = self.state();
@@ -169,6 +199,7 @@ impl Fake {
 impl Authority for Fake {
     type WatchStream = ReceiverStream<Result<WatchEvent, Status>>;
     type ShipAuditStream = super::log::Receipts;
+    type FetchObjectStream = super::objects::Chunks;
 
     async fn ship_audit(
         &self,
@@ -185,6 +216,14 @@ impl Authority for Fake {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         Ok(Response::new(ProveResponse { proofs }))
+    }
+
+    async fn fetch_object(
+        &self,
+        request: Request<FetchObjectRequest>,
+    ) -> Result<Response<Self::FetchObjectStream>, Status> {
+        self.demand_standing()?;
+        super::objects::send(self, request)
     }
 
     async fn enroll(&self, _: Request<EnrollRequest>) -> Result<Response<EnrollResponse>, Status> {

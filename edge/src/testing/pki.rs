@@ -10,6 +10,7 @@ use signing::key::{PublicKey, SigningKey, random_bytes};
 use signing::revocation::{FORMAT, RevocationList, SIGNER_KEY, SIGNER_TENANT};
 
 use super::authority::Lie;
+use super::objects::Root;
 use super::{EDGE, TRUST_DOMAIN, now};
 
 pub struct Ca {
@@ -19,6 +20,8 @@ pub struct Ca {
 
 pub struct Pki {
     pub root: Ca,
+    /// Of nodes.
+    pub nodes: Root,
     foreign: Ca,
 }
 
@@ -177,6 +180,7 @@ impl Pki {
     pub fn new() -> Pki {
         Pki {
             root: root(),
+            nodes: Root::new(),
             foreign: root(),
         }
     }

@@ -57,6 +57,7 @@ pub struct State {
     pub log: Vec<(u64, Event)>,
     pub streams: Vec<Events>,
     pub audit: super::log::Log,
+    pub objects: super::objects::Objects,
     /// Seconds by which its clock is ahead of this machine's.
     pub ahead: u64,
     /// Milliseconds of a lease; 0: none is granted.

@@ -4,8 +4,8 @@
 //! processor time by the kernel, in wall-clock time by its parent, which kills it. It has no keys, no environment and no file
 //! but its three pipes, and what it uses is given back when it ends, whatever it did.
 //!
-//! To the child: seconds of a processor and bytes of memory, each as 8 bytes, big-endian, then the component. From it: [`PREAMBLE`], a byte that says what follows, its length,
-//! and the machine code or the reason why there is none.
+//! To the child: seconds of a processor, bytes of memory and the level of x86-64, each as 8 bytes, big-endian, then the component.
+//! From it: [`PREAMBLE`], a byte that says what follows, its length, and the machine code or the reason why there is none.
 
 use std::ffi::OsString;
 use std::io::{self, Read, Write};
@@ -16,7 +16,8 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 pub use self::child::run_compiler;
-use crate::artifact::Artifact;
+use crate::artifact::MAX_ARTIFACT;
+use crate::target::Level;
 
 mod child;
 
@@ -26,8 +27,6 @@ const PREAMBLE: &[u8] = b"\nsignet-artifact/1\n";
 const MADE: u8 = 1;
 /// … or what is wrong with the component.
 const REFUSED: u8 = 2;
-/// Most bytes of machine code: about ten times the largest component.
-const MAX_ARTIFACT: usize = 320 << 20;
 /// Most bytes of what a failing child says.
 const MAX_SAID: u64 = 8 << 10;
 /// Address space that a compilation may have, and what more for each byte of the component.
@@ -47,6 +46,8 @@ pub enum Compiler {
         /// Its arguments.
         arguments: Vec<OsString>,
     },
+    /// Nowhere: only what is compiled already is loaded.
+    Never,
 }
 
 impl Compiler {
@@ -85,9 +86,10 @@ impl Bounds {
         }
     }
 
-    fn head(&self) -> [u8; 16] {
-        let mut head = [0; 16];
-        for (part, number) in head.chunks_exact_mut(8).zip([self.processor, self.memory]) {
+    fn head(&self, level: Level) -> [u8; 24] {
+        let mut head = [0; 24];
+        let numbers = [self.processor, self.memory, level.number()];
+        for (part, number) in head.chunks_exact_mut(8).zip(numbers) {
             part.copy_from_slice(&number.to_be_bytes());
         }
         head
@@ -105,12 +107,12 @@ pub(crate) enum Unmade {
     Failed(String),
 }
 
-/// Compiles in a child, which has ended when this returns.
+/// Compiles in a child, which has ended when this returns with the machine code.
 pub(crate) fn compile(
     (program, arguments): (&PathBuf, &[OsString]),
-    wasm: &[u8],
+    (wasm, level): (&[u8], Level),
     bounds: Bounds,
-) -> Result<Artifact, Unmade> {
+) -> Result<Vec<u8>, Unmade> {
     let failed = |error: io::Error| Unmade::Failed(format!("`{}`: {error}", program.display()));
     let mut child = Command::new(program)
         .arg0("signet")
@@ -123,7 +125,7 @@ pub(crate) fn compile(
         .process_group(0)
         .spawn()
         .map_err(failed)?;
-    let answer = exchange(&mut child, wasm, bounds);
+    let answer = exchange(&mut child, (wasm, level), bounds);
     // It has answered or it will not any more.
     let _ = child.kill();
     let status = child.wait().map_err(failed)?;
@@ -132,7 +134,7 @@ pub(crate) fn compile(
 }
 
 /// Writes the component and reads all that the child says, at the same time; none where that takes too long.
-fn exchange(child: &mut Child, wasm: &[u8], bounds: Bounds) -> Option<(Vec<u8>, Vec<u8>)> {
+fn exchange(child: &mut Child, (wasm, level): (&[u8], Level), bounds: Bounds) -> Option<(Vec<u8>, Vec<u8>)> {
     let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     let most = u64::try_from(bounds.artifact)
         .unwrap_or(u64::MAX)
@@ -141,7 +143,11 @@ fn exchange(child: &mut Child, wasm: &[u8], bounds: Bounds) -> Option<(Vec<u8>, 
         let (sender, answer) = mpsc::channel();
         scope.spawn(move || {
             // A child that has died does not read: what it said before is what counts.
-            let written = stdin.map(|mut stdin| stdin.write_all(&bounds.head()).and_then(|()| stdin.write_all(wasm)));
+            let written = stdin.map(|mut stdin| {
+                stdin
+                    .write_all(&bounds.head(level))
+                    .and_then(|()| stdin.write_all(wasm))
+            });
             drop(written);
         });
         let said = scope.spawn(move || all(stderr, MAX_SAID));
@@ -162,7 +168,7 @@ fn all(pipe: Option<impl Read>, most: u64) -> Vec<u8> {
 }
 
 /// What a whole answer says; none where it is no whole answer.
-fn read(output: &[u8], bounds: Bounds) -> Option<Result<Artifact, Unmade>> {
+fn read(output: &[u8], bounds: Bounds) -> Option<Result<Vec<u8>, Unmade>> {
     let begin = output.windows(PREAMBLE.len()).position(|window| window == PREAMBLE)?;
     let (kind, rest) = output.get(begin.checked_add(PREAMBLE.len())?..)?.split_first()?;
     let (length, content) = rest.split_first_chunk::<8>()?;
@@ -175,7 +181,7 @@ fn read(output: &[u8], bounds: Bounds) -> Option<Result<Artifact, Unmade>> {
     }
     let content = content.get(..length)?;
     match *kind {
-        MADE => Some(Ok(Artifact::of_own_child(content.to_vec()))),
+        MADE => Some(Ok(content.to_vec())),
         REFUSED => Some(Err(Unmade::Refused(String::from_utf8_lossy(content).into_owned()))),
         _ => None,
     }

@@ -93,7 +93,7 @@ impl Start {
             arguments: settings.workers.arguments.clone(),
             hello: protocol::encode(&hello).map_err(failed)?,
             tables: source.tables.values().map(|table| table.text.clone()).collect(),
-            artifact: sealed(artifact.bytes()).map_err(failed)?,
+            artifact: sealed(artifact.code()).map_err(failed)?,
         })
     }
 

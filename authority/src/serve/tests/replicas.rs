@@ -73,6 +73,7 @@ async fn an_edge_from_another_authority_is_told_nothing_older() {
         bundle_digest: String::new(),
         incarnation: String::new(),
         revision_proof: Vec::new(),
+        ..WatchRequest::default()
     };
     let mut stream = other
         .watches

@@ -25,6 +25,7 @@ impl Speaking {
             bundle_digest: String::new(),
             incarnation: INCARNATION.into(),
             revision_proof: Vec::new(),
+            ..WatchRequest::default()
         };
         let (up, messages) = mpsc::channel(8);
         let messages = Box::pin(ReceiverStream::new(messages));

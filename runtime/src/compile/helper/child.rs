@@ -8,6 +8,7 @@ use super::{MADE, PREAMBLE, REFUSED};
 use crate::compile::STACK;
 use crate::engine;
 use crate::failure::detail;
+use crate::target::Level;
 
 /// How much more willingly than its parent the child gives way to others: requests go before compilations.
 const NICE: i32 = 10;
@@ -33,7 +34,8 @@ pub fn run_compiler() -> io::Result<()> {
         let mut bytes = [0; 8];
         input.read_exact(&mut bytes).map(|()| u64::from_be_bytes(bytes))
     };
-    let (seconds, memory) = (number()?, number()?);
+    let (seconds, memory, level) = (number()?, number()?, number()?);
+    let level = Level::numbered(level).ok_or(io::ErrorKind::InvalidInput)?;
     // At the soft limit comes a signal that says which one it was, at the hard one SIGKILL.
     let hard = seconds.saturating_add(GRACE);
     let processor = Rlimit {
@@ -47,7 +49,7 @@ pub fn run_compiler() -> io::Result<()> {
     input.read_to_end(&mut wasm)?;
     let compiling = std::thread::Builder::new()
         .stack_size(STACK)
-        .spawn(move || compile(&wasm))?;
+        .spawn(move || compile(&wasm, level))?;
     let (kind, content) = match compiling.join() {
         Ok(Ok(artifact)) => (MADE, artifact),
         Ok(Err(reason)) => (REFUSED, reason.into_bytes()),
@@ -61,8 +63,8 @@ pub fn run_compiler() -> io::Result<()> {
     output.flush()
 }
 
-fn compile(wasm: &[u8]) -> Result<Vec<u8>, String> {
-    let engine = engine::for_compiling().map_err(|error| detail(&error))?;
+fn compile(wasm: &[u8], level: Level) -> Result<Vec<u8>, String> {
+    let engine = engine::for_compiling(level).map_err(|error| detail(&error))?;
     engine.precompile_component(wasm).map_err(|error| detail(&error))
 }
 

@@ -30,11 +30,11 @@ pub(crate) fn own() -> Compiler {
     ))
 }
 
-fn compile_with(compiler: &Compiler, wasm: &[u8], bounds: Bounds) -> Result<Artifact, Unmade> {
+fn compile_with(compiler: &Compiler, wasm: &[u8], bounds: Bounds) -> Result<Vec<u8>, Unmade> {
     let Compiler::Process { program, arguments } = compiler else {
         panic!("no process")
     };
-    compile((program, arguments), wasm, bounds)
+    compile((program, arguments), (wasm, Level::of_this_machine()), bounds)
 }
 
 fn bounds(time: Duration) -> Bounds {
@@ -43,7 +43,7 @@ fn bounds(time: Duration) -> Bounds {
 
 const LONG: Duration = Duration::from_secs(120);
 
-fn failure(made: Result<Artifact, Unmade>) -> Unmade {
+fn failure(made: Result<Vec<u8>, Unmade>) -> Unmade {
     made.err().expect("nothing is made")
 }
 
@@ -52,7 +52,8 @@ fn a_child_compiles_for_the_engine_of_a_host() {
     let wasm = wat::parse_str("(component (core module (func (export \"f\"))))").unwrap();
     let artifact = compile_with(&own(), &wasm, bounds(LONG)).ok().unwrap();
     let host = crate::Host::new(crate::Settings::default()).unwrap();
-    artifact.component(&host.0.engine).unwrap();
+    let artifact = crate::Artifact::of_own_child(artifact, [0; 32]);
+    artifact.load(&host.0.engine).unwrap();
     let refused = failure(compile_with(&own(), b"\0asm\x0d\0\x01\0rubbish", bounds(LONG)));
     assert!(
         matches!(&refused, Unmade::Refused(why) if !why.is_empty()),
