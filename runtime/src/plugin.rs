@@ -153,7 +153,8 @@ impl Plugin {
         count(&inner.metrics.started);
         let outcome = match Slot::take(inner) {
             Some(_slot) => {
-                let _running = inner.shared.ticker.running();
+                // A worker has a ticker of its own.
+                let _running = inner.workers.is_none().then(|| inner.shared.ticker.running());
                 inner.pace.measured(call::guarded(call::call(inner, request))).await
             }
             None => Err(RuleError::failed(FailureKind::Busy, "as many calls are running as may")),

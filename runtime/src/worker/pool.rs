@@ -31,6 +31,8 @@ use crate::request::Request;
 const GRACE: Duration = Duration::from_secs(1);
 /// The longest that a call waits for a free worker.
 const TURN: Duration = Duration::from_secs(1);
+/// Bytes of the stack of a thread that keeps a worker.
+const KEEPERS_STACK: usize = 512 << 10;
 /// The first pause between restarts that did not help, and the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
@@ -86,7 +88,9 @@ impl Pool {
             let seat = seat.map_err(|_| LoadFailure::TooManyWorkers(MAX_WORKERS))?;
             let (shared, sender) = (pool.0.clone(), sender.clone());
             // A worker dies with the thread that started it: this one lives as long.
-            let keeper = std::thread::Builder::new().name("signet-worker".into());
+            let keeper = std::thread::Builder::new()
+                .name("signet-worker".into())
+                .stack_size(KEEPERS_STACK);
             let kept = keeper.spawn(move || {
                 shared.keep(sender);
                 drop(seat);

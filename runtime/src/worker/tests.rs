@@ -116,7 +116,8 @@ async fn a_worker_killed_within_a_call_denies_that_one_and_the_next_is_served() 
     for restarts in 1..=3 {
         // One that is stopped takes the call and answers nothing.
         workers(&plugin).signal(Signal::STOP);
-        let mut call = pin!(plugin.serve(&request()));
+        let asked = request();
+        let mut call = pin!(plugin.serve(&asked));
         tokio::select! {
             biased;
             outcome = &mut call => panic!("{outcome:?}"),
@@ -166,7 +167,8 @@ async fn a_caller_that_goes_away_leaves_the_worker_in_service() {
     let plugin = load(&host, "good").unwrap();
     workers(&plugin).signal(Signal::STOP);
     {
-        let mut call = pin!(plugin.evaluate(&request()));
+        let asked = request();
+        let mut call = pin!(plugin.evaluate(&asked));
         tokio::select! {
             biased;
             outcome = &mut call => panic!("{outcome:?}"),

@@ -58,7 +58,7 @@ fn restarts(dev: &Dev) -> u64 {
 
 /// Refused by the rule, or allowed by it.
 fn answers(dev: &Dev) -> [u16; 2] {
-    let refused = dev.curl("/v1/tokens/api").post(r#"{"claims":{"role":"nobody"}}"#);
+    let refused = dev.curl("/v1/tokens/api").post(r#"{"claims":{"role":"admin"}}"#);
     [refused.status, dev.curl("/v1/tokens/api").post("{}").status]
 }
 
