@@ -60,7 +60,7 @@ figures: build
 	target/release/signet-bench --signet target/release/signet --swap
 	cargo run --release --locked -p runtime --example measure
 
-## make chaos      faults under load for SECONDS, with SEED if one is given; exit code 1 if a promise was broken
+## make chaos      faults under load for SECONDS, with SEED if one is given; exit code 1 if a promise was broken (docs/guides/faults.md)
 chaos:
 	@scripts/setup test
 	cargo build --locked --workspace --bins --tests

@@ -1,4 +1,4 @@
-//! The witness protocol (c2sp.org/tlog-witness): a log shows its new checkpoint and that it grew from the one before; the
+//! The witness protocol (c2sp.org/tlog-witness@v1.1.0): a log shows its new checkpoint and that it grew from the one before; the
 //! witness, which keeps the last one, cosigns it or says why not. Pure; what is kept is in [`keeper`].
 
 pub mod keeper;
@@ -16,7 +16,7 @@ use crate::tree;
 
 /// Where checkpoints are sent to, behind the witness's URL.
 pub const PATH: &str = "/add-checkpoint";
-/// The media type of the number in [`Refused::Conflict`].
+/// The media type of the number in [`Refused::Stale`].
 pub const SIZE: &str = "text/x.tlog.size";
 /// Bytes of a request at most. A checkpoint with a cosignature more is still a note.
 pub const MAX_REQUEST: usize = 8 << 10;
@@ -54,7 +54,7 @@ pub enum Refused {
         /// What the log believes.
         old: u64,
     },
-    /// 409: it holds another checkpoint of the same size. The log signed both.
+    /// 422: it holds another checkpoint of the same size. The log signed both.
     #[error("a split view: the log signed another tree of {size} leaves")]
     Split {
         /// Leaves.
@@ -77,15 +77,15 @@ impl Refused {
             Refused::Form(_) => 400,
             Refused::Unsigned(_) => 403,
             Refused::Unknown(_) => 404,
-            Refused::Stale { .. } | Refused::Split { .. } => 409,
-            Refused::Proof { .. } => 422,
+            Refused::Stale { .. } => 409,
+            Refused::Split { .. } | Refused::Proof { .. } => 422,
         }
     }
 
     /// What goes with [`SIZE`] in place of a text.
     pub fn size(&self) -> Option<u64> {
         match self {
-            Refused::Stale { size, .. } | Refused::Split { size } => Some(*size),
+            Refused::Stale { size, .. } => Some(*size),
             _ => None,
         }
     }
@@ -141,6 +141,14 @@ pub fn judge(logs: &[VerifierKey], held: Option<&Checkpoint>, request: &Request)
         return Err(Refused::Proof { old, size: new.size });
     }
     Ok(new)
+}
+
+/// The log's origin hash in the path of a request for its last cosigned checkpoint, `/ORIGIN-HASH/checkpoint`: SHA-256, in lowercase
+/// hex.
+pub fn monitored(path: &str) -> Option<&str> {
+    let hash = path.strip_prefix('/')?.strip_suffix("/checkpoint")?;
+    let is_hash = hash.len() == 64 && hash.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    is_hash.then_some(hash)
 }
 
 /// The file beside a log in which its last checkpoint cosigned by this witness is kept: `LOG/KEY`, of the log's short name and

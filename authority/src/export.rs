@@ -11,7 +11,7 @@ mod http;
 mod log;
 mod syslog;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +19,7 @@ use ::http::HeaderMap;
 use async_trait::async_trait;
 use audit::record::{Event, Record};
 use node::telemetry::{Label, Metrics};
+use node::tls::ReloadingCertificate;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use serde::{Deserialize, Serialize};
@@ -192,7 +193,7 @@ impl Export {
     /// [`ExportError`]: a file that the configuration names cannot be read, or is not what it should be.
     fn new(
         config: &ExportConfig,
-        directory: &std::path::Path,
+        directory: &Path,
         clock: Clock,
         counters: Counters,
         on_gap: Arc<dyn Fn(&Gap) + Send + Sync>,
@@ -375,7 +376,7 @@ fn time_ms(record: &Record) -> u64 {
 }
 
 /// CA certificates of a file, or the system's.
-pub(crate) fn roots(ca_file: Option<&std::path::Path>) -> Result<rustls::RootCertStore, String> {
+pub(crate) fn roots(ca_file: Option<&Path>) -> Result<rustls::RootCertStore, String> {
     let Some(file) = ca_file else {
         return node::http_client::system_roots().map_err(|error| error.to_string());
     };
@@ -383,6 +384,25 @@ pub(crate) fn roots(ca_file: Option<&std::path::Path>) -> Result<rustls::RootCer
     let mut roots = rustls::RootCertStore::empty();
     node::http_client::add_pem_roots(&mut roots, &pem).map_err(|error| format!("`{}`: {error}", file.display()))?;
     Ok(roots)
+}
+
+/// What is shown to a receiver that asks for a certificate; nothing where none is named.
+fn identity(
+    certificate_file: Option<&Path>,
+    key_file: Option<&Path>,
+) -> Result<Option<Arc<ReloadingCertificate>>, String> {
+    let (Some(certificate), Some(key)) = (certificate_file, key_file) else {
+        return Ok(None);
+    };
+    let opened = ReloadingCertificate::open(certificate, key);
+    opened.map(Some).map_err(|error| error.to_string())
+}
+
+/// Takes over a client certificate that was replaced; one that cannot be used leaves the last good one.
+fn renew(identity: Option<&ReloadingCertificate>) {
+    if let Some(Err(error)) = identity.map(ReloadingCertificate::reload_if_changed) {
+        tracing::error!(%error, "a client certificate for an export is not taken over; the last good one stays");
+    }
 }
 
 #[cfg(test)]

@@ -66,7 +66,7 @@ pub enum Fault {
     /// Too many want the same. Nothing is wrong; later it works.
     #[error("the {part} is busy; try again later")]
     Busy {
-        /// `hsm`, or `trust rule`.
+        /// `hsm`, `authority` or `trust rule`.
         part: &'static str,
         /// For the log.
         detail: String,
@@ -244,7 +244,11 @@ impl From<Fault> for tonic::Status {
             Fault::Busy { .. } => Code::ResourceExhausted,
             Fault::Corrupt { .. } | Fault::Internal { .. } => Code::Internal,
         };
-        tonic::Status::new(code, fault.to_string())
+        let mut status = tonic::Status::new(code, fault.to_string());
+        if let Ok(code) = fault.code().parse() {
+            status.metadata_mut().insert(node::contract::FAULT_CODE, code);
+        }
+        status
     }
 }
 

@@ -21,8 +21,10 @@ use crate::edges::{Edges, KnownEdge};
 use crate::enroll::Enrollment;
 use crate::fault::Fault;
 use crate::kms::{Decided, Entry, Recorder};
+use crate::names::EdgeId;
 use crate::seal::Seal;
 use crate::serve::Wired;
+use crate::turns::Turns;
 use crate::watch::{EventStream, Watches};
 
 pub use self::accept::{Incoming, PeerCertificates, accept};
@@ -65,7 +67,9 @@ pub struct Service {
     /// Turns true when streams have to end.
     stop: watch::Receiver<bool>,
     in_flight: Semaphore,
+    /// Signatures that are made or wait, and whose turn it is.
     signing: Semaphore,
+    turns: Turns<EdgeId>,
 }
 
 impl Service {
@@ -87,7 +91,8 @@ impl Service {
             log,
             stop,
             in_flight: Semaphore::new(IN_FLIGHT),
-            signing: Semaphore::new(sign::AT_ONCE),
+            signing: Semaphore::new(sign::WAITING),
+            turns: Turns::shared(sign::AT_ONCE, sign::SHARE),
         }
     }
 

@@ -2,6 +2,7 @@
 //! turns of each other.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
@@ -9,23 +10,23 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 use crate::names::Tenant;
 
 /// Turns that an account may wait for at once, beside those that it has.
-const MAX_WAITING: usize = 32;
+pub(crate) const MAX_WAITING: usize = 32;
 
 /// Who a turn is for; none: the service itself.
 pub(crate) type Account = Option<Tenant>;
 
 /// Who waits. Both queues are first come, first served.
-pub(crate) struct Turns {
-    at_once: usize,
-    /// An account stands in the common queue as often as there are turns at once, whatever it asks for.
+pub(crate) struct Turns<A: Clone + Eq + Hash = Account> {
+    /// An account has or awaits so many of the turns in the common queue, whatever it asks for.
+    share: usize,
     common: Semaphore,
-    accounts: LazyLock<Mutex<HashMap<Account, Arc<Semaphore>>>>,
+    accounts: LazyLock<Mutex<HashMap<A, Arc<Semaphore>>>>,
 }
 
 /// A turn, until it is dropped.
-pub(crate) struct Turn<'a> {
+pub(crate) struct Turn<'a, A: Clone + Eq + Hash = Account> {
     _common: SemaphorePermit<'a>,
-    _account: Place<'a>,
+    _account: Place<'a, A>,
 }
 
 /// The account waits for so many turns already that another would only come too late.
@@ -33,19 +34,24 @@ pub(crate) struct Turn<'a> {
 pub(crate) struct Crowded;
 
 /// A place in an account's own queue.
-struct Place<'a> {
-    turns: &'a Turns,
-    account: Account,
+struct Place<'a, A: Clone + Eq + Hash> {
+    turns: &'a Turns<A>,
+    account: A,
     queue: Arc<Semaphore>,
     /// Held while one of the account's turns is taken or awaited.
     first: Option<OwnedSemaphorePermit>,
 }
 
-impl Turns {
-    /// So many turns at once.
+impl<A: Clone + Eq + Hash> Turns<A> {
+    /// So many turns at once, all of them one account's where no other wants any.
     pub(crate) const fn new(at_once: usize) -> Self {
+        Self::shared(at_once, at_once)
+    }
+
+    /// So many turns at once, of which an account never has more than its share.
+    pub(crate) const fn shared(at_once: usize, share: usize) -> Self {
         Self {
-            at_once,
+            share,
             common: Semaphore::const_new(at_once),
             accounts: LazyLock::new(Mutex::default),
         }
@@ -55,7 +61,7 @@ impl Turns {
     ///
     /// # Errors
     /// [`Crowded`]: the account waits for [`MAX_WAITING`] already.
-    pub(crate) async fn take(&self, account: Account) -> Result<Turn<'_>, Crowded> {
+    pub(crate) async fn take(&self, account: A) -> Result<Turn<'_, A>, Crowded> {
         let mut place = self.stand(account)?;
         // Neither is ever closed.
         place.first = Some(place.queue.clone().acquire_owned().await.map_err(|_| Crowded)?);
@@ -65,13 +71,20 @@ impl Turns {
         })
     }
 
-    fn stand(&self, account: Account) -> Result<Place<'_>, Crowded> {
+    /// Whether an account has a turn or waits for one.
+    #[cfg(test)]
+    pub(crate) fn knows(&self, account: &A) -> bool {
+        let accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
+        accounts.contains_key(account)
+    }
+
+    fn stand(&self, account: A) -> Result<Place<'_, A>, Crowded> {
         let mut accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
-        let new = || Arc::new(Semaphore::new(self.at_once));
+        let new = || Arc::new(Semaphore::new(self.share));
         let queue = accounts.entry(account.clone()).or_insert_with(new).clone();
         // The table's own and this one, and two for each that has a turn or waits: its place's and the one it waits with.
         let there = Arc::strong_count(&queue).saturating_sub(2) / 2;
-        if there >= self.at_once.saturating_add(MAX_WAITING) {
+        if there >= self.share.saturating_add(MAX_WAITING) {
             return Err(Crowded);
         }
         Ok(Place {
@@ -83,7 +96,7 @@ impl Turns {
     }
 }
 
-impl Drop for Place<'_> {
+impl<A: Clone + Eq + Hash> Drop for Place<'_, A> {
     fn drop(&mut self) {
         self.first = None;
         let mut accounts = self.turns.accounts.lock().unwrap_or_else(PoisonError::into_inner);
@@ -163,5 +176,18 @@ mod tests {
         drop(held.pop());
         assert!(flood.iter_mut().skip(3).all(|waiting| poll(waiting).is_pending()));
         assert!(poll(&mut other).is_ready(), "the first that is free is the other's");
+    }
+
+    // R37
+    #[tokio::test]
+    async fn where_there_are_shares_nobody_has_all_turns_however_few_want_one() {
+        let turns = Turns::shared(4, 3);
+        let mut flood: Vec<_> = (0..9).map(|_| Box::pin(turns.take("one"))).collect();
+        let mut held: Vec<_> = flood.iter_mut().map(poll).filter(Poll::is_ready).collect();
+        assert_eq!(held.len(), 3);
+        assert!(poll(&mut Box::pin(turns.take("other"))).is_ready(), "one is left");
+        held.clear();
+        let more = flood.iter_mut().skip(3).map(poll).filter(Poll::is_ready);
+        assert_eq!(more.count(), 3, "a share is used again");
     }
 }

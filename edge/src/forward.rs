@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use node::contract::FAULT_CODE;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tonic::Code;
@@ -56,8 +57,15 @@ fn busy(why: &str) -> SignError {
     SignError::AuthorityAway(why.to_owned())
 }
 
-/// What may pass by itself is worth another try; what was decided is not.
+/// What may pass by itself is worth another try; what was decided is not. What was stopped there a moment before this edge hears of
+/// it is answered as it will be once it has.
 fn refused(status: tonic::Status) -> SignError {
+    let decided = status.metadata().get(FAULT_CODE).and_then(|code| code.to_str().ok());
+    match decided {
+        Some("key_disabled") => return SignError::Disabled("stopped"),
+        Some("edge_revoked") => return SignError::EdgeRevoked,
+        _ => {}
+    }
     let detail = format!("it answered {:?}: {}", status.code(), status.message());
     match status.code() {
         Code::InvalidArgument

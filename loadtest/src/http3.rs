@@ -40,23 +40,61 @@ pub async fn once(
     max_bytes: usize,
 ) -> Result<Response<Bytes>, LoadError> {
     let target = Target::new(&request.url, Protocol::Http3, || Ok(roots))?;
+    let origin = target.origin();
     let exchange = async {
-        let mut connection = Connection::open(&target).await?;
-        let (mut head, ()) = http::Request::new(()).into_parts();
-        head.method = request.method;
-        head.uri = target.uri.clone();
-        head.headers = request.headers;
-        let answer = connection
-            .send(http::Request::from_parts(head, ()), request.body, max_bytes)
-            .await;
-        connection.close().await;
+        let mut client = Client::to(target).await?;
+        let answer = client.send(request, max_bytes).await;
+        client.close().await;
         answer
     };
-    let late = |_| LoadError::Timeout {
-        origin: target.origin(),
-        timeout,
-    };
-    tokio::time::timeout(timeout, exchange).await.map_err(late)?
+    tokio::time::timeout(timeout, exchange)
+        .await
+        .map_err(|_| LoadError::Timeout { origin, timeout })?
+}
+
+/// A connection that is kept: requests go over it one after the other. Neither opening nor sending is bounded in time.
+pub struct Client(Connection);
+
+impl Client {
+    /// Connects to the host of a URL.
+    ///
+    /// # Errors
+    /// [`LoadError`].
+    pub async fn open(url: &str, roots: RootCertStore) -> Result<Client, LoadError> {
+        Client::to(Target::new(url, Protocol::Http3, || Ok(roots))?).await
+    }
+
+    async fn to(target: Target) -> Result<Client, LoadError> {
+        let connection = Connection::open(&target).await?;
+        Ok(Client(connection))
+    }
+
+    /// Sends a request to a URL of the same host and reads the whole answer, whatever its status. `max_bytes` bounds its body.
+    ///
+    /// # Errors
+    /// [`LoadError`]; nothing is known of the request then, and a new connection is best.
+    pub async fn send(&mut self, request: Request, max_bytes: usize) -> Result<Response<Bytes>, LoadError> {
+        let (mut head, ()) = http::Request::new(()).into_parts();
+        head.method = request.method;
+        head.uri = request.url.parse().map_err(|_| LoadError::Url {
+            url: request.url.clone(),
+            reason: "it is no URL",
+        })?;
+        head.headers = request.headers;
+        let head = http::Request::from_parts(head, ());
+        self.0.send(head, request.body, max_bytes).await
+    }
+
+    /// Says farewell, so that the server need not wait for its idle time-out.
+    pub async fn close(self) {
+        self.0.close().await;
+    }
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_tuple("Client").field(&self.0.origin).finish()
+    }
 }
 
 /// A connection on a socket of its own.

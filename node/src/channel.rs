@@ -8,9 +8,9 @@ use std::time::Duration;
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
 use tonic::transport::{Channel, Endpoint, Uri};
+
+use crate::tls::{self, Dialled};
 
 /// How long a connection may take to be made, TLS included. With several peers to try this is for all of them.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -74,10 +74,10 @@ impl Peer {
     /// A connection over TLS.
     ///
     /// # Errors
-    /// The operating system's, and the handshake's.
-    pub async fn dial(&self, tls: Arc<rustls::ClientConfig>) -> io::Result<TlsStream<TcpStream>> {
+    /// The operating system's, and of TLS what [`crate::tls::dial`] says.
+    pub async fn dial(&self, tls: Arc<rustls::ClientConfig>) -> io::Result<Dialled> {
         let stream = self.dial_plain().await?;
-        TlsConnector::from(tls).connect(self.name.clone(), stream).await
+        tls::dial(tls, self.name.clone(), stream).await
     }
 }
 

@@ -21,6 +21,9 @@ mod generated {
 
 pub use generated::*;
 
+/// The field of a refusal's metadata with the authority's code for it, such as `key_disabled`: what gRPC's own codes have no word for.
+pub const FAULT_CODE: &str = "signet-code";
+
 impl fmt::Debug for EnrollRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("EnrollRequest")

@@ -19,6 +19,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
 
+use crate::tls::ReloadingCertificate;
 use pool::{Failed, Lease, Pool};
 pub(crate) use url::Target;
 
@@ -102,6 +103,16 @@ impl Client {
             .with_root_certificates(roots)
             .with_client_auth_cert(chain, key)
             .map_err(settings)?;
+        Ok(Self::with_tls(config))
+    }
+
+    /// A client that also shows the certificate that is current when it connects, where a server asks for one.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError::Settings`], if TLS 1.3 cannot be set up.
+    pub fn with_identity(roots: RootCertStore, identity: Arc<ReloadingCertificate>) -> Result<Self, ClientError> {
+        let config = crate::tls::client_config_under(roots, Some(identity), &[]).map_err(settings)?;
         Ok(Self::with_tls(config))
     }
 

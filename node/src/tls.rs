@@ -5,6 +5,7 @@
 
 mod certificate;
 mod client_auth;
+mod dial;
 mod files;
 
 #[cfg(test)]
@@ -24,6 +25,7 @@ use rustls_pki_types::CertificateDer;
 
 pub use certificate::ReloadingCertificate;
 pub use client_auth::{ClientAuth, ClientRoots};
+pub use dial::{Dialled, dial};
 pub use files::{read_certificates, read_key};
 
 /// ALPN of a TCP listener for callers, in order of preference.
@@ -100,10 +102,22 @@ pub fn client_config(
     identity: Option<Arc<ReloadingCertificate>>,
     alpn: &[&[u8]],
 ) -> Result<ClientConfig, TlsError> {
+    client_config_under(root_store(roots)?, identity, alpn)
+}
+
+/// As [`client_config`], with roots that are a store already.
+///
+/// # Errors
+/// The provider cannot do TLS 1.3.
+pub fn client_config_under(
+    roots: RootCertStore,
+    identity: Option<Arc<ReloadingCertificate>>,
+    alpn: &[&[u8]],
+) -> Result<ClientConfig, TlsError> {
     let builder = ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(unusable)?
-        .with_root_certificates(root_store(roots)?);
+        .with_root_certificates(roots);
     let mut config = match identity {
         Some(identity) => builder.with_client_cert_resolver(identity),
         None => builder.with_no_client_auth(),

@@ -1,30 +1,45 @@
-//! Faults under load: a fleet of real processes, callers that never stop, and a seeded actor that kills, freezes and cuts
-//! off, while an operator stops keys and starts them again. Afterwards three checkers decide ([`check`]):
+//! Faults under load: a fleet of real processes, callers that never stop, and seeded actors ([`plan`]) that kill, freeze and cut off,
+//! step clocks and make disks, tokens and datagrams fail, while an operator stops keys and starts them again. Afterwards checkers
+//! decide ([`check`]):
 //!
 //! 1. no signature was asked for after the fence of a stopped key and made before the key was started again;
-//! 2. every signature that a caller received is on record, as its audit mode promises;
-//! 3. everything that was acknowledged to the operator is still there after a last kill of everything.
+//! 2. every signature that a caller received is on record, as its audit mode promises, and none whose record must be durable was
+//!    received while nothing could be;
+//! 3. everything that was acknowledged to the operator is still there after a last kill of everything;
+//! 4. a token's time is an authority's, whatever the edge's own clock says;
+//! 5. once everything is mended every edge signs again, over every protocol.
 //!
 //! One seed makes one plan of faults and of the operator's actions; how they meet the processes is up to the machine.
 
+pub mod act;
 pub mod check;
+pub mod datagrams;
 pub mod disk;
 pub mod fleet;
 pub mod http;
+pub mod http3;
 pub mod load;
+pub mod namespace;
 pub mod operator;
 pub mod plan;
+pub mod process;
 pub mod proxy;
+pub mod shim;
+pub mod site;
+pub mod token;
+mod trail;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use self::act::{Done, Stage};
 use self::check::Violation;
 use self::fleet::{Fleet, Store};
 use self::load::Load;
 use self::operator::Operator;
-use self::plan::{Fault, Plan};
+use self::plan::Plan;
 
 /// What happened, in numbers.
 #[derive(Debug, Default)]
@@ -33,18 +48,12 @@ pub struct Report {
     pub seed: u64,
     /// How long there was load.
     pub lasted: Duration,
-    /// kill -9 of an edge, of the authority or of a member of etcd, with the last one of everything.
-    pub kills: usize,
-    /// SIGSTOP to SIGCONT.
-    pub freezes: usize,
-    /// Connections between edges and authority that stalled in one or both directions, or were slow or cut.
-    pub partitions: usize,
-    /// Wall clocks that were an hour off for a time.
-    pub clocks: usize,
-    /// Disks that were full for a time.
-    pub disks: usize,
-    /// Signatures that callers received.
-    pub signatures: usize,
+    /// What the actors did.
+    pub done: Done,
+    /// kill -9 of everything, at the end.
+    pub last_kills: usize,
+    /// Signatures that callers received, by how and for what.
+    pub signatures: BTreeMap<String, usize>,
     /// Answers that were refusals, and calls without an answer.
     pub refused: usize,
     /// Signatures without a record of their own that a durable reservation covers.
@@ -60,13 +69,17 @@ pub struct Report {
 impl fmt::Display for Report {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(out, "seed {}, {:.1} s of load", self.seed, self.lasted.as_secs_f64())?;
+        for (what, count) in &self.done.faults {
+            writeln!(out, "{count:>8}  {what}")?;
+        }
+        for (what, why) in &self.done.impossible {
+            writeln!(out, "not done  {what}: {why}")?;
+        }
+        for (what, count) in &self.signatures {
+            writeln!(out, "{count:>8}  {what}")?;
+        }
         let counts = [
-            ("kills", self.kills),
-            ("freezes", self.freezes),
-            ("partitions", self.partitions),
-            ("clock steps", self.clocks),
-            ("full disks", self.disks),
-            ("signatures", self.signatures),
+            ("kills at the end", self.last_kills),
             ("refused or lost", self.refused),
             ("covered by a reservation", self.reserved),
             ("fenced stops", self.fences),
@@ -80,104 +93,70 @@ impl fmt::Display for Report {
         for violation in self.violations.iter().take(10) {
             writeln!(out, "  {violation}")?;
         }
+        if !self.violations.is_empty() {
+            let seconds = self.lasted.as_secs();
+            writeln!(out, "again with: make chaos SECONDS={seconds} SEED={}", self.seed)?;
+        }
         Ok(())
     }
 }
 
-/// Runs one plan for so long, over such a store, and checks what came of it. The directory of the fleet is removed unless something was violated.
+/// Runs one plan for so long, and until every kind of fault was there once, over such a store, and checks what came of it. The
+/// directory of the fleet is removed unless something was violated.
 pub fn run(store: Store, seed: u64, lasts: Duration) -> Report {
-    let mut fleet = Fleet::start(store);
+    let mut fleet = Fleet::start(store, seed);
     let begun = Instant::now();
     let load = Load::start(&fleet, begun);
     let operator = Operator::start(fleet.operator(), seed, begun);
-    let mut report = Report {
-        seed,
-        ..Report::default()
-    };
-    for (pause, fault) in Plan::new(seed) {
-        if begun.elapsed() >= lasts {
-            break;
+    let stage = Stage::new(&fleet, begun);
+    std::thread::scope(|scope| {
+        for plan in Plan::all(store, seed) {
+            let stage = &stage;
+            scope.spawn(move || stage.play(plan, lasts));
         }
-        std::thread::sleep(pause.min(lasts.saturating_sub(begun.elapsed())));
-        apply(&mut fleet, fault, &mut report);
-    }
+    });
+    let done = stage.leave();
     fleet.heal();
-    let history = operator.finish();
-    let answers = load.finish();
-    report.lasted = begun.elapsed();
+    let mut history = operator.finish();
+    let lasted = begun.elapsed();
+    let stuck = history.start_all(&fleet.operator());
+    let mut answers = load.finish();
+    let (last, missing) = load::recover(&fleet, begun);
+    answers.extend(last);
     // What was acknowledged must be on disk, not in a process.
-    report.kills += fleet.kill_everything();
+    let last_kills = fleet.kill_everything();
     fleet.start_everything();
     let seen = check::Seen {
         answers: Arc::new(answers),
         history,
         records: fleet.records(),
         keys: fleet.keys(),
+        outages: done.outages.clone(),
+        steps: done.steps.clone(),
     };
     let checked = seen.check();
-    report.signatures = seen.signatures().count();
-    report.refused = seen.answers.len() - report.signatures;
-    report.reserved = checked.reserved;
-    report.fences = seen.history.fences();
-    report.keys = seen.history.made();
-    report.violations = checked.violations;
-    report.violations.extend(fleet.broken_chains());
-    if !report.violations.is_empty() {
+    let mut signatures = BTreeMap::new();
+    for (answer, _) in seen.signatures() {
+        let what = format!("signatures of {} over {}", answer.profile.path, answer.protocol);
+        *signatures.entry(what).or_default() += 1;
+    }
+    let mut violations = checked.violations;
+    violations.extend(stuck.into_iter().map(|key| Violation::NotStarted { key }));
+    violations.extend(missing);
+    violations.extend(fleet.broken_chains());
+    if !violations.is_empty() {
         fleet.keep();
     }
-    report
-}
-
-fn apply(fleet: &mut Fleet, fault: Fault, report: &mut Report) {
-    match fault {
-        Fault::KillEdge(edge) => {
-            fleet.kill_edge(edge);
-            report.kills += 1;
-        }
-        Fault::KillAuthority => {
-            fleet.kill_authority();
-            report.kills += 1;
-        }
-        // A store in a file has no members.
-        Fault::KillMember(member, time) => {
-            if let Some(etcd) = &mut fleet.etcd {
-                etcd.kill(member);
-                std::thread::sleep(time);
-                etcd.begin(member);
-                report.kills += 1;
-            }
-        }
-        Fault::FreezeEdge(edge, time) => {
-            fleet.freeze(Some(edge), time);
-            report.freezes += 1;
-        }
-        Fault::FreezeAuthority(time) => {
-            fleet.freeze(None, time);
-            report.freezes += 1;
-        }
-        Fault::Link(edge, weather, time) => {
-            fleet.links[edge].set(weather);
-            std::thread::sleep(time);
-            fleet.links[edge].set(proxy::Weather::default());
-            report.partitions += 1;
-        }
-        Fault::Cut(edge) => {
-            fleet.links[edge].cut();
-            report.partitions += 1;
-        }
-        Fault::Clock(edge, off, time) => {
-            fleet.edges[edge].set_clock(off);
-            std::thread::sleep(time);
-            fleet.edges[edge].set_clock(0);
-            report.clocks += 1;
-        }
-        // Who may mount nothing has no disk of its own to fill.
-        Fault::FullDisk(edge, time) => {
-            if let Some(disk) = &fleet.disks[edge] {
-                let _full = disk.fill();
-                std::thread::sleep(time);
-                report.disks += 1;
-            }
-        }
+    Report {
+        seed,
+        lasted,
+        done,
+        last_kills,
+        refused: seen.answers.len() - signatures.values().sum::<usize>(),
+        signatures,
+        reserved: checked.reserved,
+        fences: seen.history.fences(),
+        keys: seen.history.made(),
+        violations,
     }
 }

@@ -1,6 +1,6 @@
 //! Three members of a real etcd on this machine, which take clients with a certificate only. They are ended by their process ids.
 
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::process::{Child, Command, Stdio};
 
 use crate::{run, within};
@@ -70,6 +70,12 @@ impl Etcd {
             child.kill().unwrap();
             child.wait().unwrap();
         }
+    }
+
+    /// Where members take clients.
+    pub fn members(&self) -> impl Iterator<Item = SocketAddr> {
+        let addresses = self.clients.iter().map(|url| url.trim_start_matches("https://"));
+        addresses.map(|address| address.parse().unwrap())
     }
 
     /// What a configuration says of it.

@@ -10,6 +10,9 @@ use crate::log::objects::{Objects, PutError};
 use crate::note::cosign::Cosigner;
 use crate::note::{Checkpoint, VerifierKey};
 
+/// What the names of the logs' objects begin with.
+const FOLDER: &str = "logs/";
+
 /// A witness of some logs. One process has its storage at a time.
 pub struct Witness {
     objects: Box<dyn Objects>,
@@ -66,12 +69,34 @@ impl Witness {
         if held.as_ref() == Some(&checkpoint) {
             return Ok(line);
         }
-        // In front: what the log sent may have lines in this witness's name that are not its.
-        let cosigned = format!("{text}\n\n{line}{signatures}");
+        // Nobody else's lines, which may be in this witness's name: this is what monitors are shown.
+        let by_log = |line: &&str| {
+            let note = format!("{text}\n\n{line}\n");
+            self.logs.iter().any(|log| log.checkpoint(&note).is_ok())
+        };
+        let by_log: String = signatures
+            .lines()
+            .filter(by_log)
+            .map(|line| format!("{line}\n"))
+            .collect();
+        let cosigned = format!("{text}\n\n{line}{by_log}");
         match self.objects.put(&name(&checkpoint.origin), cosigned.as_bytes()) {
             Ok(()) => Ok(line),
             Err(PutError::Write(error)) => Err(Failed::Io(error)),
             Err(PutError::Sync(error)) => Err(Failed::Lost(error)),
+        }
+    }
+
+    /// The last checkpoint cosigned of the log whose origin has this SHA-256 (lowercase hex), with the log's signatures and this
+    /// witness's; none before the first, and of a log that is not known.
+    ///
+    /// # Errors
+    /// The storage's.
+    pub fn checkpoint(&self, origin_hash: &str) -> io::Result<Option<String>> {
+        let mut known = self.logs.iter().map(|log| name(log.name()));
+        match known.find(|name| name.strip_prefix(FOLDER) == Some(origin_hash)) {
+            Some(name) => Ok(self.objects.get(&name)?.and_then(|note| String::from_utf8(note).ok())),
+            None => Ok(None),
         }
     }
 
@@ -98,5 +123,5 @@ impl std::fmt::Debug for Witness {
 
 /// The object with the last checkpoint of a log.
 fn name(origin: &str) -> String {
-    format!("logs/{}", hex(&sha256(origin.as_bytes())))
+    format!("{FOLDER}{}", hex(&sha256(origin.as_bytes())))
 }

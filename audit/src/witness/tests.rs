@@ -129,6 +129,17 @@ fn growth_is_cosigned_and_anything_else_is_refused_with_its_status() {
     );
     let other = Tree::new();
     assert_eq!(judged(None, &other.request(0, 7)), Err(403), "another key");
+    // Nothing has no other root than nothing's.
+    let full = Checkpoint {
+        size: 0,
+        ..log.checkpoint(7)
+    };
+    let empty = Request {
+        note: log.key.sign(&full.to_string()).unwrap(),
+        ..log.request(0, 0)
+    };
+    assert_eq!(judged(None, &empty), Err(422));
+    assert_eq!(judged(None, &log.request(0, 0)), Ok(log.checkpoint(0)));
     assert_eq!(judge(&[], None, &log.request(0, 7)), Err(Refused::Unknown(NAME.into())));
     let unsigned = Request {
         note: "example.org/audit/1\n7\n".into(),
@@ -152,10 +163,7 @@ fn a_split_view_is_refused_and_the_size_is_told() {
         Ok((log.checkpoint(20), 100))
     );
     log.fork(10);
-    assert_eq!(
-        status(witness.add(&log.request(20, 20).to_string(), 101)),
-        (409, Some(20))
-    );
+    assert_eq!(status(witness.add(&log.request(20, 20).to_string(), 101)), (422, None));
     assert_eq!(status(witness.add(&log.request(20, 30).to_string(), 101)), (422, None));
     assert_eq!(
         status(witness.add(&log.request(0, 30).to_string(), 101)),
@@ -193,7 +201,20 @@ fn what_was_cosigned_is_known_after_a_restart_and_only_under_the_same_key() {
     let forged = witness.add(&request.to_string(), 1).unwrap();
     request = log.request(20, 30);
     request.note.push_str(&forged);
-    assert!(witness.add(&request.to_string(), 2).is_ok());
+    let line = witness.add(&request.to_string(), 2).unwrap();
+    let hash = signing::encoding::hex(&signing::digest::sha256(NAME.as_bytes()));
+    let (text, by_log) = log
+        .request(20, 30)
+        .note
+        .rsplit_once("\n\n")
+        .map(|(a, b)| (a.to_owned(), b.to_owned()))
+        .unwrap();
+    assert_eq!(
+        witness.checkpoint(&hash).unwrap(),
+        Some(format!("{text}\n\n{line}{by_log}"))
+    );
+    assert_eq!(witness.checkpoint(&"0".repeat(64)).unwrap(), None);
+    assert_eq!(witness.checkpoint("").unwrap(), None);
     assert!(Directory::open(dir.path()).unwrap().is_none(), "one process at a time");
     drop(witness);
     let mut witness = with(dir.path(), again(), logs.clone()).unwrap();
@@ -228,4 +249,20 @@ fn nothing_is_cosigned_that_was_not_made_durable() {
     assert!(matches!(answer, Err(Failed::Io(_))), "{answer:?}");
     // As if it was never asked.
     assert_eq!(status(witness.add(&log.request(20, 30).to_string(), 1)), (409, Some(0)));
+}
+
+#[test]
+fn a_monitor_names_a_log_by_the_hash_of_its_origin() {
+    let hash = "0a".repeat(32);
+    assert_eq!(monitored(&format!("/{hash}/checkpoint")), Some(hash.as_str()));
+    for other in [
+        "/checkpoint".to_owned(),
+        format!("/{hash}/checkpoint/"),
+        format!("{hash}/checkpoint"),
+        format!("/{}/checkpoint", hash.to_uppercase()),
+        format!("/..{}/checkpoint", &hash[2..]),
+        format!("/{hash}0/checkpoint"),
+    ] {
+        assert_eq!(monitored(&other), None, "{other}");
+    }
 }

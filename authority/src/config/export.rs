@@ -54,6 +54,11 @@ pub struct SyslogExport {
     pub plain: bool,
     /// CA certificates, PEM, in place of the system's.
     pub ca_file: Option<PathBuf>,
+    /// The client certificate that is shown where it is asked for, PEM with its chain, and its private key: both or neither. Read
+    /// again when they change, for the next connection.
+    pub certificate_file: Option<PathBuf>,
+    /// See `certificate_file`.
+    pub key_file: Option<PathBuf>,
     /// As of a file.
     #[serde(default)]
     pub body: Body,
@@ -75,6 +80,11 @@ pub struct HttpExport {
     pub authorization_file: Option<PathBuf>,
     /// CA certificates, PEM, in place of the system's.
     pub ca_file: Option<PathBuf>,
+    /// The client certificate that is shown where it is asked for, PEM with its chain, and its private key: both or neither. Read
+    /// again when they change, for the next connection.
+    pub certificate_file: Option<PathBuf>,
+    /// See `certificate_file`.
+    pub key_file: Option<PathBuf>,
     /// See [`ExportConfig::max_lag`].
     #[serde(default = "one_week")]
     pub max_lag: Seconds,
@@ -108,6 +118,16 @@ impl ExportConfig {
         }
         if !(60..=365 * DAY).contains(&self.max_lag().get()) {
             return Some(format!("`{name}`: `max_lag` must be 1m to 365d"));
+        }
+        let (certificate, key) = match self {
+            ExportConfig::File(_) => (&None, &None),
+            ExportConfig::Syslog(syslog) => (&syslog.certificate_file, &syslog.key_file),
+            ExportConfig::Collector(http) | ExportConfig::Otlp(http) => (&http.certificate_file, &http.key_file),
+        };
+        if certificate.is_some() != key.is_some() {
+            return Some(format!(
+                "`{name}`: `certificate_file` and `key_file` go together: give both or neither"
+            ));
         }
         let loopback = match self {
             ExportConfig::File(_) => true,
@@ -217,6 +237,14 @@ url = "http://[::1]:4318/v1/logs"
             (
                 "kind = \"collector\"\nname = \"a\"\nurl = \"http://splunk/x\"",
                 "must use TLS",
+            ),
+            (
+                "kind = \"syslog\"\nname = \"a\"\naddress = \"siem:6514\"\nkey_file = \"k\"",
+                "go together",
+            ),
+            (
+                "kind = \"otlp\"\nname = \"a\"\nurl = \"https://otel/x\"\ncertificate_file = \"c\"",
+                "go together",
             ),
             (
                 "kind = \"collector\"\nname = \"a\"\nurl = \"ftp://splunk/x\"",

@@ -1,6 +1,7 @@
 //! Batches by POST: Splunk's HTTP event collector, and OTLP.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -10,8 +11,9 @@ use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method};
 use node::http_client::Client;
+use node::tls::ReloadingCertificate;
 
-use super::{Sink, roots};
+use super::{Sink, identity, renew, roots};
 use crate::config::HttpExport;
 
 const TIMEOUT: Duration = Duration::from_secs(20);
@@ -27,6 +29,7 @@ pub(super) enum Form {
 
 pub(super) struct Http {
     client: Client,
+    identity: Option<Arc<ReloadingCertificate>>,
     url: String,
     authorization_file: Option<PathBuf>,
     form: Form,
@@ -39,8 +42,14 @@ impl Http {
             true => roots(config.ca_file.as_deref())?,
             false => rustls::RootCertStore::empty(),
         };
+        let identity = identity(config.certificate_file.as_deref(), config.key_file.as_deref())?;
+        let client = match identity.clone() {
+            Some(identity) => Client::with_identity(roots, identity),
+            None => Client::new(roots),
+        };
         let sink = Self {
-            client: Client::new(roots).map_err(|error| error.to_string())?,
+            client: client.map_err(|error| error.to_string())?,
+            identity,
             url: config.url.clone(),
             authorization_file: config.authorization_file.clone(),
             form,
@@ -70,6 +79,7 @@ impl Sink for Http {
             Form::Collector => collector_events(records),
             Form::Otlp => otlp_logs(records),
         };
+        renew(self.identity.as_deref());
         let request = self.client.request(
             Method::POST,
             &self.url,

@@ -1,7 +1,8 @@
 //! Syslog over TCP, in TLS 1.3 but on a loopback address.
 //!
-//! Syslog has no acknowledgement. What was written shortly before a connection broke may not have arrived, so it is kept and
-//! written again on the next connection; receivers know a record that comes twice by its id.
+//! Syslog has no acknowledgement. What was written shortly before a connection broke may not have arrived, so it is kept until a
+//! connection has stood for a while after it, and written again on the next one until then; receivers know a record that comes
+//! twice by its id.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -10,20 +11,23 @@ use std::time::Duration;
 use async_trait::async_trait;
 use audit::export::{Body, syslog_message};
 use audit::record::Record;
+use node::tls::{self, ReloadingCertificate};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio::time::Instant;
-use tokio_rustls::TlsConnector;
+use tokio::time::{Instant, timeout};
 
-use super::{Sink, roots};
+use super::{Sink, identity, renew, roots};
 use crate::config::SyslogExport;
 
 /// How long ago what was written counts as arrived: longer than a peer takes to say that it is gone.
 const DOUBTFUL: Duration = Duration::from_secs(10);
 /// Bytes that are kept for it at most.
 const MOST_KEPT: usize = 4 << 20;
+/// How long a server has to refuse a client's certificate: in TLS 1.3 it says so after the client's side of the handshake is
+/// done, and what the client has written by then is lost.
+const SETTLE: Duration = Duration::from_secs(1);
 
 trait Stream: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Sync + Unpin> Stream for T {}
@@ -31,10 +35,16 @@ impl<T: AsyncRead + AsyncWrite + Send + Sync + Unpin> Stream for T {}
 pub(super) struct Syslog {
     address: String,
     body: Body,
-    tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
+    tls: Option<Tls>,
     stream: Option<Box<dyn Stream>>,
     /// What was written on this connection or the one before, and when.
     doubtful: VecDeque<(Instant, Vec<u8>)>,
+}
+
+struct Tls {
+    config: Arc<ClientConfig>,
+    name: ServerName<'static>,
+    identity: Option<Arc<ReloadingCertificate>>,
 }
 
 impl Syslog {
@@ -42,15 +52,7 @@ impl Syslog {
         let (host, _) = config.address.rsplit_once(':').ok_or("`address` is not HOST:PORT")?;
         let tls = match config.plain {
             true => None,
-            false => {
-                let name = ServerName::try_from(host.to_owned()).map_err(|error| error.to_string())?;
-                let client = ClientConfig::builder_with_provider(node::tls::provider())
-                    .with_protocol_versions(&[&rustls::version::TLS13])
-                    .map_err(|error| error.to_string())?
-                    .with_root_certificates(roots(config.ca_file.as_deref())?)
-                    .with_no_client_auth();
-                Some((Arc::new(client), name))
-            }
+            false => Some(Tls::new(config, host)?),
         };
         Ok(Self {
             address: config.address.clone(),
@@ -64,25 +66,27 @@ impl Syslog {
     async fn connect(&self) -> Result<Box<dyn Stream>, String> {
         let failed = |error: std::io::Error| format!("`{}`: {error}", self.address);
         let tcp = TcpStream::connect(&self.address).await.map_err(failed)?;
-        Ok(match &self.tls {
-            None => Box::new(tcp),
-            Some((config, name)) => {
-                let connector = TlsConnector::from(config.clone());
-                Box::new(connector.connect(name.clone(), tcp).await.map_err(failed)?)
-            }
-        })
+        let Some(tls) = &self.tls else {
+            return Ok(Box::new(tcp));
+        };
+        renew(tls.identity.as_deref());
+        let dialled = tls::dial(tls.config.clone(), tls.name.clone(), tcp).await;
+        let mut stream: Box<dyn Stream> = Box::new(dialled.map_err(failed)?);
+        stands(&mut stream, SETTLE).await.map_err(failed)?;
+        Ok(stream)
     }
 
     /// A connection that stands: the one there is unless its peer has ended it, else a new one, with what is doubtful first.
     async fn stream(&mut self) -> Result<Box<dyn Stream>, String> {
         if let Some(mut stream) = self.stream.take()
-            && is_open(&mut stream).await
+            && stands(&mut stream, Duration::ZERO).await.is_ok()
         {
             return Ok(stream);
         }
         let mut stream = self.connect().await?;
-        for (_, written) in &self.doubtful {
+        for (at, written) in &mut self.doubtful {
             write(&mut stream, written).await?;
+            *at = Instant::now();
         }
         Ok(stream)
     }
@@ -97,6 +101,19 @@ impl Syslog {
         {
             bytes = bytes.saturating_sub(dropped.len());
         }
+    }
+}
+
+impl Tls {
+    fn new(config: &SyslogExport, host: &str) -> Result<Self, String> {
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        let identity = identity(config.certificate_file.as_deref(), config.key_file.as_deref())?;
+        let client = tls::client_config_under(roots(config.ca_file.as_deref())?, identity.clone(), &[]);
+        Ok(Self {
+            config: Arc::new(client.map_err(|error| error.to_string())?),
+            name: ServerName::try_from(host.to_owned()).map_err(|error| error.to_string())?,
+            identity,
+        })
     }
 }
 
@@ -123,12 +140,13 @@ async fn write(stream: &mut Box<dyn Stream>, bytes: &[u8]) -> Result<(), String>
     written.await.map_err(|error| error.to_string())
 }
 
-/// A syslog server says nothing, but that it is gone.
-async fn is_open(stream: &mut Box<dyn Stream>) -> bool {
+/// A syslog server says nothing, but that it is gone, and why.
+async fn stands(stream: &mut Box<dyn Stream>, wait: Duration) -> std::io::Result<()> {
     let mut nothing = [0; 64];
-    match tokio::time::timeout(Duration::ZERO, stream.read(&mut nothing)).await {
-        Err(_) => true,
-        Ok(Ok(read)) => read > 0,
-        Ok(Err(_)) => false,
+    match timeout(wait, stream.read(&mut nothing)).await {
+        Err(_) => Ok(()),
+        Ok(Ok(0)) => Err(std::io::Error::other("it hung up")),
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(error)) => Err(error),
     }
 }

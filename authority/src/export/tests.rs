@@ -189,6 +189,8 @@ fn http(name: &str, url: String, authorization_file: Option<PathBuf>) -> HttpExp
         url,
         authorization_file,
         ca_file: None,
+        certificate_file: None,
+        key_file: None,
         max_lag: Seconds::new(60),
     }
 }
@@ -312,6 +314,8 @@ async fn what_syslog_wrote_before_a_connection_broke_is_written_again() {
         address: listener.local_addr().unwrap().to_string(),
         plain: true,
         ca_file: None,
+        certificate_file: None,
+        key_file: None,
         body: audit::export::Body::Cef,
         max_lag: Seconds::new(60),
     });

@@ -55,6 +55,19 @@ impl<H: Hsm> Queued<H> {
     }
 }
 
+#[cfg(test)]
+impl<H: Hsm> Queued<H> {
+    /// Takes one of its turns, as a call that does not end.
+    pub(crate) async fn hold(&self) -> Turn<'_> {
+        self.turns.take(None).await.unwrap()
+    }
+
+    /// Whether a call of this tenant is under way or waits.
+    pub(crate) fn is_asked_by(&self, tenant: &Tenant) -> bool {
+        self.turns.knows(&Some(tenant.clone()))
+    }
+}
+
 #[async_trait]
 impl<H: Hsm> Hsm for Queued<H> {
     fn info(&self) -> HsmInfo {

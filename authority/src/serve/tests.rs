@@ -35,6 +35,7 @@ use crate::testing::{self, DELEGATE, INCARNATION, TENANT, shared, shared_with};
 mod objects;
 mod replicas;
 mod safeguards;
+mod signatures;
 
 struct Site {
     running: Running,
@@ -52,6 +53,10 @@ struct Node {
 async fn start() -> Site {
     let dir = TempDir::new().unwrap();
     let parts = testing::parts(&dir, Clock::system()).await;
+    start_on(dir, parts).await
+}
+
+async fn start_on(dir: TempDir, parts: Parts) -> Site {
     let made = testing::initialise(&parts).await;
     let running = Authority::start_with(testing::config(&dir), parts).await.unwrap();
     Site {

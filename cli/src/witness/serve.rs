@@ -1,10 +1,10 @@
-//! The witness's listener: `POST /add-checkpoint`, and nothing else.
+//! The witness's listener: `POST /add-checkpoint` for logs, `GET /ORIGIN-HASH/checkpoint` for monitors, and nothing else.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use audit::witness::keeper::{Failed, Witness};
-use audit::witness::{MAX_REQUEST, PATH, SIZE};
+use audit::witness::{MAX_REQUEST, PATH, SIZE, monitored};
 use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request, Response, StatusCode, request};
@@ -60,18 +60,29 @@ struct Door(Arc<Mutex<Witness>>);
 
 impl Handler for Door {
     fn admit(&self, head: &request::Parts, _: &Peer) -> Result<usize, Response<Bytes>> {
-        match (head.uri.path() == PATH, head.method == Method::POST) {
-            (true, true) => Ok(MAX_REQUEST),
-            (true, false) => {
-                let mut response = answer(405, "use POST\n", TEXT);
-                response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
-                Err(response)
+        let (method, bytes) = match (head.uri.path(), monitored(head.uri.path())) {
+            (PATH, _) => (Method::POST, MAX_REQUEST),
+            (_, Some(_)) => (Method::GET, 0),
+            _ => {
+                let here = "here are POST /add-checkpoint and GET /ORIGIN-HASH/checkpoint\n";
+                return Err(answer(404, here, TEXT));
             }
-            (false, _) => Err(answer(404, "there is POST /add-checkpoint here\n", TEXT)),
+        };
+        if head.method == method {
+            return Ok(bytes);
         }
+        let mut response = answer(405, format!("use {method}\n"), TEXT);
+        let allowed = HeaderValue::from_str(method.as_str());
+        response
+            .headers_mut()
+            .insert(ALLOW, allowed.unwrap_or(HeaderValue::from_static("POST")));
+        Err(response)
     }
 
     async fn handle(&self, request: Request<Bytes>, peer: &Peer) -> Response<Bytes> {
+        if let Some(hash) = monitored(request.uri().path()) {
+            return self.show(hash.to_owned()).await;
+        }
         let Ok(body) = String::from_utf8(request.into_body().to_vec()) else {
             return answer(400, "no request of the protocol: it is not text\n", TEXT);
         };
@@ -82,6 +93,22 @@ impl Handler for Door {
         });
         match added.await {
             Ok((added, body)) => respond(added, &body, peer),
+            Err(error) => broken(&error),
+        }
+    }
+}
+
+impl Door {
+    /// The last checkpoint cosigned of a log.
+    async fn show(&self, origin_hash: String) -> Response<Bytes> {
+        let witness = self.0.clone();
+        let held = tokio::task::spawn_blocking(move || {
+            let witness = witness.lock().unwrap_or_else(PoisonError::into_inner);
+            witness.checkpoint(&origin_hash)
+        });
+        match held.await.map_err(std::io::Error::other).flatten() {
+            Ok(Some(note)) => answer(200, note, TEXT),
+            Ok(None) => answer(404, "no checkpoint of such a log was cosigned here\n", TEXT),
             Err(error) => broken(&error),
         }
     }

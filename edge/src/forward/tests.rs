@@ -3,10 +3,11 @@
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use node::contract::sign_in_hsm_request::Input;
-use node::contract::{Key, KeyState};
+use node::contract::{FAULT_CODE, Key, KeyState};
 use serde_json::json;
 use signing::format::jwt;
 use signing::key::Verifier;
+use tonic::Code;
 
 use crate::testing::authority::Lie;
 use crate::testing::{Answer, Rig, until};
@@ -65,6 +66,7 @@ async fn a_token_is_signed_at_the_authority_and_recorded_here() {
             (request.profile.as_str(), request.request_id.as_str()),
             ("vault", answer.body["id"].as_str().unwrap())
         );
+        assert_eq!(request.caller, rig.records().last().unwrap().caller);
         assert!(
             !state.delegated.contains(&rig.keys["vault"]),
             "nobody asks for a delegation"
@@ -154,4 +156,35 @@ async fn an_authority_that_says_nothing_costs_a_bounded_wait() {
     assert!(answer.text.contains("signs at the authority"), "{}", answer.text);
     assert_eq!(retry_after(&answer), "1");
     assert!(begun.elapsed() <= super::PATIENCE + super::PATIENCE / 10);
+}
+
+// R37
+#[tokio::test]
+async fn what_the_authority_refuses_is_answered_as_it_would_be_here() {
+    let rig = Rig::ready().await;
+    let cases = [
+        (Code::ResourceExhausted, "overloaded", (503, "key_unavailable"), true),
+        (Code::Unavailable, "unavailable", (503, "key_unavailable"), true),
+        (Code::Internal, "internal", (503, "key_unavailable"), true),
+        (Code::FailedPrecondition, "key_disabled", (409, "key_disabled"), false),
+        (
+            Code::FailedPrecondition,
+            "key_unavailable",
+            (503, "key_unavailable"),
+            false,
+        ),
+        (Code::PermissionDenied, "edge_revoked", (503, "edge_revoked"), false),
+        (Code::PermissionDenied, "no_permit", (503, "key_unavailable"), false),
+    ];
+    for (status, code, answered, again) in cases {
+        let mut refusal = tonic::Status::new(status, "no");
+        refusal.metadata_mut().insert(FAULT_CODE, code.parse().unwrap());
+        rig.authority.state().refusal = Some(refusal);
+        let answer = rig.post("/v1/tokens/vault", json!({})).await;
+        assert_eq!(answer.code(), answered, "{code}: {}", answer.text);
+        let retry = answer.headers.get("retry-after");
+        assert_eq!(retry.map(|seconds| seconds == "1"), again.then_some(true), "{code}");
+    }
+    rig.authority.state().refusal = None;
+    assert_eq!(rig.post("/v1/tokens/vault", json!({})).await.status, 201);
 }

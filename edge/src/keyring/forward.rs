@@ -28,6 +28,7 @@ pub struct Forward {
     public: PublicKey,
     digest: [u8; 32],
     id: String,
+    caller: String,
 }
 
 /// What becomes of the signature.
@@ -80,6 +81,7 @@ impl Keyring {
         Ok(Forward {
             algorithm: key.algorithm,
             id: id.to_owned(),
+            caller: at.caller.to_owned(),
             cleared,
             form,
             public,
@@ -120,6 +122,7 @@ impl Forward {
             profile: self.cleared.profile().name.clone(),
             incarnation: incarnation.to_owned(),
             request_id: self.id.clone(),
+            caller: self.caller.clone(),
         }
     }
 

@@ -276,6 +276,9 @@ impl Authority for Fake {
         let request = request.into_inner();
         let mut state = self.state();
         state.signed.push(request.clone());
+        if let Some(refusal) = &state.refusal {
+            return Err(refusal.clone());
+        }
         let key = state
             .keys
             .get(&request.key_id)

@@ -69,6 +69,8 @@ pub struct State {
     pub signed: Vec<SignInHsmRequest>,
     /// It takes such calls and never answers.
     pub silent: bool,
+    /// What it answers to such calls, in place of a signature.
+    pub refusal: Option<Status>,
 }
 
 impl State {

@@ -10,11 +10,11 @@ use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, lookup_host};
-use tokio_rustls::TlsConnector;
 
 use super::ClientError;
 use super::pool::{Body, Lease};
 use super::url::Origin;
+use crate::tls;
 
 /// One address of several may be a black hole: then the next has its turn.
 const PER_ADDRESS: Duration = Duration::from_secs(5);
@@ -22,7 +22,7 @@ const PER_ADDRESS: Duration = Duration::from_secs(5);
 const MAX_HEADERS: u32 = 32 * 1024;
 
 /// Connects, and leaves a task behind that drives the connection until its [`Lease`]s are gone.
-pub(super) async fn connect(origin: &Origin, tls: &Arc<ClientConfig>) -> Result<Lease, ClientError> {
+pub(super) async fn connect(origin: &Origin, config: &Arc<ClientConfig>) -> Result<Lease, ClientError> {
     let failed = |reason: String| ClientError::Connect {
         origin: origin.to_string(),
         reason,
@@ -32,11 +32,9 @@ pub(super) async fn connect(origin: &Origin, tls: &Arc<ClientConfig>) -> Result<
         return http1(tcp).await.map_err(failed);
     }
     let name = ServerName::try_from(origin.host.clone()).map_err(|error| failed(error.to_string()))?;
-    let stream = TlsConnector::from(Arc::clone(tls))
-        .connect(name, tcp)
-        .await
-        .map_err(|e| failed(e.to_string()))?;
-    match stream.get_ref().1.alpn_protocol() {
+    let dialled = tls::dial(Arc::clone(config), name, tcp).await;
+    let stream = dialled.map_err(|error| failed(error.to_string()))?;
+    match stream.alpn() {
         Some(b"h2") => http2(stream).await.map_err(failed),
         _ => http1(stream).await.map_err(failed),
     }

@@ -1,6 +1,7 @@
 //! The few connections that are kept for the next request.
 
 use std::collections::HashMap;
+use std::error::Error as _;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -85,9 +86,18 @@ impl Lease {
             let unsent = error.take_message().is_some() || (harmless && self.reused);
             Failed {
                 unsent,
-                reason: error.into_error().to_string(),
+                reason: with_cause(&error.into_error()),
             }
         })
+    }
+}
+
+/// What hyper says, and what it was told by who knows: the operating system, or TLS.
+fn with_cause(error: &hyper::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| (*cause).source());
+    match causes.last() {
+        Some(cause) => format!("{error}: {cause}"),
+        None => error.to_string(),
     }
 }
 

@@ -5,9 +5,13 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::fleet::Mode;
-use super::load::Answer;
+use super::load::{Answer, Protocol};
 use super::operator::History;
+use super::site::Mode;
+
+/// How far a token's time may be from the one that its edge should have, seconds: what an answer of the authority's may have been
+/// under way, and what an edge's answer was.
+pub(super) const TOLERANCE: i64 = 10;
 
 /// Everything that was seen.
 #[derive(Debug)]
@@ -20,6 +24,21 @@ pub struct Seen {
     pub records: Vec<Records>,
     /// After a last start: key id or alias → state.
     pub keys: HashMap<String, String>,
+    /// When nothing of an edge's could be made durable.
+    pub outages: Vec<Outage>,
+    /// How far authorities' clocks were off at times, seconds; none of an edge's steps.
+    pub steps: Vec<i64>,
+}
+
+/// A time in which nothing that an edge writes is durable. Times count from the beginning of the run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Outage {
+    /// Which edge.
+    pub edge: usize,
+    /// From then.
+    pub from: Duration,
+    /// Until then at least.
+    pub until: Duration,
 }
 
 /// What an edge has on record.
@@ -68,6 +87,40 @@ pub enum Violation {
         /// What is there.
         found: Option<String>,
     },
+    /// A signature whose record must be durable was asked for and received while nothing could be.
+    WithoutDisk {
+        /// Which edge made it.
+        edge: usize,
+        /// The signature's id.
+        signature: String,
+        /// When it was asked for and received.
+        at: (Duration, Duration),
+    },
+    /// A token's time is no authority's.
+    WrongTime {
+        /// Which edge made it.
+        edge: usize,
+        /// The token's id.
+        signature: String,
+        /// Seconds ahead of when it was asked for.
+        ahead: i64,
+    },
+    /// After everything was mended an edge did not sign.
+    NotBack {
+        /// Which edge.
+        edge: usize,
+        /// What was asked for.
+        profile: &'static str,
+        /// How.
+        protocol: Protocol,
+        /// What it answered last.
+        said: String,
+    },
+    /// After everything was mended a key could not be started.
+    NotStarted {
+        /// Its alias.
+        key: &'static str,
+    },
     /// `signet audit verify` found a fault.
     BrokenChain {
         /// Whose spool.
@@ -99,6 +152,26 @@ impl fmt::Display for Violation {
             Violation::Lost { key, expected, found } => {
                 write!(out, "`{key}` was acknowledged as {expected} and is {found:?}")
             }
+            Violation::WithoutDisk { edge, signature, at } => {
+                let (asked, answered) = at;
+                write!(
+                    out,
+                    "edge {edge} could make nothing durable; {signature} was asked for at {asked:?} and received at {answered:?}"
+                )
+            }
+            Violation::WrongTime { edge, signature, ahead } => {
+                write!(
+                    out,
+                    "edge {edge}: the time of {signature} is {ahead} s ahead, as no authority's was"
+                )
+            }
+            Violation::NotBack {
+                edge,
+                profile,
+                protocol,
+                said,
+            } => write!(out, "edge {edge} does not sign for {profile} over {protocol}: {said}"),
+            Violation::NotStarted { key } => write!(out, "`{key}` cannot be started again"),
             Violation::BrokenChain { of, said } => write!(out, "the audit spool of {of}: {said}"),
         }
     }
@@ -121,12 +194,14 @@ impl Seen {
             .filter_map(|answer| Some((answer, answer.signature.as_ref()?)))
     }
 
-    /// All three checks.
+    /// All checks.
     pub fn check(&self) -> Checked {
         let mut checked = Checked::default();
         self.fences(&mut checked);
         self.recorded(&mut checked);
         self.acknowledged(&mut checked);
+        self.durable(&mut checked);
+        self.timed(&mut checked);
         checked
     }
 
@@ -187,89 +262,41 @@ impl Seen {
             }
         }
     }
+
+    fn durable(&self, checked: &mut Checked) {
+        for outage in &self.outages {
+            let within = self.signatures().filter(|(answer, _)| {
+                answer.edge == outage.edge
+                    && answer.profile.mode == Mode::Commit
+                    && answer.asked > outage.from
+                    && answer.answered < outage.until
+            });
+            checked
+                .violations
+                .extend(within.map(|(answer, id)| Violation::WithoutDisk {
+                    edge: outage.edge,
+                    signature: id.clone(),
+                    at: (answer.asked, answer.answered),
+                }));
+        }
+    }
+
+    /// An edge goes by the authority's time when it last heard it and by what passed since: by a step of an authority's as long as
+    /// it hears no better time, never by one of its own.
+    fn timed(&self, checked: &mut Checked) {
+        for (answer, id) in self.signatures() {
+            let Some((least, most)) = answer.ahead else { continue };
+            let range = least.saturating_sub(TOLERANCE)..=most.saturating_add(TOLERANCE);
+            if !self.steps.iter().chain([&0]).any(|step| range.contains(step)) {
+                checked.violations.push(Violation::WrongTime {
+                    edge: answer.edge,
+                    signature: id.clone(),
+                    ahead: most,
+                });
+            }
+        }
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::fleet::PROFILES;
-    use super::super::operator::Stop;
-    use super::*;
-
-    const fn at(seconds: u64) -> Duration {
-        Duration::from_secs(seconds)
-    }
-
-    fn answer(mode: Mode, asked: u64, answered: u64, id: &str) -> Answer {
-        Answer {
-            edge: 0,
-            profile: PROFILES.iter().find(|profile| profile.mode == mode).unwrap(),
-            asked: at(asked),
-            answered: at(answered),
-            signature: Some(id.into()),
-        }
-    }
-
-    fn seen(answers: Vec<Answer>) -> Seen {
-        let signed = answers.iter().filter_map(|answer| answer.signature.clone()).collect();
-        Seen {
-            answers: Arc::new(answers),
-            history: History::default(),
-            records: vec![Records { signed, reserved: 0 }],
-            keys: HashMap::new(),
-        }
-    }
-
-    // R35
-    #[test]
-    fn a_signature_within_a_fence_is_found_and_those_around_it_are_not() {
-        let key = answer(Mode::Reserve, 0, 0, "").profile.key;
-        let around = [(8, 9), (9, 11), (19, 21), (21, 22)];
-        let mut seen = seen(
-            around
-                .map(|(asked, answered)| answer(Mode::Reserve, asked, answered, "a"))
-                .into(),
-        );
-        seen.history.stops.push(Stop {
-            key,
-            fenced: Some(at(10)),
-            started: Some(at(20)),
-        });
-        assert_eq!(seen.check().violations, []);
-        Arc::make_mut(&mut seen.answers).push(answer(Mode::Reserve, 11, 12, "a"));
-        assert!(matches!(seen.check().violations[..], [Violation::AfterFence { .. }]));
-        seen.history.stops[0].fenced = None;
-        assert_eq!(seen.check().violations, [], "what was not fenced promises nothing");
-    }
-
-    #[test]
-    fn each_mode_promises_its_own() {
-        let mut seen = seen(vec![answer(Mode::Reserve, 1, 2, "a"), answer(Mode::Commit, 1, 2, "b")]);
-        seen.records[0].signed.clear();
-        seen.records[0].reserved = 1;
-        let no_record = Violation::NoRecord {
-            edge: 0,
-            signature: "b".into(),
-        };
-        assert_eq!(seen.check().violations, std::slice::from_ref(&no_record));
-        seen.records[0].reserved = 0;
-        let violations = seen.check().violations;
-        assert_eq!(violations[0], no_record);
-        assert!(matches!(
-            violations[1],
-            Violation::BeyondReservations { missing: 1, .. }
-        ));
-    }
-
-    // R36
-    #[test]
-    fn what_was_acknowledged_and_is_gone_or_undone_is_found() {
-        let mut seen = seen(Vec::new());
-        seen.history.made.push("one".into());
-        seen.history.states.insert("alias/api", "Disabled");
-        seen.keys.insert("alias/api".into(), "Enabled".into());
-        assert_eq!(seen.check().violations.len(), 2);
-        seen.keys.insert("one".into(), "Enabled".into());
-        seen.keys.insert("alias/api".into(), "Disabled".into());
-        assert_eq!(seen.check().violations, []);
-    }
-}
+mod tests;

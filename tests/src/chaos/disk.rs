@@ -1,9 +1,11 @@
-//! A small disk of its own, to be filled.
+//! A small disk of its own, to be filled, or made one that can only be read.
 
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+
+use crate::run;
 
 /// Bytes: more than an edge writes in one round.
 const SIZE: &str = "size=256m,mode=0700";
@@ -18,7 +20,7 @@ pub struct Disk(PathBuf);
 pub struct Full(PathBuf);
 
 impl Disk {
-    /// Mounts one at a directory, which is made. None where this process may not mount: only root may.
+    /// Mounts one at a directory, which is made. None where this process may not mount ([`super::namespace`]).
     pub fn mount(at: &Path) -> Option<Disk> {
         std::fs::create_dir_all(at).unwrap();
         let mounted = Command::new("mount")
@@ -28,6 +30,13 @@ impl Disk {
         mounted
             .is_ok_and(|output| output.status.success())
             .then(|| Disk(at.to_owned()))
+    }
+
+    /// Makes it one that can only be read, or back. Nothing may have a file on it open for writing.
+    pub fn set_read_only(&self, read_only: bool) {
+        let how = if read_only { "remount,ro" } else { "remount,rw" };
+        let mut mount = Command::new("mount");
+        run(mount.args(["-o", how]).arg(&self.0)).success();
     }
 
     /// Takes up all the room there is.

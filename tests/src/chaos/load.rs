@@ -1,21 +1,49 @@
-//! Callers that ask each edge for signatures, one after the other, whatever happens.
+//! Callers that ask each edge for signatures, one after the other, whatever happens: in the clear over TCP, and over QUIC through
+//! the relay that harms datagrams.
 
-use std::net::SocketAddr;
+use std::fmt;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use serde_json::Value;
+use signing::certificate::pem_decode;
+use signing::delegation::verify_chain;
 
-use super::fleet::{Fleet, PROFILES, Profile};
-use super::http::Client;
+use super::check::{TOLERANCE, Violation};
+use super::fleet::{EDGES, Fleet};
+use super::site::{PROFILES, Profile};
+use super::{http, http3};
+
+/// How a request goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP/1.1
+    Http1,
+    /// HTTP/3
+    Http3,
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Protocol::Http1 => "HTTP/1.1",
+            Protocol::Http3 => "HTTP/3",
+        })
+    }
+}
 
 /// What came of one request. Times count from the beginning of the run.
 #[derive(Debug, Clone)]
 pub struct Answer {
     /// Which edge was asked.
     pub edge: usize,
+    /// How.
+    pub protocol: Protocol,
     /// For what.
     pub profile: &'static Profile,
     /// Before the request was written.
@@ -24,6 +52,8 @@ pub struct Answer {
     pub answered: Duration,
     /// The signature's id, if there was one.
     pub signature: Option<String>,
+    /// How far a token's `iat` is ahead of this machine's time, seconds: of when it was answered, and of when it was asked for.
+    pub ahead: Option<(i64, i64)>,
 }
 
 /// Running callers.
@@ -34,23 +64,12 @@ pub struct Load {
 }
 
 impl Load {
-    /// A caller for each edge and profile.
+    /// A caller for each edge, profile and protocol.
     pub fn start(fleet: &Fleet, begun: Instant) -> Load {
         let stop = Arc::new(AtomicBool::new(false));
-        let places = fleet.addresses().into_iter().enumerate();
-        let pairs = places.flat_map(|place| PROFILES.iter().map(move |profile| (place, profile)));
-        let callers = pairs.map(|((edge, address), profile)| {
-            let (stop, token) = (stop.clone(), fleet.token().to_owned());
-            std::thread::spawn(move || {
-                let caller = Caller {
-                    edge,
-                    address,
-                    profile,
-                    token,
-                    begun,
-                };
-                caller.ask_until(&stop)
-            })
+        let callers = callers(fleet, begun).map(|caller| {
+            let stop = stop.clone();
+            std::thread::spawn(move || caller.ask_until(&stop))
         });
         Load {
             callers: callers.collect(),
@@ -68,39 +87,152 @@ impl Load {
     }
 }
 
+/// Asks every edge for every profile over every protocol until there is a signature that holds now, within a minute; what was
+/// answered, and who had none.
+pub fn recover(fleet: &Fleet, begun: Instant) -> (Vec<Answer>, Vec<Violation>) {
+    let until = Instant::now() + Duration::from_secs(60);
+    let root = std::fs::read_to_string(fleet.path("admin/delegation-root.pem")).unwrap();
+    let (mut answers, mut missing) = (Vec::new(), Vec::new());
+    for mut caller in callers(fleet, begun) {
+        loop {
+            let (answer, mut said) = caller.ask();
+            if answer.signature.is_some() {
+                said = wrong_now(&answer, &said, &root).unwrap_or_default();
+            }
+            answers.push(answer);
+            if said.is_empty() {
+                break;
+            }
+            if Instant::now() >= until {
+                missing.push(Violation::NotBack {
+                    edge: caller.edge,
+                    profile: caller.profile.path,
+                    protocol: caller.protocol,
+                    said,
+                });
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(25));
+        }
+    }
+    (answers, missing)
+}
+
+/// Why a verifier would not take a signature now: the time of a token, or the chain of an artifact's key.
+fn wrong_now(answer: &Answer, body: &str, root: &str) -> Option<String> {
+    if let Some((least, most)) = answer.ahead {
+        let is_now = (least - TOLERANCE..=most + TOLERANCE).contains(&0);
+        return (!is_now).then(|| format!("a token that is {most} s ahead"));
+    }
+    let body: Value = serde_json::from_str(body).unwrap();
+    let chain = body["certificates"].as_array().unwrap().iter();
+    let chain: Vec<u8> = chain.flat_map(|pem| pem.as_str().unwrap().bytes()).collect();
+    let der = |pem: &str| pem_decode("CERTIFICATE", pem).unwrap();
+    let chain = der(std::str::from_utf8(&chain).unwrap());
+    let verified = verify_chain(&chain, &der(root), u64::try_from(now()).unwrap());
+    verified
+        .err()
+        .map(|error| format!("an artifact's signature whose chain does not verify: {error}"))
+}
+
+fn callers(fleet: &Fleet, begun: Instant) -> impl Iterator<Item = Caller> {
+    let profiles = (0..EDGES).flat_map(|edge| PROFILES.iter().map(move |profile| (edge, profile)));
+    let protocols = [Protocol::Http1, Protocol::Http3];
+    let ways = profiles.flat_map(move |way| protocols.map(|protocol| (way, protocol)));
+    ways.map(move |((edge, profile), protocol)| Caller {
+        edge,
+        protocol,
+        client: match protocol {
+            Protocol::Http1 => Client::Http1(http::Client::new(fleet.http(edge))),
+            Protocol::Http3 => {
+                let address = fleet.seas[edge].address;
+                Client::Http3(Box::new(http3::Client::new(address, &fleet.certificate())))
+            }
+        },
+        profile,
+        token: fleet.caller().to_owned(),
+        begun,
+    })
+}
+
+enum Client {
+    Http1(http::Client),
+    Http3(Box<http3::Client>),
+}
+
 struct Caller {
     edge: usize,
-    address: SocketAddr,
+    protocol: Protocol,
+    client: Client,
     profile: &'static Profile,
     token: String,
     begun: Instant,
 }
 
 impl Caller {
-    fn ask_until(self, stop: &AtomicBool) -> Vec<Answer> {
-        let mut client = Client::new(self.address);
+    fn ask_until(mut self, stop: &AtomicBool) -> Vec<Answer> {
         let mut seen = Vec::new();
         while !stop.load(Ordering::Relaxed) {
-            let asked = self.begun.elapsed();
-            let answer = client.post(self.profile.path, &self.token, self.profile.body);
-            let signature = match &answer {
-                Ok((201, body)) => {
-                    let body: Value = serde_json::from_slice(body).unwrap();
-                    Some(body["id"].as_str().unwrap().to_owned())
-                }
-                _ => None,
-            };
+            let (answer, _) = self.ask();
             // Neither a refusal nor a dead edge is asked again at full speed, and a good one leaves room for the others.
-            let pause = if signature.is_some() { 2 } else { 25 };
-            seen.push(Answer {
-                edge: self.edge,
-                profile: self.profile,
-                asked,
-                answered: self.begun.elapsed(),
-                signature,
-            });
+            let pause = if answer.signature.is_some() { 4 } else { 25 };
+            seen.push(answer);
             std::thread::sleep(Duration::from_millis(pause));
         }
         seen
     }
+
+    /// Asks once; what came of it, and the answer's words.
+    fn ask(&mut self) -> (Answer, String) {
+        let (asked, asked_at) = (self.begun.elapsed(), now());
+        let answer = self.post();
+        let (answered, answered_at) = (self.begun.elapsed(), now());
+        let (mut signature, mut ahead) = (None, None);
+        let said = match answer {
+            Ok((201, body)) => {
+                let said = String::from_utf8_lossy(&body).into_owned();
+                let body: Value = serde_json::from_slice(&body).unwrap();
+                signature = Some(body["id"].as_str().unwrap().to_owned());
+                ahead = body["token"].as_str().map(|token| {
+                    let issued = issued(token);
+                    (issued - answered_at, issued - asked_at)
+                });
+                said
+            }
+            Ok((status, body)) => format!("{status} {}", String::from_utf8_lossy(&body)),
+            Err(error) => error.to_string(),
+        };
+        let answer = Answer {
+            edge: self.edge,
+            protocol: self.protocol,
+            profile: self.profile,
+            asked,
+            answered,
+            signature,
+            ahead,
+        };
+        (answer, said)
+    }
+
+    fn post(&mut self) -> io::Result<(u16, Vec<u8>)> {
+        let Profile { path, body, .. } = self.profile;
+        match &mut self.client {
+            Client::Http1(client) => client.post(path, &self.token, body),
+            Client::Http3(client) => client.post(path, &self.token, body),
+        }
+    }
+}
+
+/// Unix seconds, by this machine's clock, which no fault touches.
+fn now() -> i64 {
+    let now = SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs();
+    i64::try_from(now).unwrap()
+}
+
+/// A token's `iat`.
+fn issued(token: &str) -> i64 {
+    let claims = token.split('.').nth(1).unwrap();
+    let claims = BASE64_URL_SAFE_NO_PAD.decode(claims).unwrap();
+    let claims: Value = serde_json::from_slice(&claims).unwrap();
+    claims["iat"].as_i64().unwrap()
 }

@@ -3,6 +3,8 @@
 //! A command that failed may have worked: it is given again until it succeeds, and only what succeeded counts as acknowledged.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -10,8 +12,46 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::fleet::{Cli, KEYS};
 use super::plan::Dice;
+use super::site::KEYS;
+use crate::{Output, run, signet};
+
+/// The command line of an operator, who may ask any of several authorities.
+#[derive(Debug, Clone)]
+pub struct Cli {
+    urls: Vec<String>,
+    admin: PathBuf,
+}
+
+impl Cli {
+    /// At authorities with these addresses, with what `signet authority init` wrote into a directory.
+    pub fn new(urls: Vec<String>, admin: PathBuf) -> Cli {
+        Cli { urls, admin }
+    }
+
+    /// `signet ARGUMENTS` at the first authority.
+    pub fn run(&self, arguments: &[&str]) -> Output {
+        self.at(0, arguments)
+    }
+
+    /// `signet ARGUMENTS` at an authority: numbers beyond the last begin anew.
+    pub fn at(&self, number: usize, arguments: &[&str]) -> Output {
+        self.ask(number, arguments, "--authority")
+    }
+
+    /// `signet audit ARGUMENTS` of an authority's log.
+    pub fn audit(&self, number: usize, arguments: &[&str]) -> Output {
+        self.ask(number, &[&["audit"], arguments].concat(), "--url")
+    }
+
+    fn ask(&self, number: usize, arguments: &[&str], address: &str) -> Output {
+        let mut command = Command::new(signet());
+        command.args(arguments).arg(address);
+        command.arg(&self.urls[number % self.urls.len()]);
+        command.arg("--admin-token-file").arg(self.admin.join("admin-token"));
+        run(command.arg("--ca-file").arg(self.admin.join("node-root.pem")))
+    }
+}
 
 /// One stop of one key. Times count from the beginning of the run.
 #[derive(Debug, Clone)]
@@ -45,6 +85,22 @@ impl History {
     pub fn made(&self) -> usize {
         self.made.len()
     }
+
+    /// Starts every key, within a minute; answers which could not be.
+    pub fn start_all(&mut self, cli: &Cli) -> Vec<&'static str> {
+        let until = Instant::now() + Duration::from_secs(60);
+        let mut left = Vec::new();
+        for key in KEYS.iter().map(|key| key.alias) {
+            self.states.remove(key);
+            let mut tries = (0..).take_while(|_| Instant::now() < until);
+            if tries.any(|turn| cli.at(turn, &["keys", "enable", key]).code == 0) {
+                self.states.insert(key, "Enabled");
+            } else {
+                left.push(key);
+            }
+        }
+        left
+    }
 }
 
 /// A working operator.
@@ -62,6 +118,7 @@ impl Operator {
         let work = std::thread::spawn(move || {
             let mut shift = Shift {
                 cli,
+                turn: 0,
                 begun,
                 stopped,
                 history: History::default(),
@@ -92,6 +149,8 @@ impl Operator {
 
 struct Shift {
     cli: Cli,
+    /// Which authority is asked next: each command goes to another.
+    turn: usize,
     begun: Instant,
     stopped: Arc<AtomicBool>,
     history: History,
@@ -102,8 +161,13 @@ impl Shift {
         self.stopped.load(Ordering::Relaxed)
     }
 
+    fn ask(&mut self, arguments: &[&str]) -> Output {
+        self.turn += 1;
+        self.cli.at(self.turn, arguments)
+    }
+
     fn make(&mut self) {
-        let made = self.cli.run(&["keys", "create", "--spec", "ECC_NIST_P256", "--json"]);
+        let made = self.ask(&["keys", "create", "--spec", "ECC_NIST_P256", "--json"]);
         if made.code == 0 {
             let made: Value = serde_json::from_str(&made.stdout).unwrap();
             let id = made["KeyMetadata"]["KeyId"].as_str().unwrap();
@@ -112,9 +176,9 @@ impl Shift {
     }
 
     /// Until it succeeds, or the shift is over.
-    fn insist(&self, arguments: &[&str]) -> bool {
+    fn insist(&mut self, arguments: &[&str]) -> bool {
         loop {
-            let output = self.cli.run(arguments);
+            let output = self.ask(arguments);
             if output.code == 0 {
                 return true;
             }

@@ -25,7 +25,7 @@ const FLOORS: &[(&str, &[&str])] = &[
             "loadtest",
         ],
     ),
-    ("system-tests", &["signing"]),
+    ("system-tests", &["signing", "loadtest"]),
 ];
 
 /// Libraries that only one crate of ours may name.

@@ -43,6 +43,7 @@ fn request(key: &KeyRecord, profile: &str, input: Input) -> SignInHsmRequest {
         profile: profile.to_owned(),
         incarnation: INCARNATION.to_owned(),
         request_id: ID.to_owned(),
+        caller: "oidc:https://ci.example#repo".to_owned(),
     }
 }
 

@@ -209,12 +209,13 @@ impl Member {
             }
             _ => "",
         };
-        // What went wrong on the way has a cause; what etcd says has none.
-        let how = match std::error::Error::source(status) {
-            Some(_) => "cannot be reached",
-            None => "says",
+        // What went wrong on the way has a cause, of which the last says most; what etcd says has none.
+        let causes = std::iter::successors(std::error::Error::source(status), |cause| (*cause).source());
+        let said = match causes.last() {
+            Some(cause) => format!("cannot be reached: {cause}"),
+            None => format!("says: {}{hint}", status.message()),
         };
-        unavailable(&format!("etcd at `{}` {how}: {}{hint}", self.url, status.message()))
+        unavailable(&format!("etcd at `{}` {said}", self.url))
     }
 
     fn was_silent(&self) -> StoreError {
