@@ -59,6 +59,8 @@ figures: build
 	target/release/signet-bench --signet target/release/signet --restart
 	target/release/signet-bench --signet target/release/signet --swap
 	cargo run --release --locked -p runtime --example measure
+	cargo run --release --locked -p runtime --example neighbour
+	cargo run --release --locked -p audit --example spool
 
 ## make chaos      faults under load for SECONDS, with SEED if one is given; exit code 1 if a promise was broken (docs/guides/faults.md)
 chaos:
