@@ -8,11 +8,18 @@
 //! 3. after tiles, before the checkpoint: the same; the tiles come out as they were, since a pack says its leaves and order;
 //! 4. after the checkpoint: everything.
 //!
+//! One process writes. Where a storage cannot keep others out, that rests on what is written only if nobody else wrote: each pack
+//! is created, never replaced, so that the packs are one row whoever wrote them, and everything else follows from them; the
+//! checkpoint replaces what this process knows. Whoever opens the log puts a claim into the row, and so stops whoever had it.
+//!
 //! A checkpoint is signed only after the stored leaves, and the records under them, were read back and hashed (R32).
 
 mod chains;
+pub mod copy;
 pub mod objects;
+mod open;
 pub mod proof;
+mod publish;
 pub mod read;
 pub mod reconcile;
 mod right;
@@ -26,9 +33,8 @@ use std::io;
 
 use self::chains::{Chains, Judged};
 use self::objects::{Objects, PutError};
-use self::read::Packs;
 use self::right::RightEdge;
-use self::tiles::{Stored, WIDTH};
+use self::tiles::Stored;
 use crate::batch::{Batch, ChainError, Filled, Links, MAX_RECORDS, pack, unpack};
 use crate::note::{Checkpoint, NoteError, NoteKey, VerifierKey};
 use crate::record::Hash;
@@ -111,6 +117,9 @@ pub enum LogError {
     /// The key cannot sign.
     #[error("the audit log's key: {0}")]
     Key(#[from] signing::key::KeyError),
+    /// Another process writes the log: this one must not.
+    #[error("the audit log has another writer: {0}; configure one authority for each place of a log")]
+    Taken(String),
 }
 
 impl LogError {
@@ -128,6 +137,7 @@ impl From<PutError> for LogError {
         match error {
             PutError::Write(error) => LogError::Io(error),
             PutError::Sync(error) => LogError::Lost(error),
+            PutError::Taken => LogError::Taken("it wrote where this one was about to".into()),
         }
     }
 }
@@ -150,60 +160,6 @@ pub struct Log {
 }
 
 impl Log {
-    /// Opens the log, or begins one where there is nothing: recovers what a crash left, and publishes it.
-    ///
-    /// # Errors
-    /// [`LogError`]; a log whose checkpoint is gone or does not belong to its leaves is not opened.
-    pub fn open(objects: Box<dyn Objects>, key: NoteKey) -> Result<Log, LogError> {
-        let note = objects.get(CHECKPOINT)?;
-        let signed = match &note {
-            Some(note) => key.verifier().checkpoint(&String::from_utf8_lossy(note))?,
-            None => Checkpoint {
-                origin: key.verifier().name().to_owned(),
-                size: 0,
-                root: tree::empty_root(),
-            },
-        };
-        let (right, chains) = recover(objects.as_ref(), &signed)?;
-        let mut log = Log {
-            chains_at: chains.size(),
-            next_pack: chains.packs().saturating_add(1),
-            right,
-            chains,
-            signed,
-            note: note
-                .map(|note| String::from_utf8_lossy(&note).into_owned())
-                .unwrap_or_default(),
-            unwritten: None,
-            dirty: BTreeMap::new(),
-            objects,
-            key,
-        };
-        log.take_up()?;
-        log.publish()?;
-        if log.note.is_empty() {
-            log.sign(log.signed.clone())?;
-        }
-        Ok(log)
-    }
-
-    /// Appends packs that no checkpoint covers yet.
-    fn take_up(&mut self) -> Result<(), LogError> {
-        while let Some(bytes) = self.objects.get(&tiles::pack(self.next_pack))? {
-            let damaged = || LogError::Damaged(format!("pack {} cannot be read", self.next_pack));
-            let batches = unpack(&bytes).map_err(|_| damaged())?;
-            for (place, filled) in batches.iter().enumerate() {
-                let at = (filled.batch.pack, usize::try_from(filled.batch.place));
-                if at != (self.next_pack, Ok(place)) || filled.batch.holds(&filled.records).is_err() {
-                    return Err(damaged());
-                }
-                self.chains.advance(&filled.batch);
-            }
-            self.append(&batches);
-        }
-        Ok(())
-    }
-
     fn append(&mut self, batches: &[Filled]) {
         for filled in batches {
             self.right.push(&filled.batch.leaf(), &mut self.dirty);
@@ -243,10 +199,13 @@ impl Log {
     /// Durable on return: step 1 of a crash before, step 2 after.
     fn write_pack(&mut self) -> Result<(), LogError> {
         if let Some(batches) = self.unwritten.take() {
-            let written = self.objects.put(&tiles::pack(self.next_pack), &pack(&batches));
-            if let Err(error) = written {
+            let name = tiles::pack(self.next_pack);
+            if let Err(error) = self.objects.create(&name, &pack(&batches)) {
                 self.unwritten = Some(batches);
-                return Err(error.into());
+                return Err(match error {
+                    PutError::Taken => open::taken(self.objects.as_ref(), &name),
+                    error => error.into(),
+                });
             }
             self.append(&batches);
         }
@@ -339,91 +298,6 @@ impl Log {
         Ok(record.map(crate::record::hash_encoded))
     }
 
-    /// Puts everything taken under a new checkpoint; nothing to do where there is nothing new. Answers whether there was.
-    ///
-    /// # Errors
-    /// [`LogError`]. After [`LogError::Io`] it may be called again; after [`LogError::Damaged`] nothing is ever signed.
-    pub fn publish(&mut self) -> Result<bool, LogError> {
-        if self.right.size() == self.signed.size {
-            return Ok(false);
-        }
-        self.right.partials(&mut self.dirty);
-        for (name, content) in &self.dirty {
-            self.objects.put(name, content)?;
-        }
-        let next = Checkpoint {
-            origin: self.signed.origin.clone(),
-            size: self.right.size(),
-            root: self.right.root(),
-        };
-        self.read_back(&next).map_err(LogError::of_stored)?;
-        self.sign(next)?;
-        for name in std::mem::take(&mut self.dirty)
-            .keys()
-            .filter(|name| !name.contains(".p/"))
-        {
-            // The full tile has everything that was in them. What a crash leaves of them takes room and nothing else.
-            for width in 1..WIDTH {
-                self.objects.remove(&format!("{name}.p/{width}"))?;
-            }
-        }
-        // With a pack that waits to be written, the chains are ahead of the leaves.
-        if self.signed.size.saturating_sub(self.chains_at) >= CHAINS_EVERY && self.unwritten.is_none() {
-            self.save_chains()?;
-        }
-        Ok(true)
-    }
-
-    /// Reads every leaf and record that the checkpoint adds from storage, and the tree from its tiles (R32).
-    fn read_back(&self, next: &Checkpoint) -> Result<(), LogError> {
-        let objects = self.objects.as_ref();
-        let mut packs = Packs::new(objects);
-        read::leaves(objects, next.size, self.signed.size, |index, leaf| {
-            let damaged = || LogError::Damaged(format!("leaf {index} is not what was written"));
-            let batch = Batch::parse(leaf).map_err(|_| damaged())?;
-            let filled = packs.filled(&batch)?.ok_or_else(damaged)?;
-            batch.holds(&filled.records).map_err(|_| damaged())?;
-            Ok::<_, LogError>(true)
-        })?;
-        let mut stored = Stored::new(objects, next.size);
-        let roots = [(next.size, next.root), (self.signed.size, self.signed.root)];
-        for (size, root) in roots {
-            if tree::root(&mut stored, size)? != root {
-                return Err(LogError::Damaged(format!(
-                    "the tiles of {size} leaves have another root"
-                )));
-            }
-        }
-        Ok(())
-    }
-
-    fn sign(&mut self, checkpoint: Checkpoint) -> Result<(), LogError> {
-        let note = self.key.sign(&checkpoint.to_string())?;
-        self.objects.put(CHECKPOINT, note.as_bytes())?;
-        (self.signed, self.note) = (checkpoint, note);
-        Ok(())
-    }
-
-    /// Publishes, and writes down where the chains end, so that opening takes no long.
-    ///
-    /// # Errors
-    /// As [`Log::publish`].
-    pub fn close(mut self) -> Result<(), LogError> {
-        self.write_pack()?;
-        self.publish()?;
-        self.save_chains()
-    }
-
-    fn save_chains(&mut self) -> Result<(), LogError> {
-        let saved = self.chains.save(self.signed.size);
-        // What could not be read again is not written: opening reads the leaves since the last that was.
-        if u64::try_from(saved.len()).is_ok_and(|len| len <= objects::MAX_OBJECT) {
-            self.objects.put(CHAINS, &saved)?;
-        }
-        self.chains_at = self.signed.size;
-        Ok(())
-    }
-
     /// The newest checkpoint, signed.
     pub fn note(&self) -> &str {
         &self.note
@@ -455,40 +329,6 @@ impl Log {
         let root = tree::root(&mut stored, seen.size).map_err(|error| LogError::of_stored(error.into()))?;
         Ok(Some(root == seen.root))
     }
-}
-
-/// The right edge and the chains at a checkpoint, read from what is stored.
-fn recover(objects: &dyn Objects, signed: &Checkpoint) -> Result<(RightEdge, Chains), LogError> {
-    let right = RightEdge::read(objects, signed.size)?;
-    if right.root() != signed.root {
-        let what = format!("its {} leaves have another root than its checkpoint says", signed.size);
-        return Err(LogError::Damaged(what));
-    }
-    let saved = objects.get(CHAINS)?;
-    let mut chains = match saved.map(|saved| Chains::read(&saved)) {
-        Some(Some(chains)) => chains,
-        Some(None) => {
-            return Err(LogError::Damaged(
-                "the chains' ends cannot be read; remove `chains`".into(),
-            ));
-        }
-        None => Chains::default(),
-    };
-    if chains.size() > signed.size {
-        let what = format!(
-            "it had {} leaves once and its checkpoint says {}",
-            chains.size(),
-            signed.size
-        );
-        return Err(LogError::Damaged(what));
-    }
-    let from = chains.size();
-    read::leaves(objects, signed.size, from, |index, leaf| {
-        let batch = Batch::parse(leaf).map_err(|_| LogError::Damaged(format!("leaf {index} cannot be read")))?;
-        chains.advance(&batch);
-        Ok::<_, LogError>(true)
-    })?;
-    Ok((right, chains))
 }
 
 impl std::fmt::Debug for Log {

@@ -87,6 +87,7 @@ pub(crate) struct Gauges {
     sealed: Gauge,
     leases: Gauge,
     stops: Gauge,
+    log_unwritten: Gauge,
 }
 
 impl Gauges {
@@ -102,6 +103,10 @@ impl Gauges {
             ),
             leases: metrics.gauge("leases", "Leases of edges that may run"),
             stops: metrics.gauge("stops", "Emergency stops that stand"),
+            log_unwritten: metrics.gauge(
+                "audit_log_unwritten_seconds",
+                "For how long every attempt to write the audit log has failed; 0 when it can be written",
+            ),
             sealed: metrics.gauge("sealed", "1 while the authority is sealed and uses no key"),
             metrics,
         }

@@ -10,12 +10,12 @@ pub(crate) mod witness;
 mod writer;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
-use audit::log::objects::Directory;
+use audit::log::objects::Objects;
 use audit::log::proof::Proof;
 use audit::log::read::View;
 use audit::log::{Log, LogError, Receipt, Refusal, Shipment};
@@ -26,6 +26,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
 use self::writer::Writer;
 use crate::fault::Fault;
+use crate::log_place::LogPlace;
 use crate::sealed::Vault;
 use crate::serve::StartError;
 
@@ -48,7 +49,7 @@ pub(crate) struct Collector {
     room: Arc<Semaphore>,
     looking: Semaphore,
     shared: Arc<Shared>,
-    directory: PathBuf,
+    place: LogPlace,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -69,6 +70,8 @@ struct Told {
     vkey: String,
     /// Why nothing is written any more.
     broken: Option<String>,
+    /// Since when every attempt to write failed.
+    unwritten_since: Option<Instant>,
     /// The newest checkpoint that each witness, by its verifier key, cosigned.
     cosigned: BTreeMap<String, String>,
 }
@@ -104,22 +107,21 @@ pub(crate) enum Unshipped {
 }
 
 impl Collector {
-    /// Opens the log in `directory`, or begins one. Blocks on the disk for a moment.
+    /// Opens the log at its place, or begins one.
     ///
     /// # Errors
     /// [`StartError::Log`] for a log that is not what it was: an authority that cannot keep its log does not start.
     pub(crate) async fn open(
         vault: &Vault,
-        (directory, replica, trust_domain): (&Path, &str, &str),
+        (place, replica, trust_domain): (LogPlace, &str, &str),
         metrics: &Metrics,
         alarm: Alarm,
     ) -> Result<Arc<Self>, StartError> {
-        let there = View::name_of(directory);
+        let here = place.clone();
+        let (objects, there) = blocking(move || writer(&here)).await?;
         let (key, is_new) = key::load(vault, replica, trust_domain, there.as_deref()).await?;
         let vkey = key.verifier().to_string();
-        let path = directory.to_owned();
-        let opened = tokio::task::spawn_blocking(move || open(&path, key)).await;
-        let log = opened.map_err(|error| Fault::internal(error.to_string()))??;
+        let log = blocking(move || Ok(Log::open(objects, key)?)).await?;
         if is_new {
             tracing::info!(key = vkey, "an audit log begins");
             alarm("audit:BeginLog");
@@ -147,7 +149,7 @@ impl Collector {
             room: Arc::new(Semaphore::new(WAITING)),
             looking: Semaphore::new(LOOKING),
             shared,
-            directory: directory.to_owned(),
+            place,
             thread: Mutex::new(Some(thread)),
         }))
     }
@@ -235,10 +237,10 @@ impl Collector {
         let failed = |error: String| LogError::Io(std::io::Error::other(error));
         let turn = self.looking.acquire().await;
         let _turn = turn.map_err(|error| failed(error.to_string()))?;
-        let (directory, edge, incarnation) = (self.directory.clone(), edge.to_owned(), incarnation.to_owned());
+        let (place, edge, incarnation) = (self.place.clone(), edge.to_owned(), incarnation.to_owned());
         let sequences = sequences.to_vec();
         let looked = tokio::task::spawn_blocking(move || {
-            let view = View::open(&directory, None)?;
+            let view = place.view(None)?;
             let proofs = view.prove_newest((&edge, &incarnation), &sequences, since)?;
             Ok::<_, LogError>((proofs, view.checkpoint().size))
         });
@@ -267,11 +269,16 @@ impl Collector {
     }
 
     /// Where the log is.
-    pub(crate) fn directory(&self) -> &Path {
-        &self.directory
+    pub(crate) fn place(&self) -> &LogPlace {
+        &self.place
     }
 
-    /// Takes nothing more, publishes what was taken and lets go of the directory. Blocks on the disk.
+    /// For how long the log could not be written; none where it can, as far as is known.
+    pub(crate) fn unwritten_for(&self) -> Option<Duration> {
+        self.shared.told().unwritten_since.map(|since| since.elapsed())
+    }
+
+    /// Takes nothing more, publishes what was taken and lets go of the place. Blocks on the disk or the server.
     pub(crate) fn close(&self) {
         self.offers.lock().unwrap_or_else(PoisonError::into_inner).take();
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -322,15 +329,22 @@ impl Gauges {
     }
 }
 
-/// Opens the directory and the log in it.
-fn open(directory: &Path, key: audit::note::NoteKey) -> Result<Log, StartError> {
+/// The place, to write, and what the log that is there calls itself.
+fn writer(place: &LogPlace) -> Result<(Box<dyn Objects>, Option<String>), StartError> {
     let io = |error| StartError::Io {
-        what: format!("audit log `{}`", directory.display()),
+        what: format!("audit log `{place}`"),
         error,
     };
-    let objects = Directory::open(directory).map_err(io)?;
-    let objects = objects.ok_or_else(|| io(std::io::Error::other("it is in use by another process")))?;
-    Ok(Log::open(Box::new(objects), key)?)
+    let objects = place.writer().map_err(io)?;
+    let there = View::name_of(objects.as_ref()).map_err(io)?;
+    Ok((objects, there))
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, StartError> + Send + 'static,
+) -> Result<T, StartError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|error| Fault::internal(error.to_string()))?
 }
 
 impl From<LogError> for StartError {

@@ -1,5 +1,6 @@
 //! The authority's configuration file, TOML. Unknown fields are refused.
 
+mod audit;
 mod export;
 mod kms;
 mod store;
@@ -14,6 +15,7 @@ use serde::Deserialize;
 use crate::names::is_trust_domain;
 use crate::rotation::Schedule;
 
+pub use self::audit::{AuditConfig, LogConfig, S3Config};
 pub use self::export::{ExportConfig, FileExport, HttpExport, SyslogExport};
 pub(crate) use self::kms::is_region;
 pub use self::kms::{KmsAudit, KmsConfig, KmsQuota};
@@ -61,6 +63,9 @@ pub struct Config {
     /// Node identities.
     #[serde(default)]
     pub enrollment: EnrollmentConfig,
+    /// Where the audit log is.
+    #[serde(default)]
+    pub audit: AuditConfig,
     /// Where audit records go besides the log.
     #[serde(default)]
     pub export: Vec<ExportConfig>,
@@ -246,6 +251,7 @@ impl Config {
         if let Some(kms) = &self.kms {
             kms.check()?;
         }
+        self.audit.check()?;
         export::check(&self.export)?;
         witness::check(&self.witness)?;
         self.store.check(&self.hsm)?;

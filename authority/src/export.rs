@@ -131,7 +131,7 @@ pub(crate) fn start(
     let counters = Counters::new(metrics);
     // Named after the log: in another one, every sink begins at the beginning.
     let directory = config.data_dir.join("export").join(log.short_name());
-    let source = Arc::new(log::LogSource(log.directory().to_owned()));
+    let source = Arc::new(log::LogSource(log.place().clone()));
     let mut tasks = Vec::new();
     for sink in &config.export {
         make_private_dir(&directory).map_err(|error| ExportError {

@@ -39,6 +39,7 @@ pub mod keys;
 pub mod kms;
 mod leader;
 pub mod leases;
+pub mod log_place;
 pub mod names;
 pub mod paths;
 pub mod restore;

@@ -18,6 +18,7 @@ use crate::config::Config;
 use crate::fault::Fault;
 use crate::init;
 use crate::kms::{Decided, Entry, Recorder};
+use crate::log_place::LogPlace;
 use crate::paths;
 use crate::restore;
 use crate::seal::{Reason, Seal, next_life};
@@ -114,6 +115,15 @@ pub(crate) async fn history(vault: &Vault) -> Result<Vec<Unsealing>, Fault> {
     Ok(rows.into_iter().map(|(_, held)| held.value).collect())
 }
 
+/// The log of a spool: the authority's own in its place, or what lies beside a copy.
+fn log_of(config: &Config, spool: &Path) -> Result<LogPlace, Fault> {
+    let wrong = |(field, message)| Fault::invalid("bad_request", format!("{field} {message}"));
+    match spool == config.audit_dir() {
+        true => LogPlace::of(config).map_err(wrong),
+        false => Ok(LogPlace::Directory(spool.parent().unwrap_or(spool).join("log"))),
+    }
+}
+
 async fn open(config: &Config, parts: Parts) -> Result<Site, StartError> {
     match examine(config, &parts).await {
         Ok((vault, recorder, why)) => Ok(Site {
@@ -147,7 +157,8 @@ impl Site {
             // At which of its records a store was that was put back is not known: all are taken.
             Reason::RolledBack { .. } | Reason::NoAnchor { .. } | Reason::Replayed { .. } => None,
         };
-        let stops = tokio::task::spawn_blocking(move || replay::read(&directory, position.as_ref())).await;
+        let log = log_of(config, audit)?;
+        let stops = tokio::task::spawn_blocking(move || replay::read(&directory, &log, position.as_ref())).await;
         let stops = stops.map_err(|error| Fault::internal(error.to_string()))??;
         let (replayed, outstanding) = replay::apply(&self.vault, stops, self.parts.clock.now()).await?;
         if outstanding.is_empty() {

@@ -1,6 +1,7 @@
 //! `signet audit`: what edges and the authority signed, did and refused. The log has all of it, proven; each spool has its own
 //! process's, at once.
 
+mod copy;
 mod from;
 mod prove;
 mod reconcile;
@@ -32,6 +33,9 @@ use crate::output;
                                              of a profile in audit mode `witness`: the answer carries the proof
   signet audit reconcile                     every number of every process, and the ones that nobody accounts for
   signet audit reconcile --dir a/log --dir b/log    of a cluster: every authority has a log
+  signet audit verify --dir s3://BUCKET/PREFIX --key vkey.txt     of a log in a bucket, with AWS_ACCESS_KEY_ID and so on set
+  signet audit copy /var/lib/signet-authority/log s3://BUCKET/PREFIX --key vkey.txt
+                                             move a log to a bucket, with the authority stopped
   signet audit key > vkey.txt                keep it somewhere else than the log
 
 Exit codes: 0 done and in order, 1 something is wrong, 2 wrong usage.")]
@@ -57,6 +61,7 @@ enum Command {
     Prove(prove::Prove),
     Verify(verify::Verify),
     Reconcile(reconcile::Reconcile),
+    Copy(copy::Copy),
     /// Print the verifier key of the log's checkpoints, which `verify` needs.
     Key,
 }
@@ -69,14 +74,15 @@ impl Audit {
             from.demand_one()?;
         }
         match self.command {
-            Command::Tail { follow, .. } => match from.any() {
+            Command::Tail { follow, .. } => match from.any()? {
                 Source::Spool(directory) => search::spool(&directory, follow),
                 log => search::log(&log, audit::filter::Filter::default(), follow),
             },
             Command::Search(search) => search.run(from),
-            Command::Prove(prove) => prove.run(&from.log()),
+            Command::Prove(prove) => prove.run(&from.log()?),
             Command::Verify(verify) => verify.run(from),
-            Command::Reconcile(reconcile) => reconcile.run(&from.logs()),
+            Command::Reconcile(reconcile) => reconcile.run(&from.logs()?),
+            Command::Copy(copy) => copy.run(from),
             Command::Key => output::line(&from.key()?),
         }
     }

@@ -132,6 +132,7 @@ fn init(directory: &Path, name: &str) -> Result<String, Failure> {
     let content = Secret::new(format!("{name}\n{}\n", base64url(secret.expose())).into_bytes());
     state.put(KEY, content.expose()).map_err(|error| match error {
         PutError::Write(error) | PutError::Sync(error) => Failure::from(error).after("the key is not written"),
+        PutError::Taken => Failure::new("the key is not written: another process writes there"),
     })?;
     Ok(cosigner.verifier().to_string())
 }

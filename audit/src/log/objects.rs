@@ -6,7 +6,7 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 /// Bytes of an object at most.
-pub(super) const MAX_OBJECT: u64 = 64 << 20;
+pub const MAX_OBJECT: u64 = 64 << 20;
 
 /// Why an object was not written.
 #[derive(Debug)]
@@ -15,28 +15,59 @@ pub enum PutError {
     Write(io::Error),
     /// What was written may be gone: never again (R30).
     Sync(io::Error),
+    /// Nothing was written: what is there is another writer's.
+    Taken,
 }
 
 /// Named objects. Names are paths of `a-z 0-9 . /`, made by this crate.
 ///
-/// Contract: after [`Objects::put`] returned `Ok` the object is there, whole, after a power cut too, and replaces what had
-/// the name. Until then a reader finds the old content or the new, never a part. One process writes, any number read.
+/// Contract: after a write returned `Ok` the object is there, whole, after a power cut too, for every reader. Until then a reader
+/// finds the old content or the new, never a part. After [`PutError::Write`] it may be there as well, or come to be: whoever
+/// writes the same again does no harm. Any number read. One process writes: a storage that cannot keep others out, as a lock
+/// does, tells a [`Objects::claim`], and then [`Objects::create`] and [`Objects::swap`] hold between processes too.
 pub trait Objects: Send {
     /// The content; none where there is no such object.
     ///
     /// # Errors
     /// The storage's.
     fn get(&self, name: &str) -> io::Result<Option<Vec<u8>>>;
-    /// Writes an object.
+    /// Writes an object, in place of what had the name.
     ///
     /// # Errors
     /// [`PutError`].
     fn put(&mut self, name: &str, content: &[u8]) -> Result<(), PutError>;
-    /// Removes an object; gone already is fine. It may be back after a power cut.
+    /// Writes an object that is never replaced. That it is there with this very content is fine: the answer was lost.
     ///
     /// # Errors
-    /// The storage's.
-    fn remove(&mut self, name: &str) -> io::Result<()>;
+    /// [`PutError`]; [`PutError::Taken`] where it is there with another content.
+    fn create(&mut self, name: &str, content: &[u8]) -> Result<(), PutError> {
+        match self.get(name).map_err(PutError::Write)? {
+            Some(there) if there != content => Err(PutError::Taken),
+            // Also where it is there: whether it was made durable is not known.
+            _ => self.put(name, content),
+        }
+    }
+    /// Replaces `before`, or nothing where that is none. That the new content is there already is fine.
+    ///
+    /// # Errors
+    /// [`PutError`]; [`PutError::Taken`] where something else is there.
+    fn swap(&mut self, name: &str, before: Option<&[u8]>, content: &[u8]) -> Result<(), PutError> {
+        let there = self.get(name).map_err(PutError::Write)?;
+        match there.as_deref() == before || there.as_deref() == Some(content) {
+            true => self.put(name, content),
+            false => Err(PutError::Taken),
+        }
+    }
+    /// Removes objects; gone already is fine. They may be back after a power cut.
+    ///
+    /// # Errors
+    /// The storage's; some may be gone.
+    fn remove(&mut self, names: &[String]) -> io::Result<()>;
+    /// Where other processes cannot be kept from writing: what this one calls itself, which no other one ever does. At most 200
+    /// characters, on one line.
+    fn claim(&self) -> Option<&str> {
+        None
+    }
 }
 
 /// Objects as files of a directory that only this user can read.
@@ -108,11 +139,14 @@ impl Objects for Directory {
         Ok(())
     }
 
-    fn remove(&mut self, name: &str) -> io::Result<()> {
-        match fs::remove_file(self.path.join(name)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
+    fn remove(&mut self, names: &[String]) -> io::Result<()> {
+        for name in names {
+            match fs::remove_file(self.path.join(name)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
         }
+        Ok(())
     }
 }
 

@@ -29,11 +29,14 @@ impl View {
         directory.join(CHECKPOINT).is_file()
     }
 
-    /// What the log in a directory calls itself, by its checkpoint's first line, which nobody has verified; none where there is no
+    /// What the log in a storage calls itself, by its checkpoint's first line, which nobody has verified; none where there is no
     /// log.
-    pub fn name_of(directory: &Path) -> Option<String> {
-        let note = std::fs::read_to_string(directory.join(CHECKPOINT)).ok()?;
-        note.lines().next().map(str::to_owned)
+    ///
+    /// # Errors
+    /// The storage's.
+    pub fn name_of(objects: &dyn Objects) -> io::Result<Option<String>> {
+        let note = objects.get(CHECKPOINT)?;
+        Ok(note.and_then(|note| String::from_utf8_lossy(&note).lines().next().map(str::to_owned)))
     }
 
     /// The log in a directory. With a key the checkpoint is verified; without one, nothing here proves anything.

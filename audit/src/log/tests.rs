@@ -1,5 +1,6 @@
 mod detection;
 mod memory;
+mod writers;
 
 use std::collections::BTreeMap;
 
@@ -220,7 +221,7 @@ fn an_error_with_one_shipment_loses_none_that_came_with_it() {
     log.publish().unwrap();
     let pack = tiles::pack(1);
     let kept = memory.get(&pack).unwrap().unwrap();
-    memory.clone().remove(&pack).unwrap();
+    memory.erase(&pack);
     // What `b` ships again cannot be compared; what `a` shipped is in the log all the same.
     log.take(vec![edges.ship("a", 3), held]).unwrap_err();
     memory.clone().put(&pack, &kept).unwrap();
@@ -243,7 +244,7 @@ fn a_log_whose_own_tiles_are_altered_is_broken_and_not_only_busy() {
     log.take(vec![edges.ship("a", 1)]).unwrap();
     log.publish().unwrap();
     let note = log.note().to_owned();
-    memory.clone().remove(&tiles::tile(0, 0, 1)).unwrap();
+    memory.erase(&tiles::tile(0, 0, 1));
     assert!(matches!(log.grew_from(&note), Err(LogError::Damaged(_))));
 }
 

@@ -84,6 +84,7 @@ impl Witness {
             Ok(()) => Ok(line),
             Err(PutError::Write(error)) => Err(Failed::Io(error)),
             Err(PutError::Sync(error)) => Err(Failed::Lost(error)),
+            Err(PutError::Taken) => Err(Failed::Io(io::Error::other("another process writes here"))),
         }
     }
 

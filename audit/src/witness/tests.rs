@@ -236,8 +236,8 @@ fn nothing_is_cosigned_that_was_not_made_durable() {
             assert!(name.starts_with("logs/"));
             Err(PutError::Write(std::io::ErrorKind::StorageFull.into()))
         }
-        fn remove(&mut self, name: &str) -> std::io::Result<()> {
-            self.0.remove(name)
+        fn remove(&mut self, names: &[String]) -> std::io::Result<()> {
+            self.0.remove(names)
         }
     }
     let dir = tempfile::tempdir().unwrap();

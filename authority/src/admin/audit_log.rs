@@ -50,7 +50,7 @@ impl Admin {
             "key": log.vkey(),
             "checkpoint": log.note(),
             "cosigned": log.cosigned(),
-            "directory": log.directory(),
+            "directory": log.place().to_string(),
             "broken": log.broken(),
         });
         answer::json(StatusCode::OK, &shape)
@@ -68,8 +68,8 @@ impl Admin {
             Some(tenant) => decisions.allow(AdminAction::ReadAudit, AdminResource::Tenant(tenant))?,
             None => decisions.allow(AdminAction::ReadAudit, AdminResource::Authority)?,
         }
-        let directory = self.log()?.directory().to_owned();
-        let page = tokio::task::spawn_blocking(move || question.page(&View::open(&directory, None)?)).await;
+        let place = self.log()?.place().clone();
+        let page = tokio::task::spawn_blocking(move || question.page(&place.view(None)?)).await;
         let page = page
             .map_err(|error| Fault::internal(error.to_string()))?
             .map_err(broken)?;
@@ -93,9 +93,9 @@ impl Admin {
         let (edge, incarnation) = (get("edge")?, get("incarnation")?);
         let sequence = number("sequence", &get("sequence")?)?;
         let log = self.log()?;
-        let directory = log.directory().to_owned();
+        let place = log.place().clone();
         let proof = tokio::task::spawn_blocking(move || {
-            let view = View::open(&directory, None)?;
+            let view = place.view(None)?;
             view.prove(&edge, &incarnation, sequence)
         });
         let proof: Option<Proof> = proof

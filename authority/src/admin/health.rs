@@ -38,6 +38,10 @@ impl Admin {
             "sealed": sealed.as_ref().map(ToString::to_string),
             "hsm": { "status": word(hsm), "kind": self.vault.hsm().info().kind },
             "store": { "status": word(store.is_some()), "revision": store, "rolled_back_by": behind },
+            "audit_log": self.log.as_ref().map(|log| json!({
+                "status": word(log.broken().is_none() && log.unwritten_for().is_none()),
+                "unwritten_seconds": log.unwritten_for().map(|unwritten| unwritten.as_secs()),
+            })),
             "bundle": bundle,
         });
         let status = if hsm && store.is_some() && sealed.is_none() {
@@ -61,6 +65,12 @@ impl Admin {
         self.gauges.leases.set(count(self.leases.sweep()));
         self.gauges.stops.set(count(self.world.halts().len()));
         self.gauges.sealed.set(i64::from(self.seal.is_closed()));
+        let unwritten = self.log.as_ref().and_then(|log| log.unwritten_for());
+        // One second at least: 0 says that it can be written.
+        let unwritten = unwritten.map_or(0, |unwritten| unwritten.as_secs().max(1));
+        self.gauges
+            .log_unwritten
+            .set(i64::try_from(unwritten).unwrap_or(i64::MAX));
         let text = self
             .gauges
             .metrics

@@ -6,6 +6,8 @@ use audit::record::{Draft, Outcome};
 use audit::spool::{Settings, Spool};
 use uuid::Uuid;
 
+use std::path::{Path, PathBuf};
+
 use super::*;
 use crate::kms::Chain;
 use crate::testing::Bench;
@@ -32,10 +34,9 @@ impl Site {
     pub(crate) async fn open(&self) -> Result<Arc<Collector>, StartError> {
         let alarms = self.alarms.clone();
         let alarm: Alarm = Box::new(move |what| alarms.lock().unwrap().push(what));
-        let place = (self.directory(), "example.org");
         Collector::open(
             &self.bench.wired.vault,
-            (&place.0, "", place.1),
+            (LogPlace::Directory(self.directory()), "", "example.org"),
             &Metrics::new("test"),
             alarm,
         )

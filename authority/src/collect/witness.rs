@@ -3,13 +3,11 @@
 //!
 //! What is kept shows at the next start whether the log was put back; and a witness that has seen more than there is says so.
 
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use audit::log::LogError;
 use audit::log::objects::{Directory, Objects as _};
-use audit::log::read::View;
 use audit::note::cosign::WitnessKey;
 use audit::note::{Checkpoint, VerifierKey};
 use audit::witness::{PATH, Request, kept};
@@ -25,6 +23,7 @@ use tokio::task::JoinHandle;
 
 use super::{Collector, writer};
 use crate::config::{Config, WitnessConfig};
+use crate::log_place::LogPlace;
 use crate::serve::StartError;
 
 /// How often it is looked whether there is a new checkpoint.
@@ -226,8 +225,8 @@ impl Asking {
 
     /// The newest checkpoint and its proof; or the log's size, which is less than the witness holds.
     async fn request(&self) -> Result<Result<Request, u64>, String> {
-        let (directory, key, old) = (self.log.directory().to_owned(), self.log_key.clone(), self.held);
-        let made = tokio::task::spawn_blocking(move || request(directory, &key, old)).await;
+        let (place, key, old) = (self.log.place().clone(), self.log_key.clone(), self.held);
+        let made = tokio::task::spawn_blocking(move || request(&place, &key, old)).await;
         made.map_err(text)?.map_err(text)
     }
 
@@ -286,8 +285,8 @@ impl Asking {
     }
 }
 
-fn request(directory: PathBuf, key: &VerifierKey, old: u64) -> Result<Result<Request, u64>, LogError> {
-    let view = View::open(&directory, Some(key))?;
+fn request(place: &LogPlace, key: &VerifierKey, old: u64) -> Result<Result<Request, u64>, LogError> {
+    let view = place.view(Some(key))?;
     let size = view.checkpoint().size;
     if old > size {
         return Ok(Err(size));

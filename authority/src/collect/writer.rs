@@ -57,6 +57,9 @@ impl Writer {
                 Ok(()) => {}
                 Err(LogError::Io(error)) => {
                     tracing::error!(%error, "the audit log cannot be written; it is tried again");
+                    let since = |since: Option<Instant>| Some(since.unwrap_or_else(Instant::now));
+                    self.shared
+                        .tell(|told| told.unwritten_since = since(told.unwritten_since));
                     std::thread::sleep(RETRY);
                 }
                 Err(error) => return self.stop(error),
@@ -137,7 +140,9 @@ impl Writer {
 
     fn publish(&mut self) -> Result<(), LogError> {
         self.published = Instant::now();
-        self.log.publish()?;
+        if self.log.publish()? {
+            self.shared.tell(|told| told.unwritten_since = None);
+        }
         self.due = false;
         self.tell();
         Ok(())

@@ -1,22 +1,22 @@
 //! The audit log as what is exported.
 
 use std::io::ErrorKind;
-use std::path::PathBuf;
 
 use async_trait::async_trait;
 use audit::log::LogError;
 use audit::log::read::View;
 
 use super::{Page, Place, Source};
+use crate::log_place::LogPlace;
 
-/// The log in a directory, while it grows.
-pub(super) struct LogSource(pub(super) PathBuf);
+/// The log at its place, while it grows.
+pub(super) struct LogSource(pub(super) LogPlace);
 
 #[async_trait]
 impl Source for LogSource {
     async fn read(&self, from: Place, limit: usize) -> Result<Page, String> {
-        let directory = self.0.clone();
-        let read = tokio::task::spawn_blocking(move || match View::open(&directory, None) {
+        let place = self.0.clone();
+        let read = tokio::task::spawn_blocking(move || match place.view(None) {
             Ok(view) => page(&view, from, limit),
             // No checkpoint yet.
             Err(LogError::Io(error)) if error.kind() == ErrorKind::NotFound => Ok(Page::nothing(from)),

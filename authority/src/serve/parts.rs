@@ -36,7 +36,7 @@ impl Config {
         }
     }
 
-    /// The audit log's directory.
+    /// The audit log's directory, where it is in one.
     pub fn log_dir(&self) -> PathBuf {
         self.data_dir.join("log")
     }

@@ -26,6 +26,7 @@ use crate::keys::{KeySettings, Keys};
 use crate::kms::access_key::AccessKeys;
 use crate::kms::{Kms, Recorder};
 use crate::leases::Leases;
+use crate::log_place::LogPlace;
 use crate::paths;
 use crate::revisions::Revisions;
 use crate::revocation::Revocations;
@@ -212,8 +213,8 @@ impl Wired {
         }
         let alarming = recorder.clone();
         let alarm = Box::new(move |what: &'static str| alarming.alarm(what));
-        let directory = config.log_dir();
-        let place = (&*directory, config.store.replica(), config.trust_domain.as_str());
+        let place = LogPlace::of(config).map_err(|(field, message)| StartError::Config { field, message })?;
+        let place = (place, config.store.replica(), config.trust_domain.as_str());
         let log = Collector::open(&self.vault, place, metrics, alarm).await?;
         let (spool, own) = recorder.source();
         let drain = Drain::start(log.clone(), spool, config.audit_dir(), own);

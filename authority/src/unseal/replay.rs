@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use audit::log::LogError;
 use audit::log::read::View;
 use audit::record::Record;
 use serde::Serialize;
@@ -18,6 +19,7 @@ use crate::halts::{Halt, HaltRecord};
 use crate::keys::{KeyRecord, Note, State, compromise};
 use crate::kms::access_key::{AccessKeyRecord, Status};
 use crate::kms::is_recorder;
+use crate::log_place::LogPlace;
 use crate::names::EdgeId;
 use crate::paths;
 use crate::rotation;
@@ -62,22 +64,23 @@ pub(crate) fn end(directory: &Path) -> Result<Option<AuditPosition>, Fault> {
     Ok(last)
 }
 
-/// What is stopped at the end of the record behind `from`, or of all of it. The audit log beside the spool, if it is there, has
+/// What is stopped at the end of the record behind `from`, or of all of it. Its log, if it is there, has
 /// what the spool does not hold any more. Nothing may be missing between the two. Blocks on the disk.
-pub(super) fn read(directory: &Path, from: Option<&AuditPosition>) -> Result<Stops, Fault> {
+pub(super) fn read(directory: &Path, log: &LogPlace, from: Option<&AuditPosition>) -> Result<Stops, Fault> {
     let broken = |what: String| Fault::invalid("bad_audit", format!("audit spool `{}`: {what}", directory.display()));
     let report = audit::verify::directory(directory).map_err(|error| broken(error.to_string()))?;
     if let Some(fault) = report.faults.first() {
         return Err(broken(format!("it is damaged ({fault}); take another copy")));
     }
     let elsewhere = |what: String| broken(format!("{what}; name the directory of a whole copy, with --audit"));
-    let log = directory.parent().map(|beside| beside.join("log"));
-    let log = log.filter(|log| View::is_log(log));
+    let damaged = |error: LogError| broken(format!("its log `{log}`: {error}"));
+    let is_log = View::name_of(log.reader().as_ref())
+        .map_err(|error| damaged(error.into()))?
+        .is_some();
     let mut history = History::new(from);
     let mut own = report.chains.iter().any(|chain| is_recorder(&chain.edge));
     let foreign = !own && !report.chains.is_empty();
-    if let Some(log) = log {
-        let damaged = |error: audit::log::LogError| broken(format!("the log `{}` beside it: {error}", log.display()));
+    if is_log {
         let mut taken = Ok(());
         let take = |_, record: Record| {
             if is_recorder(&record.edge) {
@@ -86,7 +89,7 @@ pub(super) fn read(directory: &Path, from: Option<&AuditPosition>) -> Result<Sto
             }
             taken.is_ok()
         };
-        let view = View::open(&log, None).map_err(damaged)?;
+        let view = log.view(None).map_err(damaged)?;
         view.records(0, take).map_err(damaged)?;
         taken.map_err(elsewhere)?;
     }

@@ -1,8 +1,10 @@
-//! Where records are read from: a spool's directory, a log's directory, or an authority that is asked.
+//! Where records are read from: a spool's directory, a log's directory or bucket, or an authority that is asked.
 
 use std::path::PathBuf;
 
 use audit::log::read::View;
+use authority::config::S3Config;
+use authority::log_place::LogPlace;
 use clap::Args;
 use serde_json::Value;
 
@@ -21,9 +23,12 @@ pub struct From {
     /// The authority's log, which has every edge's records and its own.
     #[arg(long, global = true)]
     log: bool,
-    /// The directory of a spool or of a log, instead of `--data`; for `reconcile` one for each authority's log.
+    /// The directory of a spool or of a log, or `s3://BUCKET/PREFIX` of a log, instead of `--data`; for `reconcile` one for each
+    /// authority's log. A bucket is asked as AWS_ACCESS_KEY_ID says, or the machine's role.
     #[arg(long, value_name = "DIR", global = true, conflicts_with = "url")]
-    dir: Vec<PathBuf>,
+    dir: Vec<String>,
+    #[command(flatten)]
+    bucket: Reach,
     /// Ask the authority with this admin API, https://HOST:PORT, for its log.
     #[arg(long, value_name = "URL", global = true)]
     url: Option<String>,
@@ -35,48 +40,78 @@ pub struct From {
     ca_file: Option<PathBuf>,
 }
 
+/// How a bucket is reached.
+#[derive(Debug, Args)]
+pub struct Reach {
+    /// The S3 server of `s3://…`, https://HOST:PORT. Default: AWS's.
+    #[arg(long, value_name = "URL", env = "AWS_ENDPOINT_URL_S3", global = true)]
+    endpoint: Option<String>,
+    /// The region of `s3://…`. Default: AWS_REGION.
+    #[arg(long, global = true)]
+    region: Option<String>,
+    /// Let --endpoint be http:// elsewhere than on a loopback address.
+    #[arg(long, global = true)]
+    allow_http: bool,
+}
+
 /// Where records are.
 #[derive(Debug)]
 pub enum Source {
     /// One process's own.
     Spool(PathBuf),
     /// Everybody's.
-    Log(PathBuf),
+    Log(LogPlace),
     /// An authority that tells.
     Api(AdminArgs),
 }
 
 impl From {
     /// What the options say; without any, the edge's spool.
-    pub fn any(&self) -> Source {
+    pub fn any(&self) -> Result<Source, Failure> {
         if self.log || self.url.is_some() {
             return self.log();
         }
-        match self.dir.first() {
-            Some(directory) if View::is_log(directory) => Source::Log(directory.clone()),
-            Some(directory) => Source::Spool(directory.clone()),
-            None => {
-                let role = if self.authority { "authority" } else { "edge" };
-                Source::Spool(self.data.join(role).join("audit"))
-            }
-        }
+        let Some(place) = self.dir.first() else {
+            let role = if self.authority { "authority" } else { "edge" };
+            return Ok(Source::Spool(self.data.join(role).join("audit")));
+        };
+        Ok(match self.place(place)? {
+            LogPlace::Directory(directory) if !View::is_log(&directory) => Source::Spool(directory),
+            log => Source::Log(log),
+        })
     }
 
     /// The log.
-    pub fn log(&self) -> Source {
+    pub fn log(&self) -> Result<Source, Failure> {
         match self.dir.first() {
-            _ if self.url.is_some() => Source::Api(self.admin()),
-            Some(directory) => Source::Log(directory.clone()),
-            None => Source::Log(self.data.join("authority/log")),
+            _ if self.url.is_some() => Ok(Source::Api(self.admin())),
+            Some(place) => Ok(Source::Log(self.place(place)?)),
+            None => Ok(Source::Log(LogPlace::Directory(self.data.join("authority/log")))),
         }
     }
 
     /// The logs, where there may be several.
-    pub fn logs(&self) -> Vec<Source> {
+    pub fn logs(&self) -> Result<Vec<Source>, Failure> {
         match self.dir.as_slice() {
-            [_, _, ..] => self.dir.iter().cloned().map(Source::Log).collect(),
-            _ => vec![self.log()],
+            [_, _, ..] => self
+                .dir
+                .iter()
+                .map(|place| Ok(Source::Log(self.place(place)?)))
+                .collect(),
+            _ => Ok(vec![self.log()?]),
         }
+    }
+
+    /// A log's place, as it is written on the command line.
+    pub fn place(&self, text: &str) -> Result<LogPlace, Failure> {
+        let access = S3Config {
+            endpoint: self.bucket.endpoint.clone(),
+            region: self.bucket.region.clone(),
+            ca_file: self.ca_file.clone(),
+            allow_http: self.bucket.allow_http,
+            ..S3Config::default()
+        };
+        LogPlace::parse(text, &access).map_err(|reason| Failure::new(format!("`{text}`: {reason}")))
     }
 
     /// Refuses several directories, for what reads one.

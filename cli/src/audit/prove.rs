@@ -52,8 +52,9 @@ impl Prove {
     pub fn run(self, source: &Source) -> Result<(), Failure> {
         let proof = match source {
             Source::Api(admin) => self.ask(admin)?,
-            Source::Log(directory) | Source::Spool(directory) => {
-                let view = open(directory)?;
+            Source::Spool(_) => return Err(Failure::new("a spool proves nothing; name a log")),
+            Source::Log(place) => {
+                let view = open(place)?;
                 let mut found = self.record.clone();
                 if found.is_none() {
                     let filter = self.filter();

@@ -22,12 +22,12 @@ impl Reconcile {
     pub fn run(self, sources: &[Source]) -> Result<(), Failure> {
         let mut ledger = Ledger::default();
         for source in sources {
-            let (Source::Log(directory) | Source::Spool(directory)) = source else {
+            let Source::Log(place) = source else {
                 return Err(Failure::new(
-                    "a log is reconciled where its files are: copy its directory and name it with --dir",
+                    "a log is reconciled where its files are: name its bucket, or a copy of its directory, with --dir",
                 ));
             };
-            open(directory)?.records(0, |_, record| {
+            open(place)?.records(0, |_, record| {
                 ledger.take(&record);
                 true
             })?;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use audit::filter::Filter;
 use audit::log::read::View;
+use authority::log_place::LogPlace;
 use clap::Args;
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -71,7 +72,7 @@ impl Search {
             from_ms: self.from,
             to_ms: self.to,
         };
-        log(&from.log(), filter, self.follow)
+        log(&from.log()?, filter, self.follow)
     }
 }
 
@@ -107,7 +108,8 @@ pub fn log(source: &Source, filter: Filter, follow: bool) -> Result<(), Failure>
     loop {
         let goes_on = match source {
             Source::Api(admin) => page(admin, &filter, &mut next)?,
-            Source::Log(directory) | Source::Spool(directory) => whole(directory, &filter, &mut next)?,
+            Source::Log(place) => whole(place, &filter, &mut next)?,
+            Source::Spool(_) => return Err(Failure::new("a spool is not searched; name a log")),
         };
         match goes_on {
             None => return Ok(()),
@@ -118,17 +120,16 @@ pub fn log(source: &Source, filter: Filter, follow: bool) -> Result<(), Failure>
     }
 }
 
-/// Opens the log in a directory, unverified.
-pub fn open(directory: &Path) -> Result<View, Failure> {
-    View::open(directory, None).context(|| {
-        let place = directory.display();
-        format!("`{place}` is no audit log; name one with --dir or an authority with --url")
-    })
+/// Opens a log, unverified.
+pub fn open(place: &LogPlace) -> Result<View, Failure> {
+    place
+        .view(None)
+        .context(|| format!("`{place}` is no audit log; name one with --dir or an authority with --url"))
 }
 
 /// All there is from `next` on; none where the reader has gone, else false: there is no more at present.
-fn whole(directory: &Path, filter: &Filter, next: &mut u64) -> Result<Option<bool>, Failure> {
-    let view = open(directory)?;
+fn whole(place: &LogPlace, filter: &Filter, next: &mut u64) -> Result<Option<bool>, Failure> {
+    let view = open(place)?;
     let mut told = Ok(true);
     view.records(*next, |_, record| {
         if filter.wants(&record) {

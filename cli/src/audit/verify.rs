@@ -6,6 +6,7 @@ use audit::log::proof::Proof;
 use audit::note::cosign::WitnessKey;
 use audit::note::{Checkpoint, VerifierKey};
 use audit::record::{Event, Outcome, Record};
+use authority::log_place::LogPlace;
 use clap::Args;
 use serde::Deserialize as _;
 use serde_json::Value;
@@ -45,9 +46,9 @@ impl Verify {
     /// Runs the command.
     pub fn run(self, from: &From) -> Result<(), Failure> {
         if let Some(file) = &self.proof {
-            return self.proof(file, &self.key(from)?);
+            return self.proof(file, &key(self.key.as_deref(), from)?);
         }
-        match from.any() {
+        match from.any()? {
             Source::Spool(directory) if self.key.is_none() && self.seen.is_empty() && self.witness.is_empty() => {
                 spool(&directory)
             }
@@ -55,54 +56,58 @@ impl Verify {
                 "`{}` is no audit log: it has no `checkpoint`",
                 directory.display()
             ))),
-            Source::Log(directory) => self.log(&directory, &self.key(from)?),
+            Source::Log(place) => {
+                let key = key(self.key.as_deref(), from)?;
+                report(&place, &key, &self.seen(&place, &key)?)
+            }
             Source::Api(_) => Err(Failure::new(
-                "a log is verified where its files are: copy its directory and name it with --dir",
+                "a log is verified where its files are: name its bucket, or a copy of its directory, with --dir",
             )),
         }
     }
+}
 
-    fn key(&self, from: &From) -> Result<VerifierKey, Failure> {
-        let text = match &self.key {
-            None => from
-                .key()
-                .context(|| "no key: give it with --key, or ask the authority".to_owned())?,
-            Some(file) if Path::new(file).is_file() => std::fs::read_to_string(file).context(|| format!("`{file}`"))?,
-            Some(key) => key.clone(),
-        };
-        Ok(text.trim().parse()?)
+/// The log's verifier key: as it was given, or as the authority tells it.
+pub fn key(given: Option<&str>, from: &From) -> Result<VerifierKey, Failure> {
+    let text = match given {
+        None => from
+            .key()
+            .context(|| "no key: give it with --key, or ask the authority".to_owned())?,
+        Some(file) if Path::new(file).is_file() => std::fs::read_to_string(file).context(|| format!("`{file}`"))?,
+        Some(key) => key.to_owned(),
+    };
+    Ok(text.trim().parse()?)
+}
+
+/// Verifies a log and prints what it holds and what is wrong with it.
+pub fn report(place: &LogPlace, key: &VerifierKey, seen: &[Checkpoint]) -> Result<(), Failure> {
+    let mut progress = Progress::new("verifying", "leaves");
+    let tell = |done, all| progress.tell(done, all);
+    let view = place.view(Some(key)).context(|| format!("`{place}`"))?;
+    let report = audit::log::verify::view(&view, seen, tell).context(|| format!("`{place}`"))?;
+    drop(progress);
+    output::line(&format!(
+        "{}: {} batches with {} records",
+        report.checkpoint.origin, report.leaves, report.records
+    ))?;
+    for fault in &report.faults {
+        output::line(&format!("fault: {fault}"))?;
     }
-
-    fn log(&self, directory: &Path, key: &VerifierKey) -> Result<(), Failure> {
-        let seen = self.seen(directory, key)?;
-        let mut progress = Progress::new("verifying", "leaves");
-        let tell = |done, all| progress.tell(done, all);
-        let report = audit::log::verify::directory(directory, key, &seen, tell)
-            .context(|| format!("`{}`", directory.display()))?;
-        drop(progress);
-        output::line(&format!(
-            "{}: {} batches with {} records",
-            report.checkpoint.origin, report.leaves, report.records
-        ))?;
-        for fault in &report.faults {
-            output::line(&format!("fault: {fault}"))?;
-        }
-        let count = u64::try_from(report.faults.len())
-            .unwrap_or(u64::MAX)
-            .saturating_add(report.more);
-        match count {
-            0 => output::line(&match seen.len() {
-                0 => "every signature, hash and chain holds; whether it was put back to an older state, only --seen and --witness show".to_owned(),
-                checkpoints => format!("every signature, hash and chain holds, and it grew from the checkpoints seen ({checkpoints})"),
-            }),
-            faults => Err(Failure::new(format!("{faults} faults in `{}`", directory.display()))),
-        }
+    let count = u64::try_from(report.faults.len())
+        .unwrap_or(u64::MAX)
+        .saturating_add(report.more);
+    match count {
+        0 => output::line(&match seen.len() {
+            0 => "every signature, hash and chain holds; whether it was put back to an older state, only --seen and --witness show".to_owned(),
+            checkpoints => format!("every signature, hash and chain holds, and it grew from the checkpoints seen ({checkpoints})"),
+        }),
+        faults => Err(Failure::new(format!("{faults} faults in `{place}`"))),
     }
 }
 
 impl Verify {
     /// What the log has to have grown from.
-    fn seen(&self, directory: &Path, key: &VerifierKey) -> Result<Vec<Checkpoint>, Failure> {
+    fn seen(&self, place: &LogPlace, key: &VerifierKey) -> Result<Vec<Checkpoint>, Failure> {
         let (mut seen, mut notes) = (Vec::new(), Vec::new());
         for file in &self.seen {
             let place = || format!("`{}`", file.display());
@@ -111,19 +116,22 @@ impl Verify {
             notes.push(note);
         }
         for witness in &self.witness {
-            let beside = directory.join("../cosigned").join(audit::witness::kept(key, witness));
-            let kept = match std::fs::read_to_string(&beside) {
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
-                read => Some(read.context(|| format!("`{}`", beside.display()))?),
+            let cosigned = |directory: &Path| directory.join("../cosigned").join(audit::witness::kept(key, witness));
+            let beside = place.directory().map(cosigned);
+            let kept = match beside.as_ref().map(std::fs::read_to_string) {
+                None => None,
+                Some(Err(error)) if error.kind() == std::io::ErrorKind::NotFound => None,
+                Some(read) => Some(read.context(|| format!("beside `{place}`"))?),
             };
             let cosigned = notes
                 .iter()
                 .chain(&kept)
                 .filter_map(|note| witness.checkpoint(key, note).ok());
             let Some((checkpoint, time)) = cosigned.max_by_key(|(checkpoint, _)| checkpoint.size) else {
-                let (name, beside) = (witness.name(), beside.display());
+                let beside = beside.map_or(String::new(), |beside| format!("in `{}` or ", beside.display()));
+                let name = witness.name();
                 return Err(Failure::new(format!(
-                    "no checkpoint of this log that `{name}` cosigned is in `{beside}` or in a --seen"
+                    "no checkpoint of this log that `{name}` cosigned is {beside}in a --seen"
                 )));
             };
             let (name, time) = (witness.name(), output::time(time));

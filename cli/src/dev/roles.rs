@@ -223,6 +223,7 @@ pub(super) async fn authority_config(
         },
         delegation: Default::default(),
         enrollment: Default::default(),
+        audit: authority::config::AuditConfig::default(),
         export: Vec::new(),
         witness: Vec::new(),
     })

@@ -127,11 +127,17 @@ pub fn take(fake: Fake, request: Request<Streaming<AuditSegment>>) -> Response<R
     let mut segments = request.into_inner();
     fake.state().audit.streams += 1;
     tokio::spawn(async move {
+        let mut told = String::new();
         while let Ok(Some(segment)) = segments.message().await {
-            let (receipt, losing) = {
+            let (mut receipt, losing) = {
                 let mut state = fake.state();
                 (state.audit.take(segment), state.audit.losing)
             };
+            // As the real one: a checkpoint is told once a stream.
+            match receipt.checkpoint == told {
+                true => receipt.checkpoint.clear(),
+                false => told.clone_from(&receipt.checkpoint),
+            }
             if losing {
                 let _ = answers.send(Err(Status::unavailable("lost"))).await;
                 return;

@@ -7,7 +7,10 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use super::super::objects::{Objects, PutError};
 
 #[derive(Clone, Default)]
-pub(super) struct Memory(Arc<Mutex<State>>);
+pub(super) struct Memory {
+    state: Arc<Mutex<State>>,
+    claim: Option<String>,
+}
 
 #[derive(Default)]
 struct State {
@@ -29,7 +32,7 @@ pub(super) enum Failure {
 
 impl Memory {
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap()
+        self.state.lock().unwrap()
     }
 
     pub(super) fn writes(&self) -> usize {
@@ -55,10 +58,22 @@ impl Memory {
     /// As it is now, on its own.
     pub(super) fn snapshot(&self) -> Memory {
         let objects = self.lock().objects.clone();
-        Memory(Arc::new(Mutex::new(State {
+        let state = State {
             objects,
             ..State::default()
-        })))
+        };
+        Memory {
+            state: Arc::new(Mutex::new(state)),
+            claim: None,
+        }
+    }
+
+    /// The same storage, for a writer of this name that cannot keep others out.
+    pub(super) fn shared_by(&self, writer: &str) -> Memory {
+        Memory {
+            claim: Some(writer.to_owned()),
+            ..self.clone()
+        }
     }
 
     pub(super) fn crash_after(&self, writes: usize, happened: bool) {
@@ -109,8 +124,12 @@ impl Objects for Memory {
         Ok(())
     }
 
-    fn remove(&mut self, name: &str) -> io::Result<()> {
-        self.lock().objects.remove(name);
+    fn remove(&mut self, names: &[String]) -> io::Result<()> {
+        names.iter().for_each(|name| self.erase(name));
         Ok(())
+    }
+
+    fn claim(&self) -> Option<&str> {
+        self.claim.as_deref()
     }
 }

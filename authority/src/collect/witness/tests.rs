@@ -42,7 +42,8 @@ impl Site {
     }
 
     fn request(&self, old: u64) -> Result<Request, u64> {
-        request(self.dir.path().join("log"), &self.keys.0, old).unwrap()
+        let place = LogPlace::Directory(self.dir.path().join("log"));
+        request(&place, &self.keys.0, old).unwrap()
     }
 
     /// What the authority makes of what the witness answers.
