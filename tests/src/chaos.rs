@@ -32,13 +32,14 @@ mod trail;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use self::act::{Done, Stage};
 use self::check::Violation;
 use self::fleet::{Fleet, Store};
-use self::load::Load;
-use self::operator::Operator;
+use self::load::{Answer, Load};
+use self::operator::{History, Operator};
 use self::plan::Plan;
 
 /// What happened, in numbers.
@@ -101,38 +102,71 @@ impl fmt::Display for Report {
     }
 }
 
-/// Runs one plan for so long, and until every kind of fault was there once, over such a store, and checks what came of it. The
-/// directory of the fleet is removed unless something was violated.
+/// What came of a plan, before the last kill of everything.
+struct Played {
+    lasted: Duration,
+    done: Done,
+    history: History,
+    answers: Vec<Answer>,
+    /// What did not work once everything was mended.
+    violations: Vec<Violation>,
+}
+
+/// Plays one plan for so long, and until every kind of fault was there once; mends everything, and has everything work again.
+fn play(fleet: &Fleet, store: Store, seed: u64, lasts: Duration) -> Played {
+    let begun = Instant::now();
+    let load = Load::start(fleet, begun);
+    let operator = Operator::start(fleet.operator(), seed, begun);
+    let stage = Stage::new(fleet, begun);
+    let over = AtomicBool::new(false);
+    let (lasted, history, answers, violations) = std::thread::scope(|scope| {
+        let _over = Over(&over);
+        scope.spawn(|| stage.revive(&over));
+        let plans = Plan::all(store, seed).into_iter();
+        let stage = &stage;
+        let actors: Vec<_> = plans.map(|plan| scope.spawn(move || stage.play(plan, lasts))).collect();
+        actors.into_iter().for_each(|actor| actor.join().unwrap());
+        fleet.heal();
+        let (mut history, lasted) = (operator.finish(), begun.elapsed());
+        let stuck = history.start_all(&fleet.operator());
+        let mut answers = load.finish();
+        let (last, mut violations) = load::recover(fleet, begun);
+        answers.extend(last);
+        violations.extend(stuck.into_iter().map(|key| Violation::NotStarted { key }));
+        (lasted, history, answers, violations)
+    });
+    Played {
+        lasted,
+        done: stage.leave(),
+        history,
+        answers,
+        violations,
+    }
+}
+
+/// Says that it is over when dropped, after a panic too.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Plays a plan over such a store and checks what came of it. The directory of the fleet is removed unless something was violated.
 pub fn run(store: Store, seed: u64, lasts: Duration) -> Report {
     let mut fleet = Fleet::start(store, seed);
-    let begun = Instant::now();
-    let load = Load::start(&fleet, begun);
-    let operator = Operator::start(fleet.operator(), seed, begun);
-    let stage = Stage::new(&fleet, begun);
-    std::thread::scope(|scope| {
-        for plan in Plan::all(store, seed) {
-            let stage = &stage;
-            scope.spawn(move || stage.play(plan, lasts));
-        }
-    });
-    let done = stage.leave();
-    fleet.heal();
-    let mut history = operator.finish();
-    let lasted = begun.elapsed();
-    let stuck = history.start_all(&fleet.operator());
-    let mut answers = load.finish();
-    let (last, missing) = load::recover(&fleet, begun);
-    answers.extend(last);
+    let played = play(&fleet, store, seed, lasts);
     // What was acknowledged must be on disk, not in a process.
     let last_kills = fleet.kill_everything();
     fleet.start_everything();
     let seen = check::Seen {
-        answers: Arc::new(answers),
-        history,
+        answers: Arc::new(played.answers),
+        history: played.history,
         records: fleet.records(),
         keys: fleet.keys(),
-        outages: done.outages.clone(),
-        steps: done.steps.clone(),
+        outages: played.done.outages.clone(),
+        steps: played.done.steps.clone(),
     };
     let checked = seen.check();
     let mut signatures = BTreeMap::new();
@@ -141,16 +175,15 @@ pub fn run(store: Store, seed: u64, lasts: Duration) -> Report {
         *signatures.entry(what).or_default() += 1;
     }
     let mut violations = checked.violations;
-    violations.extend(stuck.into_iter().map(|key| Violation::NotStarted { key }));
-    violations.extend(missing);
+    violations.extend(played.violations);
     violations.extend(fleet.broken_chains());
     if !violations.is_empty() {
         fleet.keep();
     }
     Report {
         seed,
-        lasted,
-        done,
+        lasted: played.lasted,
+        done: played.done,
         last_kills,
         refused: seen.answers.len() - signatures.values().sum::<usize>(),
         signatures,

@@ -23,6 +23,8 @@ mod backend;
 #[cfg(test)]
 mod durability_tests;
 #[cfg(test)]
+mod power_tests;
+#[cfg(test)]
 pub(crate) mod testing;
 mod writer;
 

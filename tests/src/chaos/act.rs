@@ -1,6 +1,7 @@
 //! Actors: each brings about the faults of one [`Plan`] and mends them, while the others do theirs.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -16,6 +17,8 @@ use super::site;
 /// How much longer a fault lasts that nothing has come across yet.
 const MORE: Duration = Duration::from_secs(4);
 const LOOK: Duration = Duration::from_millis(20);
+/// As the units in `deploy/systemd` say.
+const RESTART: Duration = Duration::from_secs(1);
 
 /// What the actors did.
 #[derive(Debug, Default)]
@@ -78,6 +81,20 @@ impl<'a> Stage<'a> {
                 }
                 Outcome::Impossible(why) => drop(done.impossible.insert(name, why)),
             }
+        }
+    }
+
+    /// Starts what ended by itself, every second, until the actors have left.
+    pub fn revive(&self, over: &AtomicBool) {
+        let processes = || self.fleet.authorities.iter().chain(&self.fleet.edges);
+        while !over.load(Ordering::Relaxed) {
+            let revived = processes().filter(|process| process.revive()).count();
+            *self
+                .done()
+                .faults
+                .entry("processes that ended by themselves")
+                .or_default() += revived;
+            std::thread::sleep(RESTART);
         }
     }
 
@@ -232,11 +249,11 @@ impl<'a> Stage<'a> {
         }
     }
 
-    /// An edge goes on by itself once its disk is good again, if it has not ended; an authority is started anew by its operator,
-    /// since its store refuses to write from the first failure on.
+    /// An edge goes on by itself once its disk is good again. An authority is started anew by its operator, since its store
+    /// refuses to write from the first failure on.
     fn mend(&self, machine: Machine) {
-        let mut held = self.process(machine).hold();
-        if matches!(machine, Machine::Authority(_)) || held.has_ended() {
+        if matches!(machine, Machine::Authority(_)) {
+            let mut held = self.process(machine).hold();
             held.kill();
             held.start();
         }

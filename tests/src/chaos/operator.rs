@@ -128,7 +128,7 @@ impl Operator {
             while !shift.is_over() {
                 std::thread::sleep(dice.millis(50, 1_500));
                 match dice.below(4) {
-                    0 => shift.make(),
+                    0 | 1 => shift.make(),
                     _ => {
                         let key = KEYS[usize::try_from(dice.below(KEYS.len() as u64)).unwrap()].alias;
                         shift.stop_and_start(key, dice.millis(50, 800));

@@ -42,6 +42,17 @@ impl Process {
         }
     }
 
+    /// Starts it if it has ended by itself, as a service manager does; true then. Whoever holds it answers for it.
+    pub fn revive(&self) -> bool {
+        let Ok(child) = self.child.try_lock() else { return false };
+        let mut held = Held { process: self, child };
+        let has_ended = held.has_ended();
+        if has_ended {
+            held.start();
+        }
+        has_ended
+    }
+
     /// Waits for whoever holds it.
     pub fn hold(&self) -> Held<'_> {
         Held {
