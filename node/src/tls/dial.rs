@@ -66,7 +66,8 @@ fn explain(error: &Error, shows: bool) -> String {
 /// Why the server's certificate is not believed.
 fn certificate(why: &CertificateError) -> String {
     match why {
-        CertificateError::UnknownIssuer => {
+        // Of a CA with the same name and another key it is the signature that is found to be wrong.
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => {
             "its certificate is not under a CA that is trusted here: give that CA's certificate as the CA file, or have one of a known CA made for it"
                 .to_owned()
         }
