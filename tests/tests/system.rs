@@ -33,6 +33,8 @@ mod custody;
 mod example_rules;
 #[path = "system/example_rules_at_an_edge.rs"]
 mod example_rules_at_an_edge;
+#[path = "system/exports.rs"]
+mod exports;
 #[path = "system/failing_rule.rs"]
 mod failing_rule;
 #[path = "system/fleets.rs"]
@@ -43,6 +45,8 @@ mod haproxy;
 mod hardening;
 #[path = "system/hsm_faults.rs"]
 mod hsm_faults;
+#[path = "system/interop.rs"]
+mod interop;
 #[path = "system/judge.rs"]
 mod judge;
 #[path = "system/kept_keys.rs"]
