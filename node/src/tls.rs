@@ -25,7 +25,7 @@ use rustls_pki_types::CertificateDer;
 
 pub use certificate::ReloadingCertificate;
 pub use client_auth::{ClientAuth, ClientRoots};
-pub use dial::{Dialled, dial};
+pub use dial::{Dialled, Note, dial};
 pub use files::{read_certificates, read_key};
 
 /// ALPN of a TCP listener for callers, in order of preference.

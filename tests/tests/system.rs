@@ -35,6 +35,8 @@ mod custody;
 mod example_rules;
 #[path = "system/example_rules_at_an_edge.rs"]
 mod example_rules_at_an_edge;
+#[path = "system/exports.rs"]
+mod exports;
 #[path = "system/failing_rule.rs"]
 mod failing_rule;
 #[path = "system/fleets.rs"]
@@ -47,6 +49,8 @@ mod hardening;
 mod hsm_faults;
 #[path = "system/isolated_rules.rs"]
 mod isolated_rules;
+#[path = "system/interop.rs"]
+mod interop;
 #[path = "system/judge.rs"]
 mod judge;
 #[path = "system/kept_keys.rs"]

@@ -5,6 +5,7 @@
 //! twice by its id.
 
 use std::collections::VecDeque;
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -72,7 +73,15 @@ impl Syslog {
         renew(tls.identity.as_deref());
         let dialled = tls::dial(tls.config.clone(), tls.name.clone(), tcp).await;
         let mut stream: Box<dyn Stream> = Box::new(dialled.map_err(failed)?);
-        stands(&mut stream, SETTLE).await.map_err(failed)?;
+        stands(&mut stream, SETTLE).await.map_err(|error| {
+            let why = "servers do so that do not take this side's certificate, or demand one";
+            failed(match error.kind() {
+                ErrorKind::UnexpectedEof => {
+                    std::io::Error::other(format!("it hung up right after the handshake; {why}"))
+                }
+                _ => error,
+            })
+        })?;
         Ok(stream)
     }
 
@@ -145,7 +154,7 @@ async fn stands(stream: &mut Box<dyn Stream>, wait: Duration) -> std::io::Result
     let mut nothing = [0; 64];
     match timeout(wait, stream.read(&mut nothing)).await {
         Err(_) => Ok(()),
-        Ok(Ok(0)) => Err(std::io::Error::other("it hung up")),
+        Ok(Ok(0)) => Err(ErrorKind::UnexpectedEof.into()),
         Ok(Ok(_)) => Ok(()),
         Ok(Err(error)) => Err(error),
     }

@@ -3,12 +3,13 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use rustls::pki_types::ServerName;
 use rustls::{AlertDescription, CertificateError, ClientConfig, Error};
 use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -20,6 +21,22 @@ pub struct Dialled {
     stream: TlsStream<TcpStream>,
     /// Whether this side shows a certificate where it is asked for one.
     shows: bool,
+    note: Note,
+}
+
+/// Why a connection ended, for who uses it by way of a library that keeps that to itself. Clones are the same note.
+#[derive(Clone, Debug, Default)]
+pub struct Note(Arc<Mutex<Option<String>>>);
+
+impl Note {
+    /// What was noted last; once.
+    pub fn take(&self) -> Option<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    fn put(&self, why: &io::Error) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(why.to_string());
+    }
 }
 
 /// Speaks TLS over a connection, to who must be `name`.
@@ -29,7 +46,11 @@ pub struct Dialled {
 pub async fn dial(tls: Arc<ClientConfig>, name: ServerName<'static>, tcp: TcpStream) -> io::Result<Dialled> {
     let shows = tls.client_auth_cert_resolver.has_certs();
     match TlsConnector::from(tls).connect(name, tcp).await {
-        Ok(stream) => Ok(Dialled { stream, shows }),
+        Ok(stream) => Ok(Dialled {
+            stream,
+            shows,
+            note: Note::default(),
+        }),
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
             Err(io::Error::new(error.kind(), "it hung up on the TLS handshake"))
         }
@@ -38,6 +59,11 @@ pub async fn dial(tls: Arc<ClientConfig>, name: ServerName<'static>, tcp: TcpStr
 }
 
 impl Dialled {
+    /// Has what ends it noted.
+    pub fn noting(self, note: Note) -> Dialled {
+        Dialled { note, ..self }
+    }
+
     /// The protocol that both sides chose.
     pub fn alpn(&self) -> Option<&[u8]> {
         self.stream.get_ref().1.alpn_protocol()
@@ -66,7 +92,8 @@ fn explain(error: &Error, shows: bool) -> String {
 /// Why the server's certificate is not believed.
 fn certificate(why: &CertificateError) -> String {
     match why {
-        CertificateError::UnknownIssuer => {
+        // Of a CA with the same name and another key it is the signature that is found to be wrong.
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => {
             "its certificate is not under a CA that is trusted here: give that CA's certificate as the CA file, or have one of a known CA made for it"
                 .to_owned()
         }
@@ -111,7 +138,7 @@ fn refused(alert: AlertDescription, shows: bool) -> String {
             | Alert::UnknownCA
             | Alert::AccessDenied
             | Alert::NoCertificate
-    );
+    ) || (shows && alert == Alert::DecryptError);
     match (about_certificates, shows) {
         (true, false) => "it demands a client certificate: give a certificate file and its key file".to_owned(),
         (true, true) => format!(
@@ -128,14 +155,19 @@ fn utc(seconds: u64) -> String {
     let at = i64::try_from(seconds)
         .ok()
         .and_then(|at| OffsetDateTime::from_unix_timestamp(at).ok());
-    at.map_or_else(|| seconds.to_string(), |at| at.to_string())
+    at.and_then(|at| at.format(&Rfc3339).ok())
+        .unwrap_or_else(|| seconds.to_string())
 }
 
 impl AsyncRead for Dialled {
     fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let read = Pin::new(&mut this.stream).poll_read(context, into);
-        read.map_err(|error| explained(error, this.shows))
+        read.map_err(|error| {
+            let error = explained(error, this.shows);
+            this.note.put(&error);
+            error
+        })
     }
 }
 
@@ -257,7 +289,7 @@ mod tests {
                 let (mut tcp, _) = listener.accept().await.unwrap();
                 // What was sent is read, or it would be a reset.
                 let mut hello = [0; 4096];
-                tcp.read(&mut hello).await.unwrap();
+                assert!(tcp.read(&mut hello).await.unwrap() > 0);
                 tcp.write_all(said).await.unwrap();
             });
             let tcp = TcpStream::connect(address).await.unwrap();

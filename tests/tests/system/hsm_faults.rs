@@ -7,6 +7,7 @@ use rustix::process::Signal;
 use system_tests::{Output, checkout, run, signal, within};
 
 use crate::hardening::worker;
+use crate::kept_keys::notary;
 use crate::production::site::{Hsm, Site};
 
 /// The longest that anything may take: the authority's own bound on a call, and a slow machine's surplus.
@@ -145,4 +146,30 @@ fn a_token_that_is_removed_or_has_another_pin_is_survived() {
     drop(faulty.site.authority.take());
     faulty.site.start_authority();
     within(30, "it works again", || faulty.enroll().0.code == 0);
+}
+
+// R27
+#[test]
+fn a_token_that_hangs_keeps_who_waits_for_its_signature_for_a_bounded_time() {
+    let faulty = Faulty::start();
+    let site = &faulty.site;
+    notary(site);
+    let sign = || site.sign("notary", r#"{"message": "ZmlybXdhcmU="}"#);
+    within(30, "the authority signs for the edge", || sign().status == 201);
+    faulty.set("hang");
+    let began = Instant::now();
+    let refused = sign();
+    let took = began.elapsed();
+    assert!(took < BOUND, "{took:?}");
+    assert_eq!((refused.status, refused.problem()), (503, "key_unavailable".to_owned()));
+    assert_eq!(refused.field("retry-after").as_deref(), Some("1"));
+    assert_eq!(site.mint().status, 201, "what is delegated does not depend on it");
+    faulty.set("ok");
+    within(30, "it signs again", || sign().status == 201);
+    let search =
+        "signet audit search --url \"$SIGNET_AUTHORITY\" --edge authority --profile edges:SignInHsm --outcome refused";
+    within(30, "the refusal is on record, and who asked", || {
+        let found = site.bash(search).success();
+        found.contains("for:oidc:https://ci.example.org#repo:acme/shop")
+    });
 }

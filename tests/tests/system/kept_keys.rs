@@ -15,16 +15,9 @@ fn site(custody: &str) -> Site {
         "signet keys create --alias alias/vault --spec ECC_NIST_P256 --family token --delegation none --custody {custody}"
     ))
     .success();
-    site.bash(
-        "signet keys create --alias alias/notary --spec ECC_NIST_P256 --family artifact --delegation none --custody token
-         sed -i 's,^key = .*,key = \"alias/vault\",' bundle/profiles/api.toml
-         printf '%s\\n' 'tenant = \"000000000001\"' 'kind = \"artifact\"' 'key = \"alias/notary\"' 'algorithm = \"ES256\"' \
-             > bundle/profiles/notary.toml
-         printf '%s\\n' '@id(\"notary\") permit (principal is Caller, action == Action::\"SignArtifact\", resource == Profile::\"notary\");' \
-             > bundle/policies/notary.cedar
-         signet bundle apply ./bundle",
-    )
-    .success();
+    site.bash("sed -i 's,^key = .*,key = \"alias/vault\",' bundle/profiles/api.toml")
+        .success();
+    notary(&site);
     let described = site.bash("signet keys describe alias/vault").success();
     let described: Value = serde_json::from_str(&described).unwrap();
     let kid = described["KeyMetadata"]["Signet"]["Versions"][0]["Kid"].clone();
@@ -33,6 +26,19 @@ fn site(custody: &str) -> Site {
         answer.status == 201 && answer.json()["kid"] == kid
     });
     site
+}
+
+/// One more key that no edge holds, and a profile `notary` that signs artifacts with it.
+pub fn notary(site: &Site) {
+    site.bash(
+        "signet keys create --alias alias/notary --spec ECC_NIST_P256 --family artifact --delegation none --custody token
+         printf '%s\\n' 'tenant = \"000000000001\"' 'kind = \"artifact\"' 'key = \"alias/notary\"' 'algorithm = \"ES256\"' \
+             > bundle/profiles/notary.toml
+         printf '%s\\n' '@id(\"notary\") permit (principal is Caller, action == Action::\"SignArtifact\", resource == Profile::\"notary\");' \
+             > bundle/policies/notary.cedar
+         signet bundle apply ./bundle",
+    )
+    .success();
 }
 
 // R35, R38

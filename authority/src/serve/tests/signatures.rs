@@ -184,6 +184,7 @@ async fn an_edge_that_asks_for_everything_leaves_turns_to_others() {
     let body = json!({"KeySpec": "ECC_NIST_P256", "KeyUsage": "SIGN_VERIFY", "Tags": tags});
     let made = kept.site.verb("CreateKey", body).await["KeyMetadata"]["KeyId"].clone();
     let other = kept.site.verb("DescribeKey", json!({"KeyId": made})).await["KeyMetadata"].clone();
+    let node = kept.site.enroll("edge-2").await;
     let hsm = kept.hsm.clone();
     let held = hsm.hold().await;
     let flood: Vec<_> = (0..40).map(|_| kept.ask(&key)).collect();
@@ -191,7 +192,7 @@ async fn an_edge_that_asks_for_everything_leaves_turns_to_others() {
     let renamed = json!({"AliasName": "alias/release", "TargetKeyId": other["KeyId"]});
     kept.site.verb("UpdateAlias", renamed).await;
     let second = Kept {
-        node: kept.site.enroll("edge-2").await,
+        node,
         key: other,
         ..kept
     };

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use node::channel::{self, Peer};
+use node::tls::Note;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_stream::StreamExt;
 use tonic::metadata::MetadataValue;
@@ -39,6 +40,8 @@ pub(super) struct Client {
 struct Member {
     url: String,
     channel: Channel,
+    /// Why its connection ended: gRPC says only that it did.
+    ended: Note,
 }
 
 /// A write that was not answered with yes or no.
@@ -54,11 +57,12 @@ impl Client {
     /// Connects to nothing yet. `peers` is not empty.
     pub(super) fn new(peers: &[Peer], tls: &Arc<rustls::ClientConfig>) -> Result<Self, channel::BadAddress> {
         let members = peers.iter().map(|peer| {
-            let (dialled, tls) = (Arc::new(peer.clone()), tls.clone());
+            let (dialled, tls, ended) = (Arc::new(peer.clone()), tls.clone(), Note::default());
+            let note = ended.clone();
             let channel = if peer.is_tls() {
                 channel::lazy(peer, ALIVE, move || {
-                    let (peer, tls) = (dialled.clone(), tls.clone());
-                    async move { peer.dial(tls).await }
+                    let (peer, tls, note) = (dialled.clone(), tls.clone(), note.clone());
+                    async move { Ok(peer.dial(tls).await?.noting(note)) }
                 })
             } else {
                 channel::lazy(peer, ALIVE, move || {
@@ -67,7 +71,11 @@ impl Client {
                 })
             };
             let url = peer.uri().to_string().trim_end_matches('/').to_owned();
-            Ok(Member { url, channel: channel? })
+            Ok(Member {
+                url,
+                channel: channel?,
+                ended,
+            })
         });
         Ok(Self {
             members: members.collect::<Result<_, channel::BadAddress>>()?,
@@ -212,7 +220,10 @@ impl Member {
         // What went wrong on the way has a cause, of which the last says most; what etcd says has none.
         let causes = std::iter::successors(std::error::Error::source(status), |cause| (*cause).source());
         let said = match causes.last() {
-            Some(cause) => format!("cannot be reached: {cause}"),
+            Some(cause) => {
+                let why = self.ended.take().unwrap_or_else(|| cause.to_string());
+                format!("cannot be reached: {why}")
+            }
             None => format!("says: {}{hint}", status.message()),
         };
         unavailable(&format!("etcd at `{}` {said}", self.url))
