@@ -17,6 +17,8 @@ use crate::uplink::Uplink;
 
 mod ask;
 
+/// How far a certificate's `notBefore` lies before its making, seconds: a clock that goes back by less harms none.
+const BACKDATED: u64 = 60;
 /// Between two looks at what is due when nothing wakes the task sooner.
 const IDLE: Duration = Duration::from_secs(1);
 /// Keys asked for at once: an authority that answers one of them late does not hold up the rest.
@@ -82,7 +84,9 @@ fn after(wait: Duration) -> Instant {
 /// Runs until the process ends.
 pub async fn keep(edge: Arc<Edge>, uplink: Arc<Uplink>) {
     let mut calls = Calls::default();
+    let mut latest = 0;
     loop {
+        forget_the_future(&edge, &mut latest);
         calls.begin(&edge, &uplink);
         edge.keyring().expire(edge.now());
         edge.settled();
@@ -92,6 +96,21 @@ pub async fn keep(edge: Arc<Edge>, uplink: Arc<Uplink>) {
             Some(ended) = calls.under_way.join_next() => calls.end(&edge, ended),
         }
     }
+}
+
+/// Where the authority's clock was ahead and was put right, what was delegated meanwhile is valid at a time that has not come:
+/// no verifier takes its chain, and it would last too long. `latest` is the latest time seen, Unix seconds.
+fn forget_the_future(edge: &Edge, latest: &mut u64) {
+    let now = edge.now();
+    if now.saturating_add(BACKDATED) < *latest {
+        tracing::warn!(
+            seconds = latest.saturating_sub(now),
+            "the authority's clock went back; every delegation is asked for anew"
+        );
+        edge.keyring().forget();
+        *latest = 0;
+    }
+    *latest = now.max(*latest);
 }
 
 /// An answer, and whose it is.

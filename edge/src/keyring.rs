@@ -292,6 +292,15 @@ impl Keyring {
         });
     }
 
+    /// Forgets what was delegated and takes in what comes anew; leases stay.
+    pub fn forget(&self) {
+        self.update(|table| {
+            for slot in table.keys.values_mut() {
+                slot.held = Held::default();
+            }
+        });
+    }
+
     /// Ends a revocation. Whoever calls it has made sure that the authority has taken this edge back.
     pub fn reinstate(&self) {
         self.update(|table| table.revoked = false);

@@ -128,6 +128,27 @@ async fn a_delegation_is_renewed_at_half_of_its_life() {
     .await;
 }
 
+// R34: the authority's clock was hours ahead and is put right.
+#[tokio::test]
+async fn what_was_delegated_at_a_time_that_was_taken_back_is_asked_for_anew() {
+    let mut rig = Rig::new("");
+    rig.authority.state().lifetime = 4 * 3600;
+    rig.authority.state().ahead = 2 * 3600;
+    rig.run();
+    rig.until_ready().await;
+    let counts = ["release", "api"].map(|key| asked(&rig, key));
+    rig.authority.state().ahead = 0;
+    rig.edge.hear(now() * 1_000, rig.edge.boot_ms());
+    until("asked for anew", async || {
+        asked(&rig, "release") > counts[0] && asked(&rig, "api") > counts[1]
+    })
+    .await;
+    until("signs again", async || {
+        rig.post("/v1/tokens/plain", json!({})).await.status == 201
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn keys_that_no_profile_names_are_not_asked_for() {
     let mut rig = Rig::new("");
