@@ -20,6 +20,7 @@ use tempfile::TempDir;
 
 pub mod chaos;
 pub mod etcd;
+pub mod s3;
 
 /// A running `signet dev`, ended when dropped.
 #[derive(Debug)]

@@ -55,6 +55,8 @@ mod large_plugin;
 mod leases;
 #[path = "system/lifecycle.rs"]
 mod lifecycle;
+#[path = "system/log_in_a_bucket.rs"]
+mod log_in_a_bucket;
 #[path = "system/paste.rs"]
 mod paste;
 #[path = "system/plugin.rs"]
