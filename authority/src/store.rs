@@ -63,6 +63,11 @@ pub trait Store: Send + Sync {
     /// of the last: then only reading everything tells what happened.
     fn commits(&self) -> broadcast::Receiver<Committed>;
 
+    /// Why it will not write any more until it is opened anew, where that is so. What it holds can be read still.
+    fn cannot_write(&self) -> Option<StoreError> {
+        None
+    }
+
     /// Whether other processes may write to it at the same time.
     fn is_shared(&self) -> bool;
 

@@ -47,10 +47,10 @@ mod haproxy;
 mod hardening;
 #[path = "system/hsm_faults.rs"]
 mod hsm_faults;
-#[path = "system/isolated_rules.rs"]
-mod isolated_rules;
 #[path = "system/interop.rs"]
 mod interop;
+#[path = "system/isolated_rules.rs"]
+mod isolated_rules;
 #[path = "system/judge.rs"]
 mod judge;
 #[path = "system/kept_keys.rs"]
@@ -63,6 +63,8 @@ mod large_plugin;
 mod leases;
 #[path = "system/lifecycle.rs"]
 mod lifecycle;
+#[path = "system/log_in_a_bucket.rs"]
+mod log_in_a_bucket;
 #[path = "system/paste.rs"]
 mod paste;
 #[path = "system/plugin.rs"]

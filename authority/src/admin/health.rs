@@ -24,6 +24,8 @@ impl Admin {
         let hsm = tokio::time::timeout(PATIENCE, self.vault.hsm().healthy()).await;
         let store = tokio::time::timeout(PATIENCE, self.vault.store().revision()).await;
         let (hsm, store) = (matches!(hsm, Ok(Ok(()))), store.ok().and_then(Result::ok));
+        let cannot_write = self.vault.store().cannot_write();
+        let stored = store.is_some() && cannot_write.is_none();
         let sealed = self.seal.reason();
         let behind = self.watches.rolled_back_by();
         let bundle = self
@@ -34,17 +36,22 @@ impl Admin {
             .map(|published| published.digest.clone());
         let word = |good: bool| if good { "ok" } else { "unavailable" };
         let shape = json!({
-            "status": if sealed.is_some() { "sealed" } else { word(hsm && store.is_some()) },
+            "status": if sealed.is_some() { "sealed" } else { word(hsm && stored) },
             "sealed": sealed.as_ref().map(ToString::to_string),
             "hsm": { "status": word(hsm), "kind": self.vault.hsm().info().kind },
-            "store": { "status": word(store.is_some()), "revision": store, "rolled_back_by": behind },
+            "store": {
+                "status": word(stored),
+                "revision": store,
+                "rolled_back_by": behind,
+                "cannot_write": cannot_write.map(|error| format!("{error}; restart this authority once its disk can be written")),
+            },
             "audit_log": self.log.as_ref().map(|log| json!({
                 "status": word(log.broken().is_none() && log.unwritten_for().is_none()),
                 "unwritten_seconds": log.unwritten_for().map(|unwritten| unwritten.as_secs()),
             })),
             "bundle": bundle,
         });
-        let status = if hsm && store.is_some() && sealed.is_none() {
+        let status = if hsm && stored && sealed.is_none() {
             StatusCode::OK
         } else {
             StatusCode::SERVICE_UNAVAILABLE

@@ -6,6 +6,9 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
+use node::boottime;
+
+use self::steady::{Look, Steady};
 use super::Wired;
 use crate::admin::about;
 use crate::approvals::{Approval, Approvals};
@@ -16,6 +19,8 @@ use crate::kms::{Entry, Recorder};
 use crate::leader::Leadership;
 use crate::seal::Seal;
 use crate::world::World;
+
+mod steady;
 
 /// Between two looks.
 const TICK: Duration = Duration::from_secs(1);
@@ -49,13 +54,25 @@ impl Upkeep {
         }
     }
 
-    /// Looks each second until `stop` turns true. What fails is tried again at the next look. A sealed authority changes nothing,
+    /// Looks each second until `stop` turns true. What fails is tried again at the next look. After a step of the wall clock nothing
+    /// is due for a while ([`steady`]). A sealed authority changes nothing,
     /// and of several on one store only the leader does, but for the uses of keys, which each writes down for itself.
     pub(crate) async fn keep(self, mut leadership: Leadership, mut stop: watch::Receiver<bool>) {
-        let mut looks: u64 = 0;
+        let (mut looks, mut steady): (u64, Steady) = (0, Steady::default());
         while !*stop.borrow_and_update() {
             if !self.seal.is_closed() {
-                if let Err(fault) = leadership.lead(Instant::now(), self.due(looks)).await {
+                let believed = match steady.look(self.clock.now_ms(), boottime::now_ms()) {
+                    Look::Steady => true,
+                    Look::Doubted => false,
+                    Look::Stepped(by_ms) => {
+                        tracing::error!(
+                            by_ms,
+                            "the wall clock has stepped: what time makes due waits until it is back, or has stood for ten minutes"
+                        );
+                        false
+                    }
+                };
+                if believed && let Err(fault) = leadership.lead(Instant::now(), self.due(looks)).await {
                     fault.log("upkeep");
                 }
                 if looks.is_multiple_of(USES_EVERY) {

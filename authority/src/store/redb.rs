@@ -4,7 +4,7 @@
 //! flush for all (group commit). An answer is given only once that flush has returned.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use async_trait::async_trait;
 use redb::{
@@ -50,6 +50,7 @@ pub struct RedbStore {
     revisions: watch::Receiver<u64>,
     committed: broadcast::Sender<Committed>,
     writer: Mutex<Option<std::thread::JoinHandle<()>>>,
+    failure: Arc<OnceLock<StoreError>>,
 }
 
 impl RedbStore {
@@ -90,7 +91,9 @@ impl RedbStore {
         let (announce, revisions) = watch::channel(revision);
         let (commits, queue) = mpsc::channel(QUEUE);
         let committed = broadcast::channel(COMMITS_KEPT).0;
-        let writer = Writer::new(Arc::clone(&database), queue, (announce, committed.clone()));
+        let failure = Arc::default();
+        let announced = (announce, committed.clone());
+        let writer = Writer::new(Arc::clone(&database), queue, announced, Arc::clone(&failure));
         let writer = std::thread::Builder::new()
             .name("store".to_owned())
             .spawn(move || writer.run())
@@ -101,6 +104,7 @@ impl RedbStore {
             revisions,
             committed,
             writer: Mutex::new(Some(writer)),
+            failure,
         })
     }
 
@@ -180,6 +184,10 @@ impl Store for RedbStore {
     }
 
     /// Its file is locked.
+    fn cannot_write(&self) -> Option<StoreError> {
+        self.failure.get().cloned()
+    }
+
     fn is_shared(&self) -> bool {
         false
     }

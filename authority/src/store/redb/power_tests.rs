@@ -290,6 +290,7 @@ async fn after_a_failed_flush_nothing_is_acknowledged_or_flushed_again() {
     });
     let store = RedbStore::on_backend(disk.clone(), hook).unwrap();
     let kept = store.commit(Transaction::new().put("kept", "1")).await.unwrap();
+    assert_eq!(store.cannot_write(), None);
     disk.fail_flush_after(0);
     let error = store.commit(Transaction::new().put("lost", "1")).await.unwrap_err();
     assert!(matches!(error, StoreError::Unavailable { .. }), "{error}");
@@ -299,5 +300,9 @@ async fn after_a_failed_flush_nothing_is_acknowledged_or_flushed_again() {
         let error = store.commit(Transaction::new().put("later", "1")).await.unwrap_err();
         assert!(matches!(error, StoreError::Unavailable { .. }), "{error}");
     }
+    assert!(
+        matches!(store.cannot_write(), Some(StoreError::Unavailable { .. })),
+        "said before anyone asks"
+    );
     assert_eq!(*store.watch().borrow(), kept);
 }

@@ -1,6 +1,6 @@
 //! The one thread that writes.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use redb::{Database, Durability, ReadableTable, Table, WriteTransaction};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
@@ -26,7 +26,7 @@ pub(super) struct Writer {
     queue: mpsc::Receiver<Commit>,
     announced: Announced,
     /// Set by the first failed write: the file's state is unknown, and it is not written again (R30).
-    failure: Option<StoreError>,
+    failure: Arc<OnceLock<StoreError>>,
 }
 
 /// Makes the tables in a new file; answers the revision.
@@ -43,12 +43,17 @@ pub(super) fn prepare(database: &Database) -> Result<u64, StoreError> {
 }
 
 impl Writer {
-    pub(super) fn new(database: Arc<Database>, queue: mpsc::Receiver<Commit>, announced: Announced) -> Self {
+    pub(super) fn new(
+        database: Arc<Database>,
+        queue: mpsc::Receiver<Commit>,
+        announced: Announced,
+        failure: Arc<OnceLock<StoreError>>,
+    ) -> Self {
         Self {
             database,
             queue,
             announced,
-            failure: None,
+            failure,
         }
     }
 
@@ -56,7 +61,7 @@ impl Writer {
     pub(super) fn run(mut self) {
         let mut group = Vec::with_capacity(GROUP);
         while self.queue.blocking_recv_many(&mut group, GROUP) > 0 {
-            let outcomes = match &self.failure {
+            let outcomes = match self.failure.get() {
                 Some(failure) => Err(failure.clone()),
                 None => self.write(&group).map_err(classify),
             };
@@ -69,10 +74,11 @@ impl Writer {
                 }
                 Err(failure) => {
                     tracing::error!(%failure, "the store cannot write and refuses until it is opened anew");
+                    // Before anyone is answered: who was told so finds it said by the store.
+                    self.failure.get_or_init(|| failure.clone());
                     for commit in group.drain(..) {
                         let _ = commit.answered.send(Err(failure.clone()));
                     }
-                    self.failure = Some(failure);
                 }
             }
         }
