@@ -29,6 +29,8 @@ mod clients;
 mod cluster;
 #[path = "system/custody.rs"]
 mod custody;
+#[path = "system/etcd_tls.rs"]
+mod etcd_tls;
 #[path = "system/example_rules.rs"]
 mod example_rules;
 #[path = "system/example_rules_at_an_edge.rs"]
