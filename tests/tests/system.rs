@@ -31,6 +31,8 @@ mod cluster;
 mod compiled;
 #[path = "system/custody.rs"]
 mod custody;
+#[path = "system/etcd_tls.rs"]
+mod etcd_tls;
 #[path = "system/example_rules.rs"]
 mod example_rules;
 #[path = "system/example_rules_at_an_edge.rs"]
