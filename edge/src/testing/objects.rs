@@ -36,7 +36,7 @@ pub enum Wrong {
     /// It never ends, and nothing comes.
     Empty,
     Unendorsed,
-    WrongSignature,
+    BadSignature,
     /// An authority of another root.
     Stranger,
     /// Well endorsed, of another component.
@@ -187,7 +187,7 @@ fn compiled(
     };
     let mut endorsement = root.endorse(statement);
     match wrong {
-        Some(Wrong::WrongSignature) => endorsement.signature[7] ^= 1,
+        Some(Wrong::BadSignature) => endorsement.signature[7] ^= 1,
         Some(Wrong::Unendorsed) => endorsement.certificate.clear(),
         _ => {}
     }

@@ -168,7 +168,7 @@ const WRONG_CODE: [Wrong; 9] = [
     Wrong::Truncated,
     Wrong::Endless,
     Wrong::Unendorsed,
-    Wrong::WrongSignature,
+    Wrong::BadSignature,
     Wrong::Stranger,
     Wrong::OtherComponent,
     Wrong::OtherEngine,

@@ -44,7 +44,7 @@ fn bounds(time: Duration) -> Bounds {
 const LONG: Duration = Duration::from_secs(120);
 
 fn failure(made: Result<Vec<u8>, Unmade>) -> Unmade {
-    made.err().expect("nothing is made")
+    made.expect_err("nothing is made")
 }
 
 #[test]
