@@ -3,8 +3,7 @@
 use crate::failure::{FailureKind, RuleError};
 use crate::import::Log;
 use crate::limits::{Budget, MAX_CROSSING};
-use crate::pace::Way;
-use crate::plugin::Inner;
+use crate::plugin::{Inner, Slot};
 use crate::request::{Payload, Request};
 use crate::slice::{self, Clock, Lane};
 use crate::verdict::{self, RawRefusal, RawVerdict, Verdict};
@@ -57,11 +56,14 @@ impl Ended {
 #[error("has not ended at once")]
 struct Unfinished;
 
-/// Calls the plugin once, here or in one of its workers, and checks what it answers. The future may be dropped at any point.
-pub(crate) async fn call(plugin: &Arc<Inner>, request: &Request<'_>) -> Result<Verdict, RuleError> {
+/// Calls the plugin once, in one of its workers, on threads apart or here, and checks what it answers. The future may be dropped
+/// at any point.
+pub(crate) async fn call(slot: Slot, request: &Request<'_>) -> Result<Verdict, RuleError> {
+    let plugin = &slot.plugin().clone();
     let ended = match &plugin.workers {
-        None => run(plugin, request).await,
         Some(workers) => workers.call(plugin, request).await,
+        None if plugin.pace.is_slow() => plugin.shared.apart.call(slot, request).await,
+        None => plugin.pace.measured(here(plugin, request)).await,
     };
     ended.log.write(plugin, request.request_id);
     let memory = u64::try_from(ended.memory).unwrap_or(u64::MAX);
@@ -69,19 +71,22 @@ pub(crate) async fn call(plugin: &Arc<Inner>, request: &Request<'_>) -> Result<V
     verdict::check(ended.answer?, matches!(request.payload, Payload::Token(_)))
 }
 
-/// Calls the plugin once in this process. The future may be dropped at any point: the instance goes with it.
-pub(crate) async fn run(plugin: &Arc<Inner>, request: &Request<'_>) -> Ended {
-    let way = plugin.pace.way(plugin.counts);
-    if way == Way::AtOnce
+/// Calls the plugin once on the caller's thread. The future may be dropped at any point: the instance goes with it.
+pub(crate) async fn here(plugin: &Arc<Inner>, request: &Request<'_>) -> Ended {
+    let _running = plugin.shared.ticker.running();
+    // One that has effects cannot be made anew.
+    if !plugin.counts
         && let Some(ended) = at_once(plugin, request)
     {
         return ended;
     }
-    // It outlives the store: to clear what a guest has filled is a part of its last slice.
-    let lane = Arc::new(Lane::new());
-    if way == Way::InLane {
-        lane.enter(&plugin.shared.slow_lanes).await;
-    }
+    let lane = Arc::new(Lane::new(plugin.shared.lanes.clone()));
+    on_own_stack(plugin, request, lane).await
+}
+
+/// The outcome of a call on a stack of its own, on which it can give the core to others. `lane` outlives the store: to clear
+/// what a guest has filled is a part of its last slice.
+pub(crate) async fn on_own_stack(plugin: &Arc<Inner>, request: &Request<'_>, lane: Arc<Lane>) -> Ended {
     let (mut store, instance) = instantiate(plugin, lane.clone(), request.time).await;
     let answer = match instance.and_then(|instance| function(&mut store, &instance)) {
         Ok(evaluate) => evaluate.call_async(&mut store, (request,)).await,
@@ -94,7 +99,7 @@ pub(crate) async fn run(plugin: &Arc<Inner>, request: &Request<'_>) -> Ended {
 /// stack and saves what a stack of its own costs. One that does not end comes to nothing, is made anew on a stack that
 /// can give the core to others, and nobody can tell: its log is written when it has ended, and a rule that may have another
 /// effect, as it imports `counter`, is never tried this way.
-/// A plugin that was slow is not tried this way for a while ([`Way::InLane`]), so that slow ones hold a core once in a while only.
+/// A plugin that was slow is not tried this way for a while ([`crate::pace`]), so that slow ones hold a core once in a while only.
 fn at_once(plugin: &Arc<Inner>, request: &Request<'_>) -> Option<Ended> {
     let mut store = store(plugin, slice::QUICK, request.time, None);
     store.epoch_deadline_callback(|_| Err(Unfinished.into()));

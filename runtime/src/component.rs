@@ -24,6 +24,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
+use tokio::sync::Semaphore;
 use wasmtime::component::Component;
 
 /// Bytes of a component that have one [`crate::Settings::compile_timeout`].
@@ -352,6 +353,7 @@ pub(crate) fn link(
         skips_logged: Seldom::default(),
         calls: AtomicUsize::new(0),
         pace: Pace::default(),
+        turns: Arc::new(Semaphore::new(shared.settings.slow_lanes)),
         shared,
         workers: None,
     })
@@ -393,7 +395,7 @@ pub(crate) fn start_once(plugin: &Arc<Inner>) -> Result<(), LoadFailure> {
     let runtime = runtime.map_err(|error| LoadFailure::Compiler(error.to_string()))?;
     let _running = plugin.shared.ticker.running();
     let started = runtime.block_on(call::guarded(async {
-        Ok(call::instantiate(plugin, Arc::new(Lane::new()), 0).await)
+        Ok(call::instantiate(plugin, Arc::new(Lane::new(plugin.shared.lanes.clone())), 0).await)
     }));
     let (mut store, instance) = started.map_err(LoadFailure::DoesNotStart)?;
     let instance = instance.map_err(|error| {

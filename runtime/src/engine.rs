@@ -1,5 +1,6 @@
 //! The engine: which WebAssembly is accepted, how it is compiled, and the pool its instances come from.
 
+use crate::apart::Apart;
 use crate::call::State;
 use crate::compile::Compilers;
 use crate::compile::helper::Compiler;
@@ -42,8 +43,9 @@ pub struct Settings {
     pub max_total_memory: usize,
     /// Longest deadline that a plugin's own setting may ask for. Default 100 ms.
     pub max_deadline: Duration,
-    /// How many calls that have run for more than about 1 ms may run at the same moment. Default: one fewer than
-    /// there are cores, and at least 1, so that slow plugins leave a core to everything else.
+    /// How many calls that have run for more than about 1 ms may run at the same moment, and how many threads the plugins have
+    /// that make such calls. Default: one fewer than there are cores, and at least 1, so that slow plugins leave a core to
+    /// everything else.
     pub slow_lanes: usize,
     /// Bytes of each linear memory that are cleared in place rather than handed back to the kernel between two calls.
     /// Default 256 KiB. More is faster for guests that touch more, and stays resident.
@@ -99,10 +101,10 @@ pub(crate) struct Shared {
     pub(crate) engine: Engine,
     pub(crate) linker: Linker<State>,
     pub(crate) ticker: Ticker,
-    /// For calls that were interrupted, and for those of plugins that are slow: apart, so that a call which only waited for its
-    /// core never queues behind them.
+    /// For calls that were interrupted.
     pub(crate) lanes: Arc<Semaphore>,
-    pub(crate) slow_lanes: Arc<Semaphore>,
+    /// For plugins that are slow, so that a call which only waited for its core never queues behind theirs.
+    pub(crate) apart: Apart,
     pub(crate) memory: Arc<MemoryPool>,
     pub(crate) calls: AtomicUsize,
     pub(crate) compilers: Arc<Compilers>,
@@ -144,7 +146,7 @@ impl Host {
             linker,
             ticker,
             lanes: Arc::new(Semaphore::new(settings.slow_lanes)),
-            slow_lanes: Arc::new(Semaphore::new(settings.slow_lanes)),
+            apart: Apart::new(settings.slow_lanes),
             memory: Arc::new(MemoryPool::new(settings.max_total_memory)),
             calls: AtomicUsize::new(0),
             compilers: Compilers::new(settings.max_compilations),

@@ -17,7 +17,8 @@
 //! - **Fresh state.** Each call has its own store and instance, and memory is reset between them: nothing of one
 //!   request is visible to the next (R21).
 //! - **A budget.** Running time, memory, tables, stack, host calls, log lines and output are bounded (R22). A call
-//!   that runs for longer than 1 ms yields every 250 µs, and only a few such calls run at a time ([`Settings::slow_lanes`]).
+//!   that runs for longer than 1 ms yields every 250 µs, only a few such calls run at a time ([`Settings::slow_lanes`]), and a
+//!   plugin that makes them has threads apart.
 //! - **One request.** A trap, a time-out, a bad output or a panic of the host denies that request with
 //!   [`RuleError::Failed`]; the next call is served as ever. With [`Plugin::serve`], one that fails again and again is not
 //!   called for a while.
@@ -38,6 +39,7 @@
     )
 )]
 
+mod apart;
 mod artifact;
 mod breaker;
 mod call;

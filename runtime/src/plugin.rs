@@ -17,6 +17,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
+use tokio::sync::Semaphore;
 use wasmtime::component::{ComponentExportIndex, InstancePre};
 
 /// A plugin that is ready to be called. Cheap to clone; safe to call from many tasks at once.
@@ -41,6 +42,8 @@ pub(crate) struct Inner {
     pub(crate) skips_logged: Seldom,
     pub(crate) calls: AtomicUsize,
     pub(crate) pace: Pace,
+    /// Its calls that run at the same moment while it is slow.
+    pub(crate) turns: Arc<Semaphore>,
     pub(crate) shared: Arc<Shared>,
     /// Where its calls are made, if not in this process.
     pub(crate) workers: Option<Pool>,
@@ -152,11 +155,7 @@ impl Plugin {
         let (inner, started) = (&self.0, Instant::now());
         count(&inner.metrics.started);
         let outcome = match Slot::take(inner) {
-            Some(_slot) => {
-                // A worker has a ticker of its own.
-                let _running = inner.workers.is_none().then(|| inner.shared.ticker.running());
-                inner.pace.measured(call::guarded(call::call(inner, request))).await
-            }
+            Some(slot) => call::guarded(call::call(slot, request)).await,
             None => Err(RuleError::failed(FailureKind::Busy, "as many calls are running as may")),
         };
         inner.metrics.ended(&outcome, started.elapsed());
@@ -165,10 +164,11 @@ impl Plugin {
 }
 
 /// One of the calls that may run at once, of this plugin and of all.
-struct Slot<'a>(&'a Inner);
+#[derive(Debug)]
+pub(crate) struct Slot(Arc<Inner>);
 
-impl Slot<'_> {
-    fn take(plugin: &Inner) -> Option<Slot<'_>> {
+impl Slot {
+    fn take(plugin: &Arc<Inner>) -> Option<Slot> {
         let settings = &plugin.shared.settings;
         if !enter(&plugin.calls, settings.max_calls_per_plugin as usize) {
             return None;
@@ -177,11 +177,15 @@ impl Slot<'_> {
             leave(&plugin.calls);
             return None;
         }
-        Some(Slot(plugin))
+        Some(Slot(plugin.clone()))
+    }
+
+    pub(crate) fn plugin(&self) -> &Arc<Inner> {
+        &self.0
     }
 }
 
-impl Drop for Slot<'_> {
+impl Drop for Slot {
     fn drop(&mut self) {
         leave(&self.0.calls);
         leave(&self.0.shared.calls);

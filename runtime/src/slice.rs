@@ -28,21 +28,26 @@ pub(crate) struct Clock {
     lane: Option<Arc<Lane>>,
 }
 
-/// A guest that has used up its first slice, or is expected to, runs in one of a few lanes, one slice at a time, first come
-/// first served: so a flood of slow calls takes no more cores than there are lanes.
+/// A guest that has used up its first slice runs in one of a few lanes, one slice at a time, first come first served: so a flood of
+/// slow calls takes no more cores than there are lanes. A
+/// plugin that is slow has lanes of its own, on threads apart.
 #[derive(Debug)]
-pub(crate) struct Lane(Mutex<(Instant, Option<OwnedSemaphorePermit>)>);
+pub(crate) struct Lane {
+    lanes: Arc<Semaphore>,
+    slice: Mutex<(Instant, Option<OwnedSemaphorePermit>)>,
+}
 
 impl Lane {
-    pub(crate) fn new() -> Lane {
-        Lane(Mutex::new((Instant::now(), None)))
+    pub(crate) fn new(lanes: Arc<Semaphore>) -> Lane {
+        let slice = Mutex::new((Instant::now(), None));
+        Lane { lanes, slice }
     }
 
     /// Waits for its turn, and begins a slice.
-    pub(crate) async fn enter(&self, lanes: &Arc<Semaphore>) {
+    pub(crate) async fn enter(&self) {
         // The semaphore is never closed.
-        let permit = lanes.clone().acquire_owned().await.ok();
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = (Instant::now(), permit);
+        let permit = self.lanes.clone().acquire_owned().await.ok();
+        *self.slice.lock().unwrap_or_else(PoisonError::into_inner) = (Instant::now(), permit);
     }
 }
 
@@ -59,7 +64,7 @@ impl Clock {
 
     fn stop(&mut self, now: Instant) -> Result<(), DeadlineExceeded> {
         if let Some(lane) = &self.lane {
-            let mut held = lane.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut held = lane.slice.lock().unwrap_or_else(PoisonError::into_inner);
             self.resumed = held.0;
             held.1 = None;
         }
@@ -81,16 +86,13 @@ pub(crate) fn expired(mut context: StoreContextMut<'_, State>) -> wasmtime::Resu
     let state = context.data_mut();
     state.clock.stop(now)?;
     count(&state.plugin.metrics.yielded);
-    let shared = &state.plugin.shared;
-    let lanes = match state.plugin.pace.is_slow() {
-        true => shared.slow_lanes.clone(),
-        false => shared.lanes.clone(),
-    };
-    let lane = state.clock.lane.get_or_insert_with(|| Arc::new(Lane::new())).clone();
+    let lane = state.clock.lane.clone();
     let next = async move {
         // Tokio's own yield lets its driver look at sockets and timers; waking oneself would not.
         tokio::task::yield_now().await;
-        lane.enter(&lanes).await;
+        if let Some(lane) = lane {
+            lane.enter().await;
+        }
     };
     Ok(UpdateDeadline::YieldCustom(TICKS, Box::pin(next)))
 }

@@ -38,9 +38,7 @@ pub fn run_worker() -> io::Result<()> {
     channel.write(&Ok::<_, Unready>(()))?;
     while let Some(content) = channel.read()? {
         let request: Request<'_> = decode(&content)?;
-        let running = plugin.shared.ticker.running();
-        let ended = runtime.block_on(call::guarded(async { Ok(call::run(&plugin, &request).await) }));
-        drop(running);
+        let ended = runtime.block_on(call::guarded(async { Ok(call::here(&plugin, &request).await) }));
         channel.write(&Reply::from(ended.unwrap_or_else(Ended::failed)))?;
     }
     Ok(())

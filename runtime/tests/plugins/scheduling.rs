@@ -1,6 +1,6 @@
 //! A rule that does not come to an end takes a bounded share, and only of its own callers.
 
-use crate::support::{component, load, small_host, text, token, word};
+use crate::support::{component, load, once_free, small_host, text, token, word};
 use runtime::{Host, Plugin, PluginSource, Settings};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -93,7 +93,7 @@ async fn a_call_may_be_given_up_at_any_point() {
         }
         call.abort();
         assert!(call.await.unwrap_err().is_cancelled());
-        let outcome = good.evaluate(&token(vec![], vec![])).await;
+        let outcome = once_free(&good, &token(vec![], vec![])).await;
         assert_eq!(word(&outcome), "allowed", "given up after {polls} turns: {outcome:?}");
     }
 }

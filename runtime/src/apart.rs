@@ -1,0 +1,84 @@
+//! The threads of plugins that hold a core for long. Nothing else runs there, so that nothing waits behind one of their
+//! instructions, however long it takes.
+
+use crate::call::{self, Ended};
+use crate::failure::{FailureKind, RuleError};
+use crate::plugin::Slot;
+use crate::request::Request;
+use crate::slice::Lane;
+use std::io;
+use std::sync::{Arc, OnceLock};
+use tokio::runtime::{Builder, Runtime};
+use tokio::task::JoinSet;
+
+/// A few threads, started with the first call. Plugins take turns there, and then the calls of each, a slice at a time: a plugin
+/// waits for one slice of each other, however many calls those have waiting.
+#[derive(Debug)]
+pub(crate) struct Apart {
+    threads: usize,
+    runtime: OnceLock<io::Result<Threads>>,
+}
+
+#[derive(Debug)]
+struct Threads(Option<Runtime>);
+
+impl Drop for Threads {
+    /// The last to let go of a host may be a task, which must not wait for threads to end.
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl Apart {
+    pub(crate) fn new(threads: usize) -> Apart {
+        Apart {
+            threads,
+            runtime: OnceLock::new(),
+        }
+    }
+
+    /// Makes one call there. The future may be dropped at any point: the call ends with its slice.
+    pub(crate) async fn call(&self, slot: Slot, request: &Request<'_>) -> Ended {
+        let threads = match self.runtime.get_or_init(|| self.start()) {
+            Ok(Threads(Some(runtime))) => runtime,
+            Ok(Threads(None)) => return busy("its threads have ended"),
+            Err(error) => return busy(&format!("its threads cannot start: {error}")),
+        };
+        // It outlives the caller by as much as a slice, and borrows nothing.
+        let Ok(content) = postcard::to_extend(request, Vec::new()) else {
+            return busy("the request cannot be handed over");
+        };
+        let mut call = JoinSet::new();
+        call.spawn_on(async move { made(&slot, &content).await }, threads.handle());
+        let ended = call.join_next().await.and_then(Result::ok);
+        ended.unwrap_or_else(|| busy("its threads have ended"))
+    }
+
+    fn start(&self) -> io::Result<Threads> {
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(self.threads)
+            .thread_name("signet-slow")
+            .build()?;
+        Ok(Threads(Some(runtime)))
+    }
+}
+
+async fn made(slot: &Slot, content: &[u8]) -> Ended {
+    let Ok(request) = postcard::from_bytes(content) else {
+        return busy("the request cannot be handed over");
+    };
+    let plugin = slot.plugin();
+    let call = async {
+        let lane = Arc::new(Lane::new(plugin.turns.clone()));
+        lane.enter().await;
+        let _running = plugin.shared.ticker.running();
+        Ok(plugin.pace.measured(call::on_own_stack(plugin, &request, lane)).await)
+    };
+    call::guarded(call).await.unwrap_or_else(Ended::failed)
+}
+
+fn busy(why: &str) -> Ended {
+    Ended::failed(RuleError::failed(FailureKind::Busy, why))
+}
