@@ -79,6 +79,8 @@ mod production;
 mod proofs;
 #[path = "system/refusals.rs"]
 mod refusals;
+#[path = "system/registries.rs"]
+mod registries;
 #[path = "system/replicas.rs"]
 mod replicas;
 #[path = "system/reports.rs"]
