@@ -10,6 +10,7 @@ mod layout;
 mod manifest;
 mod reference;
 mod registry;
+mod session;
 mod signature;
 
 use std::path::PathBuf;
@@ -23,7 +24,8 @@ pub use signature::{Signer, Verified, key_of, read_key, signs_with};
 
 use self::layout::Layout;
 use self::manifest::{Descriptor, Manifest, sha256};
-use self::registry::{Access, Registry};
+use self::registry::Registry;
+use self::session::Access;
 use crate::failure::{Context, Failure};
 
 /// Keeps manifests and blobs.

@@ -46,8 +46,8 @@ enum Place {
 }
 
 impl Basic {
-    fn new(user: &str, password: &str) -> Basic {
-        let plain = Secret::new(format!("{user}:{password}").into_bytes());
+    fn new(user: &str, password: &[u8]) -> Basic {
+        let plain = Secret::new([user.as_bytes(), b":", password].concat());
         Basic(Secret::new(BASE64_STANDARD.encode(plain.expose()).into_bytes()))
     }
 
@@ -129,11 +129,11 @@ fn place(config: &Value, host: &str) -> Result<Place, Failure> {
         let (user, password) = text.split_once(':').ok_or_else(bad)?;
         return Ok(Place::Here(Credential::Password(Basic::new(
             user,
-            password.trim_end_matches('\0'),
+            password.trim_end_matches('\0').as_bytes(),
         ))));
     }
     match (member("username"), member("password")) {
-        (Some(user), Some(password)) => Ok(Place::Here(Credential::Password(Basic::new(user, password)))),
+        (Some(user), Some(password)) => Ok(Place::Here(Credential::Password(Basic::new(user, password.as_bytes())))),
         _ => Ok(Place::Nowhere),
     }
 }
@@ -204,9 +204,10 @@ fn answered(answer: &Secret) -> Result<Credential, Failure> {
     }
     let bad = |_| Failure::new("answered no JSON with `Username` and `Secret`");
     let answer: Answer = serde_json::from_slice(answer.expose()).map_err(bad)?;
+    let secret = Secret::new(answer.secret.into_bytes());
     match answer.username.as_str() {
-        IDENTITY_USER => Ok(Credential::Identity(Secret::new(answer.secret.into_bytes()))),
-        user => Ok(Credential::Password(Basic::new(user, &answer.secret))),
+        IDENTITY_USER => Ok(Credential::Identity(secret)),
+        user => Ok(Credential::Password(Basic::new(user, secret.expose()))),
     }
 }
 

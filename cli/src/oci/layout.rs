@@ -247,7 +247,7 @@ mod tests {
         let tag = Name::Tag("1.0".to_owned());
         let refused = layout.manifest(&tag).unwrap_err().to_string();
         assert!(refused.contains("not what its name says"), "{refused}");
-        fs::write(&path, vec![b' '; MOST_MANIFEST + 1]).unwrap();
+        fs::write(&path, vec![b' '; MOST_MANIFEST.saturating_add(1)]).unwrap();
         let refused = layout.manifest(&tag).unwrap_err().to_string();
         assert!(refused.contains("more than 4194304 bytes"), "{refused}");
         let refused = layout.blob(&Descriptor::of(MANIFEST, b"{}")).unwrap_err().to_string();

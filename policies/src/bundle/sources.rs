@@ -27,10 +27,11 @@ pub(super) struct RawSource {
     key: String,
 }
 
-/// The sources that the `bundle.toml` of a folder names; none if it has no such file. Other faults are not looked for.
+/// The sources that the `bundle.toml` of a folder names; none where it is not there or cannot be read, which
+/// [`Bundle::parse`](super::Bundle::parse) tells with all else that is wrong.
 ///
 /// # Errors
-/// It is no TOML, or a source is not pinned to a digest or names no key of the bundle.
+/// A source is not pinned to a digest, or names no key of the bundle.
 pub fn of(files: &[File]) -> Result<Vec<Source>, BundleError> {
     #[derive(Deserialize)]
     struct Manifest {
@@ -47,8 +48,12 @@ pub fn of(files: &[File]) -> Result<Vec<Source>, BundleError> {
     let Some(content) = by_path.get("bundle.toml") else {
         return Ok(Vec::new());
     };
-    let document = Document::new("bundle.toml", content)?;
-    let manifest: Manifest = document.read()?;
+    let Ok(document) = Document::new("bundle.toml", content) else {
+        return Ok(Vec::new());
+    };
+    let Ok(manifest) = document.read::<Manifest>() else {
+        return Ok(Vec::new());
+    };
     let mut sources = Vec::new();
     for (place, plugin) in manifest.plugins.into_iter().enumerate() {
         if let Some(raw) = plugin.source {
@@ -137,8 +142,13 @@ mod tests {
             let refused = refused(&good.replace("trust/plugins.pub", key));
             assert!(refused.contains("no public key"), "{refused}");
         }
-        assert!(refused("{ artifact = \"x\" }").contains("missing field"));
-        assert_eq!(of(&[]), Ok(Vec::new()));
+        let without_key = files("{ artifact = \"x\" }");
+        assert_eq!([of(&without_key), of(&[])], [Ok(Vec::new()), Ok(Vec::new())]);
+        assert!(
+            Bundle::parse(&without_key).unwrap_err()[0]
+                .to_string()
+                .contains("missing field")
+        );
     }
 
     #[test]
