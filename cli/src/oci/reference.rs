@@ -247,7 +247,7 @@ mod tests {
             ("oci://h/a?x=1", "lower-case"),
             ("oci://h/a:-x", "a tag is"),
             ("oci://h/a@sha256:00", "64 hex digits"),
-            (&upper, "64 hex digits"),
+            (upper.as_str(), "64 hex digits"),
         ];
         for (text, expected) in cases {
             let error = text.parse::<Reference>().unwrap_err().to_string();

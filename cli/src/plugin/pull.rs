@@ -1,6 +1,6 @@
 //! `signet plugin pull` and `signet plugin verify`: a component from a registry or a directory, if it is signed.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::{Value, json};
@@ -53,7 +53,7 @@ pub struct Verify {
 impl Pull {
     /// Runs the command.
     pub fn run(self) -> Result<(), Failure> {
-        let key = self.key.as_ref().map(read_key).transpose()?;
+        let key = self.key.as_deref().map(read_key).transpose()?;
         let pulled = fetch(&self.registry, &self.from, key.as_ref())?;
         std::fs::write(&self.out, &pulled.wasm).context(|| format!("`{}`", self.out.display()))?;
         report(&self.from, &pulled, self.json)
@@ -81,7 +81,7 @@ pub fn fetch(registry: &RegistryArgs, from: &Reference, key: Option<&PublicKey>)
     Ok(pulled)
 }
 
-fn read_key(path: &PathBuf) -> Result<PublicKey, Failure> {
+fn read_key(path: &Path) -> Result<PublicKey, Failure> {
     let named = || format!("`{}`", path.display());
     oci::read_key(&std::fs::read_to_string(path).context(named)?).context(named)
 }

@@ -58,7 +58,8 @@ fn a_rule_goes_through_a_registry_with_a_password_into_a_bundle() {
     let alias = key(&dev, here, "plugins");
     key(&dev, here, "others");
     let to = format!("oci://{}/acme/network-lifetime:1.0", registry.host);
-    let push = ["push", &rule(), &to, "--key", &alias, "--data", &data];
+    let rule = rule();
+    let push = ["push", rule.as_str(), &to, "--key", &alias, "--data", &data];
     failed(
         &plugin(here, &push),
         &["401", &format!("docker login {}", registry.host)],
@@ -80,7 +81,7 @@ fn a_rule_goes_through_a_registry_with_a_password_into_a_bundle() {
         assert_eq!(pulled.trim(), pinned);
         assert_eq!(
             std::fs::read(here.join("rule.wasm")).unwrap(),
-            std::fs::read(rule()).unwrap()
+            std::fs::read(&rule).unwrap()
         );
         std::fs::remove_file(here.join("rule.wasm")).unwrap();
     }
