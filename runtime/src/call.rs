@@ -80,7 +80,7 @@ pub(crate) async fn run(plugin: &Arc<Inner>, request: &Request<'_>) -> Ended {
     // It outlives the store: to clear what a guest has filled is a part of its last slice.
     let lane = Arc::new(Lane::new());
     if way == Way::InLane {
-        lane.enter(&plugin.shared.lanes).await;
+        lane.enter(&plugin.shared.slow_lanes).await;
     }
     let (mut store, instance) = instantiate(plugin, lane.clone(), request.time).await;
     let answer = match instance.and_then(|instance| function(&mut store, &instance)) {

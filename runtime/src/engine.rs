@@ -99,7 +99,10 @@ pub(crate) struct Shared {
     pub(crate) engine: Engine,
     pub(crate) linker: Linker<State>,
     pub(crate) ticker: Ticker,
+    /// For calls that were interrupted, and for those of plugins that are slow: apart, so that a call which only waited for its
+    /// core never queues behind them.
     pub(crate) lanes: Arc<Semaphore>,
+    pub(crate) slow_lanes: Arc<Semaphore>,
     pub(crate) memory: Arc<MemoryPool>,
     pub(crate) calls: AtomicUsize,
     pub(crate) compilers: Arc<Compilers>,
@@ -141,6 +144,7 @@ impl Host {
             linker,
             ticker,
             lanes: Arc::new(Semaphore::new(settings.slow_lanes)),
+            slow_lanes: Arc::new(Semaphore::new(settings.slow_lanes)),
             memory: Arc::new(MemoryPool::new(settings.max_total_memory)),
             calls: AtomicUsize::new(0),
             compilers: Compilers::new(settings.max_compilations),

@@ -42,11 +42,16 @@ impl Pace {
         }
     }
 
+    /// Whether the next calls are expected to be slow.
+    pub(crate) fn is_slow(&self) -> bool {
+        self.slow.load(Ordering::Relaxed) > 0
+    }
+
     /// Makes a call, and remembers whether one of its polls was long.
     pub(crate) async fn measured<T>(&self, call: impl Future<Output = T>) -> T {
-        let precise = self.watched.load(Ordering::Relaxed) > 0;
-        let (mut call, mut long) = (pin!(call), false);
+        let (mut call, mut any_long) = (pin!(call), false);
         std::future::poll_fn(|context| {
+            let precise = self.watched.load(Ordering::Relaxed) > 0;
             let started = if precise { processor_time() } else { None };
             let began = Instant::now();
             let poll = call.as_mut().poll(context);
@@ -54,20 +59,19 @@ impl Pace {
                 Some(started) => processor_time().map(|now| now.saturating_sub(started)),
                 None => Some(began.elapsed()),
             };
-            long |= held.is_none_or(|held| held >= LONG);
-            if poll.is_ready() {
-                self.ended(long, precise);
+            if held.is_none_or(|held| held >= LONG) {
+                any_long = true;
+                self.was_long(precise);
+            } else if poll.is_ready() && !any_long {
+                one_less(&self.watched);
             }
             poll
         })
         .await
     }
 
-    fn ended(&self, long: bool, precise: bool) {
-        if !long {
-            one_less(&self.watched);
-            return;
-        }
+    /// Said at once, and not when the call has ended: others of the same plugin may begin before.
+    fn was_long(&self, precise: bool) {
         self.watched.store(WATCHED_CALLS, Ordering::Relaxed);
         if precise {
             self.slow.store(SLOW_CALLS, Ordering::Relaxed);

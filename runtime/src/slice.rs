@@ -81,7 +81,11 @@ pub(crate) fn expired(mut context: StoreContextMut<'_, State>) -> wasmtime::Resu
     let state = context.data_mut();
     state.clock.stop(now)?;
     count(&state.plugin.metrics.yielded);
-    let lanes = state.plugin.shared.lanes.clone();
+    let shared = &state.plugin.shared;
+    let lanes = match state.plugin.pace.is_slow() {
+        true => shared.slow_lanes.clone(),
+        false => shared.lanes.clone(),
+    };
     let lane = state.clock.lane.get_or_insert_with(|| Arc::new(Lane::new())).clone();
     let next = async move {
         // Tokio's own yield lets its driver look at sockets and timers; waking oneself would not.

@@ -41,26 +41,32 @@ impl Worker {
             let mut taken = self.queue.take(spare);
             self.range = range(self.settings.reserve, taken.count, last.elapsed().as_micros());
             last = Instant::now();
-            let mut batch = self.writer.batch();
-            let mut pushed = self.writer.push_events(&mut batch, &taken.events);
-            if taken.closing && pushed.is_ok() {
-                pushed = self.writer.push_own(&mut batch, Event::Stopped { time_ms: now_ms() });
-            }
-            if self.chained(pushed) == Next::End {
+            let own = taken.closing.then(|| Event::Stopped { time_ms: now_ms() });
+            if self.chain(&taken.events, own) == Next::End || taken.closing || self.make_room() == Next::End {
                 return;
             }
-            let stored = if taken.count > 0 || taken.closing {
-                self.store(&mut batch)
-            } else {
-                Next::Go
-            };
-            if stored == Next::End || taken.closing || self.make_room() == Next::End {
-                return;
-            }
-            self.writer.done_with(batch);
             taken.events.clear();
             spare = taken.events;
         }
+    }
+
+    /// Chains and stores queued events, then one of the spool's own, in batches of a segment at most.
+    fn chain(&mut self, mut events: &[u8], mut own: Option<Event>) -> Next {
+        while !events.is_empty() || own.is_some() {
+            let mut batch = self.writer.batch();
+            let mut pushed = self.writer.push_events(&mut batch, events).map(|left| events = left);
+            if events.is_empty()
+                && pushed.is_ok()
+                && let Some(own) = own.take()
+            {
+                pushed = self.writer.push_own(&mut batch, own);
+            }
+            if self.chained(pushed) == Next::End || self.store(&mut batch) == Next::End {
+                return Next::End;
+            }
+            self.writer.done_with(batch);
+        }
+        Next::Go
     }
 
     /// Stores a batch, however often writing fails first; appending is refused meanwhile.
@@ -148,7 +154,6 @@ impl Worker {
             return Ok(Next::Go);
         };
         let taken = self.queue.take_with_own();
-        let mut batch = self.writer.batch();
         let (incarnation, range, hash) = (content.incarnation, content.range, content.hash);
         let event = Event::Dropped(Dropped {
             time_ms: now_ms(),
@@ -156,9 +161,7 @@ impl Worker {
             range,
             hash,
         });
-        let pushed = self.writer.push_events(&mut batch, &taken.events);
-        let pushed = pushed.and_then(|()| self.writer.push_own(&mut batch, event));
-        if self.chained(pushed) == Next::End || self.store(&mut batch) == Next::End {
+        if self.chain(&taken.events, Some(event)) == Next::End {
             return Ok(Next::End);
         }
         self.writer.remove_oldest()?;

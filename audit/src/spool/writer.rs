@@ -114,15 +114,20 @@ impl Writer {
         }
     }
 
-    /// Chains queued events: length (u32, little endian) and encoding, each.
-    pub(super) fn push_events(&mut self, batch: &mut Batch, mut events: &[u8]) -> Result<(), WriteError> {
-        while let Some((length, rest)) = events.split_first_chunk::<4>() {
+    /// Chains queued events, length (u32, little endian) and encoding each, until the batch is a segment's worth; answers those
+    /// that are left. A batch is in one segment, and the segment that is open cannot be removed: one that was as large as the
+    /// directory may be would fill it for good.
+    pub(super) fn push_events<'a>(&mut self, batch: &mut Batch, mut events: &'a [u8]) -> Result<&'a [u8], WriteError> {
+        let full = usize::try_from(self.segment_bytes).unwrap_or(usize::MAX);
+        while batch.bytes.len() < full
+            && let Some((length, rest)) = events.split_first_chunk::<4>()
+        {
             let length = usize::try_from(u32::from_le_bytes(*length)).unwrap_or(usize::MAX);
             let (event, rest) = rest.split_at_checked(length).ok_or_else(|| unwritable("a cut event"))?;
             events = rest;
             self.push(batch, event)?;
         }
-        Ok(())
+        Ok(events)
     }
 
     /// Chains an event of the spool's own.

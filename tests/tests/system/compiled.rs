@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use system_tests::{checkout, run, signet, within};
 
+use crate::large_plugin::{component, hostile};
 use crate::production::site::{Hsm, Site};
 
 /// An authority, and an edge whose configuration says who compiles.
@@ -62,30 +63,6 @@ fn example() -> Vec<u8> {
     std::fs::read(checkout().join("plugins/examples/claim-guard/claim-guard.wasm")).unwrap()
 }
 
-/// A component made larger by so many functions, and by a section of so many bytes that nothing reads.
-fn large(functions: usize, bytes: usize) -> Vec<u8> {
-    let hostile =
-        |name: &str| std::fs::read_to_string(checkout().join(format!("runtime/tests/hostile/{name}.wat"))).unwrap();
-    let allows = r#"(core module $rule (func (export "evaluate") (param i32) (result i32) (i32.const 1024)))"#;
-    let more = "(func (param i64) (result i64) (i64.mul (local.get 0) (local.get 0)))".repeat(functions);
-    let rule = allows.replace("(core module $rule", &format!("(core module $rule {more}"));
-    let text = hostile("world")
-        .replace("{{memory}}", &hostile("memory"))
-        .replace("{{rule}}", &rule);
-    let mut wasm = wat::parse_str(text).unwrap();
-    // A custom section (core specification, 5.5.3): its size, and a name of one letter.
-    wasm.push(0);
-    let mut size = bytes;
-    while size >= 0x80 {
-        wasm.push(u8::try_from(size & 0x7f).unwrap() | 0x80);
-        size >>= 7;
-    }
-    wasm.push(u8::try_from(size).unwrap());
-    wasm.extend_from_slice(&[1, b'x']);
-    wasm.resize(wasm.len() + bytes - 2, 7);
-    wasm
-}
-
 /// Starts the edge and waits until it is ready; how long that took.
 fn restart(site: &mut Site) -> Duration {
     site.edge.take().unwrap().stop();
@@ -99,7 +76,7 @@ fn restart(site: &mut Site) -> Duration {
 #[test]
 fn an_edge_that_compiles_nothing_runs_what_its_authority_compiled() {
     let mut site = site("authority");
-    with_rule(&site, &large(20_000, 12 << 20));
+    with_rule(&site, &component(&hostile("good"), 20_000, 12 << 20));
     within(120, "the rule judges", || {
         site.mint();
         metrics(&site).contains("signet_edge_plugin_calls_total{plugin=\"rule\",outcome=\"allowed\"}")

@@ -5,12 +5,11 @@ use std::process::Command;
 
 use system_tests::{Dev, checkout, run, within};
 
-/// A rule that traps, with so many functions that compiling them takes a while, in a file of `bytes` bytes at least.
-fn component(bytes: usize) -> Vec<u8> {
-    let hostile =
-        |name: &str| std::fs::read_to_string(checkout().join(format!("runtime/tests/hostile/{name}.wat"))).unwrap();
-    let functions = "(func (param i64) (result i64) (i64.mul (local.get 0) (local.get 0)))".repeat(20_000);
-    let rule = hostile("unreachable").replace("(core module $rule", &format!("(core module $rule {functions}"));
+/// A component around a rule's text, made larger by so many functions, which compiling takes a while, and by a section of so
+/// many bytes that nothing reads.
+pub(crate) fn component(rule: &str, functions: usize, bytes: usize) -> Vec<u8> {
+    let functions = "(func (param i64) (result i64) (i64.mul (local.get 0) (local.get 0)))".repeat(functions);
+    let rule = rule.replace("(core module $rule", &format!("(core module $rule {functions}"));
     let text = hostile("world")
         .replace("{{memory}}", &hostile("memory"))
         .replace("{{rule}}", &rule);
@@ -28,13 +27,22 @@ fn component(bytes: usize) -> Vec<u8> {
     wasm
 }
 
+/// The text of a rule, or of what is around one, of the hostile ones.
+pub(crate) fn hostile(name: &str) -> String {
+    std::fs::read_to_string(checkout().join(format!("runtime/tests/hostile/{name}.wat"))).unwrap()
+}
+
 // R20 R31
 #[test]
 fn an_edge_answers_while_it_loads_a_large_component() {
     let dev = Dev::start();
     let bundle = dev.data().join("large");
     run(Command::new("cp").arg("-r").arg(dev.data().join("bundle")).arg(&bundle)).success();
-    std::fs::write(bundle.join("plugins/claim-guard.wasm"), component(28 << 20)).unwrap();
+    std::fs::write(
+        bundle.join("plugins/claim-guard.wasm"),
+        component(&hostile("unreachable"), 20_000, 28 << 20),
+    )
+    .unwrap();
     let path = bundle.to_str().unwrap().to_owned();
     let refused = dev.cli(&["bundle", "apply", &path]);
     assert_eq!(refused.code, 1, "{refused:?}");

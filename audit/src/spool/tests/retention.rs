@@ -53,6 +53,29 @@ fn at_the_cap_signing_stops_until_segments_are_removed() {
     assert!(records(directory.path()).len() < accepted);
 }
 
+// What one flush writes may be more than the directory may hold; all of it can be removed once it was shipped.
+#[test]
+fn a_burst_larger_than_the_directory_does_not_fill_it_for_good() {
+    let directory = tempfile::tempdir().unwrap();
+    let (spool, _) = Spool::open(directory.path(), "edge-1", "i1", small(Retention::Stop)).unwrap();
+    append(&spool, 200);
+    // The look at the directory comes after the last write, before or after this has ended.
+    let _ = spool.flush();
+    let begun = std::time::Instant::now();
+    while !matches!(spool.status().refusing, Some(SpoolError::Full { .. })) {
+        assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", spool.status());
+        std::thread::yield_now();
+    }
+    assert_eq!(spool.status().durable, 201);
+    assert!(size(directory.path()) > 32 << 10, "the burst is on disk");
+    let open = *numbers(directory.path()).last().unwrap();
+    spool.shipped(open);
+    spool.flush().unwrap();
+    append(&spool, 1);
+    drop(spool);
+    assert_eq!(faults(directory.path()), []);
+}
+
 #[test]
 fn the_oldest_are_dropped_where_that_is_allowed_and_it_is_on_record() {
     let directory = tempfile::tempdir().unwrap();

@@ -42,6 +42,8 @@ struct Member {
     channel: Channel,
     /// Why its connection ended: gRPC says only that it did.
     ended: Note,
+    /// Over TLS, and without a client certificate to show.
+    anonymous: bool,
 }
 
 /// A write that was not answered with yes or no.
@@ -56,6 +58,7 @@ pub(super) enum Unanswered {
 impl Client {
     /// Connects to nothing yet. `peers` is not empty.
     pub(super) fn new(peers: &[Peer], tls: &Arc<rustls::ClientConfig>) -> Result<Self, channel::BadAddress> {
+        let tls_shows = tls.client_auth_cert_resolver.has_certs();
         let members = peers.iter().map(|peer| {
             let (dialled, tls, ended) = (Arc::new(peer.clone()), tls.clone(), Note::default());
             let note = ended.clone();
@@ -75,6 +78,7 @@ impl Client {
                 url,
                 channel: channel?,
                 ended,
+                anonymous: peer.is_tls() && !tls_shows,
             })
         });
         Ok(Self {
@@ -221,7 +225,13 @@ impl Member {
         let causes = std::iter::successors(std::error::Error::source(status), |cause| (*cause).source());
         let said = match causes.last() {
             Some(cause) => {
-                let why = self.ended.take().unwrap_or_else(|| cause.to_string());
+                // A server that demands a certificate may hang up before its alert is read (RFC 8446, 6.2).
+                let hint = if self.anonymous {
+                    "; where it says nothing else, it demands a client certificate: give a certificate file and its key file"
+                } else {
+                    ""
+                };
+                let why = self.ended.take().unwrap_or_else(|| format!("{cause}{hint}"));
                 format!("cannot be reached: {why}")
             }
             None => format!("says: {}{hint}", status.message()),
