@@ -8,12 +8,15 @@ mod challenge;
 mod credentials;
 mod layout;
 mod manifest;
+mod origin;
 mod reference;
 mod registry;
 mod session;
 mod signature;
 
-use std::path::PathBuf;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use signing::digest::Digest;
@@ -96,8 +99,11 @@ pub struct Pulled {
 /// There is none of that name, it is no plugin, it is not what its digests say, or not signed by that key.
 pub fn pull(store: &mut dyn Store, name: &Name, key: Option<&PublicKey>) -> Result<Pulled, Failure> {
     let content = store.manifest(name)?;
-    let content =
-        content.ok_or_else(|| Failure::new(format!("there is no `{name}`; what is there, `push` printed")))?;
+    let content = content.ok_or_else(|| {
+        Failure::new(format!(
+            "there is no `{name}`; `signet plugin push` prints what it stores"
+        ))
+    })?;
     let digest = sha256(&content);
     if let Name::Digest(wanted) = name
         && *wanted != digest
@@ -169,6 +175,29 @@ fn fetch(store: &mut dyn Store, descriptor: &Descriptor, most: usize) -> Result<
         )));
     }
     Ok(content)
+}
+
+/// A regular file's content, if there is one.
+///
+/// # Errors
+/// It cannot be read, is no regular file, or has more than `most` bytes.
+pub fn read_file(path: &Path, most: usize) -> Result<Option<Vec<u8>>, Failure> {
+    let named = || format!("`{}`", path.display());
+    // Before it is opened: that of a pipe would wait for somebody who writes.
+    match fs::metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error).context(named),
+        Ok(found) if !found.is_file() => return Err(Failure::new(format!("{} is no file", named()))),
+        Ok(_) => {}
+    }
+    let mut content = Vec::new();
+    let bound = u64::try_from(most)?.saturating_add(1);
+    let file = File::open(path).context(named)?;
+    file.take(bound).read_to_end(&mut content).context(named)?;
+    if content.len() > most {
+        return Err(Failure::new(format!("{} has more than {most} bytes", named())));
+    }
+    Ok(Some(content))
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ mod toolchain;
 
 use clap::{Args, Subcommand};
 
-pub use self::pull::fetch;
+pub use self::pull::{fetch, signed};
 use crate::failure::Failure;
 
 /// Write, build, test, measure, inspect and publish rules that are WebAssembly components.

@@ -16,7 +16,7 @@ use crate::plugin::fetch;
 pub fn add(files: &mut Vec<File>, dir: &Path, registry: &RegistryArgs) -> Result<(), Failure> {
     for source in sources::of(files)? {
         let at = || source.at.clone();
-        let artifact: Reference = source.artifact.parse().context(at)?;
+        let artifact = source.artifact.parse::<Reference>().context(at)?;
         let key = oci::read_key(&source.key).context(at)?;
         let pulled = fetch(registry, &artifact.within(dir), Some(&key)).context(at)?;
         match files.iter().find(|(path, _)| *path == source.file) {

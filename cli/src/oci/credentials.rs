@@ -11,10 +11,11 @@ use serde_json::Value;
 use signing::key::Secret;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use super::read_file;
 use crate::failure::{Context, Failure};
 
 /// Bytes of a configuration.
-const MOST_CONFIG: u64 = 1 << 20;
+const MOST_CONFIG: usize = 1 << 20;
 /// Bytes of a helper's answer.
 const MOST_ANSWER: u64 = 64 << 10;
 /// A helper may ask a person.
@@ -81,18 +82,14 @@ fn config_path() -> Option<PathBuf> {
 }
 
 fn read(path: &Path) -> Result<Option<Value>, Failure> {
-    let named = || format!("`{}`", path.display());
-    match std::fs::metadata(path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error).context(named),
-        Ok(found) if found.len() > MOST_CONFIG => {
-            return Err(Failure::new(format!("{} has more than {MOST_CONFIG} bytes", named())));
-        }
-        Ok(_) => {}
-    }
-    let content = Secret::new(std::fs::read(path).context(named)?);
+    let Some(content) = read_file(path, MOST_CONFIG)?.map(Secret::new) else {
+        return Ok(None);
+    };
     // Not the parser's own words: they may quote what is there.
-    let bad = |error: serde_json::Error| Failure::new(format!("{} is no JSON, line {}", named(), error.line()));
+    let bad = |error: serde_json::Error| {
+        let (path, line) = (path.display(), error.line());
+        Failure::new(format!("`{path}` is no JSON, line {line}"))
+    };
     serde_json::from_slice(content.expose()).map(Some).map_err(bad)
 }
 
@@ -264,6 +261,7 @@ mod tests {
         assert_eq!(shown(&json!({}), "ghcr.io"), "nowhere");
     }
 
+    // R10
     #[test]
     fn a_helpers_answer_is_read_and_never_shown() {
         let answer = |text: &str| answered(&Secret::new(text.as_bytes().to_vec()));

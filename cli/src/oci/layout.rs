@@ -1,10 +1,11 @@
 //! A directory that is an OCI image layout (image specification 1.1): `oci-layout`, `index.json`, `blobs/sha256/HEX`.
 //!
-//! Files are put in place whole. Of two pushes at once into one directory one waits for the other where they would write
-//! the same index.
+//! Paths in it come from digests that were read, never from its files' text, and links in it are refused: nothing is
+//! read or written elsewhere. Files are put in place whole. Of two pushes at once one waits for the other where they
+//! would write the same index.
 
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
@@ -12,13 +13,15 @@ use signing::digest::Digest;
 use signing::encoding::hex;
 
 use super::manifest::{Descriptor, MANIFEST, MOST_MANIFEST, sha256};
-use super::{Name, Store};
+use super::{Name, Store, read_file};
 use crate::failure::{Context, Failure};
 
 const MARKER: &str = "oci-layout";
 const INDEX: &str = "index.json";
 const VERSION: &str = r#"{"imageLayoutVersion":"1.0.0"}"#;
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
+/// Bytes of [`MARKER`].
+const MOST_MARKER: usize = 4096;
 
 /// An image layout that is there.
 #[derive(Debug)]
@@ -27,11 +30,20 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// Makes an empty one where nothing is, or an empty directory.
+    /// Makes an empty one where nothing is, or an empty directory. What it would be in must be there: a registry whose
+    /// `oci://` was forgotten is no directory to be made.
     pub fn create(dir: &Path) -> Result<(), Failure> {
         let named = || format!("`{}`", dir.display());
-        fs::create_dir_all(dir).context(named)?;
-        if dir.join(MARKER).exists() {
+        match fs::create_dir(dir) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let text = "is in no directory that is there; a registry is written oci://HOST/REPOSITORY";
+                return Err(Failure::new(format!("{} {text}", named())));
+            }
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error).context(named),
+            _ => {}
+        }
+        let layout = Layout { dir: dir.to_owned() };
+        if layout.read(MARKER, MOST_MARKER)?.is_some() {
             return Ok(());
         }
         if fs::read_dir(dir).context(named)?.next().is_some() {
@@ -40,43 +52,35 @@ impl Layout {
                 named()
             )));
         }
-        replace(
-            &dir.join(INDEX),
-            &serde_json::to_vec(&json!({"schemaVersion": 2, "manifests": []}))?,
-        )?;
-        // Last: what has it is whole.
-        replace(&dir.join(MARKER), VERSION.as_bytes())
+        layout.replace(MARKER, VERSION.as_bytes())
     }
 
     /// One that is there.
     pub fn open(dir: &Path) -> Result<Layout, Failure> {
-        let marker = dir.join(MARKER);
-        let content = read(&marker, 4096)?;
-        let content = content.ok_or_else(|| {
+        let layout = Layout { dir: dir.to_owned() };
+        let marker = layout.read(MARKER, MOST_MARKER)?;
+        let marker = marker.ok_or_else(|| {
             Failure::new(format!(
                 "`{}` is no OCI image layout; a registry is written oci://HOST/REPOSITORY",
                 dir.display()
             ))
         })?;
-        let version: Value = serde_json::from_slice(&content).context(|| format!("`{}`", marker.display()))?;
-        if version.get("imageLayoutVersion").and_then(Value::as_str) != Some("1.0.0") {
-            return Err(Failure::new(format!(
-                "`{}` says another version than 1.0.0",
-                marker.display()
-            )));
+        let named = || format!("`{}`", dir.join(MARKER).display());
+        let version: Value = serde_json::from_slice(&marker).context(named)?;
+        match version.get("imageLayoutVersion").and_then(Value::as_str) {
+            Some("1.0.0") => Ok(layout),
+            _ => Err(Failure::new(format!("{} says another version than 1.0.0", named()))),
         }
-        Ok(Layout { dir: dir.to_owned() })
     }
 
-    fn blob_path(&self, digest: &Digest) -> PathBuf {
-        self.dir.join("blobs/sha256").join(hex(digest.as_bytes()))
-    }
-
-    /// The index, with whatever others put into it.
+    /// The index, with whatever others put into it; an empty one before the first manifest.
     fn index(&self) -> Result<Value, Failure> {
-        let path = self.dir.join(INDEX);
-        let content = read(&path, MOST_MANIFEST)?.unwrap_or_default();
-        serde_json::from_slice(&content).context(|| format!("`{}`", path.display()))
+        match self.read(INDEX, MOST_MANIFEST)? {
+            Some(content) => {
+                serde_json::from_slice(&content).context(|| format!("`{}`", self.dir.join(INDEX).display()))
+            }
+            None => Ok(json!({"schemaVersion": 2, "manifests": []})),
+        }
     }
 
     /// The digest that a tag names.
@@ -85,7 +89,48 @@ impl Layout {
         let found = entries(&index).iter().find(|entry| ref_name(entry) == Some(tag));
         let Some(found) = found else { return Ok(None) };
         let descriptor: Descriptor = serde_json::from_value(found.clone()).context(|| format!("`{INDEX}`"))?;
-        descriptor.digest().map(Some)
+        descriptor.digest().map(Some).context(|| format!("`{INDEX}`"))
+    }
+
+    /// The path of a file, none of whose parts below the directory is a link.
+    fn path(&self, relative: &str) -> Result<PathBuf, Failure> {
+        let mut path = self.dir.clone();
+        for part in relative.split('/') {
+            path.push(part);
+            if fs::symlink_metadata(&path).is_ok_and(|found| found.is_symlink()) {
+                return Err(Failure::new(format!(
+                    "`{}` is a link; put the file itself into the directory",
+                    path.display()
+                )));
+            }
+        }
+        Ok(path)
+    }
+
+    fn read(&self, relative: &str, most: usize) -> Result<Option<Vec<u8>>, Failure> {
+        read_file(&self.path(relative)?, most)
+    }
+
+    /// Puts a file in place: after a crash either what was there is there, or all of the new one.
+    fn replace(&self, relative: &str, content: &[u8]) -> Result<(), Failure> {
+        let path = self.path(relative)?;
+        let temporary = self.path(&format!("{relative}.{}.new", std::process::id()))?;
+        let write = || -> io::Result<()> {
+            if let Some(parent) = path.parent() {
+                fs::create_dir_all(parent)?;
+            }
+            // What is there is of a process that had this number and was killed.
+            let _ = fs::remove_file(&temporary);
+            let mut file = File::create_new(&temporary)?;
+            file.write_all(content)?;
+            file.sync_all()?;
+            fs::rename(&temporary, &path)
+        };
+        let written = write();
+        if written.is_err() {
+            let _ = fs::remove_file(&temporary);
+        }
+        written.context(|| format!("`{}`", path.display()))
     }
 }
 
@@ -98,12 +143,12 @@ impl Store for Layout {
                 None => return Ok(None),
             },
         };
-        let content = read(&self.blob_path(&digest), MOST_MANIFEST)?;
+        let content = self.read(&blob_path(&digest), MOST_MANIFEST)?;
         // A registry cannot name by tag what it has another digest of; a directory that somebody changed can.
         match content {
             Some(content) if sha256(&content) != digest => Err(Failure::new(format!(
                 "`{}` is not what its name says",
-                self.blob_path(&digest).display()
+                self.dir.join(blob_path(&digest)).display()
             ))),
             content => Ok(content),
         }
@@ -111,28 +156,29 @@ impl Store for Layout {
 
     fn blob(&mut self, descriptor: &Descriptor) -> Result<Vec<u8>, Failure> {
         let digest = descriptor.digest()?;
-        let content = read(&self.blob_path(&digest), usize::try_from(descriptor.size)?)?;
+        let content = self.read(&blob_path(&digest), usize::try_from(descriptor.size)?)?;
         content.ok_or_else(|| Failure::new(format!("the blob {digest} is not in `{}`", self.dir.display())))
     }
 
     fn put_blob(&mut self, content: &[u8]) -> Result<(), Failure> {
-        let path = self.blob_path(&sha256(content));
-        if let Some(parent) = path.parent() {
-            fs::create_dir_all(parent).context(|| format!("`{}`", parent.display()))?;
-        }
-        replace(&path, content)
+        self.replace(&blob_path(&sha256(content)), content)
     }
 
     fn put_manifest(&mut self, tag: Option<&str>, content: &[u8]) -> Result<(), Failure> {
         self.put_blob(content)?;
-        let marker = self.dir.join(MARKER);
-        let lock = File::open(&marker).context(|| format!("`{}`", marker.display()))?;
-        lock.lock().context(|| format!("`{}`", marker.display()))?;
+        let named = || format!("`{}`", self.dir.display());
+        let lock = File::open(&self.dir).context(named)?;
+        lock.lock().context(named)?;
         let mut index = self.index()?;
         let descriptor = Descriptor::of(MANIFEST, content);
         enter(&mut index, &descriptor, tag)?;
-        replace(&self.dir.join(INDEX), &serde_json::to_vec(&index)?)
+        self.replace(INDEX, &serde_json::to_vec(&index)?)
     }
+}
+
+/// Below the layout's directory.
+fn blob_path(digest: &Digest) -> String {
+    format!("blobs/sha256/{}", hex(digest.as_bytes()))
 }
 
 /// Enters a manifest into an index: under its tag, which names it alone from then on, or under none, unless it is there.
@@ -162,42 +208,6 @@ fn ref_name(entry: &Value) -> Option<&str> {
     entry.get("annotations")?.get(REF_NAME)?.as_str()
 }
 
-/// A regular file's content, if there is one; refused if it has more than `most` bytes.
-fn read(path: &Path, most: usize) -> Result<Option<Vec<u8>>, Failure> {
-    let named = || format!("`{}`", path.display());
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error).context(named),
-    };
-    if !file.metadata().context(named)?.is_file() {
-        return Err(Failure::new(format!("{} is no file", named())));
-    }
-    let mut content = Vec::new();
-    let bound = u64::try_from(most)?.saturating_add(1);
-    file.take(bound).read_to_end(&mut content).context(named)?;
-    if content.len() > most {
-        return Err(Failure::new(format!("{} has more than {most} bytes", named())));
-    }
-    Ok(Some(content))
-}
-
-/// Puts a file in place: after a crash either what was there is there, or all of the new one.
-fn replace(path: &Path, content: &[u8]) -> Result<(), Failure> {
-    let temporary = path.with_extension(format!("{}.new", std::process::id()));
-    let write = || -> io::Result<()> {
-        let mut file = File::create(&temporary)?;
-        io::Write::write_all(&mut file, content)?;
-        file.sync_all()?;
-        fs::rename(&temporary, path)
-    };
-    let written = write();
-    if written.is_err() {
-        let _ = fs::remove_file(&temporary);
-    }
-    written.context(|| format!("`{}`", path.display()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -225,32 +235,83 @@ mod tests {
         assert_eq!(files, 2, "nothing is left of writing");
     }
 
+    fn tagged(dir: &Path) -> (Layout, PathBuf) {
+        Layout::create(dir).unwrap();
+        let mut layout = Layout::open(dir).unwrap();
+        layout.put_manifest(Some("1.0"), b"{}").unwrap();
+        (layout, dir.join(blob_path(&sha256(b"{}"))))
+    }
+
+    fn refused<T: std::fmt::Debug>(result: Result<T, Failure>, expected: &str) {
+        let why = result.unwrap_err().to_string();
+        assert!(why.contains(expected), "{why}");
+    }
+
+    fn tag() -> Name {
+        Name::Tag("1.0".to_owned())
+    }
+
     #[test]
     fn a_directory_with_something_else_is_left_alone() {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("notes"), "mine").unwrap();
-        let refused = Layout::create(dir.path()).unwrap_err().to_string();
-        assert!(refused.contains("holds something else"), "{refused}");
-        let refused = Layout::open(dir.path()).unwrap_err().to_string();
-        assert!(refused.contains("no OCI image layout"), "{refused}");
+        refused(Layout::create(dir.path()), "holds something else");
+        refused(Layout::open(dir.path()), "no OCI image layout");
+        refused(
+            Layout::create(&dir.path().join("ghcr.io/acme/rule")),
+            "oci://HOST/REPOSITORY",
+        );
+        refused(Layout::create(&dir.path().join("notes")), "notes");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+        fs::write(dir.path().join(MARKER), r#"{"imageLayoutVersion":"2.0.0"}"#).unwrap();
+        refused(Layout::open(dir.path()), "another version than 1.0.0");
     }
 
     #[test]
     fn a_file_that_somebody_changed_or_made_larger_is_refused() {
         let dir = tempfile::tempdir().unwrap();
-        Layout::create(dir.path()).unwrap();
-        let mut layout = Layout::open(dir.path()).unwrap();
-        layout.put_manifest(Some("1.0"), b"{}").unwrap();
-        let path = layout.blob_path(&sha256(b"{}"));
+        let (mut layout, path) = tagged(dir.path());
         fs::write(&path, "{ }").unwrap();
-        let tag = Name::Tag("1.0".to_owned());
-        let refused = layout.manifest(&tag).unwrap_err().to_string();
-        assert!(refused.contains("not what its name says"), "{refused}");
+        refused(layout.manifest(&tag()), "not what its name says");
         fs::write(&path, vec![b' '; MOST_MANIFEST.saturating_add(1)]).unwrap();
-        let refused = layout.manifest(&tag).unwrap_err().to_string();
-        assert!(refused.contains("more than 4194304 bytes"), "{refused}");
-        let refused = layout.blob(&Descriptor::of(MANIFEST, b"{}")).unwrap_err().to_string();
-        assert!(refused.contains("more than 2 bytes"), "{refused}");
+        refused(layout.manifest(&tag()), "more than 4194304 bytes");
+        refused(layout.blob(&Descriptor::of(MANIFEST, b"{}")), "more than 2 bytes");
+        fs::remove_file(&path).unwrap();
+        refused(layout.blob(&Descriptor::of(MANIFEST, b"{}")), "is not in");
+        fs::create_dir(&path).unwrap();
+        refused(layout.manifest(&tag()), "is no file");
+    }
+
+    #[test]
+    fn nothing_is_read_or_written_elsewhere() {
+        use std::os::unix::fs::symlink;
+        let dir = tempfile::tempdir().unwrap();
+        let (root, elsewhere) = (dir.path().join("artifacts"), dir.path().join("elsewhere"));
+        fs::create_dir(&elsewhere).unwrap();
+        fs::write(elsewhere.join("secret"), "{}").unwrap();
+        let (mut layout, path) = tagged(&root);
+        let index = fs::read_to_string(root.join(INDEX)).unwrap();
+        let digest = sha256(b"{}").to_string();
+        for trick in [
+            "sha256:../../../elsewhere/secret",
+            "../../elsewhere/secret",
+            "sha512:00",
+        ] {
+            fs::write(root.join(INDEX), index.replace(&digest, trick)).unwrap();
+            refused(layout.manifest(&tag()), "is no SHA-256 digest");
+        }
+        fs::write(root.join(INDEX), &index).unwrap();
+        fs::remove_file(&path).unwrap();
+        symlink(elsewhere.join("secret"), &path).unwrap();
+        refused(layout.manifest(&tag()), "is a link");
+        fs::remove_dir_all(root.join("blobs")).unwrap();
+        symlink(&elsewhere, root.join("blobs")).unwrap();
+        refused(layout.manifest(&tag()), "is a link");
+        refused(layout.put_blob(b"new"), "is a link");
+        fs::remove_file(root.join(INDEX)).unwrap();
+        symlink(elsewhere.join("secret"), root.join(INDEX)).unwrap();
+        refused(layout.manifest(&tag()), "is a link");
+        assert_eq!(fs::read_dir(&elsewhere).unwrap().count(), 1);
+        assert_eq!(fs::read_to_string(elsewhere.join("secret")).unwrap(), "{}");
     }
 }

@@ -17,7 +17,8 @@ const MOST_LAYERS: usize = 64;
 
 /// The media type of an OCI image manifest (OCI image specification 1.1).
 pub const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
-const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+/// The media type of an OCI image index: several manifests, for the caller to choose from.
+pub const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const CONFIG: &str = "application/vnd.wasm.config.v0+json";
 const WASM: &str = "application/wasm";
 const TITLE: &str = "org.opencontainers.image.title";

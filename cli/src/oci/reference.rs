@@ -116,6 +116,10 @@ impl FromStr for Reference {
             Some(place) => registry(place).map_err(bad)?,
             None if place.is_empty() => return Err(bad("it names no directory")),
             None if place.contains("://") => return Err(bad("a registry is written oci://HOST/REPOSITORY")),
+            // Written out again, it would be a tag.
+            None if place.rsplit('/').next().is_some_and(|name| name.contains(':')) => {
+                return Err(bad("a directory whose name has a `:` cannot be named"));
+            }
             None => Place::Layout(PathBuf::from(place)),
         };
         Ok(Reference {
@@ -239,6 +243,7 @@ mod tests {
             ("", "names no directory"),
             ("https://ghcr.io/acme/rule", "oci://HOST/REPOSITORY"),
             ("oci://ghcr.io", "oci://HOST/REPOSITORY"),
+            ("artifacts:1.0:2.0", "has a `:`"),
             ("oci:///rule", "the host is"),
             ("oci://user@ghcr.io/rule", "what follows `@`"),
             ("oci://h/Acme", "lower-case"),

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderValue, Method, StatusCode};
 
-use super::manifest::{Descriptor, MANIFEST, MOST_MANIFEST, sha256};
+use super::manifest::{Descriptor, INDEX, MANIFEST, MOST_MANIFEST, sha256};
 use super::session::{Access, MOST_ANSWER, Request, Session};
 use super::{Name, Store};
 use crate::failure::{Context, Failure};
@@ -36,12 +36,13 @@ impl Registry {
         format!("{}/v2/{}/{path}", self.session.origin(), self.repository)
     }
 
+    /// A registry that sends on to where the blob is has it.
     fn has_blob(&mut self, digest: &str) -> Result<bool, Failure> {
         let request = Request::new(Method::HEAD, self.url(&format!("blobs/{digest}")), MOST_ANSWER);
-        let answer = self.session.get(request)?;
+        let answer = self.session.ask(&request)?;
         match answer.status() {
-            StatusCode::OK => Ok(true),
             StatusCode::NOT_FOUND => Ok(false),
+            status if status.is_success() || status.is_redirection() => Ok(true),
             _ => Err(self.session.refused("was asked for a blob", &answer)),
         }
     }
@@ -50,7 +51,10 @@ impl Registry {
 impl Store for Registry {
     fn manifest(&mut self, name: &Name) -> Result<Option<Vec<u8>>, Failure> {
         let mut request = Request::new(Method::GET, self.url(&format!("manifests/{name}")), MOST_MANIFEST);
-        request.headers.insert(ACCEPT, HeaderValue::from_static(MANIFEST));
+        // An index is asked for to be told that it is one: a registry may say of what is not asked for that it is not there.
+        for kind in [MANIFEST, INDEX] {
+            request.headers.append(ACCEPT, HeaderValue::from_static(kind));
+        }
         let answer = self.session.get(request).context(|| format!("the manifest `{name}`"))?;
         match answer.status() {
             StatusCode::OK => Ok(Some(answer.body().to_vec())),

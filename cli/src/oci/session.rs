@@ -3,18 +3,18 @@
 //! Credentials go to the registry itself and to the token server that it names, never on with a redirect to another
 //! origin (scheme, host, port), and never from https to http.
 
-use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, LOCATION};
-use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use node::http_client::{Client, ClientError};
 use serde_json::Value;
 
 use super::challenge::{Challenge, refresh_form, token, token_url};
 use super::credentials::{self, Credential};
+use super::origin::{is_loopback, origin_of};
 use crate::client::{Target, runtime};
 use crate::failure::Failure;
 use crate::progress::Progress;
@@ -54,6 +54,8 @@ pub struct Session {
     scope: String,
     /// What the registry is told with each request, once it has asked.
     authorization: Option<HeaderValue>,
+    /// Whether there are credentials of this registry.
+    has_credentials: bool,
 }
 
 /// One request.
@@ -114,6 +116,7 @@ impl Session {
             plain_http,
             scope: access.scope(repository),
             authorization: None,
+            has_credentials: false,
         })
     }
 
@@ -146,34 +149,26 @@ impl Session {
         {
             headers.insert(AUTHORIZATION, authorization.clone());
         }
-        let (client, progress) = (&self.client, &mut self.progress);
-        let what = format!("`{}` is waited for", self.host);
-        self.tasks.block_on(async {
-            let (method, body) = (request.method.clone(), request.body.clone());
-            let sent = client.request(method, &request.url, headers, body, TIMEOUT, request.most);
-            let mut sent = std::pin::pin!(sent);
-            let mut ticks = tokio::time::interval(Duration::from_secs(1));
-            let mut seconds = 0_u64;
-            loop {
-                tokio::select! {
-                    answer = &mut sent => return answer.map_err(|error| explained(error, &request.url)),
-                    _ = ticks.tick() => {
-                        progress.say(&format!("{what}: {seconds} s"));
-                        seconds = seconds.saturating_add(1);
-                    }
-                }
-            }
-        })
+        let (client, url) = (self.client.clone(), request.url.clone());
+        let (method, body, most) = (request.method.clone(), request.body.clone(), request.most);
+        let sent = async move { client.request(method, &url, headers, body, TIMEOUT, most).await };
+        self.wait("is waited for", sent)
+            .map_err(|error| explained(error, &request.url))
+    }
+
+    fn wait<T>(&mut self, what: &str, work: impl Future<Output = T>) -> T {
+        let what = format!("`{}` {what}", self.host);
+        self.tasks.block_on(self.progress.during(&what, work))
     }
 
     /// What answers a challenge; `None` where that takes credentials and there are none.
     fn authorize(&mut self, challenge: &Challenge) -> Result<Option<HeaderValue>, Failure> {
-        let called = if HUB.contains(&self.host.as_str()) {
-            HUB_CREDENTIALS
-        } else {
-            self.host.as_str()
+        let called = match HUB.contains(&self.host.as_str()) {
+            true => HUB_CREDENTIALS.to_owned(),
+            false => self.host.clone(),
         };
-        let credential = self.tasks.block_on(credentials::find(called))?;
+        let credential = self.wait("is looked up in docker's credentials", credentials::find(&called))?;
+        self.has_credentials = credential.is_some();
         match (challenge, credential) {
             (Challenge::Basic, Some(Credential::Password(basic))) => field("Basic", basic.expose()).map(Some),
             (Challenge::Basic, Some(Credential::Identity(_))) => Err(Failure::new(format!(
@@ -206,7 +201,7 @@ impl Session {
         self.authorization = None;
         let answer = self.send(&request)?;
         if !answer.status().is_success() {
-            return Err(self.refused("asked for a token", &answer));
+            return Err(self.refused("has a token server that refused", &answer));
         }
         field("Bearer", token(answer.body())?.expose())
     }
@@ -229,7 +224,7 @@ impl Session {
     /// Where an answer sends to. From https to http nothing goes.
     pub fn location(&self, from: &str, answer: &Response<Bytes>) -> Result<String, Failure> {
         let location = answer.headers().get(LOCATION).and_then(|field| field.to_str().ok());
-        let location = location.ok_or_else(|| self.refused("without a place to go", answer))?;
+        let location = location.ok_or_else(|| self.refused("does not say where to go on", answer))?;
         if location.starts_with('/') && !location.starts_with("//") {
             return Ok(format!("{}{location}", origin_of(from)?));
         }
@@ -247,7 +242,7 @@ impl Session {
         match may {
             true => Ok(()),
             false => Err(Failure::new(format!(
-                "`{}` sends to `{url:.200}`, which is in the clear",
+                "`{}` sends on to `{there:.200}`, which is in the clear",
                 self.host
             ))),
         }
@@ -257,11 +252,11 @@ impl Session {
     pub fn refused(&self, what: &str, answer: &Response<Bytes>) -> Failure {
         let host = &self.host;
         let text = format!("`{host}` {what}: {}{}", answer.status(), said(answer.body()));
-        match answer.status() {
-            StatusCode::UNAUTHORIZED if self.authorization.is_none() => Failure::new(format!(
+        match (answer.status(), self.has_credentials) {
+            (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, false) => Failure::new(format!(
                 "{text}; it wants credentials: `docker login {host}` leaves some"
             )),
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Failure::new(format!(
+            (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, true) => Failure::new(format!(
                 "{text}; the credentials of `docker login {host}` do not suffice"
             )),
             _ => Failure::new(text),
@@ -302,34 +297,6 @@ fn field(scheme: &str, secret: &[u8]) -> Result<HeaderValue, Failure> {
     Ok(value)
 }
 
-/// Scheme, host and port of a URL, each written out.
-fn origin_of(url: &str) -> Result<String, Failure> {
-    let bad = || Failure::new(format!("`{url:.200}` is no http or https URL"));
-    let uri: Uri = url.parse().map_err(|_| bad())?;
-    let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
-        return Err(bad());
-    };
-    let default = match scheme {
-        "https" => 443,
-        "http" => 80,
-        _ => return Err(bad()),
-    };
-    // What stands before an `@` would be credentials, or made to look like a host.
-    if authority.as_str().contains('@') {
-        return Err(bad());
-    }
-    let port = authority.port_u16().unwrap_or(default);
-    Ok(format!("{scheme}://{}:{port}", authority.host().to_ascii_lowercase()))
-}
-
-fn is_loopback(host: &str) -> bool {
-    let Ok(authority) = host.parse::<http::uri::Authority>() else {
-        return false;
-    };
-    let name = authority.host().trim_matches(['[', ']']);
-    name == "localhost" || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
-}
-
 /// The errors of a registry's answer, in one line.
 fn said(body: &[u8]) -> String {
     let answer: Value = serde_json::from_slice(body).unwrap_or_default();
@@ -350,26 +317,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_origin_is_scheme_host_and_port() {
-        for (url, origin) in [
-            ("https://Ghcr.io/v2/?a=b", "https://ghcr.io:443"),
-            ("http://127.0.0.1:5000/v2/", "http://127.0.0.1:5000"),
-            ("http://[::1]/", "http://[::1]:80"),
-        ] {
-            assert_eq!(origin_of(url).unwrap(), origin);
-        }
-        for bad in ["ftp://h/", "/v2/", "https://registry.example@evil.example/", ""] {
-            assert!(origin_of(bad).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
     fn in_the_clear_is_spoken_on_this_machine_or_where_it_is_said() {
         let origin = |host: &str, plain: bool| Session::new(host, "r", Access::Pull, plain, None).unwrap().origin;
         assert_eq!(origin("localhost:5000", false), "http://localhost:5000");
         assert_eq!(origin("[::1]:5000", false), "http://[::1]:5000");
         assert_eq!(origin("registry.example:5000", true), "http://registry.example:5000");
-        assert!(!is_loopback("localhost.example") && !is_loopback("127.0.0.1.example") && is_loopback("127.9.0.1"));
     }
 
     #[test]

@@ -36,12 +36,15 @@ pub struct Verified {
     identity: String,
 }
 
+/// Signs a message; ECDSA signatures are DER.
+pub type Sign<'a> = dyn FnMut(&[u8]) -> Result<Vec<u8>, Failure> + 'a;
+
 /// A key that signs, and what its signatures are checked with before they are stored.
 pub struct Signer<'a> {
     /// The public key.
     pub key: PublicKey,
-    /// Signs a message; ECDSA signatures are DER.
-    pub sign: Box<dyn FnMut(&[u8]) -> Result<Vec<u8>, Failure> + 'a>,
+    /// Signs with it.
+    pub sign: Box<Sign<'a>>,
 }
 
 /// What is signed; members that others add are passed over.
@@ -196,7 +199,8 @@ fn stored(store: &mut dyn Store, digest: &Digest) -> Result<Option<Manifest>, Fa
         .transpose()
 }
 
-/// The first signature of `key` over `digest`. Others are passed over: anybody who may write may add some.
+/// The first signature of `key` over `digest`. Others are passed over, also those that cannot be fetched: anybody who may
+/// write may add some. Such a failure is told where none was found.
 fn find(
     store: &mut dyn Store,
     manifest: &Manifest,
@@ -207,13 +211,20 @@ fn find(
         .layers
         .iter()
         .filter(|layer| layer.media_type == SIMPLE_SIGNING);
+    let mut first_failure = None;
     for layer in layers.take(MOST_SIGNATURES) {
         let signature = layer
             .annotations
             .get(SIGNATURE)
             .and_then(|text| BASE64_STANDARD.decode(text).ok());
         let Some(signature) = signature else { continue };
-        let payload = fetch(store, layer, MOST_PAYLOAD)?;
+        let payload = match fetch(store, layer, MOST_PAYLOAD) {
+            Ok(payload) => payload,
+            Err(failure) => {
+                first_failure.get_or_insert(failure);
+                continue;
+            }
+        };
         if !is_signature(key, &payload, &signature) {
             continue;
         }
@@ -226,7 +237,7 @@ fn find(
             return Ok(Some(Verified { identity }));
         }
     }
-    Ok(None)
+    first_failure.map_or(Ok(None), Err)
 }
 
 fn is_signature(key: &PublicKey, message: &[u8], signature: &[u8]) -> bool {

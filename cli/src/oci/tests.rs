@@ -168,6 +168,45 @@ fn a_signature_of_another_artifact_is_none_of_this_one() {
 }
 
 #[test]
+fn what_somebody_put_beside_a_signature_is_passed_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut store, mut signer_here, other) = (store(&dir), signer(Algorithm::Es256), signer(Algorithm::Es256));
+    let digest = pushed(&mut store, &mut signer_here);
+    let name = format!("sha256-{}.sig", digest.to_string().trim_start_matches("sha256:"));
+    let content = store.manifest(&Name::Tag(name.clone())).unwrap().unwrap();
+    let mut signatures: serde_json::Value = serde_json::from_slice(&content).unwrap();
+    let good = signatures["layers"][0].clone();
+    let with = |member: &str, value: serde_json::Value| {
+        let mut layer = good.clone();
+        layer[member] = value;
+        layer
+    };
+    let junk = [
+        with("digest", sha256(b"not there").to_string().into()),
+        with("digest", "sha256:../../x".into()),
+        with("size", (64_u64 << 20).into()),
+        with("mediaType", "text/plain".into()),
+        with(
+            "annotations",
+            serde_json::json!({"dev.cosignproject.cosign/signature": "%"}),
+        ),
+    ];
+    signatures["layers"] = junk.iter().chain([&good]).cloned().collect();
+    store
+        .put_manifest(Some(&name), signatures.to_string().as_bytes())
+        .unwrap();
+    assert!(
+        pull(&mut store, &tag(), Some(&signer_here.key))
+            .unwrap()
+            .verified
+            .is_some()
+    );
+    // Where none is found, the first thing that was wrong is told.
+    let why = refused(&mut store, &tag(), &other.key);
+    assert!(why.contains("is not in"), "{why}");
+}
+
+#[test]
 fn what_comes_must_be_what_its_digest_says() {
     let dir = tempfile::tempdir().unwrap();
     let (mut store, mut signer) = (store(&dir), signer(Algorithm::EdDsa));

@@ -35,7 +35,7 @@ pub struct Pull {
     registry: RegistryArgs,
 }
 
-/// Check that an artifact is whole, a rule, and signed by a key.
+/// Check that an artifact is whole, a component, and signed by a key.
 #[derive(Debug, Args)]
 pub struct Verify {
     /// Which: oci://HOST/REPOSITORY or DIRECTORY, with :TAG or @sha256:DIGEST.
@@ -53,8 +53,10 @@ pub struct Verify {
 impl Pull {
     /// Runs the command.
     pub fn run(self) -> Result<(), Failure> {
-        let key = self.key.as_deref().map(read_key).transpose()?;
-        let pulled = fetch(&self.registry, &self.from, key.as_ref())?;
+        let pulled = match &self.key {
+            Some(key) => signed(&self.registry, &self.from, key)?,
+            None => fetch(&self.registry, &self.from, None)?,
+        };
         std::fs::write(&self.out, &pulled.wasm).context(|| format!("`{}`", self.out.display()))?;
         report(&self.from, &pulled, self.json)
     }
@@ -63,13 +65,12 @@ impl Pull {
 impl Verify {
     /// Runs the command. What is not signed is a failure.
     pub fn run(self) -> Result<(), Failure> {
-        let key = read_key(&self.key)?;
-        let pulled = fetch(&self.registry, &self.artifact, Some(&key))?;
+        let pulled = signed(&self.registry, &self.artifact, &self.key)?;
         report(&self.artifact, &pulled, self.json)
     }
 }
 
-/// Fetches a rule by its reference; with a key, only what that signed.
+/// Fetches a component by its reference; with a key, only what that signed.
 pub fn fetch(registry: &RegistryArgs, from: &Reference, key: Option<&PublicKey>) -> Result<Pulled, Failure> {
     let name = from.name();
     let name =
@@ -81,9 +82,11 @@ pub fn fetch(registry: &RegistryArgs, from: &Reference, key: Option<&PublicKey>)
     Ok(pulled)
 }
 
-fn read_key(path: &Path) -> Result<PublicKey, Failure> {
-    let named = || format!("`{}`", path.display());
-    oci::read_key(&std::fs::read_to_string(path).context(named)?).context(named)
+/// Fetches what the key in a PEM file signed.
+pub fn signed(registry: &RegistryArgs, from: &Reference, key: &Path) -> Result<Pulled, Failure> {
+    let named = || format!("`{}`", key.display());
+    let key = oci::read_key(&std::fs::read_to_string(key).context(named)?).context(named)?;
+    fetch(registry, from, Some(&key))
 }
 
 fn report(from: &Reference, pulled: &Pulled, as_json: bool) -> Result<(), Failure> {

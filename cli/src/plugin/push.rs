@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use clap::Args;
+use policies::bundle::MAX_PLUGIN_BYTES;
 use serde_json::{Value, json};
 
 use super::component;
@@ -47,7 +48,8 @@ impl Push {
                 self.to
             )));
         }
-        let wasm = std::fs::read(&self.file).context(|| format!("`{}`", self.file.display()))?;
+        let wasm = oci::read_file(&self.file, MAX_PLUGIN_BYTES)?
+            .ok_or_else(|| Failure::new(format!("`{}` is not there", self.file.display())))?;
         let shape = component::shape(&wasm);
         if shape.world.is_none() {
             return Err(Failure::new(format!(
