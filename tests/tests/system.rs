@@ -47,6 +47,8 @@ mod fleets;
 mod haproxy;
 #[path = "system/hardening.rs"]
 mod hardening;
+#[path = "system/hostile_registries.rs"]
+mod hostile_registries;
 #[path = "system/hsm_faults.rs"]
 mod hsm_faults;
 #[path = "system/interop.rs"]
