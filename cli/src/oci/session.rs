@@ -282,7 +282,7 @@ fn explained(error: ClientError, url: &str) -> Failure {
     let failure = Failure::from(error);
     match is_tls {
         true => Failure::new(format!(
-            "{failure}; --registry-ca-file names a CA of its own, --plain-http speaks to one without TLS"
+            "{failure}; if its CA is not the system's, name it by --registry-ca-file; if it has no TLS, say --plain-http"
         )),
         false => failure,
     }

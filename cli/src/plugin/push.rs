@@ -15,6 +15,9 @@ use crate::failure::{Context, Failure};
 use crate::oci::{self, Artifact, Reference, RegistryArgs, Signer};
 use crate::output;
 
+/// What the key API says of keys that make no signatures here.
+const NOT_FOR_THIS: [&str; 2] = ["InvalidKeyUsageException", "UnsupportedOperationException"];
+
 /// Sign a component and store it by its digest, in a registry or a directory.
 ///
 /// Prints the reference that pins it. The signature is cosign's, over the digest of the artifact's manifest, and is stored
@@ -85,7 +88,7 @@ impl Push {
 
 /// Signs by the key API, as any client of KMS does.
 fn signer<'a>(api: &'a KeyApi, tasks: &'a tokio::runtime::Runtime, key: &'a str) -> Result<Signer<'a>, Failure> {
-    let call = move |operation: &str, input: Value| tasks.block_on(api.call(operation, &input));
+    let call = move |operation: &str, input: Value| tasks.block_on(api.call(operation, &input)).map_err(told);
     let described = call("GetPublicKey", json!({"KeyId": key}))?;
     let public = oci::key_of(&bytes(&described, "PublicKey")?)?;
     let algorithm = oci::signs_with(&public)?;
@@ -93,7 +96,7 @@ fn signer<'a>(api: &'a KeyApi, tasks: &'a tokio::runtime::Runtime, key: &'a str)
         let input = json!({
             "KeyId": key, "Message": BASE64_STANDARD.encode(message), "MessageType": "RAW", "SigningAlgorithm": algorithm,
         });
-        bytes(&call("Sign", input).map_err(told)?, "Signature")
+        bytes(&call("Sign", input)?, "Signature")
     };
     Ok(Signer {
         key: public,
@@ -101,10 +104,10 @@ fn signer<'a>(api: &'a KeyApi, tasks: &'a tokio::runtime::Runtime, key: &'a str)
     })
 }
 
-/// With what to do where the key is of a family that signs through edges.
+/// With what to do where the key is one that signs through edges, or is none that signs.
 fn told(error: CallError) -> Failure {
     match &error {
-        CallError::Refused { code, .. } if code == "InvalidKeyUsageException" => Failure::new(format!(
+        CallError::Refused { code, .. } if NOT_FOR_THIS.contains(&code.as_str()) => Failure::new(format!(
             "{error}; `signet keys create --alias alias/plugins --spec ECC_NIST_P256` makes one of family `raw`"
         )),
         _ => Failure::from(error),
