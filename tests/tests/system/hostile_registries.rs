@@ -145,6 +145,28 @@ fn a_token_is_asked_for_with_the_password_and_given_to_the_registry() {
 }
 
 #[test]
+fn another_manifest_than_the_one_asked_for_is_refused() {
+    let dir = TempDir::new().unwrap();
+    let registry = Fake::start(|asked| match asked.path.as_str() {
+        "/v2/many/manifests/1.0" => (200, Vec::new(), br#"{"schemaVersion":2,"manifests":[]}"#.to_vec()),
+        _ => (200, Vec::new(), manifest(8)),
+    });
+    let pull = |name: &str| {
+        let from = format!("oci://{}/{name}", registry.address);
+        plugin(dir.path(), &["pull", &from, "--unsigned", "--out", "rule.wasm"])
+    };
+    failed(
+        &pull(&format!("rule@{DIGEST}")),
+        &[
+            "the manifest that came has the digest sha256:",
+            &format!("not {DIGEST}"),
+        ],
+    );
+    failed(&pull("many:1.0"), &["index of several manifests"]);
+    assert_eq!(registry.asked().len(), 2, "no blob of what was not asked for");
+}
+
+#[test]
 fn what_a_registry_answers_is_bounded() {
     let dir = TempDir::new().unwrap();
     let large = Fake::start(|_| (200, Vec::new(), vec![b' '; (4 << 20) + 1]));

@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::process::Command;
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use serde_json::Value;
 use system_tests::pki::Pki;
 use system_tests::registry::{PASSWORD, Registry, log_in, token_server};
@@ -216,6 +218,7 @@ fn a_rule_goes_through_a_directory() {
     let pull = |from: &str| plugin(here, &["pull", from, "--key", "plugins.pub", "--out", "rule.wasm"]);
     assert_eq!(pull("artifacts:1.0").success().trim(), pinned);
     assert_eq!(pull(&pinned).success().trim(), pinned);
+    openssl_takes_the_signature(here, &pinned);
     failed(&pull("artifacts:2.0"), &["there is no `2.0`"]);
     failed(&pull("artifacts"), &["add :TAG or @sha256:DIGEST"]);
     failed(&pull("nowhere:1.0"), &["no OCI image layout"]);
@@ -235,4 +238,31 @@ fn a_rule_goes_through_a_directory() {
         &["push", "notes.txt", "artifacts", "--key", &alias, "--data", &data],
     );
     failed(&output, &["is no rule"]);
+}
+
+/// The signature where cosign keeps it and in its form, checked by somebody else.
+fn openssl_takes_the_signature(here: &Path, pinned: &str) {
+    let digest = pinned.split_once("@sha256:").unwrap().1;
+    let read = |path: &Path| serde_json::from_slice::<Value>(&std::fs::read(path).unwrap()).unwrap();
+    let blob = |digest: &Value| {
+        let hex = digest.as_str().unwrap().strip_prefix("sha256:").unwrap();
+        here.join("artifacts/blobs/sha256").join(hex)
+    };
+    let index = read(&here.join("artifacts/index.json"));
+    let tag = format!("sha256-{digest}.sig");
+    let is_tagged = |entry: &&Value| entry["annotations"]["org.opencontainers.image.ref.name"] == tag.as_str();
+    let entry = index["manifests"].as_array().unwrap().iter().find(is_tagged).unwrap();
+    let layer = &read(&blob(&entry["digest"]))["layers"][0];
+    assert_eq!(layer["mediaType"], "application/vnd.dev.cosign.simplesigning.v1+json");
+    let payload = blob(&layer["digest"]);
+    let critical = &read(&payload)["critical"];
+    assert_eq!(critical["image"]["docker-manifest-digest"], format!("sha256:{digest}"));
+    assert_eq!(critical["type"], "cosign container image signature");
+    let signature = layer["annotations"]["dev.cosignproject.cosign/signature"]
+        .as_str()
+        .unwrap();
+    std::fs::write(here.join("signature"), BASE64_STANDARD.decode(signature).unwrap()).unwrap();
+    let mut openssl = Command::new("openssl");
+    openssl.args(["dgst", "-sha256", "-verify", "plugins.pub", "-signature", "signature"]);
+    run(openssl.arg(payload).current_dir(here)).success();
 }
