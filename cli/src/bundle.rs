@@ -9,8 +9,11 @@ use serde_json::{Value, json};
 
 use crate::client::AdminArgs;
 use crate::failure::Failure;
+use crate::oci::RegistryArgs;
 use crate::progress::Progress;
 use crate::{fence, output};
+
+mod sources;
 
 /// Apply and show bundles.
 #[derive(Debug, Args)]
@@ -44,6 +47,8 @@ enum Command {
         /// Why it may trust a whole organisation, where no quorum of the authority would say so.
         #[arg(long = "override", value_name = "REASON")]
         reason: Option<String>,
+        #[command(flatten)]
+        registry: RegistryArgs,
     },
     /// The bundle in force: its digest and files.
     Show,
@@ -58,8 +63,10 @@ impl Bundle {
                 diff,
                 fence,
                 reason,
+                registry,
             } => {
-                let files = policies::bundle::dir::read(dir)?;
+                let mut files = policies::bundle::dir::read(dir)?;
+                sources::add(&mut files, dir, registry)?;
                 let answer = put(&self.admin, &files, (*diff, *fence), reason.as_deref())?;
                 if *fence {
                     let fenced = fence::wait(&self.admin, "bundle")?;

@@ -224,20 +224,8 @@ impl Target {
         progress: &mut Progress,
         what: &str,
     ) -> Result<Value, Failure> {
-        let (status, answer) = runtime()?.block_on(async {
-            let mut answer = std::pin::pin!(self.send_within(method, path, Some(body), LONG));
-            let mut begun = tokio::time::interval(Duration::from_secs(1));
-            let mut seconds = 0_u64;
-            loop {
-                tokio::select! {
-                    answer = &mut answer => return answer,
-                    _ = begun.tick() => {
-                        progress.say(&format!("{what}: {seconds} s"));
-                        seconds = seconds.saturating_add(1);
-                    }
-                }
-            }
-        })?;
+        let answer = self.send_within(method, path, Some(body), LONG);
+        let (status, answer) = runtime()?.block_on(progress.during(what, answer))?;
         if (200..300).contains(&status) {
             return Ok(answer);
         }

@@ -17,6 +17,7 @@ mod jwks;
 mod keys;
 mod load;
 mod mint;
+mod oci;
 mod output;
 mod plugin;
 mod plugin_compiler;

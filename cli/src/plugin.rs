@@ -1,4 +1,5 @@
-//! `signet plugin`: write, build, prove, measure and look at a rule on a laptop, without a server.
+//! `signet plugin`: write, build, prove, measure and look at a rule on a laptop, without a server; and keep it, signed,
+//! where others find it.
 
 mod bench;
 mod build;
@@ -8,6 +9,8 @@ mod inspect;
 mod new;
 mod outcome;
 mod project;
+mod pull;
+mod push;
 mod request;
 mod runner;
 mod table;
@@ -16,9 +19,10 @@ mod toolchain;
 
 use clap::{Args, Subcommand};
 
+pub use self::pull::{fetch, signed};
 use crate::failure::Failure;
 
-/// Write, build, test, measure and inspect rules that are WebAssembly components.
+/// Write, build, test, measure, inspect and publish rules that are WebAssembly components.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   signet plugin new short-lived --lang rust     a directory with a rule, its cases and a README
@@ -27,7 +31,11 @@ use crate::failure::Failure;
   signet plugin test short-lived --watch        again whenever the component or a case changes
   signet plugin bench short-lived               time and memory of each case, against the budget
   signet plugin bench short-lived --isolated    the same in a worker process
-  signet plugin inspect short-lived/short-lived.wasm")]
+  signet plugin inspect short-lived/short-lived.wasm
+  signet plugin push short-lived.wasm oci://ghcr.io/acme/short-lived:1.0 --key alias/plugins
+  signet plugin push short-lived.wasm ./artifacts:1.0 --key alias/plugins      an OCI image layout
+  signet plugin pull oci://ghcr.io/acme/short-lived:1.0 --key plugins.pub --out short-lived.wasm
+  signet plugin verify oci://ghcr.io/acme/short-lived:1.0 --key plugins.pub")]
 pub struct Plugin {
     #[command(subcommand)]
     command: Command,
@@ -40,6 +48,9 @@ enum Command {
     Test(test::Test),
     Bench(bench::Bench),
     Inspect(inspect::Inspect),
+    Push(push::Push),
+    Pull(pull::Pull),
+    Verify(pull::Verify),
 }
 
 impl Plugin {
@@ -51,6 +62,9 @@ impl Plugin {
             Command::Test(command) => command.run(),
             Command::Bench(command) => command.run(),
             Command::Inspect(command) => command.run(),
+            Command::Push(command) => command.run(),
+            Command::Pull(command) => command.run(),
+            Command::Verify(command) => command.run(),
         }
     }
 }

@@ -34,6 +34,22 @@ impl Progress {
         self.say(&format!("{}: {done} of {total} {}", self.what, self.of));
     }
 
+    /// Waits for what may take long, and says for how long it has.
+    pub async fn during<T>(&mut self, what: &str, work: impl Future<Output = T>) -> T {
+        let mut work = std::pin::pin!(work);
+        let mut begun = tokio::time::interval(Duration::from_secs(1));
+        let mut seconds = 0_u64;
+        loop {
+            tokio::select! {
+                answer = &mut work => return answer,
+                _ = begun.tick() => {
+                    self.say(&format!("{what}: {seconds} s"));
+                    seconds = seconds.saturating_add(1);
+                }
+            }
+        }
+    }
+
     /// Something else that keeps the command.
     pub fn say(&mut self, text: &str) {
         let due = match self.told {

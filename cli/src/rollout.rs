@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 
 use crate::client::AdminArgs;
 use crate::failure::{Context, Failure};
-use crate::output;
+use crate::oci::{Reference, RegistryArgs};
+use crate::{output, plugin};
 
 mod status;
 
@@ -20,6 +21,7 @@ mod status;
 #[command(after_help = "Examples:
   signet rollout plan claim-guard --file new.wasm       what would happen, and every mistake
   signet rollout start claim-guard --file new.wasm      evaluated beside the current version, never enforced
+  signet rollout start claim-guard --from oci://ghcr.io/acme/claim-guard:1.1 --key plugins.pub
   signet rollout status claim-guard                     calls, differences with samples, times, edges
   signet rollout promote claim-guard                    the next step: for 1% of the callers, then more, then for all
   signet rollout promote claim-guard --percent 25
@@ -71,8 +73,16 @@ struct New {
     /// The plugin's name in the bundle.
     plugin: String,
     /// The new version: a component, as `signet plugin build` writes it.
-    #[arg(long, value_name = "FILE.wasm")]
-    file: PathBuf,
+    #[arg(long, value_name = "FILE.wasm", required_unless_present = "from")]
+    file: Option<PathBuf>,
+    /// The new version in a registry or directory, as `signet plugin pull` takes it.
+    #[arg(long, value_name = "REF", conflicts_with = "file", requires = "key")]
+    from: Option<Reference>,
+    /// The public key (PEM) that must have signed it.
+    #[arg(long, value_name = "FILE", requires = "from")]
+    key: Option<PathBuf>,
+    #[command(flatten)]
+    registry: RegistryArgs,
     /// The steps: `shadow` or nothing, then growing percentages of callers, 100% last.
     #[arg(long, default_value = "shadow,1%,10%,50%,100%", value_parser = Steps::parse)]
     steps: Steps,
@@ -123,7 +133,7 @@ impl Rollout {
 
 impl New {
     fn send(&self, admin: &AdminArgs, dry_run: bool) -> Result<Value, Failure> {
-        let component = std::fs::read(&self.file).context(|| format!("`{}`", self.file.display()))?;
+        let component = self.component()?;
         let thresholds = Thresholds {
             max_failures: self.max_failures,
             max_p99_us: self.max_p99,
@@ -137,6 +147,16 @@ impl New {
         });
         let query = if dry_run { "?dry_run=true" } else { "" };
         admin.call("PUT", &path(&self.plugin, query)?, Some(&body))
+    }
+
+    fn component(&self) -> Result<Vec<u8>, Failure> {
+        match (&self.file, &self.from, &self.key) {
+            (Some(file), _, _) => std::fs::read(file).context(|| format!("`{}`", file.display())),
+            (None, Some(from), Some(key)) => Ok(plugin::signed(&self.registry, from, key)?.wasm),
+            _ => Err(Failure::new(
+                "no new version; name one with --file, or with --from and --key",
+            )),
+        }
     }
 }
 
@@ -205,8 +225,8 @@ fn promoted(rollout: &Value) -> String {
     let (plugin, stage) = (word(rollout, "plugin"), word(rollout, "stage"));
     match stage {
         "enforced" => format!(
-            "{plugin}: enforced; copy the new version to {} in the bundle's directory, or the next `signet bundle apply` takes it \
-             back\n",
+            "{plugin}: enforced; copy the new version to {} in the bundle's directory, or name it as its source, or the next `signet \
+             bundle apply` takes it back\n",
             word(rollout, "file")
         ),
         stage => format!("{plugin}: {stage}\n"),

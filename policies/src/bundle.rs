@@ -19,6 +19,7 @@ mod issuers;
 mod manifest;
 mod plugins;
 mod roles;
+pub mod sources;
 
 use std::collections::BTreeMap;
 use std::fmt::Write;

@@ -21,6 +21,7 @@ use tempfile::TempDir;
 pub mod chaos;
 pub mod etcd;
 pub mod pki;
+pub mod registry;
 pub mod s3;
 
 /// A running `signet dev`, ended when dropped.

@@ -47,6 +47,8 @@ mod fleets;
 mod haproxy;
 #[path = "system/hardening.rs"]
 mod hardening;
+#[path = "system/hostile_registries.rs"]
+mod hostile_registries;
 #[path = "system/hsm_faults.rs"]
 mod hsm_faults;
 #[path = "system/interop.rs"]
@@ -79,6 +81,8 @@ mod production;
 mod proofs;
 #[path = "system/refusals.rs"]
 mod refusals;
+#[path = "system/registries.rs"]
+mod registries;
 #[path = "system/replicas.rs"]
 mod replicas;
 #[path = "system/reports.rs"]

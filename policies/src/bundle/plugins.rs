@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use super::sources::RawSource;
 use super::{BundleError, Document, Files, MAX_PLUGIN_BYTES};
 use crate::names;
 use crate::units::{ByteSize, Span};
@@ -105,6 +106,7 @@ pub(super) const DEFAULT_MEMORY: u64 = 16 << 20;
 pub(super) struct RawPlugin {
     pub(super) name: String,
     file: String,
+    source: Option<RawSource>,
     max_size: Option<ByteSize>,
     deadline: Option<Span>,
     memory: Option<ByteSize>,
@@ -140,11 +142,20 @@ impl RawPlugin {
             let hint = "use 1 to 63 of a-z, 0-9 and -, starting with a letter or digit";
             return Err(document.error(&at("name"), format!("`{}` cannot name a plugin", self.name), hint));
         }
+        let is_elsewhere = self.source.is_some();
+        if let Some(source) = self.source {
+            source.build(self.file.clone(), index, document, files)?;
+        }
         let Some(wasm) = files
             .get(self.file.as_str())
             .filter(|_| self.file.starts_with("plugins/"))
         else {
-            let hint = "put the component into the bundle's plugins/ folder and write its path, such as plugins/x.wasm";
+            let hint = match is_elsewhere {
+                true => "`signet bundle apply` fetches it, or `signet plugin pull` into the folder",
+                false => {
+                    "put the component into the bundle's plugins/ folder and write its path, such as plugins/x.wasm"
+                }
+            };
             let message = format!("the bundle has no file `{}` under plugins/", self.file);
             return Err(document.error(&at("file"), message, hint));
         };
