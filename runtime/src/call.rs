@@ -151,10 +151,22 @@ fn store(plugin: &Arc<Inner>, ticks: u64, time: u64, lane: Option<Arc<Lane>>) ->
     store
 }
 
-/// The instance's `evaluate`, its type checked against the world's.
-pub(crate) fn function<'a>(store: &mut Store<State>, instance: &Instance) -> wasmtime::Result<Evaluate<'a>> {
+/// The instance's `evaluate`, its type checked against the world's: once, when the plugin is loaded.
+pub(crate) fn check_type(store: &mut Store<State>, instance: &Instance) -> wasmtime::Result<()> {
     let evaluate = store.data().plugin.evaluate;
-    instance.get_typed_func(store, evaluate)
+    let checked: wasmtime::Result<Evaluate<'_>> = instance.get_typed_func(store, evaluate);
+    checked.map(drop)
+}
+
+/// The instance's `evaluate`. To check its type compares each name in the world, which costs more than to find it.
+#[allow(unsafe_code, reason = "the engine cannot know that an instance of the same component was checked before")]
+fn function<'a>(store: &mut Store<State>, instance: &Instance) -> wasmtime::Result<Evaluate<'a>> {
+    let evaluate = store.data().plugin.evaluate;
+    let function = instance.get_func(store, evaluate);
+    let function = function.ok_or_else(|| wasmtime::Error::msg("it exports no function `evaluate`"))?;
+    // SAFETY: its type is the component's, which `check_type` compared with this one before the plugin could be called: no
+    // plugin is loaded otherwise, and its instances are all of that component.
+    Ok(unsafe { Evaluate::new_unchecked(function) })
 }
 
 pub(crate) fn failure(store: &Store<State>, error: &wasmtime::Error) -> RuleError {

@@ -403,5 +403,5 @@ pub(crate) fn start_once(plugin: &Arc<Inner>) -> Result<(), LoadFailure> {
         LoadFailure::DoesNotStart(call::failure(&store, &error))
     })?;
     let wrong_type = |error: wasmtime::Error| LoadFailure::WrongWorld(format!("`evaluate`: {}", detail(&error)));
-    call::function(&mut store, &instance).map(drop).map_err(wrong_type)
+    call::check_type(&mut store, &instance).map_err(wrong_type)
 }
