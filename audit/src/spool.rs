@@ -5,6 +5,7 @@
 //! second, and extends the reservation in the same sync. When the disk fails, appending fails: an edge that cannot
 //! record does not sign (R30). [`Spool::commit`] waits for the sync instead.
 
+mod ahead;
 mod queue;
 mod recover;
 mod segments;
@@ -33,12 +34,13 @@ pub struct Settings {
     pub reserve: u64,
     /// How many encoded bytes may wait in memory. Default 16 MiB, at least 64 KiB. Beyond it appending is refused.
     pub queue_bytes: usize,
-    /// When a new segment is begun. Default 16 MiB, from 4 KiB to 1 GiB.
+    /// When a new segment is begun. Default 16 MiB, from 4 KiB to 1 GiB. Two take this much each before anything is in them: the one
+    /// that is written and the one behind it.
     pub segment_bytes: u64,
-    /// What the directory may hold. Default 1 GiB, at least four segments.
+    /// What the directory may hold, with these two. Default 1 GiB, at least four segments.
     pub max_bytes: u64,
-    /// What is kept of segments that were shipped ([`Spool::shipped`]). Default 64 MiB. Small: less to look at on this machine.
-    /// At `max_bytes` or more: nothing is removed before the directory is full.
+    /// How many bytes of records are kept of segments that were shipped ([`Spool::shipped`]). Default 64 MiB. Small: less to look at
+    /// on this machine. At `max_bytes` or more: nothing is removed before the directory is full.
     pub keep_shipped: u64,
     /// What happens at `max_bytes`. Default [`Retention::Stop`].
     pub retention: Retention,
@@ -350,6 +352,15 @@ impl fmt::Debug for Settings {
 }
 
 impl Settings {
+    /// The defaults for a directory of `max_bytes`: its segments are a sixteenth of it, from 1 to 16 MiB.
+    pub fn within(max_bytes: u64) -> Settings {
+        Settings {
+            segment_bytes: (max_bytes / 16).clamp(1 << 20, 16 << 20),
+            max_bytes,
+            ..Settings::default()
+        }
+    }
+
     fn check(&self) -> Result<(), OpenError> {
         let rules: [(&'static str, bool, &'static str); 5] = [
             (

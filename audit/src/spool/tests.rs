@@ -1,3 +1,4 @@
+mod ahead;
 mod commit;
 mod crash;
 mod faults;
