@@ -163,7 +163,7 @@ pub(crate) fn begun(directory: &Path) -> io::Result<Vec<u64>> {
     Ok(numbers)
 }
 
-/// A segment begins with its head, whose first byte is none of zero; the rest of a block is looked at for one that was damaged.
+/// A segment begins with its head, whose length is not 0. A whole block is looked at, since its first bytes may be damaged.
 fn is_begun(path: &Path) -> io::Result<bool> {
     let mut block = Vec::new();
     match File::open(path).and_then(|file| file.take(4096).read_to_end(&mut block)) {

@@ -87,7 +87,7 @@ impl Ahead {
         };
         match thread.join() {
             Ok(Ok(Some(file))) => self.state = State::Ready(file),
-            Ok(Ok(None)) => {}
+            Ok(Ok(None)) => tracing::warn!("the disk has no room to make the next audit segment ready; it grows"),
             Ok(Err(WriteError::Write(error))) => {
                 tracing::warn!(%error, "the next audit segment could not be made ready; it grows");
             }
@@ -102,6 +102,18 @@ impl Ahead {
         match self.state {
             State::Nothing => 0,
             State::Making(_) | State::Ready(_) => self.bytes,
+        }
+    }
+}
+
+/// What is being made is written to: whoever has closed the spool finds nobody at its directory.
+impl Drop for Ahead {
+    fn drop(&mut self) {
+        if let Err(error) = self.wait() {
+            tracing::error!(
+                ?error,
+                "what was made ready of the audit spool could not be made durable"
+            );
         }
     }
 }
