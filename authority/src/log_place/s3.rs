@@ -177,8 +177,8 @@ impl Bucket {
         if has_no_bucket(error) {
             let place = self.name.trim_start_matches("s3://");
             let bucket = place.split('/').next().unwrap_or_default();
-            let what = "the server has no such bucket; make it, or say in which bucket, region and endpoint the log is";
-            return io::Error::other(format!("`{self}`: there is no bucket `{bucket}`: {what}"));
+            let what = "make it, or say in which bucket, region and endpoint the log is";
+            return io::Error::other(format!("`{self}`: there is no bucket `{bucket}` at this server: {what}"));
         }
         let hint = match error {
             Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => {

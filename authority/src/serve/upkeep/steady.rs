@@ -4,8 +4,9 @@
 const TOLERANCE_MS: u64 = 60_000;
 /// A step that has stood for so long is believed: somebody has set the clock right.
 const HOLD_MS: u64 = 600_000;
-/// How long an authority may have been away for its clock to be believed at once when it starts.
-const AWAY_MS: u64 = 86_400_000;
+/// How long an authority may have been away for its clock to be believed at once when it starts: 30 days. After two its keys for
+/// tokens have no version that signs, and a laptop that was closed over the holidays is to sign again at once.
+const AWAY_MS: u64 = 30 * 86_400_000;
 
 /// The wall clock beside CLOCK_BOOTTIME, which nobody can step. Both in milliseconds, passed in.
 #[derive(Debug, Default)]
@@ -28,8 +29,8 @@ pub(super) enum Look {
 }
 
 impl Steady {
-    /// For a process that starts now. A clock that is before the time `seen` last by the store, or more than a day behind it, counts as
-    /// one that has stepped since: the authority was away for long, or its clock is wrong, and which it is it cannot tell.
+    /// For a process that starts now. A clock that shows a time before the one `seen` last by the store, or more than 30 days after it,
+    /// counts as one that has stepped since: the authority was away for long, or its clock is wrong, and which it is it cannot tell.
     pub(super) fn since(seen: Option<u64>, wall: u64, boot: u64) -> Self {
         let near = |seen: u64| (seen.saturating_sub(TOLERANCE_MS)..=seen.saturating_add(AWAY_MS)).contains(&wall);
         Self {
