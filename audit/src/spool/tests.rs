@@ -5,6 +5,7 @@ mod faults;
 mod retention;
 
 use std::path::Path;
+use std::time::Duration;
 
 use super::*;
 use crate::record::{Event, Record, tests::draft};

@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::queue::Queue;
+use super::settings::MAX_RESERVE;
 use super::writer::{Batch, WriteError, Writer, now_ms};
-use super::{MAX_RESERVE, Retention, Settings, SpoolError};
+use super::{Retention, Settings, SpoolError};
 use crate::record::{Dropped, Event};
 
 pub(super) struct Worker {
