@@ -178,7 +178,9 @@ impl Bucket {
             let place = self.name.trim_start_matches("s3://");
             let bucket = place.split('/').next().unwrap_or_default();
             let what = "make it, or say in which bucket, region and endpoint the log is";
-            return io::Error::other(format!("`{self}`: there is no bucket `{bucket}` at this server: {what}"));
+            return io::Error::other(format!(
+                "`{self}`: there is no bucket `{bucket}` at this server: {what}"
+            ));
         }
         let hint = match error {
             Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => {
