@@ -1,7 +1,7 @@
 //! What a record costs by its mode, at a steady rate: `cargo run --release -p audit --example spool -- [RECORDS-A-SECOND [DIRECTORY]]`
 //!
 //! Open loop: each latency counts from when the record was due. The modes take turns in one run, and the medians of the
-//! rounds count. The directory is to be on the disk that is asked about; a temporary one where none is given.
+//! rounds count. The first second of a round does not: the first segment of a process grows until the next one is ready. The directory is to be on the disk that is asked about; a temporary one where none is given.
 #![allow(
     clippy::print_stdout,
     clippy::expect_used,
@@ -19,6 +19,8 @@ use uuid::Uuid;
 
 const ROUNDS: usize = 5;
 const SECONDS: u32 = 4;
+/// Milliseconds of a round that do not count.
+const BEGINNING: u64 = 1_000;
 
 /// One round: microseconds, and how many records were refused.
 struct Round {
@@ -77,10 +79,14 @@ async fn round(directory: &Path, rate: u32, commits: bool) -> Round {
     let spool = Arc::new(spool);
     let (latencies, mut all) = mpsc::unbounded_channel();
     let mut tick = tokio::time::interval(Duration::from_millis(1));
-    let cpu = cpu();
+    let mut used = cpu();
     let mut begun = 0;
-    for millisecond in 1..=u64::from(SECONDS) * 1_000 {
+    for millisecond in 1..=BEGINNING + u64::from(SECONDS) * 1_000 {
         let due: Instant = tick.tick().await.into_std();
+        let counts = millisecond > BEGINNING;
+        if millisecond == BEGINNING {
+            used = cpu();
+        }
         let until = millisecond * u64::from(rate) / 1_000;
         for _ in begun..until {
             let (spool, latencies) = (spool.clone(), latencies.clone());
@@ -90,7 +96,9 @@ async fn round(directory: &Path, rate: u32, commits: bool) -> Round {
                 } else {
                     spool.append(&draft())
                 };
-                latencies.send((due.elapsed(), recorded.is_ok())).expect("a receiver");
+                if counts {
+                    latencies.send((due.elapsed(), recorded.is_ok())).expect("a receiver");
+                }
             });
         }
         begun = until;
@@ -101,7 +109,7 @@ async fn round(directory: &Path, rate: u32, commits: bool) -> Round {
         times.push(time.as_micros());
         refused += u32::from(!recorded);
     }
-    let cpu = (cpu_since(cpu)).as_secs_f64() * 1e6 / times.len() as f64;
+    let cpu = cpu_since(used).as_secs_f64() * 1e6 / times.len() as f64;
     tokio::task::spawn_blocking(move || spool.close())
         .await
         .expect("a spool that closes");

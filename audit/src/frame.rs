@@ -4,6 +4,9 @@
 //! domain and the payload. A segment is one head and then batches, each a mark followed by records. A mark says that
 //! every byte before it was durable when it was written. So a bad frame with a valid mark after it is damage, and a bad
 //! frame without one is the torn end of a write that was never acknowledged.
+//!
+//! Behind the last batch there may be zeros up to the file's end: room that was made ready and not written. No frame begins
+//! with a zero length and a zero kind, so zeros are no frame, and zeros with a mark behind them are damage as anything else is.
 
 use std::marker::PhantomData;
 
@@ -20,6 +23,8 @@ const CHECK: usize = 8;
 const MARK_PAYLOAD: usize = 16;
 /// The length of a whole mark frame.
 pub(crate) const MARK_FRAME: usize = PREFIX + MARK_PAYLOAD + CHECK;
+/// Compared as a whole: a segment's worth of zeros is looked through in a millisecond.
+const ZEROS: [u8; 4096] = [0; 4096];
 
 /// The first frame of a segment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,6 +80,16 @@ pub(crate) fn push_record(out: &mut Vec<u8>, encoded: &[u8]) -> Hash {
     hash
 }
 
+/// The length of `bytes` without the zeros at its end: 0 where nothing was ever written.
+pub(crate) fn filled(bytes: &[u8]) -> usize {
+    let zeros = bytes.rchunks(ZEROS.len()).take_while(|chunk| ZEROS.starts_with(chunk));
+    let zeros = zeros.fold(0_usize, |sum, chunk| sum.saturating_add(chunk.len()));
+    let rest = bytes.get(..bytes.len().saturating_sub(zeros)).unwrap_or_default();
+    rest.iter()
+        .rposition(|byte| *byte != 0)
+        .map_or(0, |last| last.saturating_add(1))
+}
+
 /// The items of a segment from `offset`; [`Items::end`] is where the last whole one ended.
 pub(crate) struct Items<'a, R = Record> {
     bytes: &'a [u8],
@@ -122,7 +137,8 @@ impl<'a, R: Parse> Items<'a, R> {
 
     fn next_mark(&self, from: usize) -> Option<usize> {
         let is_mark = |at: &usize| matches!(self.frame(*at), Some((Item::Mark { .. }, _)));
-        let candidates = (from..self.bytes.len()).filter(|at| self.bytes.get(at.saturating_add(4)) == Some(&MARK));
+        let last = filled(self.bytes).saturating_sub(4);
+        let candidates = (from..last).filter(|at| self.bytes.get(at.saturating_add(4)) == Some(&MARK));
         candidates.into_iter().find(is_mark)
     }
 }
@@ -236,13 +252,69 @@ mod tests {
     fn every_flipped_byte_before_the_last_batch_is_damage() {
         let bytes = segment(3);
         let last_batch = segment(2).len();
-        for at in 0..bytes.len() {
-            let mut damaged = bytes.clone();
-            damaged[at] ^= 0x10;
-            let mut items = Items::<Record>::new(&damaged, 0);
-            let found = items.by_ref().any(|item| matches!(item, Item::Damage { .. }));
-            assert_eq!(found, at < last_batch, "flipped at {at}");
-            assert!(found || items.end() < bytes.len(), "flipped at {at} and nobody noticed");
+        for zeros in [0, 5000] {
+            for at in 0..bytes.len() {
+                let mut damaged = bytes.clone();
+                damaged[at] ^= 0x10;
+                damaged.resize(bytes.len() + zeros, 0);
+                let mut items = Items::<Record>::new(&damaged, 0);
+                let found = items.by_ref().any(|item| matches!(item, Item::Damage { .. }));
+                assert_eq!(found, at < last_batch, "flipped at {at}, {zeros} behind");
+                assert!(found || items.end() < bytes.len(), "flipped at {at} and nobody noticed");
+            }
+        }
+    }
+
+    // R36: the sectors of a write over zeros reach the disk in any order, and the last ones may not.
+    #[test]
+    fn every_torn_sector_over_zeros_is_a_torn_end_and_never_damage() {
+        const SECTOR: usize = 128;
+        let (before, whole) = (segment(2), segment(3));
+        let items = |bytes: &[u8]| Items::<Record>::new(bytes, 0).collect::<Vec<_>>();
+        let all = items(&whole);
+        let first = before.len() / SECTOR;
+        let sectors = whole.len().div_ceil(SECTOR) - first;
+        assert!((3..12).contains(&sectors), "{sectors}");
+        for written in 0..1_u32 << sectors {
+            let mut bytes = before.clone();
+            bytes.resize(whole.len() + 3 * SECTOR, 0);
+            for sector in (0..sectors).filter(|sector| written & 1 << sector != 0) {
+                let at = (first + sector) * SECTOR;
+                let end = whole.len().min(at + SECTOR);
+                bytes[at..end].copy_from_slice(&whole[at..end]);
+            }
+            let read = items(&bytes);
+            assert!(all.starts_with(&read), "sectors {written:b}");
+            assert!(read.len() >= items(&before).len(), "sectors {written:b}");
+            assert_eq!(
+                read.len() == all.len(),
+                bytes.starts_with(&whole),
+                "sectors {written:b}"
+            );
+        }
+    }
+
+    #[test]
+    fn zeros_behind_the_records_are_no_records_and_no_damage() {
+        let bytes = segment(2);
+        for cut in 0..=bytes.len() {
+            let mut zeros = bytes[..cut].to_vec();
+            zeros.resize(bytes.len() + 10_000, 0);
+            let mut items = Items::<Record>::new(&zeros, 0);
+            assert!(
+                items.by_ref().all(|item| !matches!(item, Item::Damage { .. })),
+                "cut at {cut}"
+            );
+            assert!(items.end() <= cut || bytes[cut..items.end()].iter().all(|byte| *byte == 0));
+        }
+        assert_eq!(filled(&[]), 0);
+        for length in [1, 4095, 4096, 4097, 9000] {
+            assert_eq!(filled(&vec![0; length]), 0);
+            for at in [0, length / 2, length - 1] {
+                let mut bytes = vec![0; length];
+                bytes[at] = 1;
+                assert_eq!(filled(&bytes), at + 1);
+            }
         }
     }
 

@@ -6,14 +6,16 @@ use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::frame::{Item, Items};
+use crate::frame::{Item, Items, filled};
 use crate::record::{Parse, Record};
-use crate::volume::{list, segment_path};
+use crate::volume::{begun, list, segment_path};
 
 /// How often a following reader looks for more.
 const POLL: Duration = Duration::from_millis(200);
 /// Bytes read at once: many records, and no whole segment in memory.
 const PIECE: u64 = 1 << 20;
+/// And of the segment that is being written: behind its records are zeros, which every look reads.
+const LOOK: u64 = 128 << 10;
 
 /// Why a record could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -114,8 +116,8 @@ impl<R: Parse> Tail<R> {
 
     /// Reads what the present segment has more, or moves on to the next. Returns whether either happened.
     fn fill(&mut self) -> io::Result<bool> {
-        // Listed before it is read: where a later segment exists, this one grows no more.
-        let numbers: Vec<u64> = list(&self.directory)?.into_iter().map(|(number, _)| number).collect();
+        // Listed before it is read: where a later segment was begun, this one grows no more.
+        let numbers = begun(&self.directory)?;
         let later = numbers.iter().copied().find(|number| *number > self.at.segment);
         let advanced = if numbers.contains(&self.at.segment) {
             self.read_more(later.is_some())?
@@ -130,40 +132,96 @@ impl<R: Parse> Tail<R> {
     }
 
     fn read_more(&mut self, complete: bool) -> io::Result<bool> {
+        let found = if complete {
+            self.piece(PIECE)?
+        } else {
+            self.piece_beside_writer()?
+        };
+        let Some(mut piece) = found else { return Ok(false) };
         let path = segment_path(&self.directory, self.at.segment);
-        match read_from(&path, self.at.offset, &mut self.piece) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-            other => other?,
+        let end = self.at.offset.saturating_add(length_u64(piece.end));
+        if complete && piece.is_stuck() && !is_unwritten(&path, end)? {
+            let left = piece.length.saturating_sub(piece.end);
+            piece.items.push(Err((end, length_u64(left))));
+            piece.end = piece.length;
         }
-        let bytes = self.piece.as_slice();
-        let mut items = Items::new(bytes, self.at.offset);
-        let base = self.at.offset;
-        let damaged = |offset: usize, length: usize| {
-            let offset = base.saturating_add(length_u64(offset));
-            Err(ReadError::Damaged {
+        let items = piece.items.into_iter();
+        self.ready.extend(items.map(|item| {
+            item.map_err(|(offset, length)| ReadError::Damaged {
                 path: path.clone(),
                 offset,
-                length: length_u64(length),
+                length,
             })
-        };
+        }));
+        self.at.offset = self.at.offset.saturating_add(length_u64(piece.end));
+        Ok(piece.end > 0)
+    }
+
+    /// A frame that is not whole may be about to be. What a mark shows to be damage is damage when it is found again: all that is
+    /// before the mark had been written by then, which a reader that was overtaken need not have seen.
+    fn piece_beside_writer(&mut self) -> io::Result<Option<Piece<R>>> {
+        let mut most = LOOK;
+        let mut found = self.piece(most)?;
+        if found.as_ref().is_some_and(|piece| piece.end == 0 && !piece.is_zero) {
+            most = PIECE;
+            found = self.piece(most)?;
+        }
+        let damage: Vec<(u64, u64)> = found.iter().flat_map(Piece::damage).collect();
+        if damage.is_empty() {
+            return Ok(found);
+        }
+        let again = self.piece(most)?;
+        Ok(again.filter(|again| again.damage().eq(damage)))
+    }
+
+    /// Up to `most` bytes from the present position on; none where the segment is gone.
+    fn piece(&mut self, most: u64) -> io::Result<Option<Piece<R>>> {
+        let path = segment_path(&self.directory, self.at.segment);
+        match read_from(&path, self.at.offset, most, &mut self.piece) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            other => other?,
+        }
+        let mut found = Vec::new();
+        let mut items = Items::new(&self.piece, self.at.offset);
         for item in items.by_ref() {
             match item {
-                Item::Record { record, .. } => self.ready.push_back(Ok(record)),
-                Item::Damage { offset, length } => self.ready.push_back(damaged(offset, length)),
+                Item::Record { record, .. } => found.push(Ok(record)),
+                Item::Damage { offset, length } => {
+                    let offset = self.at.offset.saturating_add(length_u64(offset));
+                    found.push(Err((offset, length_u64(length))));
+                }
                 Item::Head(_) | Item::Mark { .. } => {}
             }
         }
-        let end = items.end();
-        let left = bytes.len().saturating_sub(end);
-        // A frame is shorter than a piece by far: a whole piece without one is damage.
-        let is_last = length_u64(bytes.len()) < PIECE;
-        if (complete && is_last && left > 0) || (!is_last && end == 0) {
-            self.ready.push_back(damaged(end, left));
-            self.at.offset = base.saturating_add(length_u64(bytes.len()));
-            return Ok(true);
-        }
-        self.at.offset = base.saturating_add(length_u64(end));
-        Ok(end > 0)
+        Ok(Some(Piece {
+            items: found,
+            end: items.end(),
+            length: self.piece.len(),
+            is_zero: filled(&self.piece) == 0,
+        }))
+    }
+}
+
+/// What one look at a segment found.
+struct Piece<R> {
+    /// Records, and where damaged bytes are in the segment and how many.
+    items: Vec<Result<R, (u64, u64)>>,
+    /// Behind the last whole frame.
+    end: usize,
+    /// What was read.
+    length: usize,
+    is_zero: bool,
+}
+
+impl<R> Piece<R> {
+    /// Nothing more comes of it. A frame is shorter than a piece by far: a whole piece has one.
+    fn is_stuck(&self) -> bool {
+        let is_last = length_u64(self.length) < PIECE;
+        self.end < self.length && (is_last || self.end == 0)
+    }
+
+    fn damage(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
+        self.items.iter().filter_map(|item| item.as_ref().err().copied())
     }
 }
 
@@ -180,11 +238,23 @@ impl<R: Parse> Iterator for Tail<R> {
     }
 }
 
-fn read_from(path: &Path, offset: u64, into: &mut Vec<u8>) -> io::Result<()> {
+fn read_from(path: &Path, offset: u64, most: u64, into: &mut Vec<u8>) -> io::Result<()> {
     into.clear();
     let mut file = File::open(path)?;
     file.seek(SeekFrom::Start(offset))?;
-    file.take(PIECE).read_to_end(into).map(drop)
+    file.take(most).read_to_end(into).map(drop)
+}
+
+/// Whether there are only zeros from `offset` to the segment's end: room that its records did not need.
+fn is_unwritten(path: &Path, mut offset: u64) -> io::Result<bool> {
+    let mut piece = Vec::new();
+    loop {
+        read_from(path, offset, PIECE, &mut piece)?;
+        if piece.is_empty() || filled(&piece) > 0 {
+            return Ok(piece.is_empty());
+        }
+        offset = offset.saturating_add(length_u64(piece.len()));
+    }
 }
 
 fn length_u64(length: usize) -> u64 {

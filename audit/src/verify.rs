@@ -8,7 +8,7 @@ use std::fmt;
 use std::io;
 use std::path::Path;
 
-use crate::frame::{Item, Items};
+use crate::frame::{Item, Items, filled};
 use crate::read::ReadError;
 use crate::record::{Event, Hash, Predecessor, Record};
 use crate::volume::{list, segment_path};
@@ -163,11 +163,16 @@ pub fn directory(directory: &Path) -> Result<Report, ReadError> {
     for (index, number) in numbers.iter().copied().enumerate() {
         let path = segment_path(directory, number);
         let bytes = match std::fs::read(&path) {
-            // The writer may have dropped it since it was listed.
-            Err(error) if error.kind() == io::ErrorKind::NotFound && index == 0 => continue,
+            // The writer may have dropped the oldest, or given back what it had made ready, since they were listed.
+            Err(error)
+                if error.kind() == io::ErrorKind::NotFound
+                    && (index == 0 || index.saturating_add(1) == numbers.len()) =>
+            {
+                continue;
+            }
             other => other.map_err(io(&path))?,
         };
-        check.segment(number, &bytes, index.saturating_add(1) == numbers.len());
+        check.segment(number, &bytes);
     }
     Ok(check.report)
 }
@@ -178,10 +183,19 @@ struct Check {
     segment: Option<u64>,
     /// The chain's last record was read and nothing was lost since.
     linked: bool,
+    /// What the segment ended with, and what is no fault where it is the last.
+    torn: Option<FaultKind>,
 }
 
 impl Check {
-    fn segment(&mut self, number: u64, bytes: &[u8], last: bool) {
+    fn segment(&mut self, number: u64, bytes: &[u8]) {
+        // Made ready and not begun, or left by a write that failed: no records, and none are missing.
+        if filled(bytes) == 0 {
+            return;
+        }
+        if let Some(torn) = self.torn.take() {
+            self.lose(torn);
+        }
         for missing in self.segment.map_or(number, |before| before.saturating_add(1))..number {
             self.segment = Some(missing);
             self.lose(FaultKind::Missing);
@@ -195,10 +209,8 @@ impl Check {
                 Item::Head(_) | Item::Mark { .. } => {}
             }
         }
-        let (offset, length) = (items.end(), bytes.len().saturating_sub(items.end()));
-        if length > 0 && !last {
-            self.lose(FaultKind::Damaged { offset, length });
-        }
+        let (offset, length) = (items.end(), filled(bytes).saturating_sub(items.end()));
+        self.torn = (length > 0).then_some(FaultKind::Damaged { offset, length });
     }
 
     fn record(&mut self, record: &Record, hash: Hash) {

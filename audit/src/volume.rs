@@ -4,14 +4,17 @@
 pub(crate) mod faulty;
 
 use std::fs::{self, File, OpenOptions};
-use std::io;
+use std::io::{self, Read as _};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+
+use crate::frame::filled;
 
 /// Where segments are kept. Segments are named by number and never written again once a higher one exists.
 ///
 /// Contract: what [`SegmentFile::sync`] and [`Volume::sync_names`] acknowledged survives a power cut. Everything else may be lost or torn. One process writes; any number read.
-pub(crate) trait Volume: Send {
+/// Of its threads one writes records, and another one makes the segment behind them ready.
+pub(crate) trait Volume: Send + Sync {
     /// The numbers and lengths in bytes, by ascending number.
     fn list(&self) -> io::Result<Vec<(u64, u64)>>;
     /// The whole content.
@@ -24,6 +27,8 @@ pub(crate) trait Volume: Send {
     fn truncate(&self, number: u64, length: u64) -> io::Result<()>;
     /// Removes a segment; gone already is fine. It may be back after a power cut.
     fn remove(&self, number: u64) -> io::Result<()>;
+    /// How many bytes more the disk takes, as far as it knows.
+    fn free(&self) -> io::Result<u64>;
 }
 
 /// An open segment.
@@ -101,6 +106,11 @@ impl Volume for Directory {
             _ => Ok(()),
         }
     }
+
+    fn free(&self) -> io::Result<u64> {
+        let disk = rustix::fs::statvfs(&self.path)?;
+        Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
+    }
 }
 
 impl SegmentFile for File {
@@ -139,4 +149,25 @@ pub(crate) fn list(directory: &Path) -> io::Result<Vec<(u64, u64)>> {
     }
     found.sort_unstable();
     Ok(found)
+}
+
+/// The numbers of the segments that have been begun, ascending. One that is only made ready, behind them, is full of zeros and holds
+/// nothing: whoever takes it for the next one would take the one before it for complete.
+pub(crate) fn begun(directory: &Path) -> io::Result<Vec<u64>> {
+    let mut numbers: Vec<u64> = list(directory)?.into_iter().map(|(number, _)| number).collect();
+    while let Some(last) = numbers.last()
+        && !is_begun(&segment_path(directory, *last))?
+    {
+        numbers.pop();
+    }
+    Ok(numbers)
+}
+
+/// A segment begins with its head, whose length is not 0. A whole block is looked at, since its first bytes may be damaged.
+fn is_begun(path: &Path) -> io::Result<bool> {
+    let mut block = Vec::new();
+    match File::open(path).and_then(|file| file.take(4096).read_to_end(&mut block)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        read => read.map(|_| filled(&block) > 0),
+    }
 }

@@ -78,6 +78,8 @@ pub const SUMS: &str = "system/sums";
 pub const ANCHOR: &str = "system/anchor";
 /// Which of several authorities does what time makes due.
 pub const LEADER: &str = "system/leader";
+/// The time that the upkeep believed last.
+pub const SEEN: &str = "system/seen";
 /// The secret that edges' revisions are shown to be ours with.
 pub const REVISIONS: &str = "system/revisions";
 /// What was replayed or waived after restores, oldest first.

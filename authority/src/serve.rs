@@ -36,6 +36,7 @@ pub(crate) use self::wired::Wired;
 pub(crate) use self::wired::open_recorder;
 
 mod key_api;
+mod life;
 mod others;
 mod parts;
 pub(crate) mod upkeep;

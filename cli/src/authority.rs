@@ -100,12 +100,11 @@ impl Authority {
                 let config = authority::Config::load(&config)?;
                 let memory = node::hardening::harden(config.allow_swap)?;
                 runtime()?.block_on(async {
-                    let running = authority::Authority::start(config).await?;
-                    let (admin, grpc) = (running.admin_addr(), running.grpc_addr());
-                    tracing::info!(%admin, %grpc, %memory, "the authority listens");
-                    crate::dev::interrupted().await?;
-                    running.stop().await;
-                    Ok(())
+                    let listens = |running: &authority::Running| {
+                        let (admin, grpc) = (running.admin_addr(), running.grpc_addr());
+                        tracing::info!(%admin, %grpc, %memory, "the authority listens");
+                    };
+                    authority::Authority::run(config, listens, crate::dev::interrupted()).await?
                 })
             }
         }

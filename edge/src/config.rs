@@ -120,7 +120,7 @@ pub struct Tls {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Audit {
-    /// Bytes that the spool may take on disk, default 1 GiB. At the bound, which only records reach that the authority did
+    /// Bytes that the spool may take on disk, default 1 GiB, at least 4 MiB. At the bound, which only records reach that the authority did
     /// not take yet, signing stops, unless `drop_oldest`.
     pub max_bytes: u64,
     /// Bytes of shipped segments that stay, default 64 MiB: what `signet audit tail` can look back at on this machine.

@@ -167,14 +167,13 @@ fn open_spool(
     let dir = config.state_dir.join("audit");
     fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir)?;
     let settings = SpoolSettings {
-        max_bytes: config.audit.max_bytes,
         keep_shipped: config.audit.keep_shipped,
         retention: if config.audit.drop_oldest {
             Retention::DropOldest
         } else {
             Retention::Stop
         },
-        ..SpoolSettings::default()
+        ..SpoolSettings::within(config.audit.max_bytes)
     };
     Ok(Spool::open(&dir, edge_id, incarnation, settings)?)
 }

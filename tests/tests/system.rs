@@ -13,6 +13,8 @@ mod approvals;
 mod architecture;
 #[path = "system/audit.rs"]
 mod audit;
+#[path = "system/away.rs"]
+mod away;
 #[path = "system/backup.rs"]
 mod backup;
 #[path = "system/batches.rs"]

@@ -4,7 +4,7 @@ use std::io;
 
 use super::Recovered;
 use super::segments::Held;
-use crate::frame::{Item, Items};
+use crate::frame::{Item, Items, filled};
 use crate::record::{Event, Hash, Predecessor, Record};
 use crate::volume::Volume;
 
@@ -31,8 +31,8 @@ pub(super) struct Found {
     torn_bytes: u64,
 }
 
-/// Reads the newest segment, cuts its torn end off, and removes segments in which nothing was ever acknowledged.
-/// Doing it again, after a crash in the middle, changes nothing.
+/// Reads the newest segment, cuts its torn end off and the room behind its records, and removes segments in which nothing was ever
+/// acknowledged, as the one that was made ready. Doing it again, after a crash in the middle, changes nothing.
 pub(super) fn recover(volume: &dyn Volume) -> io::Result<Found> {
     let mut found = Found {
         next_number: 1,
@@ -44,15 +44,15 @@ pub(super) fn recover(volume: &dyn Volume) -> io::Result<Found> {
         let scan = scan(&bytes);
         if !scan.acknowledged {
             volume.remove(number)?;
-            found.torn_bytes = found.torn_bytes.saturating_add(length);
+            found.torn_bytes = found.torn_bytes.saturating_add(length_u64(filled(&bytes)));
             found.next_number = number;
             continue;
         }
-        let torn = u64::try_from(bytes.len().saturating_sub(scan.end)).unwrap_or(u64::MAX);
-        let kept = length.saturating_sub(torn);
-        if torn > 0 {
+        let kept = length_u64(scan.end);
+        if kept < length {
             volume.truncate(number, kept)?;
-            found.torn_bytes = found.torn_bytes.saturating_add(torn);
+            let torn = filled(&bytes).saturating_sub(scan.end);
+            found.torn_bytes = found.torn_bytes.saturating_add(length_u64(torn));
         }
         found.tip = Some(scan.tip);
         found.next_number = number.saturating_add(1);
@@ -146,4 +146,8 @@ pub(super) fn scan(bytes: &[u8]) -> Scan {
         acknowledged,
         end,
     }
+}
+
+fn length_u64(length: usize) -> u64 {
+    u64::try_from(length).unwrap_or(u64::MAX)
 }

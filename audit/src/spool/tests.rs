@@ -1,9 +1,11 @@
+mod ahead;
 mod commit;
 mod crash;
 mod faults;
 mod retention;
 
 use std::path::Path;
+use std::time::Duration;
 
 use super::*;
 use crate::record::{Event, Record, tests::draft};

@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::queue::Queue;
+use super::settings::MAX_RESERVE;
 use super::writer::{Batch, WriteError, Writer, now_ms};
-use super::{MAX_RESERVE, Retention, Settings, SpoolError};
+use super::{Retention, Settings, SpoolError};
 use crate::record::{Dropped, Event};
 
 pub(super) struct Worker {
@@ -42,7 +43,16 @@ impl Worker {
             self.range = range(self.settings.reserve, taken.count, last.elapsed().as_micros());
             last = Instant::now();
             let own = taken.closing.then(|| Event::Stopped { time_ms: now_ms() });
-            if self.chain(&taken.events, own) == Next::End || taken.closing || self.make_room() == Next::End {
+            if self.chain(&taken.events, own) == Next::End {
+                return;
+            }
+            if taken.closing {
+                if let Err(error) = self.writer.close() {
+                    tracing::warn!(%error, "the audit spool could not give back what it had made ready; the next start does");
+                }
+                return;
+            }
+            if self.make_room() == Next::End {
                 return;
             }
             taken.events.clear();
@@ -108,34 +118,32 @@ impl Worker {
         }
     }
 
-    /// Holds the directory inside its size, with room for one segment more, and removes what was shipped beyond what is kept.
+    /// Holds the directory inside its size, with room for one segment more, and removes what was shipped beyond what is kept. Where
+    /// there is room, that segment is made ready.
     fn make_room(&mut self) -> Next {
-        let room = self.settings.max_bytes.saturating_sub(self.settings.segment_bytes);
-        let keep = self.settings.keep_shipped.min(room);
-        if let Err(error) = self.writer.remove_shipped(self.queue.shipped_below(), keep) {
+        let (keep, most) = (self.settings.keep_shipped, self.settings.max_bytes);
+        if let Err(error) = self.writer.remove_shipped(self.queue.shipped_below(), keep, most) {
             tracing::warn!(%error, "a shipped segment of the audit spool could not be removed; it is tried again");
         }
         loop {
-            let bytes = self.writer.disk_bytes();
-            if bytes.saturating_add(self.settings.segment_bytes) <= self.settings.max_bytes {
+            let (bytes, needed) = (self.writer.disk_bytes(), self.writer.bytes_with_next());
+            if needed <= most {
                 self.queue.has_room(bytes);
+                self.writer.look_ahead();
                 return Next::Go;
             }
             let freed = match self.settings.retention {
-                Retention::Stop => self.writer.measure().map(|()| self.writer.disk_bytes() < bytes),
+                Retention::Stop => self.writer.measure().map(|()| self.writer.bytes_with_next() < needed),
                 Retention::DropOldest => match self.drop_oldest() {
-                    Ok(Next::End) => return Next::End,
-                    Ok(Next::Go) => Ok(self.writer.disk_bytes() < bytes),
+                    Ok((Next::End, _)) => return Next::End,
+                    Ok((Next::Go, dropped)) => Ok(dropped),
                     Err(error) => Err(error),
                 },
             };
             match freed {
                 Ok(true) => {}
                 Ok(false) => {
-                    self.queue.refuse(SpoolError::Full {
-                        bytes,
-                        limit: self.settings.max_bytes,
-                    });
+                    self.queue.refuse(SpoolError::Full { bytes, limit: most });
                     return Next::Go;
                 }
                 Err(error) => {
@@ -148,10 +156,10 @@ impl Worker {
         }
     }
 
-    /// A record says what is gone before it is.
-    fn drop_oldest(&mut self) -> std::io::Result<Next> {
+    /// A record says what is gone before it is. Answers whether anything is: that record may have begun a segment in its place.
+    fn drop_oldest(&mut self) -> std::io::Result<(Next, bool)> {
         let Some(content) = self.writer.oldest()? else {
-            return Ok(Next::Go);
+            return Ok((Next::Go, false));
         };
         let taken = self.queue.take_with_own();
         let (incarnation, range, hash) = (content.incarnation, content.range, content.hash);
@@ -162,10 +170,10 @@ impl Worker {
             hash,
         });
         if self.chain(&taken.events, Some(event)) == Next::End {
-            return Ok(Next::End);
+            return Ok((Next::End, false));
         }
         self.writer.remove_oldest()?;
-        Ok(Next::Go)
+        Ok((Next::Go, true))
     }
 }
 

@@ -1,6 +1,6 @@
 //! A disk in memory that fails on command, remembers every operation, and can lose its power after any of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
@@ -18,10 +18,13 @@ struct Disk {
     files: BTreeMap<u64, Vec<u8>>,
     /// Writing more than this many bytes fails with ENOSPC, with half of the write done.
     capacity: Option<usize>,
+    /// As with a quota: nobody is told before the write.
+    tells_no_room: bool,
     failing_sync: bool,
     /// Syncing waits.
     held: bool,
-    broken: bool,
+    /// Of which segments a sync failed.
+    broken: BTreeSet<u64>,
 }
 
 #[derive(Debug, Clone)]
@@ -39,9 +42,31 @@ struct Open {
     number: u64,
 }
 
+impl Disk {
+    fn used(&self) -> usize {
+        self.files.values().map(Vec::len).sum()
+    }
+}
+
 impl Faulty {
+    /// A disk on which one segment is durable.
+    pub(crate) fn holding(number: u64, bytes: &[u8]) -> Faulty {
+        let disk = Faulty::default();
+        let mut file = disk.create(number).unwrap();
+        file.write_at(bytes, 0).unwrap();
+        file.sync().unwrap();
+        disk.sync_names().unwrap();
+        disk
+    }
+
     pub(crate) fn limit(&self, capacity: Option<usize>) {
         self.lock().capacity = capacity;
+    }
+
+    /// As [`Faulty::limit`], and says that there is room.
+    pub(crate) fn limit_untold(&self, capacity: usize) {
+        let mut disk = self.lock();
+        (disk.capacity, disk.tells_no_room) = (Some(capacity), true);
     }
 
     pub(crate) fn fail_syncs(&self) {
@@ -214,22 +239,22 @@ impl Volume for Faulty {
         disk.files.remove(&number);
         Ok(())
     }
+
+    fn free(&self) -> io::Result<u64> {
+        let disk = self.lock();
+        let capacity = disk.capacity.filter(|_| !disk.tells_no_room);
+        let left = capacity.map(|capacity| capacity.saturating_sub(disk.used()));
+        Ok(left.map_or(u64::MAX, |left| left as u64))
+    }
 }
 
 impl SegmentFile for Open {
     fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
         let mut disk = self.disk.lock();
-        assert!(!disk.broken, "written again after a failed sync");
+        assert!(!disk.broken.contains(&self.number), "written again after a failed sync");
         let offset = offset as usize;
-        let used: usize = disk
-            .files
-            .iter()
-            .filter(|(number, _)| **number != self.number)
-            .map(|(_, b)| b.len())
-            .sum();
-        let full = disk
-            .capacity
-            .is_some_and(|capacity| used + offset + bytes.len() > capacity);
+        let more = (offset + bytes.len()).saturating_sub(disk.files[&self.number].len());
+        let full = more > 0 && disk.capacity.is_some_and(|capacity| disk.used() + more > capacity);
         let written = if full { &bytes[..bytes.len() / 2] } else { bytes };
         disk.journal
             .push(Operation::Write(self.number, offset, written.to_vec()));
@@ -244,12 +269,12 @@ impl SegmentFile for Open {
 
     fn sync(&mut self) -> io::Result<()> {
         let mut disk = self.disk.lock();
-        assert!(!disk.broken, "synced again after a failed sync");
+        assert!(!disk.broken.contains(&self.number), "synced again after a failed sync");
         while disk.held {
             disk = self.disk.disk.1.wait(disk).unwrap();
         }
         if disk.failing_sync {
-            disk.broken = true;
+            disk.broken.insert(self.number);
             return Err(io::Error::from_raw_os_error(5));
         }
         disk.journal.push(Operation::Sync(self.number));

@@ -43,7 +43,7 @@ impl Admin {
                 "status": word(stored),
                 "revision": store,
                 "rolled_back_by": behind,
-                "cannot_write": cannot_write.map(|error| format!("{error}; restart this authority once its disk can be written")),
+                "cannot_write": cannot_write.map(|error| format!("{error}; `signet authority run` opens it anew once its disk can be written")),
             },
             "audit_log": self.log.as_ref().map(|log| json!({
                 "status": word(log.broken().is_none() && log.unwritten_for().is_none()),

@@ -56,7 +56,7 @@ pub struct KmsAudit {
     pub drop_oldest: bool,
 }
 
-/// Four segments of a spool.
+/// Sixteen segments of a spool.
 const MIN_AUDIT: u64 = 64 << 20;
 
 impl Default for KmsQuota {
@@ -83,14 +83,13 @@ impl KmsAudit {
     /// As the spool takes them.
     pub fn settings(&self) -> Settings {
         Settings {
-            max_bytes: self.max_bytes,
             keep_shipped: self.keep_shipped,
             retention: if self.drop_oldest {
                 Retention::DropOldest
             } else {
                 Retention::Stop
             },
-            ..Settings::default()
+            ..Settings::within(self.max_bytes)
         }
     }
 }

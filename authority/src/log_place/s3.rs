@@ -154,7 +154,7 @@ impl Bucket {
         })?;
         match got {
             Ok(read) => read.map(Some),
-            Err(Error::NotFound { .. }) => Ok(None),
+            Err(error @ Error::NotFound { .. }) if !has_no_bucket(&error) => Ok(None),
             Err(error) => Err(self.failed(&error)),
         }
     }
@@ -174,6 +174,14 @@ impl Bucket {
 
     /// One line, and what to do where that is known.
     fn failed(&self, error: &Error) -> io::Error {
+        if has_no_bucket(error) {
+            let place = self.name.trim_start_matches("s3://");
+            let bucket = place.split('/').next().unwrap_or_default();
+            let what = "make it, or say in which bucket, region and endpoint the log is";
+            return io::Error::other(format!(
+                "`{self}`: there is no bucket `{bucket}` at this server: {what}"
+            ));
+        }
         let hint = match error {
             Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => {
                 " (the credentials need GetObject, PutObject, DeleteObject and ListBucket there)"
@@ -182,8 +190,19 @@ impl Bucket {
         };
         let text: String = error.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
         let text: String = text.chars().take(400).collect();
-        io::Error::other(format!("`{self}`: {text}{hint}"))
+        // What the server did not answer as such: it may do so later.
+        let kind = match error {
+            Error::Generic { .. } => io::ErrorKind::NotConnected,
+            _ => io::ErrorKind::Other,
+        };
+        io::Error::new(kind, format!("`{self}`: {text}{hint}"))
     }
+}
+
+/// Whether the whole bucket is missing, which a server answers with the same status as for an object. A log in it is not gone: it
+/// cannot be seen.
+fn has_no_bucket(error: &Error) -> bool {
+    matches!(error, Error::NotFound { .. }) && error.to_string().contains("NoSuchBucket")
 }
 
 /// Why nothing was written.

@@ -29,6 +29,8 @@ struct State {
     /// Conditions of writes are not looked at.
     ignores: Option<&'static str>,
     denies: bool,
+    /// Somebody removed the bucket, or there never was one.
+    no_bucket: bool,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -126,6 +128,10 @@ impl HttpService for Server {
                 StatusCode::FORBIDDEN,
                 b"<Error><Code>AccessDenied</Code></Error>".to_vec(),
             ));
+        }
+        if state.no_bucket {
+            let body = b"<Error><Code>NoSuchBucket</Code></Error>".to_vec();
+            return Ok(respond(StatusCode::NOT_FOUND, body));
         }
         let answer = match head.method {
             Method::GET => match state.objects.get(&name) {
@@ -242,6 +248,39 @@ fn what_fails_is_tried_again_so_often_and_says_where_it_was() {
     server.state().denies = true;
     let error = objects.get("chains").unwrap_err().to_string();
     assert!(error.contains("ListBucket") && !error.contains('\n'), "{error}");
+}
+
+// An object that is not there is a log that may begin; a bucket that is not there is a mistake, and no other writer's work either.
+#[test]
+fn a_missing_bucket_is_told_as_one() {
+    let server = Server::default();
+    let mut objects = server.bucket().writer().unwrap();
+    objects.swap("checkpoint", None, b"1").unwrap();
+    server.state().no_bucket = true;
+    let opened = server.bucket().writer().err().unwrap().to_string();
+    assert!(
+        opened.starts_with("`s3://logs/a/b`: there is no bucket `logs`") && opened.contains("make it"),
+        "{opened}"
+    );
+    let place = crate::log_place::LogPlace::Bucket(server.bucket());
+    let read = place.view(None).err().unwrap().to_string();
+    assert!(
+        read.contains("no bucket `logs`") && !read.contains("checkpoint"),
+        "{read}"
+    );
+    assert!(objects.get("checkpoint").is_err());
+    for put in [
+        objects.create("pack/001", b"a"),
+        objects.swap("checkpoint", Some(b"1"), b"2"),
+        objects.put("chains", b"a"),
+    ] {
+        let Err(PutError::Write(error)) = put else {
+            panic!("{put:?}");
+        };
+        assert!(error.to_string().contains("no bucket `logs`"), "{error}");
+    }
+    server.state().no_bucket = false;
+    objects.swap("checkpoint", Some(b"1"), b"2").unwrap();
 }
 
 #[test]

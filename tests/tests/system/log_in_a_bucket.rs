@@ -102,6 +102,7 @@ fn a_log_moves_to_a_bucket_and_outlives_its_server_s_faults_and_a_second_writer(
     assert!(whole.code == 0 && whole.stdout.contains("grew from"), "{whole:?}");
     is_read_as_a_directory_is(&moved, &id);
     signing_goes_on_while_the_server_is_away(&moved);
+    a_start_waits_for_the_server(&mut moved);
     a_second_writer_takes_over_and_the_log_stays_one(&mut moved);
     what_was_changed_in_the_bucket_is_found(&moved);
 }
@@ -154,6 +155,29 @@ fn signing_goes_on_while_the_server_is_away(moved: &Moved) {
     assert_eq!(moved.metric("audit_log_broken"), 0, "{}", moved.site.logs());
     let whole = moved.verify("");
     assert_eq!(whole.code, 0, "{whole:?}");
+}
+
+/// It does not know its log before: until then it listens nowhere, and says what it waits for.
+fn a_start_waits_for_the_server(moved: &mut Moved) {
+    moved.site.authority.take().unwrap().stop();
+    moved.server.set(Weather {
+        up_stalled: true,
+        ..Weather::default()
+    });
+    let waiting = moved.site.spawn("authority", "authority");
+    let said = "the authority cannot start yet";
+    within(PATIENCE, "it is said what is waited for", || {
+        moved.site.logs().contains(said)
+    });
+    let [_, admin, _] = moved.site.authority_ports();
+    let listens = || std::net::TcpStream::connect(("127.0.0.1", admin)).is_ok();
+    assert!(!listens());
+    moved.server.set(Weather::default());
+    moved.server.cut();
+    within(PATIENCE, "the authority listens", listens);
+    moved.site.authority = Some(waiting);
+    let id = moved.mint();
+    within(PATIENCE, "the record is in the bucket", || moved.is_in_the_bucket(&id));
 }
 
 /// Another authority with the same keys and the same configuration, as of a machine that was copied.

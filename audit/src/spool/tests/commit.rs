@@ -8,7 +8,12 @@ use super::*;
 
 fn faulty() -> (Faulty, Arc<Spool>) {
     let disk = Faulty::default();
-    let (spool, _) = Spool::start(Box::new(disk.clone()), "edge-1", "i1", settings()).unwrap();
+    // Too large to be filled so far that the next one is made ready: these tests count what is done for records.
+    let settings = Settings {
+        segment_bytes: 256 << 20,
+        ..settings()
+    };
+    let (spool, _) = Spool::start(Box::new(disk.clone()), "edge-1", "i1", settings).unwrap();
     (disk, Arc::new(spool))
 }
 

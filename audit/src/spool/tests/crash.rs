@@ -170,7 +170,7 @@ struct Promise {
     reserved_end: u64,
 }
 
-/// Ten batches over several segments, and what was promised after each.
+/// Ten batches over several segments that were made ready, and what was promised after each.
 fn history(disk: &Faulty) -> Vec<Promise> {
     let settings = Settings {
         segment_bytes: 4 << 10,
@@ -193,6 +193,8 @@ fn history(disk: &Faulty) -> Vec<Promise> {
         let mut batch = writer.batch();
         writer.push_events(&mut batch, &queued.repeat(size)).unwrap();
         writer.store(&mut batch, writer.next() + 16).unwrap();
+        writer.look_ahead();
+        writer.wait_ahead().unwrap();
     }
     promises
 }

@@ -1,3 +1,5 @@
+use serde::Deserialize;
+
 use super::*;
 
 fn small(retention: Retention) -> Settings {

@@ -4,6 +4,9 @@
 const TOLERANCE_MS: u64 = 60_000;
 /// A step that has stood for so long is believed: somebody has set the clock right.
 const HOLD_MS: u64 = 600_000;
+/// How long an authority may have been away for its clock to be believed at once when it starts: 30 days. After two its keys for
+/// tokens have no version that signs, and a laptop that was closed over the holidays is to sign again at once.
+const AWAY_MS: u64 = 30 * 86_400_000;
 
 /// The wall clock beside CLOCK_BOOTTIME, which nobody can step. Both in milliseconds, passed in.
 #[derive(Debug, Default)]
@@ -26,6 +29,16 @@ pub(super) enum Look {
 }
 
 impl Steady {
+    /// For a process that starts now. A clock that shows a time before the one `seen` last by the store, or more than 30 days after it,
+    /// counts as one that has stepped since: the authority was away for long, or its clock is wrong, and which it is it cannot tell.
+    pub(super) fn since(seen: Option<u64>, wall: u64, boot: u64) -> Self {
+        let near = |seen: u64| (seen.saturating_sub(TOLERANCE_MS)..=seen.saturating_add(AWAY_MS)).contains(&wall);
+        Self {
+            believed: seen.filter(|seen| !near(*seen)).map(|seen| (seen, boot)),
+            stepped: None,
+        }
+    }
+
     pub(super) fn look(&mut self, wall: u64, boot: u64) -> Look {
         let (then, at) = *self.believed.get_or_insert((wall, boot));
         let astray = astray((then, at), (wall, boot));
@@ -99,6 +112,35 @@ mod tests {
                 "it has stood"
             );
         }
+    }
+
+    // R34
+    #[test]
+    fn a_start_far_from_what_the_store_has_seen_is_a_step_before_it() {
+        for wall in [NOW - TOLERANCE_MS, NOW, NOW + 3_600_000, NOW + AWAY_MS] {
+            let mut steady = Steady::since(Some(NOW), wall, 5_000);
+            assert_eq!(steady.look(wall, 5_000), Look::Steady, "{wall}");
+        }
+        for wall in [NOW + 9 * YEAR, NOW + AWAY_MS + 1, NOW - TOLERANCE_MS - 1, NOW - YEAR, 0] {
+            let mut steady = Steady::since(Some(NOW), wall, 5_000);
+            assert_eq!(
+                steady.look(wall, 5_000),
+                Look::Stepped(wall.abs_diff(NOW)),
+                "{wall} is doubted"
+            );
+            assert_eq!(steady.look(wall + HOLD_MS - 1, 5_000 + HOLD_MS - 1), Look::Doubted);
+            assert_eq!(
+                steady.look(wall + HOLD_MS, 5_000 + HOLD_MS),
+                Look::Steady,
+                "it has stood"
+            );
+            // Set right in time, it is believed when that has stood.
+            let mut steady = Steady::since(Some(NOW), wall, 0);
+            assert!(matches!(steady.look(wall, 0), Look::Stepped(_)));
+            assert_eq!(steady.look(NOW + 60_000, 60_000), Look::Steady, "{wall}");
+        }
+        let mut first = Steady::since(None, NOW, 0);
+        assert_eq!(first.look(NOW, 0), Look::Steady, "a new store has seen nothing");
     }
 
     #[test]
