@@ -2,14 +2,19 @@
 
 mod bench;
 mod build;
+mod bundled;
 mod case;
+mod changes;
 mod component;
 mod inspect;
 mod new;
 mod outcome;
 mod project;
+mod replay;
 mod request;
 mod runner;
+mod samples;
+mod sampling_key;
 mod table;
 mod test;
 mod toolchain;
@@ -18,7 +23,7 @@ use clap::{Args, Subcommand};
 
 use crate::failure::Failure;
 
-/// Write, build, test, measure and inspect rules that are WebAssembly components.
+/// Write, build, test, measure, inspect and replay rules that are WebAssembly components.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   signet plugin new short-lived --lang rust     a directory with a rule, its cases and a README
@@ -27,7 +32,10 @@ use crate::failure::Failure;
   signet plugin test short-lived --watch        again whenever the component or a case changes
   signet plugin bench short-lived               time and memory of each case, against the budget
   signet plugin bench short-lived --isolated    the same in a worker process
-  signet plugin inspect short-lived/short-lived.wasm")]
+  signet plugin inspect short-lived/short-lived.wasm
+  signet plugin sampling-key sampling.key       the key for [sampling] in the bundle
+  signet plugin samples --out today.samples     what edges sampled, sealed
+  signet plugin replay short-lived --samples today.samples --key sampling.key")]
 pub struct Plugin {
     #[command(subcommand)]
     command: Command,
@@ -40,6 +48,9 @@ enum Command {
     Test(test::Test),
     Bench(bench::Bench),
     Inspect(inspect::Inspect),
+    SamplingKey(sampling_key::SamplingKey),
+    Samples(samples::Samples),
+    Replay(replay::Replay),
 }
 
 impl Plugin {
@@ -51,6 +62,9 @@ impl Plugin {
             Command::Test(command) => command.run(),
             Command::Bench(command) => command.run(),
             Command::Inspect(command) => command.run(),
+            Command::SamplingKey(command) => command.run(),
+            Command::Samples(command) => command.run(),
+            Command::Replay(command) => command.run(),
         }
     }
 }
