@@ -79,6 +79,8 @@ mod production;
 mod proofs;
 #[path = "system/refusals.rs"]
 mod refusals;
+#[path = "system/replayed_rules.rs"]
+mod replayed_rules;
 #[path = "system/replicas.rs"]
 mod replicas;
 #[path = "system/reports.rs"]
