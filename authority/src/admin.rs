@@ -12,6 +12,7 @@
 //! | `POST /v1/backups`, `POST /v1/backups/{id}/next`, `GET`, `PUT /v1/backup-key`, `GET /v1/seal` | [`backups`] |
 //! | `GET`, `PUT /v1/bundle` (`?dry_run=true`), `GET /v1/profiles` | the bundle in force, a new one, what it offers |
 //! | `GET /v1/rollouts`, `PUT /v1/rollouts/{plugin}`, `POST …/promote`, `…/abort` | new versions of plugins, [`rollouts`] |
+//! | `GET /v1/samples?from=N` | sealed samples of requests |
 //! | `GET /v1/approvals`, `GET /v1/approvals/{id}`, `POST /v1/approvals/{id}/decisions` | [`approvals`]; the latter two without a token |
 //! | `GET /v1/safeguards/{tenant}`, `PUT …/quorum`, `PUT …/deletion-guard`, `PUT`, `DELETE …/approvers/{name}` | who approves |
 //! | `GET /v1/audit/log`, `GET /v1/audit/records`, `GET /v1/audit/proof` | [`audit_log`] |
@@ -48,6 +49,7 @@ use crate::kms::access_key::AccessKeys;
 use crate::leases::Leases;
 use crate::names::{Tenant, shown};
 use crate::rollout::Rollouts;
+use crate::samples::Samples;
 use crate::seal::Seal;
 use crate::sealed::Vault;
 use crate::tenants::Tenants;
@@ -70,6 +72,7 @@ mod health;
 mod record;
 mod report;
 mod rollouts;
+mod samples;
 mod stops;
 mod tenants;
 
@@ -130,6 +133,7 @@ pub struct Admin {
     pub(crate) revocations: tokio::sync::watch::Receiver<String>,
     pub(crate) world: Arc<World>,
     pub(crate) rollouts: Arc<Rollouts>,
+    pub(crate) samples: Arc<Samples>,
     pub(crate) backups: Backups,
     pub(crate) recorder: Arc<Recorder>,
     pub(crate) log: Option<Arc<Collector>>,
@@ -172,6 +176,7 @@ enum Route<'a> {
     StartRollout(&'a str),
     PromoteRollout(&'a str),
     AbortRollout(&'a str),
+    ReadSamples,
     ListApprovals,
     ShowApproval(&'a str),
     DecideApproval(&'a str),
@@ -240,6 +245,7 @@ impl<'a> Route<'a> {
             ["v1", "bundle"] if put => Ok(Self::PutBundle),
             ["v1", "profiles"] if get => Ok(Self::ListProfiles),
             ["v1", "rollouts", ..] if let Some(route) = rollouts::route(method, &parts) => Ok(route),
+            ["v1", "samples"] if get => Ok(Self::ReadSamples),
             ["v1", "approvals" | "safeguards", ..] if let Some(route) = approvals::route(method, &parts) => Ok(route),
             ["v1", "backups"] if post => Ok(Self::BeginBackup),
             ["v1", "backups", id, "next"] if post => Ok(Self::NextOfBackup(id)),
@@ -253,7 +259,7 @@ impl<'a> Route<'a> {
             | [
                 "v1",
                 "roots" | "tenants" | "access-keys" | "edges" | "bundle" | "profiles" | "approvals" | "backups"
-                | "backup-key" | "rollouts" | "seal" | "revocations" | "stops" | "fence",
+                | "backup-key" | "rollouts" | "samples" | "seal" | "revocations" | "stops" | "fence",
             ]
             | ["v1", "stops", "resume"]
             | ["v1", "rollouts", _]
@@ -390,6 +396,7 @@ impl Admin {
             }
             Route::PromoteRollout(plugin) => self.promote_rollout(decisions, plugin, body).await,
             Route::AbortRollout(plugin) => self.abort_rollout(decisions, plugin, body).await,
+            Route::ReadSamples => self.read_samples(decisions, query).await,
             Route::ListApprovals => self.list_approvals(decisions, query).await,
             Route::GetSafeguards(domain) => self.get_safeguards(decisions, domain).await,
             Route::SetQuorum(domain) => self.set_quorum(decisions, domain, body).await,

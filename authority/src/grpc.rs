@@ -7,12 +7,13 @@ use node::contract::authority_server::{Authority, AuthorityServer};
 use node::contract::watch_up::Up;
 use node::contract::{
     AuditSegment, DelegateRequest, DelegateResponse, EnrollRequest, EnrollResponse, FetchObjectRequest, ProveRequest,
-    ProveResponse, RenewRequest, SignInHsmRequest, SignInHsmResponse, WatchUp,
+    ProveResponse, RenewRequest, SampleBatch, SampleReceipt, SignInHsmRequest, SignInHsmResponse, WatchUp,
 };
 use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use tonic::{Request, Response, Status, Streaming};
 
 use self::fetch::{Chunks, Objects};
+use self::samples::Refused;
 use self::ship::Receipts;
 use crate::collect::Collector;
 use crate::config::Config;
@@ -22,6 +23,7 @@ use crate::enroll::Enrollment;
 use crate::fault::Fault;
 use crate::kms::{Decided, Entry, Recorder};
 use crate::names::EdgeId;
+use crate::samples::Samples;
 use crate::seal::Seal;
 use crate::serve::Wired;
 use crate::turns::Turns;
@@ -34,6 +36,7 @@ mod accept;
 mod certificate;
 mod fetch;
 mod prove;
+mod samples;
 mod ship;
 mod sign;
 
@@ -61,6 +64,7 @@ pub struct Service {
     delegations: Delegations,
     watches: Arc<Watches>,
     objects: Objects,
+    samples: Arc<Samples>,
     seal: Arc<Seal>,
     recorder: Arc<Recorder>,
     log: Option<Arc<Collector>>,
@@ -70,6 +74,10 @@ pub struct Service {
     /// Signatures that are made or wait, and whose turn it is.
     signing: Semaphore,
     turns: Turns<EdgeId>,
+    /// Batches of samples that are kept or wait, whose turn it is, and of whom one was refused lately.
+    sampling: Semaphore,
+    sampling_turns: Turns<EdgeId>,
+    refused_samples: Refused,
 }
 
 impl Service {
@@ -86,6 +94,7 @@ impl Service {
             delegations: wired.delegations(config),
             watches: wired.watches.clone(),
             objects: Objects::new(wired.world.clone(), wired.artifacts.clone()),
+            samples: wired.samples.clone(),
             seal: wired.seal.clone(),
             recorder: recorder.clone(),
             log,
@@ -93,6 +102,9 @@ impl Service {
             in_flight: Semaphore::new(IN_FLIGHT),
             signing: Semaphore::new(sign::WAITING),
             turns: Turns::shared(sign::AT_ONCE, sign::SHARE),
+            sampling: Semaphore::new(samples::WAITING),
+            sampling_turns: Turns::shared(samples::AT_ONCE, samples::SHARE),
+            refused_samples: Refused::default(),
         }
     }
 
@@ -241,6 +253,15 @@ impl Authority for Service {
         self.seal.demand_open()?;
         bounded(self.authenticate(&request)).await?;
         Ok(Response::new(self.objects.fetch(request.into_inner()).await?))
+    }
+
+    async fn ship_samples(&self, request: Request<SampleBatch>) -> Result<Response<SampleReceipt>, Status> {
+        let _permit = self.enter_by(&self.sampling)?;
+        bounded(async {
+            let edge = self.authenticate(&request).await?;
+            self.keep_samples(&edge, request.into_inner()).await
+        })
+        .await
     }
 }
 

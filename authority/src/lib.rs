@@ -47,6 +47,7 @@ pub mod revisions;
 pub mod revocation;
 pub mod rollout;
 pub mod rotation;
+pub mod samples;
 pub mod seal;
 pub mod sealed;
 pub mod serve;

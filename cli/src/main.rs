@@ -127,7 +127,7 @@ fn main() -> ExitCode {
     outcome.map_or_else(|failure| failure.report(), |()| ExitCode::SUCCESS)
 }
 
-/// Gives `signet keys create --help` those of the examples of `signet keys` that are about it.
+/// Gives `signet keys create --help` those of the examples of `signet keys` that are about it, unless it has its own.
 fn with_examples(arguments: clap::Command) -> clap::Command {
     arguments.mut_subcommands(|command| {
         let (name, help) = (command.get_name().to_owned(), command.get_after_help());
@@ -136,7 +136,7 @@ fn with_examples(arguments: clap::Command) -> clap::Command {
             let start = format!("  signet {name} {} ", verb.get_name());
             let own = examples.lines().filter(|line| format!("{line} ").starts_with(&start));
             let own = own.map(|line| format!("\n{line}")).collect::<String>();
-            if own.is_empty() {
+            if own.is_empty() || verb.get_after_help().is_some() {
                 verb
             } else {
                 verb.after_help(format!("Examples:{own}"))

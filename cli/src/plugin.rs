@@ -3,7 +3,9 @@
 
 mod bench;
 mod build;
+mod bundled;
 mod case;
+mod changes;
 mod component;
 mod inspect;
 mod new;
@@ -11,8 +13,11 @@ mod outcome;
 mod project;
 mod pull;
 mod push;
+mod replay;
 mod request;
 mod runner;
+mod samples;
+mod sampling_key;
 mod table;
 mod test;
 mod toolchain;
@@ -22,7 +27,7 @@ use clap::{Args, Subcommand};
 pub use self::pull::{fetch, signed};
 use crate::failure::Failure;
 
-/// Write, build, test, measure, inspect and publish rules that are WebAssembly components.
+/// Write, build, test, measure, inspect, publish and replay rules that are WebAssembly components.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   signet plugin new short-lived --lang rust     a directory with a rule, its cases and a README
@@ -35,7 +40,10 @@ use crate::failure::Failure;
   signet plugin push short-lived.wasm oci://ghcr.io/acme/short-lived:1.0 --key alias/plugins
   signet plugin push short-lived.wasm ./artifacts:1.0 --key alias/plugins      an OCI image layout
   signet plugin pull oci://ghcr.io/acme/short-lived:1.0 --key plugins.pub --out short-lived.wasm
-  signet plugin verify oci://ghcr.io/acme/short-lived:1.0 --key plugins.pub")]
+  signet plugin verify oci://ghcr.io/acme/short-lived:1.0 --key plugins.pub
+  signet plugin sampling-key sampling.key       the key for [sampling] in the bundle
+  signet plugin samples --out today.samples     what edges sampled, sealed
+  signet plugin replay short-lived --samples today.samples --key sampling.key")]
 pub struct Plugin {
     #[command(subcommand)]
     command: Command,
@@ -51,6 +59,9 @@ enum Command {
     Push(push::Push),
     Pull(pull::Pull),
     Verify(pull::Verify),
+    SamplingKey(sampling_key::SamplingKey),
+    Samples(samples::Samples),
+    Replay(replay::Replay),
 }
 
 impl Plugin {
@@ -65,6 +76,9 @@ impl Plugin {
             Command::Push(command) => command.run(),
             Command::Pull(command) => command.run(),
             Command::Verify(command) => command.run(),
+            Command::SamplingKey(command) => command.run(),
+            Command::Samples(command) => command.run(),
+            Command::Replay(command) => command.run(),
         }
     }
 }

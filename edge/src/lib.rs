@@ -40,6 +40,7 @@ mod record;
 mod rollout;
 mod route;
 mod rules;
+mod sample;
 pub mod serve;
 mod ship;
 mod state;

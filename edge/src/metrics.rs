@@ -50,6 +50,7 @@ pub struct Metrics {
     lease_seconds_left: Gauge,
     rollouts_stopped: Family<ByPlugin, Counter>,
     plugin_artifacts: Family<BySource, Counter>,
+    samples: Family<ByCode, Counter>,
 }
 
 impl Default for Metrics {
@@ -86,6 +87,7 @@ impl Metrics {
                 "plugin_artifacts",
                 "Plugins by whose machine code was loaded, and code that was refused",
             ),
+            samples: all.counters("samples", "Requests that were sampled, by what became of the sample"),
             all,
         }
     }
@@ -110,6 +112,13 @@ impl Metrics {
     /// Machine code of one plugin: from the `authority`, `local`, or `refused`.
     pub fn artifact(&self, source: &'static str) {
         self.plugin_artifacts.get_or_create(&BySource { source }).inc();
+    }
+
+    /// Samples: `taken`, and of these `shipped` or `lost`; `too_large`, or `dropped` because too many wait.
+    pub fn samples(&self, code: &'static str, count: u64) {
+        if count > 0 {
+            self.samples.get_or_create(&ByCode { code }).inc_by(count);
+        }
     }
 
     /// One refusal.

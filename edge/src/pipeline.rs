@@ -105,7 +105,14 @@ impl<'a> Session<'a> {
     }
 
     async fn plugins(&self, metered: Metered, subject: &Subject<'_>) -> Result<Cleared, Refusal> {
-        let rulings = rules::evaluate(&self.world, &metered, self.principal.facts(), &self.facts, subject).await?;
+        let rulings = rules::evaluate(
+            (self.edge, &self.world),
+            &metered,
+            self.principal.facts(),
+            &self.facts,
+            subject,
+        )
+        .await?;
         Ok(metered.clear(rulings)?)
     }
 

@@ -84,6 +84,11 @@ impl<'r> Subject<'r> {
         &self.id_text
     }
 
+    /// The same as its bytes: random.
+    pub fn id_bytes(&self) -> &[u8; 16] {
+        self.id.as_bytes()
+    }
+
     /// The W3C trace id the caller sent.
     pub fn trace_id(&self) -> Option<&str> {
         self.received.trace_id()

@@ -8,6 +8,8 @@ use policies::profile::{Encoding, Profile};
 use runtime::{Argument, ArtifactForm, ArtifactRequest, Caller, Request, RuleError, TokenRequest, Value};
 
 use crate::record::{Refusal, Subject};
+use crate::sample::Sampler;
+use crate::state::Edge;
 use crate::world::World;
 
 /// A setting of the bundle as the plugin host takes it.
@@ -34,10 +36,9 @@ pub fn table(table: &PluginTable) -> runtime::TableSource {
     }
 }
 
-/// Asks each rule of the profile. The first that refuses ends it, and so does one that fails, unless the profile lets it be
-/// skipped and the failure is its own.
+/// Asks each rule of the profile ([`ask`]), and keeps a sample of the request where the bundle wants one of it.
 pub async fn evaluate(
-    world: &World,
+    (edge, world): (&Edge, &World),
     metered: &Metered,
     caller_facts: &CallerFacts,
     facts: &RequestFacts,
@@ -61,13 +62,35 @@ pub async fn evaluate(
         source_address: &source_address,
         protocol: protocol(facts.protocol),
     };
+    let mut sampler = world
+        .sampling()
+        .filter(|sampling| sampling.takes(subject.id_bytes(), metered.plugins()))
+        .map(Sampler::new);
+    let ruled = ask(world, metered, &request, subject, sampler.as_mut()).await;
+    if let Some(sampler) = sampler {
+        edge.samples().offer(sampler, &request, edge.metrics());
+    }
+    ruled
+}
+
+/// The first that refuses ends it, and so does one that fails, unless the profile lets it be skipped and the failure is its own.
+async fn ask(
+    world: &World,
+    metered: &Metered,
+    request: &Request<'_>,
+    subject: &Subject<'_>,
+    mut sampler: Option<&mut Sampler>,
+) -> Result<Vec<Ruling>, Refusal> {
     let mut rulings = Vec::with_capacity(metered.plugins().len());
     for name in metered.plugins() {
         let plugin = world.plugin(name).ok_or_else(|| Refusal::rule_missing(name))?;
         let judged = match world.trial(name) {
-            None => plugin.serve(&request).await,
-            Some(trial) => trial.judge(plugin, &request, metered).await,
+            None => plugin.serve(request).await,
+            Some(trial) => trial.judge(plugin, request, metered).await,
         };
+        if let Some(sampler) = &mut sampler {
+            sampler.answered(name, &judged);
+        }
         rulings.push(match judged {
             Ok(verdict) => Ruling {
                 plugin: name.clone(),

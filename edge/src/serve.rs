@@ -21,7 +21,7 @@ use crate::config::{Compile, Config, Invalid};
 use crate::identity::{self, IdentityError};
 use crate::state::Edge;
 use crate::uplink::{Uplink, UplinkError};
-use crate::{delegate, follow, prove, ship};
+use crate::{delegate, follow, prove, sample, ship};
 
 /// How often the certificate's files are looked at.
 const CERTIFICATE_CHECK: Duration = Duration::from_secs(5);
@@ -144,6 +144,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         tokio::spawn(delegate::keep(edge.clone(), uplink.clone())),
         tokio::spawn(ship::keep(edge.clone(), uplink.clone())),
         tokio::spawn(prove::keep(edge.clone())),
+        tokio::spawn(sample::keep(edge.clone(), uplink.clone())),
         tokio::spawn(uplink.renew(edge.config().state_dir.clone(), edge.clone())),
         tokio::spawn(edge.clone().load_bundles()),
         tokio::spawn(edge.clone().sweep()),

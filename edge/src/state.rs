@@ -22,6 +22,7 @@ use crate::metrics::Metrics;
 use crate::prove::Proofs;
 use crate::record::MOST_WAITING;
 use crate::rollout::Trial;
+use crate::sample::Samples;
 use crate::uplink::Uplink;
 use crate::world::World;
 
@@ -64,6 +65,7 @@ pub struct Edge {
     waiting: Semaphore,
     proofs: Proofs,
     turns: Turns,
+    samples: Samples,
     metrics: Metrics,
     incarnation: String,
     receiver: Receiver,
@@ -100,6 +102,7 @@ impl Edge {
             waiting: Semaphore::new(MOST_WAITING),
             proofs: Proofs::default(),
             turns: Turns::default(),
+            samples: Samples::default(),
             metrics: Metrics::new(),
             incarnation,
             receiver,
@@ -171,6 +174,11 @@ impl Edge {
     /// Who waits for a proof that a record is in the log.
     pub fn proofs(&self) -> &Proofs {
         &self.proofs
+    }
+
+    /// Sampled requests that wait to be shipped.
+    pub fn samples(&self) -> &Samples {
+        &self.samples
     }
 
     /// Counters.

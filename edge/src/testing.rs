@@ -36,7 +36,7 @@ use crate::config::{Audit, Compile, Config, Listen, Plugins, Tls};
 use crate::identity::Identity;
 use crate::state::Edge;
 use crate::uplink::Uplink;
-use crate::{delegate, follow};
+use crate::{delegate, follow, sample};
 
 pub const TRUST_DOMAIN: &str = "example.org";
 pub const EDGE: &str = "edge-1";
@@ -175,6 +175,7 @@ impl Rig {
         self.tasks.spawn(follow::follow(self.edge.clone(), self.uplink.clone()));
         self.tasks.spawn(delegate::keep(self.edge.clone(), self.uplink.clone()));
         self.tasks.spawn(self.edge.clone().load_bundles());
+        self.tasks.spawn(sample::keep(self.edge.clone(), self.uplink.clone()));
     }
 
     /// Lets time pass, here and at the authority.

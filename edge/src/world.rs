@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use node::identity::TrustRuleError;
-use policies::bundle::Plugin as PluginDeclaration;
+use policies::bundle::{Plugin as PluginDeclaration, Sampling};
 use policies::engine::Engine;
 use policies::profile::Profile;
 use prometheus_client::metrics::counter::Counter;
@@ -31,6 +31,7 @@ pub struct World {
     trust: Trust,
     throttle: Throttle,
     reports: Reports,
+    sampling: Option<Arc<Sampling>>,
 }
 
 /// A profile, and the counter of its signatures.
@@ -96,6 +97,7 @@ impl World {
             trust: Trust::nobody()?,
             throttle: Throttle::default(),
             reports: Reports::default(),
+            sampling: None,
         })
     }
 
@@ -178,6 +180,11 @@ impl World {
     /// What wakes whoever tells the authority about them.
     pub fn reports(&self) -> &Reports {
         &self.reports
+    }
+
+    /// Which requests are kept, of those that plugins judge; none unless the bundle asks for it.
+    pub fn sampling(&self) -> Option<&Arc<Sampling>> {
+        self.sampling.as_ref()
     }
 
     /// Every loaded plugin, for metrics.

@@ -138,7 +138,7 @@ impl Address<'_> {
 }
 
 /// Each part with its length before it (32 bits, big-endian), so that no two lists have the same bytes.
-fn joined(parts: &[&[u8]]) -> Vec<u8> {
+pub(crate) fn joined(parts: &[&[u8]]) -> Vec<u8> {
     let mut joined = Vec::with_capacity(256);
     for part in parts {
         joined.extend_from_slice(&u32::try_from(part.len()).unwrap_or(u32::MAX).to_be_bytes());

@@ -28,5 +28,6 @@ pub mod lease;
 pub mod listen;
 pub mod oidc;
 pub mod problem;
+pub mod sampling;
 pub mod telemetry;
 pub mod tls;

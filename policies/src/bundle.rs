@@ -2,7 +2,7 @@
 //!
 //! | path | holds |
 //! | --- | --- |
-//! | `bundle.toml` | limits, callers we trust, issuers we sign as, plugins, roles that tokens may assume |
+//! | `bundle.toml` | limits, callers we trust, issuers we sign as, plugins, what is sampled of their requests, roles that tokens may assume |
 //! | `profiles/NAME.toml` | one profile each: what may be signed, with which key |
 //! | `policies/*.cedar` | who may |
 //! | `trust/*` | JWKS and CA files that `bundle.toml` names |
@@ -19,6 +19,7 @@ mod issuers;
 mod manifest;
 mod plugins;
 mod roles;
+mod sampling;
 pub mod sources;
 
 use std::collections::BTreeMap;
@@ -33,6 +34,7 @@ pub use manifest::Limits;
 pub(crate) use manifest::tenant;
 pub use plugins::{ConfigValue, Isolation, MAX_ISOLATED, OnFailure, Plugin, PluginTable};
 pub use roles::Role;
+pub use sampling::{MAX_SAMPLES, SAMPLING_KEY_LEN, Sampling, key_text};
 
 use crate::profile::{self, Profile};
 pub use crate::units::Rate;
@@ -62,6 +64,8 @@ pub struct Bundle {
     pub plugins: Vec<Plugin>,
     /// Roles, in the order of the file; their names are unique in their tenants.
     pub roles: Vec<Role>,
+    /// Which requests are kept for trying new versions of plugins; none unless the bundle asks for it.
+    pub sampling: Option<Arc<Sampling>>,
     /// Profiles, in the order of their names, which are unique.
     pub profiles: Vec<Arc<Profile>>,
     /// Policy files in the order of their paths.
@@ -130,6 +134,7 @@ impl Bundle {
             issuers: Vec::new(),
             plugins: Vec::new(),
             roles: Vec::new(),
+            sampling: None,
             profiles: Vec::new(),
             policies: Vec::new(),
             digest: digest(&[]),

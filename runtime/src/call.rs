@@ -159,7 +159,10 @@ pub(crate) fn check_type(store: &mut Store<State>, instance: &Instance) -> wasmt
 }
 
 /// The instance's `evaluate`. To check its type compares each name in the world, which costs more than to find it.
-#[allow(unsafe_code, reason = "the engine cannot know that an instance of the same component was checked before")]
+#[allow(
+    unsafe_code,
+    reason = "the engine cannot know that an instance of the same component was checked before"
+)]
 fn function<'a>(store: &mut Store<State>, instance: &Instance) -> wasmtime::Result<Evaluate<'a>> {
     let evaluate = store.data().plugin.evaluate;
     let function = instance.get_func(store, evaluate);

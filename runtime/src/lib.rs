@@ -53,6 +53,7 @@ mod metrics;
 mod pace;
 mod plugin;
 mod request;
+pub mod sample;
 mod seldom;
 mod slice;
 mod table;

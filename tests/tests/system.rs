@@ -85,6 +85,8 @@ mod proofs;
 mod refusals;
 #[path = "system/registries.rs"]
 mod registries;
+#[path = "system/replayed_rules.rs"]
+mod replayed_rules;
 #[path = "system/replicas.rs"]
 mod replicas;
 #[path = "system/reports.rs"]

@@ -26,7 +26,7 @@ pub(super) struct Operation<'a> {
 }
 
 impl<'a> Operation<'a> {
-    /// None for what is only looked at, but for the key verbs, which are all on record.
+    /// None for what is only looked at, but for the key verbs, which are all on record, and for samples of requests.
     pub(super) fn of(route: &Route<'a>, tenant: Option<String>, body: &[u8], dry_run: bool) -> Option<Self> {
         let mut tenant = tenant.unwrap_or_default();
         let (name, named) = match route {
@@ -55,6 +55,7 @@ impl<'a> Operation<'a> {
             Route::StartRollout(plugin) if !dry_run => (operation::START_ROLLOUT, Some(*plugin)),
             Route::PromoteRollout(plugin) => (operation::PROMOTE_ROLLOUT, Some(*plugin)),
             Route::AbortRollout(plugin) => (operation::ABORT_ROLLOUT, Some(*plugin)),
+            Route::ReadSamples => ("admin:ReadSamples", None),
             Route::BeginBackup => ("admin:MakeBackup", None),
             Route::PutBackupKey => ("admin:SetBackupKey", None),
             Route::SetQuorum(domain) => safeguard(&mut tenant, domain, operation::SET_QUORUM, None),

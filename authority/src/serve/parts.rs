@@ -46,6 +46,11 @@ impl Config {
         self.data_dir.join("artifacts")
     }
 
+    /// Where sealed samples of requests are kept.
+    pub(crate) fn samples_dir(&self) -> PathBuf {
+        self.data_dir.join("samples")
+    }
+
     /// The file outside the store that shows that it was not put back.
     pub fn anchor(&self) -> Anchor {
         let default = || self.data_dir.join("anchor");

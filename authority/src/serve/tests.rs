@@ -35,6 +35,7 @@ use crate::testing::{self, DELEGATE, INCARNATION, TENANT, shared, shared_with};
 mod objects;
 mod replicas;
 mod safeguards;
+mod samples;
 mod signatures;
 
 struct Site {

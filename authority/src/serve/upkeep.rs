@@ -18,6 +18,7 @@ use crate::fault::Fault;
 use crate::keys::Keys;
 use crate::kms::{Entry, Recorder};
 use crate::leader::Leadership;
+use crate::samples::Samples;
 use crate::seal::Seal;
 use crate::sealed::Vault;
 use crate::world::World;
@@ -33,6 +34,8 @@ const SWEEP_EVERY: u64 = 600;
 const EXPIRE_EVERY: u64 = 10;
 /// Looks between two writings of keys' uses: what a process that is killed loses.
 const USES_EVERY: u64 = 60;
+/// Looks between two for samples that are too old.
+const TRIM_EVERY: u64 = 60;
 
 /// What the upkeep is done with.
 pub(crate) struct Upkeep {
@@ -40,6 +43,7 @@ pub(crate) struct Upkeep {
     keys: Arc<Keys>,
     world: Arc<World>,
     edges: Arc<Edges>,
+    samples: Arc<Samples>,
     seal: Arc<Seal>,
     clock: Clock,
     recorder: Arc<Recorder>,
@@ -53,6 +57,7 @@ impl Upkeep {
             keys: wired.keys.clone(),
             world: wired.world.clone(),
             edges: wired.edges.clone(),
+            samples: wired.samples.clone(),
             seal: wired.seal.clone(),
             clock: wired.clock.clone(),
             recorder,
@@ -61,7 +66,7 @@ impl Upkeep {
 
     /// Looks each second until `stop` turns true. What fails is tried again at the next look. After a step of the wall clock, before
     /// this process started too, nothing is due for a while ([`steady`]). A sealed authority changes nothing,
-    /// and of several on one store only the leader does, but for the uses of keys, which each writes down for itself.
+    /// and of several on one store only the leader does, but for the uses of keys and for samples, which each has for itself.
     pub(crate) async fn keep(self, mut leadership: Leadership, mut stop: watch::Receiver<bool>) {
         let (mut looks, mut belief) = (0_u64, Belief::default());
         while !*stop.borrow_and_update() {
@@ -77,6 +82,11 @@ impl Upkeep {
                 }
                 if looks.is_multiple_of(USES_EVERY) {
                     write_uses(&self.keys).await;
+                }
+                if looks.is_multiple_of(TRIM_EVERY) {
+                    let samples = self.samples.clone();
+                    // It says itself what it cannot remove.
+                    let _ = tokio::task::spawn_blocking(move || samples.trim()).await;
                 }
                 looks = looks.wrapping_add(1);
             }

@@ -31,6 +31,7 @@ use crate::paths;
 use crate::revisions::Revisions;
 use crate::revocation::Revocations;
 use crate::rollout::Rollouts;
+use crate::samples::Samples;
 use crate::seal::Seal;
 use crate::sealed::{Committed, Vault};
 use crate::tenants::Tenants;
@@ -53,6 +54,7 @@ pub(crate) struct Wired {
     pub(crate) edge_trust: Arc<EdgeTrust>,
     pub(crate) world: Arc<World>,
     pub(crate) rollouts: Arc<Rollouts>,
+    pub(crate) samples: Arc<Samples>,
     pub(crate) watches: Arc<Watches>,
     pub(crate) leases: Arc<Leases>,
     pub(crate) revocations: Arc<Revocations>,
@@ -106,6 +108,7 @@ impl Wired {
         let artifacts = Artifacts::open(config.artifacts_dir(), host, issuer.clone(), clock.clone()).await?;
         let bundles = Bundles::open(vault.clone(), artifacts.clone(), clock.clone(), settings.clone()).await?;
         let bundles = Arc::new(bundles);
+        let samples = Samples::open(config.samples_dir(), bundles.clone(), clock.clone());
         let keys = Arc::new(Keys::new(vault.clone(), issuer.clone(), clock.clone(), settings));
         let access_keys = Arc::new(AccessKeys::new(vault.clone(), clock.clone()));
         let edges = Arc::new(Edges::new(vault.clone(), clock.clone(), config.trust_domain.clone()));
@@ -145,6 +148,7 @@ impl Wired {
                 edge_trust,
                 world,
                 rollouts,
+                samples,
                 watches,
                 leases,
                 revocations,
@@ -255,6 +259,7 @@ impl Wired {
             issuer: self.issuer,
             watches: self.watches,
             rollouts: self.rollouts,
+            samples: self.samples,
             world: self.world,
             clock: self.clock,
             gauges,

@@ -78,7 +78,9 @@ impl Bench {
 
     /// Loads the plugin anew, so that its memory's high water is this case's.
     fn measure(&self, runner: &Runner, subject: &Subject, case: &Case) -> Result<Measured, Failure> {
-        let plugin = runner.load(subject, case).map_err(|error| error.after(&case.name))?;
+        let plugin = runner
+            .load(subject, Some(case))
+            .map_err(|error| error.after(&case.name))?;
         let Some(step) = case.steps.first() else {
             return Err(Failure::new(format!("{}: no request", case.name)));
         };

@@ -115,8 +115,8 @@ fn is_grantable(name: &str) -> bool {
     runtime::grantable().any(|known| known == name)
 }
 
-/// What is to be tested or measured.
-#[derive(Debug)]
+/// What is to be tested, measured or replayed.
+#[derive(Debug, Clone)]
 pub struct Subject {
     pub name: String,
     pub component: PathBuf,

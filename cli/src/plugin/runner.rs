@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use runtime::{Host, LoadFailure, Plugin, PluginSource, Request, Settings, Value, Workers};
+use runtime::{Host, LoadFailure, Plugin, PluginSource, Request, RuleError, Settings, Value, Verdict, Workers};
 
 use super::case::Case;
 use super::outcome::Outcome;
@@ -38,13 +38,13 @@ impl Runner {
         })
     }
 
-    /// Loads it with the subject's settings and tables, and in their place those of the case.
-    pub fn load(&self, subject: &Subject, case: &Case) -> Result<Plugin, Failure> {
+    /// Loads it with the subject's settings and tables, and in their place those of a case.
+    pub fn load(&self, subject: &Subject, case: Option<&Case>) -> Result<Plugin, Failure> {
         let mut settings = BTreeMap::new();
-        for (name, value) in subject.config.iter().chain(&case.config) {
+        for (name, value) in subject.config.iter().chain(case.iter().flat_map(|case| &case.config)) {
             settings.insert(name.clone(), setting(name, value)?);
         }
-        let tables = subject.tables.iter().chain(&case.tables);
+        let tables = subject.tables.iter().chain(case.iter().flat_map(|case| &case.tables));
         let source = PluginSource {
             config: settings,
             imports: subject.imports.clone(),
@@ -66,7 +66,12 @@ impl Runner {
 
     /// Calls the plugin once.
     pub fn call(&self, plugin: &Plugin, request: &Request<'_>) -> Outcome {
-        self.tasks.block_on(plugin.evaluate(request)).into()
+        self.ask(plugin, request).into()
+    }
+
+    /// As [`Runner::call`], in the host's words.
+    pub fn ask(&self, plugin: &Plugin, request: &Request<'_>) -> Result<Verdict, RuleError> {
+        self.tasks.block_on(plugin.evaluate(request))
     }
 }
 

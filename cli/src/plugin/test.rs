@@ -132,7 +132,9 @@ fn run(subject: &Subject, cases: &[Case], isolated: bool) -> Result<Vec<Tested>,
         let plugin = match loaded.get(&key) {
             Some(plugin) => plugin,
             None => {
-                let plugin = runner.load(subject, case).map_err(|error| error.after(&case.name))?;
+                let plugin = runner
+                    .load(subject, Some(case))
+                    .map_err(|error| error.after(&case.name))?;
                 loaded.entry(key).or_insert(plugin)
             }
         };

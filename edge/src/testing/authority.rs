@@ -11,8 +11,8 @@ use node::contract::watch_event::Event;
 use node::contract::watch_up::Up;
 use node::contract::{
     self, AuditSegment, Bundle, DelegateRequest, DelegateResponse, EnrollRequest, EnrollResponse, FetchObjectRequest,
-    Heartbeat, OwnDelegation, OwnKey, ProveRequest, ProveResponse, RenewRequest, Revoked, SharedDelegation,
-    SignInHsmRequest, SignInHsmResponse, WatchEvent, WatchUp, delegate_request, delegate_response,
+    Heartbeat, OwnDelegation, OwnKey, ProveRequest, ProveResponse, RenewRequest, Revoked, SampleBatch, SampleReceipt,
+    SharedDelegation, SignInHsmRequest, SignInHsmResponse, WatchEvent, WatchUp, delegate_request, delegate_response,
 };
 use node::handover::receiving_message;
 use signing::delegation::possession_message;
@@ -224,6 +224,16 @@ impl Authority for Fake {
     ) -> Result<Response<Self::FetchObjectStream>, Status> {
         self.demand_standing()?;
         super::objects::send(self, request)
+    }
+
+    async fn ship_samples(&self, request: Request<SampleBatch>) -> Result<Response<SampleReceipt>, Status> {
+        self.demand_standing()?;
+        let mut state = self.state();
+        if state.takes_no_samples {
+            return Err(Status::failed_precondition("the bundle in force asks for no samples"));
+        }
+        state.samples.push(request.into_inner());
+        Ok(Response::new(SampleReceipt {}))
     }
 
     async fn enroll(&self, _: Request<EnrollRequest>) -> Result<Response<EnrollResponse>, Status> {

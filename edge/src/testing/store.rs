@@ -58,6 +58,9 @@ pub struct State {
     pub streams: Vec<Events>,
     pub audit: super::log::Log,
     pub objects: super::objects::Objects,
+    /// What edges sampled.
+    pub samples: Vec<contract::SampleBatch>,
+    pub takes_no_samples: bool,
     /// Seconds by which its clock is ahead of this machine's.
     pub ahead: u64,
     /// Milliseconds of a lease; 0: none is granted.

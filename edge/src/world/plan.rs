@@ -115,6 +115,7 @@ impl Plan {
             plugins,
             trust,
             reports: previous.reports.clone(),
+            sampling: bundle.sampling,
         })
     }
 }

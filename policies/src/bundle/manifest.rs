@@ -1,6 +1,7 @@
 //! `bundle.toml`.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::Deserialize;
 
@@ -8,6 +9,7 @@ use super::callers::RawCallers;
 use super::issuers::RawIssuer;
 use super::plugins::{Isolation, MAX_ISOLATED, RawPlugin};
 use super::roles::RawRole;
+use super::sampling::RawSampling;
 use super::{Bundle, BundleError, Document, Files, Plugin};
 use crate::names;
 use crate::units::Rate;
@@ -37,6 +39,7 @@ struct RawManifest {
     plugins: Vec<RawPlugin>,
     #[serde(default)]
     roles: Vec<RawRole>,
+    sampling: Option<RawSampling>,
 }
 
 /// Reads `bundle.toml` into the bundle and adds what is wrong to `errors`.
@@ -74,6 +77,11 @@ pub(super) fn parse(content: &[u8], files: &Files<'_>, bundle: &mut Bundle, erro
         let message = format!("{isolated} plugins have isolation = \"process\", at most {MAX_ISOLATED} may");
         let hint = "each has several processes at every edge: keep it for those that you trust least";
         errors.push(document.error("plugins", message, hint));
+    }
+    match raw.sampling.map(|sampling| sampling.build(&document, &bundle.plugins)) {
+        Some(Ok(sampling)) => bundle.sampling = Some(Arc::new(sampling)),
+        Some(Err(error)) => errors.push(error),
+        None => {}
     }
     for (index, role) in raw.roles.into_iter().enumerate() {
         match role.build(index, &document, files) {

@@ -192,6 +192,8 @@ actions! {
         ApplyBundle,
         /// On the authority.
         ReadBundle,
+        /// Sealed samples of requests; on the authority.
+        ReadSamples,
         /// Who may use the keys of a tenant and who did, and which are not used; on a tenant.
         ReadReports,
         /// On a tenant, or on the authority for all of it.
