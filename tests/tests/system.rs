@@ -51,6 +51,8 @@ mod hardening;
 mod hsm_faults;
 #[path = "system/interop.rs"]
 mod interop;
+#[path = "system/interpreted_rules.rs"]
+mod interpreted_rules;
 #[path = "system/isolated_rules.rs"]
 mod isolated_rules;
 #[path = "system/judge.rs"]
@@ -73,6 +75,8 @@ mod paste;
 mod plugin;
 #[path = "system/plugin_guide.rs"]
 mod plugin_guide;
+#[path = "system/plugin_languages.rs"]
+mod plugin_languages;
 #[path = "system/production.rs"]
 mod production;
 #[path = "system/proofs.rs"]
