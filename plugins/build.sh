@@ -145,7 +145,7 @@ committed() { # OPTION
   bin=$(linkers)
   [[ -x "$bin/wasm-component-ld" ]] || die "no wasm-component-ld in $bin; update the toolchain with rustup"
   compiler="$(/usr/bin/rustc --version), $("$bin/wasm-component-ld" --version)"
-  now=$(inputs "$compiler" plugins)
+  now=$(inputs "$compiler" plugins/{examples,sdk,wit,Cargo.toml,Cargo.lock,requirements.txt,package.json,build.sh})
   if [[ "$1" == --if-changed ]] && is_done "$stamp" "$now" "${files[@]}"; then
     say "neither changed since they were compared: ${rust[*]} ${others[*]}"
     return

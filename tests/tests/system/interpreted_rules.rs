@@ -69,7 +69,6 @@ fn claims(dev: &Dev, minted: &Answer) -> Value {
     dev.curl("/v1/verify").post(&token).json()["claims"].clone()
 }
 
-// R20 R31
 #[test]
 fn a_rule_in_javascript_and_one_in_python_are_enforced_with_what_an_interpreter_needs() {
     let dev = Dev::start();
