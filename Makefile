@@ -31,6 +31,7 @@ test:
 	@scripts/setup test
 	@$(MAKE) --no-print-directory check
 	cargo build --locked --workspace --bins --tests
+	plugins/build.sh --if-changed
 	cargo test --locked --quiet --manifest-path plugins/Cargo.toml --target-dir target/plugins
 	cargo nextest run --locked --workspace --no-fail-fast
 
@@ -70,6 +71,7 @@ chaos:
 
 ## make plugins     rebuild the example plugins and compare them with the committed ones
 plugins:
+	cargo build --locked --workspace --bins --tests
 	plugins/build.sh
 
 ## make advisories  known vulnerabilities in the dependencies (needs the advisory database)

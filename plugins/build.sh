@@ -1,13 +1,18 @@
 #!/usr/bin/env bash
 # Builds the example plugins and compares them with the committed ones. Says what it does, installs what it lacks.
-#   plugins/build.sh            build, compare with plugins/examples/SHA256SUMS, exit 1 where they differ
-#   plugins/build.sh --update   build, then replace the committed components and their sums
+#   plugins/build.sh                build, compare with plugins/examples/SHA256SUMS, exit 1 where they differ
+#   plugins/build.sh --if-changed   only where sources or compilers are not those of the last time, as `make test` does
+#   plugins/build.sh --update       build, then replace the committed components and their sums
 #
 # The same sources, lock files and compilers give the same bytes, wherever the checkout, the home directory or the
 # registry's cache are. Rust is built with Debian's rustc-web, whose sources of std (rust-web-src) can be built for
 # wasm32, and the linker that rustup's toolchain carries, which writes components; C and Zig with the Python package
 # ziglang, AssemblyScript with the npm package assemblyscript, in the versions that requirements.txt and package.json
-# pin. wasm-tools makes components of what is no component yet.
+# pin. wasm-tools makes components of what is no component yet. Debian alone says which rustc-web there is: with another one
+# than the sums were made with, the rules in Rust are compared by what they answer to their cases.
+#
+# Rules in JavaScript and Python carry an interpreter: 12 and 18 MiB, other bytes each time. They are not committed. `signet
+# plugin build` makes them here, in their directories, and the tests of the whole system run their cases.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -17,6 +22,9 @@ made=$root/target/plugins/components
 sums=plugins/examples/SHA256SUMS
 rust=(claim-guard geo-fence mint-rate protected-artifact reviewed-workflow tenant-claims two-person-release)
 others=(canary-share cdn-scope change-freeze network-lifetime)
+interpreted=(claim-patterns claim-template)
+# What tests and builds the rules here: the one of `make test`, which `make plugins` builds too.
+signet=${SIGNET:-target/debug/signet}
 # Those that `signet dev` has in its bundle too.
 bundled=(claim-guard protected-artifact)
 bundle=deploy/dev/bundle/plugins
@@ -69,39 +77,124 @@ build_other() {
   "$tools/guests/bin/wasm-tools" component new "$module" -o "$made/$guest.wasm"
 }
 
+# A rule with an interpreter, into its own directory.
+build_interpreted() {
+  PATH="$tools/guests/bin:$tools/guests-npm/node_modules/.bin:$PATH" "$signet" plugin build "plugins/examples/$1" >&2
+}
+
+# One sum over what lies in these files and directories but for what is built and what is read by people, and over these words.
+inputs() { # WORDS PATH...
+  local words=$1
+  shift
+  {
+    echo "$words"
+    find "$@" -type f -not -path '*/target/*' -not -path '*/__pycache__/*' -not -name '*.wasm' -not -name README.md -print0 |
+      sort -z | xargs -0 sha256sum
+  } | sha256sum
+}
+
+# Whether the last time is the same as this time, and its results still lie there.
+is_done() { # STAMP INPUTS RESULT...
+  [[ -f "$1" ]] && [[ "$(cat "$1")" == "$2 $(cat "${@:3}" 2>/dev/null | sha256sum)" ]]
+}
+
+remember() { # STAMP INPUTS RESULT...
+  echo "$2 $(cat "${@:3}" | sha256sum)" > "$1"
+}
+
+# The cases of a rule, with the component that was just built.
+answers() {
+  local dir=$root/target/plugins/answers
+  rm -rf "$dir"
+  cp -r "plugins/examples/$1" "$dir"
+  cp "$made/$1.wasm" "$dir/"
+  "$signet" plugin test "$dir" >&2
+}
+
 # What `sha256sum --check` takes, in the directory of the examples.
-sums_of_made() {
+sums_of_made() { # GUEST...
   local guest
-  for guest in "${rust[@]}" "${others[@]}"; do
+  for guest in "$@"; do
     printf '%s  %s/%s.wasm\n' "$(sha256sum < "$made/$guest.wasm" | cut -d' ' -f1)" "$guest" "$guest"
   done | sort -k2
 }
 
-main() {
-  scripts/setup plugins
-  local bin compilers guest
+# The committed sums of these.
+sums_of_committed() { # GUEST...
+  local guest
+  for guest in "$@"; do grep -F "  $guest/$guest.wasm" "$sums" || say "$sums has no $guest"; done | sort -k2
+}
+
+compare() { # COMPILER-OF-RUST
+  local guest same=("${others[@]}")
+  if [[ "$(sed -n 's/^# Rust: //p' "$sums")" == "$1" ]]; then
+    same+=("${rust[@]}")
+  else
+    say "$1 is not what the sums were made with; comparing by cases: ${rust[*]}"
+    for guest in "${rust[@]}"; do answers "$guest" || die "$guest does not answer as its cases say"; done
+  fi
+  diff <(sums_of_committed "${same[@]}") <(sums_of_made "${same[@]}") >&2 ||
+    die "not the committed ones; if the sources were changed: plugins/build.sh --update"
+  say "the same as the committed ones: ${same[*]}"
+}
+
+# The components that are committed.
+committed() { # OPTION
+  local bin compiler guest now files=() stamp=target/plugins/committed.stamp
+  for guest in "${rust[@]}" "${others[@]}"; do files+=("plugins/examples/$guest/$guest.wasm"); done
   bin=$(linkers)
   [[ -x "$bin/wasm-component-ld" ]] || die "no wasm-component-ld in $bin; update the toolchain with rustup"
-  compilers="$(/usr/bin/rustc --version), $("$bin/wasm-component-ld" --version), ziglang and wasm-tools $(tr '\n' ' ' < plugins/requirements.txt)"
-  compilers+="assemblyscript $("$tools/guests-npm/node_modules/.bin/asc" --version)"
-  say "building ${rust[*]} ${others[*]} with $compilers"
-  mkdir -p "$made"
+  compiler="$(/usr/bin/rustc --version), $("$bin/wasm-component-ld" --version)"
+  now=$(inputs "$compiler" plugins/{examples,sdk,wit,Cargo.toml,Cargo.lock,requirements.txt,package.json,build.sh})
+  if [[ "$1" == --if-changed ]] && is_done "$stamp" "$now" "${files[@]}"; then
+    say "neither changed since they were compared: ${rust[*]} ${others[*]}"
+    return
+  fi
+  say "building ${rust[*]} ${others[*]} with $compiler"
   build_rust "$bin"
   for guest in "${others[@]}"; do build_other "$guest"; done
   for guest in "${rust[@]}" "${others[@]}"; do
     if grep -qaF -e "$root" -e "$HOME/" "$made/$guest.wasm"; then die "$guest.wasm names a path of this machine"; fi
     say "$guest: $(stat -c %s "$made/$guest.wasm") bytes, sha256 $(sha256sum < "$made/$guest.wasm" | cut -d' ' -f1)"
   done
-  if [[ "${1:-}" == --update ]]; then
+  if [[ "$1" == --update ]]; then
     for guest in "${rust[@]}" "${others[@]}"; do cp "$made/$guest.wasm" "plugins/examples/$guest/"; done
     for guest in "${bundled[@]}"; do cp "$made/$guest.wasm" "$bundle/"; done
-    { echo "# $compilers"; sums_of_made; } > "$sums"
+    {
+      echo "# Rust: $compiler"
+      sums_of_made "${rust[@]}" "${others[@]}"
+      echo "# Built anew and not committed, as they carry an interpreter: ${interpreted[*]}"
+    } > "$sums"
     say "wrote plugins/examples/*/*.wasm, $bundle/ and $sums"
-  elif diff <(grep -v '^#' "$sums") <(sums_of_made) >&2; then
-    say "the same as the committed ones"
   else
-    die "not the committed ones, which were built with: $(sed -n 's/^# //p' "$sums"); if the sources were changed: plugins/build.sh --update"
+    compare "$compiler"
   fi
+  remember "$stamp" "$now" "${files[@]}"
+}
+
+# The components that are not, of which two are built at a time.
+uncommitted() { # OPTION
+  local guest now builds=()
+  for guest in "${interpreted[@]}"; do
+    local dir=plugins/examples/$guest
+    now=$(inputs "$guest" "$dir" plugins/{wit,requirements.txt,package.json,build.sh} cli/src/plugin)
+    if [[ "$1" == --if-changed ]] && is_done "target/plugins/$guest.stamp" "$now" "$dir/$guest.wasm"; then
+      say "neither source nor compiler changed: $guest"
+      continue
+    fi
+    say "building $guest"
+    { build_interpreted "$guest" && remember "target/plugins/$guest.stamp" "$now" "$dir/$guest.wasm"; } &
+    builds+=($!)
+  done
+  for guest in ${builds[@]+"${builds[@]}"}; do wait "$guest" || die "a rule with an interpreter is not built; what its compiler said is above"; done
+}
+
+main() {
+  scripts/setup plugins
+  [[ -x "$signet" ]] || die "no $signet: cargo build --locked --workspace --bins --tests makes it, as make plugins does"
+  mkdir -p "$made"
+  uncommitted "${1:-}"
+  committed "${1:-}"
 }
 
 main "$@"

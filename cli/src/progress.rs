@@ -1,6 +1,7 @@
 //! How far a long command is: one line on standard error that is written over, if a person is looking.
 
 use std::io::{IsTerminal, Write, stderr};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 /// What takes no longer says nothing.
@@ -15,6 +16,25 @@ pub struct Progress {
     begun: Instant,
     told: Option<Instant>,
     is_seen: bool,
+}
+
+/// Does what says nothing of how far it is, and tells for how long it has been going on.
+pub fn during<T: Send>(what: &'static str, work: impl FnOnce() -> T + Send) -> T {
+    std::thread::scope(|scope| {
+        let (done, doing) = mpsc::channel::<()>();
+        let working = scope.spawn(move || {
+            // Dropped when the work has ended, however it does.
+            let _done = done;
+            work()
+        });
+        let mut progress = Progress::new(what, "");
+        while doing.recv_timeout(BETWEEN) == Err(RecvTimeoutError::Timeout) {
+            let seconds = progress.begun.elapsed().as_secs();
+            progress.say(&format!("{what}: {seconds} s"));
+        }
+        drop(progress);
+        working.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
 }
 
 impl Progress {

@@ -1,6 +1,6 @@
 //! One bounded call of a guest: a fresh store and instance, one function, one checked answer.
 
-use crate::failure::{FailureKind, RuleError};
+use crate::failure::{FailureKind, RuleError, one_line};
 use crate::import::Log;
 use crate::limits::{Budget, MAX_CROSSING};
 use crate::plugin::{Inner, Slot};
@@ -173,7 +173,15 @@ fn function<'a>(store: &mut Store<State>, instance: &Instance) -> wasmtime::Resu
 }
 
 pub(crate) fn failure(store: &Store<State>, error: &wasmtime::Error) -> RuleError {
-    RuleError::from_engine(error, store.data().budget.denied())
+    let budget = &store.data().budget;
+    let failed = RuleError::from_engine(error, budget.denied());
+    let most = store.data().plugin.shared.settings.max_memory;
+    match (failed, budget.advice(most)) {
+        (RuleError::Failed { kind, detail }, Some(advice)) if kind == FailureKind::Memory => {
+            RuleError::failed(kind, one_line(&format!("{advice}: {detail}")))
+        }
+        (failed, _) => failed,
+    }
 }
 
 /// Polls `future`; a panic in it becomes [`FailureKind::HostPanic`], so that it ends one request and not the task that

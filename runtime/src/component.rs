@@ -22,7 +22,7 @@ use crate::worker::Pool;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::sync::Semaphore;
 use wasmtime::component::Component;
@@ -402,6 +402,8 @@ pub(crate) fn start_once(plugin: &Arc<Inner>) -> Result<(), LoadFailure> {
         store.data().log.write(plugin, "");
         LoadFailure::DoesNotStart(call::failure(&store, &error))
     })?;
+    let memory = u64::try_from(store.data().budget.used()).unwrap_or(u64::MAX);
+    plugin.metrics.memory_peak.fetch_max(memory, Ordering::Relaxed);
     let wrong_type = |error: wasmtime::Error| LoadFailure::WrongWorld(format!("`evaluate`: {}", detail(&error)));
     call::check_type(&mut store, &instance).map_err(wrong_type)
 }

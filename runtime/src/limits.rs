@@ -77,6 +77,8 @@ pub(crate) struct Budget {
     limit: usize,
     used: usize,
     denied: bool,
+    /// The most memory that the guest asked for, if that is more than it may have.
+    wanted: usize,
 }
 
 impl Budget {
@@ -86,6 +88,7 @@ impl Budget {
             limit,
             used: 0,
             denied: false,
+            wanted: 0,
         }
     }
 
@@ -97,6 +100,32 @@ impl Budget {
     /// Whether the guest ever asked for more than it may have.
     pub(crate) fn denied(&self) -> bool {
         self.denied
+    }
+
+    /// For a guest that was denied memory because its own bound is too low: what it asked for, and what to write. `most`: the
+    /// highest that this bound may be, in bytes.
+    pub(crate) fn advice(&self, most: usize) -> Option<String> {
+        if self.wanted <= self.limit {
+            return None;
+        }
+        let (wanted, limit) = (size(self.wanted), size(self.limit));
+        Some(if self.wanted > most {
+            format!(
+                "it asked for {wanted}, more than the {} that a plugin may have",
+                size(most)
+            )
+        } else {
+            format!("it asked for {wanted} and has {limit}; write `memory = \"{wanted}\"` or more in its [[plugins]]")
+        })
+    }
+}
+
+/// As settings have it, rounded up.
+fn size(bytes: usize) -> String {
+    if bytes < 1 << 20 {
+        format!("{}KiB", bytes.div_ceil(1 << 10))
+    } else {
+        format!("{}MiB", bytes.div_ceil(1 << 20))
     }
 }
 
@@ -110,6 +139,9 @@ impl ResourceLimiter for Budget {
     fn memory_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
         let more = desired.saturating_sub(current);
         let total = self.used.saturating_add(more);
+        if total > self.limit {
+            self.wanted = self.wanted.max(total);
+        }
         if total > self.limit || !self.pool.take(more) {
             self.denied = true;
             return Ok(false);
@@ -149,6 +181,30 @@ mod tests {
         drop(budget);
         drop(other);
         assert_eq!(pool.used.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn what_was_denied_is_said_with_what_to_write() {
+        let pool = Arc::new(MemoryPool::new(64 << 20));
+        let mut budget = Budget::new(pool.clone(), 16 << 20);
+        let advice = |budget: &Budget| budget.advice(64 << 20);
+        assert!(budget.memory_growing(0, 16 << 20, None).unwrap());
+        assert_eq!(advice(&budget), None);
+        assert!(!budget.memory_growing(0, (7 << 20) + 1, None).unwrap());
+        let text = advice(&budget).unwrap();
+        assert_eq!(
+            text,
+            "it asked for 24MiB and has 16MiB; write `memory = \"24MiB\"` or more in its [[plugins]]"
+        );
+        assert!(!budget.memory_growing(0, 64 << 20, None).unwrap());
+        let text = advice(&budget).unwrap();
+        assert_eq!(text, "it asked for 80MiB, more than the 64MiB that a plugin may have");
+        let mut other = Budget::new(pool, 64 << 20);
+        assert!(
+            !other.memory_growing(0, 60 << 20, None).unwrap(),
+            "more than the pool has left"
+        );
+        assert_eq!(advice(&other), None, "the setting is not at fault");
     }
 
     // R22

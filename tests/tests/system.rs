@@ -55,6 +55,8 @@ mod hostile_registries;
 mod hsm_faults;
 #[path = "system/interop.rs"]
 mod interop;
+#[path = "system/interpreted_rules.rs"]
+mod interpreted_rules;
 #[path = "system/isolated_rules.rs"]
 mod isolated_rules;
 #[path = "system/judge.rs"]
@@ -77,6 +79,8 @@ mod paste;
 mod plugin;
 #[path = "system/plugin_guide.rs"]
 mod plugin_guide;
+#[path = "system/plugin_languages.rs"]
+mod plugin_languages;
 #[path = "system/production.rs"]
 mod production;
 #[path = "system/proofs.rs"]

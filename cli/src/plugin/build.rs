@@ -9,7 +9,7 @@ use super::project::{Language, Manifest};
 use super::toolchain::{self, Tool};
 use super::{component, runner};
 use crate::failure::{Context, Failure};
-use crate::output;
+use crate::{output, progress};
 
 /// Build a plugin into NAME.wasm, with the compiler of its language; what is missing is named, never installed.
 #[derive(Debug, Args)]
@@ -44,7 +44,9 @@ impl Build {
         let (bytes, digest) = (wasm.len(), component::digest(&wasm));
         let path = self.dir.join(format!("{}.wasm", manifest.name));
         // An edge would say the same, later.
-        runner::host()?.load(runner::granted(&manifest.name, wasm.clone()))?;
+        let host = runner::host()?;
+        let source = runner::granted(&manifest.name, wasm.clone());
+        progress::during("compiling, as an edge would", || host.load(source))?;
         std::fs::write(&path, wasm).context(|| format!("`{}`", path.display()))?;
         if self.json {
             output::json(&json!({"file": path, "bytes": bytes, "sha256": digest}))
@@ -105,7 +107,7 @@ fn c(_: &Path, file: &str, out: &Path) -> Result<Tool, Failure> {
 }
 
 fn assemblyscript(dir: &Path, file: &str, out: &Path) -> Result<Tool, Failure> {
-    let asc = toolchain::asc(dir)?;
+    let asc = toolchain::npm(dir, "asc")?;
     let arguments = [
         file,
         "--runtime",
@@ -136,20 +138,13 @@ fn interpreted(
     compiled(dir, file, tool)
 }
 
-/// Without the features that would import WASI.
-const COMPONENTIZE: &str = "
-import { componentize } from '@bytecodealliance/componentize-js';
-import { writeFile } from 'node:fs/promises';
-const [sourcePath, out] = process.argv.slice(1);
-const disableFeatures = ['stdio', 'random', 'clocks', 'http', 'fetch-event'];
-const { component } = await componentize({ sourcePath, witPath: 'target/wit', worldName: 'rule', disableFeatures });
-await writeFile(out, component);
-";
-
 fn js(dir: &Path, file: &str, out: &Path) -> Result<Tool, Failure> {
-    let node = toolchain::componentize_js(dir)?;
-    let arguments = ["--input-type=module", "--eval", COMPONENTIZE, "--", file];
-    Ok(node.arguments(&arguments).arguments(&[&out.display().to_string()]))
+    let componentize = toolchain::npm(dir, "componentize-js")?;
+    let out = out.display().to_string();
+    let arguments = [file, "--wit", "target/wit", "--world-name", "rule", "--out", &out];
+    // The features that would import WASI.
+    let without = ["--disable", "stdio", "random", "clocks", "http", "fetch-event"];
+    Ok(componentize.arguments(&arguments).arguments(&without))
 }
 
 fn python(dir: &Path, file: &str, out: &Path) -> Result<Tool, Failure> {

@@ -1,6 +1,7 @@
 //! `signet plugin inspect`: what a file is, and whether an edge would load it.
 
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 
 use clap::Args;
 use runtime::LoadFailure;
@@ -9,7 +10,7 @@ use serde_json::json;
 use super::component;
 use super::runner;
 use crate::failure::{Context, Failure};
-use crate::output;
+use crate::{output, progress};
 
 /// Show a component's world, imports, exports, size and digest, and whether a Signet host would load it.
 #[derive(Debug, Args)]
@@ -27,7 +28,12 @@ impl Inspect {
         let wasm = std::fs::read(&self.file).context(|| format!("`{}`", self.file.display()))?;
         let shape = component::shape(&wasm);
         let (bytes, digest) = (wasm.len(), component::digest(&wasm));
-        let loaded = runner::host()?.load(runner::granted("it", wasm));
+        let host = runner::host()?;
+        let loaded = progress::during("compiling", || host.load(runner::granted("it", wasm)));
+        let memory = loaded
+            .as_ref()
+            .ok()
+            .map(|plugin| plugin.metrics().memory_peak.load(Ordering::Relaxed));
         let problem = loaded
             .err()
             .map(|error| (error.reason.to_string(), advice(&error.reason)));
@@ -35,7 +41,7 @@ impl Inspect {
         if self.json {
             output::json(&json!({
                 "file": self.file, "kind": shape.kind, "world": world, "imports": shape.imports, "exports": shape.exports,
-                "bytes": bytes, "sha256": digest, "loads": problem.is_none(),
+                "bytes": bytes, "sha256": digest, "memory_bytes": memory, "loads": problem.is_none(),
                 "problem": problem.as_ref().map(|(problem, _)| problem),
                 "advice": problem.as_ref().and_then(|(_, advice)| *advice),
             }))?;
@@ -44,8 +50,12 @@ impl Inspect {
                 true => "none".to_owned(),
                 false => names.join(", "),
             };
+            let memory = memory.map_or_else(
+                || "unknown".to_owned(),
+                |bytes| format!("{} KiB when it starts", bytes / 1024),
+            );
             output::text(&format!(
-                "kind     {}\nworld    {}\nimports  {}\nexports  {}\nsize     {bytes} bytes\nsha256   {digest}\nloads    {}\n",
+                "kind     {}\nworld    {}\nimports  {}\nexports  {}\nsize     {bytes} bytes\nsha256   {digest}\nmemory   {memory}\nloads    {}\n",
                 shape.kind,
                 world.unwrap_or("none that this version knows"),
                 list(&shape.imports),

@@ -182,7 +182,7 @@ impl New {
         let lang = lang.as_ref().map_or("", |value| value.get_name());
         // An interpreter starts anew with each call.
         let (deadline, memory) = match self.lang {
-            Language::Js | Language::Python => ("100ms", "64MiB"),
+            Language::Js | Language::Python => ("100ms", "32MiB"),
             _ => ("5ms", "16MiB"),
         };
         let text = text

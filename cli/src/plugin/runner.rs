@@ -3,17 +3,24 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use runtime::{Host, LoadFailure, Plugin, PluginSource, Request, RuleError, Settings, Value, Verdict, Workers};
+use runtime::{
+    Artifact, Host, LoadError, LoadFailure, Plugin, PluginSource, Request, RuleError, Settings, Value, Verdict, Workers,
+};
 
 use super::case::Case;
 use super::outcome::Outcome;
 use super::project::Subject;
 use crate::failure::{Context, Failure};
+use crate::progress;
 
 /// The largest component, as in a bundle: an interpreter fits.
 const MAX_COMPONENT: usize = 32 << 20;
 /// A laptop may compile for longer than an edge does: nobody waits behind it.
 const COMPILE_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// The most that a bundle can grant of both, as docs/reference/plugins.md has it.
+const MAX_DEADLINE: Duration = Duration::from_millis(100);
+const MAX_MEMORY: usize = 64 << 20;
 
 /// The host, and the bytes that it loads.
 #[derive(Debug)]
@@ -21,19 +28,27 @@ pub struct Runner {
     host: Host,
     tasks: tokio::runtime::Runtime,
     wasm: Vec<u8>,
+    /// Compiled once: settings and tables, which differ from case to case, are no part of it.
+    code: Artifact,
     isolated: bool,
 }
 
 impl Runner {
-    /// Reads the component. `isolated`: its calls are made in a worker process, as with `isolation = "process"` in a bundle.
+    /// Reads the component and compiles it. `isolated`: its calls are made in a worker process, as with `isolation = "process"` in a bundle.
     pub fn new(subject: &Subject, isolated: bool) -> Result<Runner, Failure> {
         let path = &subject.component;
         let wasm = std::fs::read(path).context(|| format!("`{}`", path.display()))?;
         let tasks = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let host = host()?;
+        let code = progress::during("compiling", || host.compile(&wasm, host.target())).map_err(|reason| {
+            let plugin = subject.name.clone();
+            unloadable(&LoadError { plugin, reason })
+        })?;
         Ok(Runner {
-            host: host()?,
+            host,
             tasks,
             wasm,
+            code,
             isolated,
         })
     }
@@ -54,14 +69,8 @@ impl Runner {
             isolated: self.isolated,
             ..granted(&subject.name, self.wasm.clone())
         };
-        self.host.load(source).map_err(|error| {
-            let advice = match error.reason {
-                // These say it themselves.
-                LoadFailure::Setting { .. } => "here, in plugin.toml",
-                _ => "`signet plugin inspect` says what to do",
-            };
-            Failure::new(format!("{error}; {advice}"))
-        })
+        let loaded = self.host.load_compiled(source, self.code.clone());
+        loaded.map_err(|error| unloadable(&error))
     }
 
     /// Calls the plugin once.
@@ -75,10 +84,21 @@ impl Runner {
     }
 }
 
+fn unloadable(error: &LoadError) -> Failure {
+    let advice = match error.reason {
+        // These say it themselves.
+        LoadFailure::Setting { .. } => "here, in plugin.toml",
+        _ => "`signet plugin inspect` says what to do",
+    };
+    Failure::new(format!("{error}; {advice}"))
+}
+
 /// A plugin with everything that a bundle can grant.
 pub fn granted(name: &str, wasm: Vec<u8>) -> PluginSource {
     PluginSource {
         imports: runtime::grantable().map(str::to_owned).collect(),
+        deadline: MAX_DEADLINE,
+        memory: MAX_MEMORY,
         ..PluginSource::new(name, wasm)
     }
 }

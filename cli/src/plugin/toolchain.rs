@@ -85,29 +85,17 @@ pub fn c() -> Result<Tool, Failure> {
     Ok(zig.arguments(&["cc", "-target", "wasm32-freestanding"]))
 }
 
-/// `asc` of the directory or one above it, else the one on the path.
-pub fn asc(dir: &Path) -> Result<Tool, Failure> {
-    let own = dir.ancestors().map(|dir| dir.join("node_modules/.bin/asc"));
-    let mut candidates = own.filter(|path| path.exists()).chain(find("asc"));
+/// A program that npm installs: of the directory or one above it, else the one on the path.
+pub fn npm(dir: &Path, program: &str) -> Result<Tool, Failure> {
+    let own = dir.ancestors().map(|dir| dir.join("node_modules/.bin").join(program));
+    let mut candidates = own.filter(|path| path.exists()).chain(find(program));
     if find("node").is_none() {
         return Err(missing("node", "apt-get install nodejs npm"));
     }
     candidates
         .next()
         .map(Tool::new)
-        .ok_or_else(|| missing("asc", "npm install (in the plugin's directory)"))
-}
-
-/// `node`, where componentize-js is installed in the directory or one above it.
-pub fn componentize_js(dir: &Path) -> Result<Tool, Failure> {
-    let Some(node) = find("node") else {
-        return Err(missing("node", "apt-get install nodejs npm"));
-    };
-    let package = "node_modules/@bytecodealliance/componentize-js";
-    if dir.ancestors().any(|dir| dir.join(package).exists()) {
-        return Ok(Tool::new(node));
-    }
-    Err(missing("componentize-js", "npm install (in the plugin's directory)"))
+        .ok_or_else(|| missing(program, "npm install (in the plugin's directory)"))
 }
 
 /// `componentize-py` of the directory's `.venv`, else the one on the path.

@@ -12,7 +12,7 @@ use signing::jwk::Jwk;
 use signing::key::{Secret, SigningKey};
 use system_tests::{Answer, Dev, within};
 
-use crate::example_rules::{examples, names};
+use crate::example_rules::{component, names};
 
 /// What stands behind `[[plugins]]` of each. Where settings alone make the difference, a second one refuses.
 const PLUGINS: [(&str, &str, &str); 12] = [
@@ -142,7 +142,7 @@ fn apply(dev: &Dev, approver: &str) {
         manifest.push_str(&format!(
             "\n[[plugins]]\nname = \"{name}\"\nfile = \"plugins/{example}.wasm\"\ndeadline = \"100ms\"\n{settings}\n"
         ));
-        let wasm = std::fs::read(examples().join(example).join(format!("{example}.wasm"))).unwrap();
+        let wasm = std::fs::read(component(example)).unwrap();
         put(&format!("plugins/{example}.wasm"), &wasm);
         let kind = if OF_ARTIFACTS.contains(&name) {
             ARTIFACTS
