@@ -13,10 +13,13 @@ use tokio::task::JoinSet;
 
 /// A few threads, started with the first call. Plugins take turns there, and then the calls of each, a slice at a time: a plugin
 /// waits for one slice of each other, however many calls those have waiting.
+///
+/// There are two sets of them, so that a plugin that is new, or was long by chance, does not wait for those that are slow.
 #[derive(Debug)]
 pub(crate) struct Apart {
     threads: usize,
-    runtime: OnceLock<io::Result<Threads>>,
+    on_trial: OnceLock<io::Result<Threads>>,
+    slow: OnceLock<io::Result<Threads>>,
 }
 
 #[derive(Debug)]
@@ -35,13 +38,18 @@ impl Apart {
     pub(crate) fn new(threads: usize) -> Apart {
         Apart {
             threads,
-            runtime: OnceLock::new(),
+            on_trial: OnceLock::new(),
+            slow: OnceLock::new(),
         }
     }
 
     /// Makes one call there. The future may be dropped at any point: the call ends with its slice.
     pub(crate) async fn call(&self, slot: Slot, request: &Request<'_>) -> Ended {
-        let threads = match self.runtime.get_or_init(|| self.start()) {
+        let threads = match slot.plugin().pace.is_slow() {
+            true => &self.slow,
+            false => &self.on_trial,
+        };
+        let threads = match threads.get_or_init(|| self.start()) {
             Ok(Threads(Some(runtime))) => runtime,
             Ok(Threads(None)) => return busy("its threads have ended"),
             Err(error) => return busy(&format!("its threads cannot start: {error}")),

@@ -62,7 +62,7 @@ pub(crate) async fn call(slot: Slot, request: &Request<'_>) -> Result<Verdict, R
     let plugin = &slot.plugin().clone();
     let ended = match &plugin.workers {
         Some(workers) => workers.call(plugin, request).await,
-        None if plugin.pace.is_slow() => plugin.shared.apart.call(slot, request).await,
+        None if plugin.pace.is_apart() => plugin.shared.apart.call(slot, request).await,
         None => plugin.pace.measured(here(plugin, request)).await,
     };
     ended.log.write(plugin, request.request_id);
