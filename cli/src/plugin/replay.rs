@@ -26,10 +26,9 @@ const MAX_NAMES: usize = 8;
 /// Run sampled requests through a new version of a plugin and print what would change.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  signet plugin samples --out today.samples
   signet plugin replay short-lived --samples today.samples --key sampling.key --bundle ./bundle
   signet plugin replay short-lived --samples today.samples --key sampling.key --against old.wasm
-  signet plugin replay short-lived --samples today.samples --key sampling.key --against old.wasm --fail-on-change
+  signet plugin replay short-lived --samples today.samples --key sampling.key --fail-on-change
 
 Without --against, the new version is compared with what edges decided; they saw the values that the samples have redacted.
 With it, both versions are asked about the samples as they are, and with the same settings.
