@@ -29,6 +29,7 @@ pub mod edges;
 pub mod enroll;
 pub mod export;
 pub mod fault;
+mod files;
 pub mod grpc;
 pub mod halts;
 pub mod hsm;

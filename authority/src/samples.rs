@@ -4,9 +4,8 @@
 //! is removed. A file is a batch as an edge sent it, which nobody here can open. None of it is needed for anything else: it may be
 //! lost, is in no backup, and each of several authorities on a store has its own.
 
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -20,6 +19,7 @@ use self::held::{Entry, Held};
 use crate::bundle::Bundles;
 use crate::clock::Clock;
 use crate::fault::Fault;
+use crate::files;
 
 mod held;
 
@@ -126,7 +126,7 @@ impl Samples {
             bytes: u64::try_from(text.len()).unwrap_or(u64::MAX),
             edge: edge.to_owned(),
         };
-        write(&self.directory, &entry, &text)?;
+        files::write(&self.directory.join(entry.name()), &[&text])?;
         held.put(entry);
         self.remove(&mut held, Some(sampling));
         Ok(())
@@ -190,7 +190,12 @@ fn read(directory: &Path) -> io::Result<Held> {
         match name.to_str().and_then(|name| Entry::of(name, bytes)) {
             Some(known) => entries.push(known),
             // Half of a batch, from a process that ended while it wrote.
-            None if name.as_encoded_bytes().ends_with(b".new") => fs::remove_file(entry.path())?,
+            None if Path::new(&name)
+                .extension()
+                .is_some_and(|extension| extension == files::UNFINISHED) =>
+            {
+                fs::remove_file(entry.path())?
+            }
             None => {}
         }
     }
@@ -211,21 +216,6 @@ fn check(batch: &SampleBatch, sampling: &Sampling) -> Result<(), NotKept> {
         && (TAG_LEN..=MAX_BATCH.saturating_add(TAG_LEN)).contains(&batch.ciphertext.len())
         && (1..=most).contains(&batch.samples);
     is_whole.then_some(()).ok_or(NotKept::Malformed)
-}
-
-/// Not synced: what a crash loses was a sample.
-fn write(directory: &Path, entry: &Entry, text: &[u8]) -> io::Result<()> {
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-    let temporary = directory.join(format!("{}.new", entry.sequence));
-    let mut options = OpenOptions::new();
-    let mut file = options
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&temporary)?;
-    file.write_all(text)?;
-    fs::rename(&temporary, directory.join(entry.name()))
 }
 
 #[cfg(test)]

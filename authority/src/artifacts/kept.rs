@@ -1,8 +1,7 @@
 //! The directory: a file for each component and target, its first line the endorsement, the machine code behind it. It may be lost.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufRead, BufReader, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -11,6 +10,7 @@ use signing::compiled::{Endorsed, Endorsement, EndorsementError, MAX_ENDORSEMENT
 use signing::encoding::hex;
 
 use super::Compiled;
+use crate::files;
 
 /// Most files, and most bytes of all: what was used longest ago goes first.
 const MAX_FILES: usize = 2_000;
@@ -62,26 +62,19 @@ impl Directory {
     }
 
     fn try_write(&self, path: &Path, compiled: &Compiled) -> io::Result<()> {
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.0)?;
         self.make_room(compiled.endorsement.statement.size)?;
-        let temporary = path.with_extension("new");
-        let mut options = OpenOptions::new();
-        let mut file = options
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&temporary)?;
-        file.write_all(&compiled.endorsement.encode())?;
-        file.write_all(b"\n")?;
-        file.write_all(compiled.artifact.code())?;
-        fs::rename(&temporary, path)
+        files::write(path, &[&compiled.endorsement.encode(), b"\n", compiled.artifact.code()])
     }
 
     /// Removes what was used longest ago, until `bytes` more fit.
     fn make_room(&self, bytes: u64) -> io::Result<()> {
+        let listed = match fs::read_dir(&self.0) {
+            // It is made with its first file.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            listed => listed?,
+        };
         let mut files = Vec::new();
-        for entry in fs::read_dir(&self.0)? {
+        for entry in listed {
             let entry = entry?;
             let about = entry.metadata()?;
             if about.is_file() {

@@ -119,6 +119,21 @@ impl Site {
         self.send(Method::GET, path, Some(&self.admin_token), Vec::new()).await
     }
 
+    /// What is on record, by a filter of `/v1/audit/records`, once there is any: the log takes records a moment after the answer.
+    async fn records(&self, filter: &str) -> Vec<Value> {
+        let path = format!("/v1/audit/records?from=0&{filter}");
+        let found = async {
+            loop {
+                let (status, page) = self.get(&path).await;
+                match page["records"].as_array() {
+                    Some(records) if status == 200 && !records.is_empty() => return records.clone(),
+                    _ => tokio::task::yield_now().await,
+                }
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), found).await.unwrap()
+    }
+
     async fn post(&self, path: &str, body: Value) -> (u16, Value) {
         self.send(
             Method::POST,

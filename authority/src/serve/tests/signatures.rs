@@ -81,17 +81,9 @@ impl Kept {
 
     /// What is on record of a request.
     async fn record(&self, request: &SignInHsmRequest) -> Value {
-        let path = format!("/v1/audit/records?from=0&request={}", request.request_id);
-        let found = async {
-            loop {
-                let (status, page) = self.site.get(&path).await;
-                match page["records"].as_array().map(Vec::as_slice) {
-                    Some([record]) if status == 200 => return record.clone(),
-                    _ => tokio::time::sleep(Duration::from_millis(20)).await,
-                }
-            }
-        };
-        tokio::time::timeout(Duration::from_secs(30), found).await.unwrap()
+        let records = self.site.records(&format!("request={}", request.request_id)).await;
+        assert_eq!(records.len(), 1, "{records:?}");
+        records[0].clone()
     }
 }
 
