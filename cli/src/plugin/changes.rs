@@ -229,11 +229,11 @@ fn names_of(answer: Answer) -> Answer {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use runtime::{ArtifactForm, ArtifactRequest, Caller, Payload, Protocol};
 
-    fn request(time: u64) -> Request<'static> {
+    pub(in crate::plugin) fn request(time: u64) -> Request<'static> {
         Request {
             profile: "api",
             key: "key",

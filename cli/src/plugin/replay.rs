@@ -201,39 +201,21 @@ fn answer(result: Result<Verdict, RuleError>) -> Answer {
 
 #[cfg(test)]
 mod tests {
+    use super::super::changes::tests::request;
     use super::*;
     use runtime::sample::{Answered, batch};
-    use runtime::{ArtifactForm, ArtifactRequest, Caller, Payload, Protocol};
 
     fn encoded(plugin: &str) -> Vec<u8> {
-        let request = Request {
-            profile: "api",
-            key: "key",
-            format: "der",
-            tenant: "000000000001",
-            caller: Caller {
-                id: "id",
-                kind: "oidc",
-                issuer: "issuer",
-                subject: "subject",
-                attributes: Vec::new(),
-            },
-            payload: Payload::Artifact(ArtifactRequest {
-                form: ArtifactForm::Digest,
-                algorithm: "sha256",
-                digest: &[0; 32],
-            }),
-            time: 7,
-            request_id: "the-id",
-            trace_id: None,
-            source_address: "0.0.0.0",
-            protocol: Protocol::Http2,
-        };
         let answers = vec![Answered {
             plugin: plugin.to_owned(),
             answer: Told::Refused("late".to_owned()),
         }];
-        Sample { request, answers }.encode().unwrap()
+        Sample {
+            request: request(7),
+            answers,
+        }
+        .encode()
+        .unwrap()
     }
 
     #[test]
