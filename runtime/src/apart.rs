@@ -45,11 +45,11 @@ impl Apart {
 
     /// Makes one call there. The future may be dropped at any point: the call ends with its slice.
     pub(crate) async fn call(&self, slot: Slot, request: &Request<'_>) -> Ended {
-        let threads = match slot.plugin().pace.is_slow() {
-            true => &self.slow,
-            false => &self.on_trial,
+        let (threads, name) = match slot.plugin().pace.is_slow() {
+            true => (&self.slow, "signet-slow"),
+            false => (&self.on_trial, "signet-trial"),
         };
-        let threads = match threads.get_or_init(|| self.start()) {
+        let threads = match threads.get_or_init(|| self.start(name)) {
             Ok(Threads(Some(runtime))) => runtime,
             Ok(Threads(None)) => return busy("its threads have ended"),
             Err(error) => return busy(&format!("its threads cannot start: {error}")),
@@ -64,10 +64,10 @@ impl Apart {
         ended.unwrap_or_else(|| busy("its threads have ended"))
     }
 
-    fn start(&self) -> io::Result<Threads> {
+    fn start(&self, name: &str) -> io::Result<Threads> {
         let runtime = Builder::new_multi_thread()
             .worker_threads(self.threads)
-            .thread_name("signet-slow")
+            .thread_name(name)
             .build()?;
         Ok(Threads(Some(runtime)))
     }

@@ -296,6 +296,38 @@ mod tests {
         }
     }
 
+    // R22
+    #[tokio::test]
+    async fn a_call_is_made_apart_unless_the_plugin_has_shown_that_it_is_short() {
+        let (say, said) = std::sync::mpsc::channel();
+        let imports = move |linker: &mut Linker<State>| {
+            let mut log = linker.instance("signet:rule/log@1.0.0")?;
+            log.func_wrap(
+                "log",
+                |_: StoreContextMut<'_, State>, _: (crate::import::Level, WasmStr)| Ok(()),
+            )?;
+            type Found = (Option<Arc<crate::Value>>,);
+            let get = move |_: StoreContextMut<'_, State>, (_,): (WasmStr,)| -> wasmtime::Result<Found> {
+                let _ = say.send(std::thread::current().name().unwrap_or_default().to_owned());
+                Ok((None,))
+            };
+            linker.instance("signet:rule/config@1.0.0")?.func_wrap("get", get)
+        };
+        let host = Host::with_imports(Settings::default(), imports).unwrap();
+        let plugin = host.load(PluginSource::new("asks", component(ASKS))).unwrap();
+        let here = std::thread::current().name().unwrap_or_default().to_owned();
+        let called = async || {
+            // Its answer is none of its own choosing, and is not looked at.
+            let _ = plugin.evaluate(&request()).await;
+            said.try_recv().unwrap()
+        };
+        assert_eq!(called().await, "signet-trial");
+        plugin.0.pace.set(crate::pace::SLOWEST);
+        assert_eq!(called().await, "signet-slow");
+        plugin.0.pace.set(0);
+        assert_eq!(called().await, here);
+    }
+
     // R21
     #[tokio::test]
     async fn a_panic_is_caught_at_any_poll_and_other_outcomes_pass() {

@@ -15,7 +15,7 @@ const SLOWER: u32 = 256;
 /// From here on a plugin is slow, and not only on trial: three long calls in a row, or nearly so.
 const SLOW: u32 = 2 * SLOWER;
 /// No plugin is slower.
-const SLOWEST: u32 = 4 * SLOWER;
+pub(crate) const SLOWEST: u32 = 4 * SLOWER;
 
 /// What a plugin's calls were like of late. A guest need not reach a check of its time to be slow: one instruction may fill all
 /// of its memory. Processor time is what counts, but to ask for it is a call of the system, so only who is under suspicion
@@ -53,6 +53,12 @@ impl Pace {
     /// Whether the next calls are expected to be long.
     pub(crate) fn is_slow(&self) -> bool {
         self.slow.load(Ordering::Relaxed) > SLOW
+    }
+
+    /// As after some calls.
+    #[cfg(test)]
+    pub(crate) fn set(&self, slow: u32) {
+        self.slow.store(slow, Ordering::Relaxed);
     }
 
     /// Makes a call, and remembers whether it was long.

@@ -29,8 +29,7 @@ pub(crate) struct Clock {
 }
 
 /// A guest that has used up its first slice runs in one of a few lanes, one slice at a time, first come first served: so a flood of
-/// slow calls takes no more cores than there are lanes. A
-/// plugin that is slow has lanes of its own, on threads apart.
+/// slow calls takes no more cores than there are lanes. A plugin whose calls are made apart has lanes of its own there.
 #[derive(Debug)]
 pub(crate) struct Lane {
     lanes: Arc<Semaphore>,

@@ -116,6 +116,12 @@ impl Pool {
         self.0.state().idle.len()
     }
 
+    /// Stops all of them.
+    #[cfg(test)]
+    pub(super) fn stop(&self) {
+        self.0.state().live.iter().for_each(|handle| handle.stop());
+    }
+
     /// Sends a signal to all of them.
     #[cfg(test)]
     pub(super) fn signal(&self, signal: rustix::process::Signal) {

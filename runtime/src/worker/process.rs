@@ -61,6 +61,16 @@ impl Handle {
         let _ = pidfd_send_signal(&self.pidfd, signal);
     }
 
+    /// Stops it, and waits until it has stopped: a signal takes a moment, in which it may answer.
+    #[cfg(test)]
+    pub(super) fn stop(&self) {
+        use rustix::process::{WaitId, WaitIdOptions, waitid};
+        use std::os::fd::AsFd;
+        self.signal(Signal::STOP);
+        let stopped = WaitIdOptions::STOPPED | WaitIdOptions::NOWAIT;
+        waitid(WaitId::PidFd(self.pidfd.as_fd()), stopped).unwrap();
+    }
+
     /// It has answered a call.
     pub(super) fn answers(&self) {
         self.answered.store(true, Ordering::Relaxed);

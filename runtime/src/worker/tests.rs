@@ -115,7 +115,7 @@ async fn a_worker_killed_within_a_call_denies_that_one_and_the_next_is_served() 
     assert_eq!(plugin.serve(&request()).await, Ok(Verdict::default()));
     for restarts in 1..=3 {
         // One that is stopped takes the call and answers nothing.
-        workers(&plugin).signal(Signal::STOP);
+        workers(&plugin).stop();
         let asked = request();
         let mut call = pin!(plugin.serve(&asked));
         tokio::select! {
@@ -153,7 +153,7 @@ async fn an_idle_worker_that_dies_is_replaced_and_costs_nobody_a_call() {
 async fn one_that_hangs_is_killed_by_the_parents_own_deadline() {
     let host = own();
     let plugin = load(&host, "good").unwrap();
-    workers(&plugin).signal(Signal::STOP);
+    workers(&plugin).stop();
     let outcome = plugin.evaluate(&request()).await;
     assert_eq!(kind(&outcome), Some(FailureKind::Timeout), "{outcome:?}");
     until("another is started", || plugin.restarts() == 1).await;
@@ -165,7 +165,7 @@ async fn one_that_hangs_is_killed_by_the_parents_own_deadline() {
 async fn a_caller_that_goes_away_leaves_the_worker_in_service() {
     let host = own();
     let plugin = load(&host, "good").unwrap();
-    workers(&plugin).signal(Signal::STOP);
+    workers(&plugin).stop();
     {
         let asked = request();
         let mut call = pin!(plugin.evaluate(&asked));
