@@ -87,7 +87,8 @@ pub fn forbid_dumps() -> io::Result<()> {
 }
 
 /// Runs `make` with what it maps left unlocked, where memory is locked: for memory that is reserved by the terabyte, given back
-/// by page, and never holds a key. What other threads map meanwhile is not locked either: call it at the start.
+/// by page, and never holds a key. What other threads map meanwhile is not locked either, nor a thread that `make` starts, which
+/// maps a stack and its part of the heap: call it at the start, for a reservation alone.
 pub fn aside<T>(make: impl FnOnce() -> T) -> T {
     if !LOCKED.load(Ordering::SeqCst) {
         return make();

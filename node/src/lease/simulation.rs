@@ -33,12 +33,16 @@ enum Mistake {
     Amnesia,
     /// The edge acknowledges before it acts.
     EarlyWord,
+    /// The authority takes the clocks for equally fast: a lease that it notes is over when its length has passed here.
+    NoDrift,
 }
 
 #[derive(Clone, Debug)]
 enum Event {
     Tick(usize),
     Check(usize),
+    /// As `Check`, once: at the very end of a lease.
+    Last(usize),
     Push(usize, [bool; 2], u64),
     Grant(usize, u64, [bool; 2]),
     Renewal(usize, usize, u64, u64, [bool; 2]),
@@ -71,6 +75,11 @@ impl Clock {
 
     fn at(self, real: u64) -> u64 {
         self.offset + real * self.rate / 1_000
+    }
+
+    /// The first moment at which it shows this.
+    fn shows(self, time: u64) -> u64 {
+        (time.saturating_sub(self.offset) * 1_000).div_ceil(self.rate)
     }
 }
 
@@ -208,7 +217,11 @@ impl World {
     fn step(&mut self, event: Event) -> Result<(), String> {
         match event {
             Event::Tick(at) if self.acts(at, &event) => self.tick(at),
-            Event::Check(at) if self.acts(at, &event) => return self.check(at),
+            Event::Check(at) if self.acts(at, &event) => {
+                self.later(20, 500, event);
+                return self.check(at);
+            }
+            Event::Last(at) if self.acts(at, &event) => return self.check(at),
             Event::Push(at, enabled, revision) if self.acts(at, &event) => self.push(at, enabled, revision),
             Event::Grant(at, nonce, granted) if self.acts(at, &event) => self.grant(at, nonce, granted),
             Event::Renewal(by, from, nonce, acknowledged, keys) if self.serves(by, &event) => {
@@ -291,7 +304,6 @@ impl World {
                 }
             }
         }
-        self.later(20, 500, Event::Check(at));
         Ok(())
     }
 
@@ -326,22 +338,30 @@ impl World {
         } else {
             sent
         };
-        let mut shortest = None;
+        let clock = process.clock;
+        let (mut shortest, mut ends) = (None, Vec::new());
         for (key, (_, lease)) in KEYS.iter().enumerate() {
             let until = if granted[key] { from + lease } else { 0 };
             process.deadlines[key].set(until);
+            ends.push(until);
             if granted[key] {
                 shortest = shortest.into_iter().chain([*lease]).min();
             }
         }
         process.renewals.granted(sent, shortest);
+        for end in ends.into_iter().filter(|end| *end > now) {
+            self.at(clock.shows(end) - 1, Event::Last(at));
+        }
     }
 
     fn note(&mut self, by: usize, from: usize, acknowledged: u64, keys: [bool; 2]) {
+        let no_drift = self.mistake == Mistake::NoDrift;
         let authority = &mut self.authorities[by];
         let now = authority.clock.at(self.now);
         let named = KEYS.iter().enumerate().filter(|(key, _)| keys[*key]);
-        let named: Vec<_> = named.map(|(_, (id, lease))| ((*id).into(), *lease)).collect();
+        // What `bound` makes of this is the lease's own length.
+        let noted = |lease: u64| if no_drift { (lease - 250) * 99 / 101 } else { lease };
+        let named: Vec<_> = named.map(|(_, (id, lease))| ((*id).into(), noted(*lease))).collect();
         let _ = authority
             .grants
             .begin(&self.processes[from].holder, acknowledged, &named, now);
@@ -381,11 +401,20 @@ impl World {
         };
         let authority = &mut self.authorities[by];
         let now = authority.clock.at(self.now);
-        if authority.grants.awaited(&scope, revision, now).is_empty() {
-            self.fenced[key] = true;
-            self.fences += 1;
-        }
+        let awaited = authority.grants.awaited(&scope, revision, now);
         authority.grants.sweep(now);
+        let clock = authority.clock;
+        match awaited.iter().map(|one| one.until).max() {
+            None => {
+                self.fenced[key] = true;
+                self.fences += 1;
+            }
+            // Whoever waits asks again as soon as nobody may be left.
+            Some(until) => {
+                let then = clock.shows(until).max(self.now) + 1;
+                self.at(then, Event::Ask(by, key, revision));
+            }
+        }
     }
 
     fn trouble(&mut self) {
@@ -474,6 +503,7 @@ fn the_checker_finds_each_mistake() {
         Mistake::NotedLate,
         Mistake::Amnesia,
         Mistake::EarlyWord,
+        Mistake::NoDrift,
     ] {
         let (seed, what) = find(mistake, 20_000).unwrap_or_else(|| panic!("{mistake:?} was not found"));
         println!("{mistake:?}: seed {seed}: {what}");
