@@ -52,13 +52,14 @@ bench: build
 	target/release/signet-bench --signet target/release/signet
 	target/release/signet-bench --signet target/release/signet --kms
 
-## make figures    what a fleet of EDGES costs its authority; how soon edges stop, over STOPS rounds, and are back, an authority of 100,000 keys too; the audit modes; plugins
+## make figures    what a fleet of EDGES costs its authority; how soon edges stop, over STOPS rounds, and are back, an authority of 100,000 keys too; the audit modes; plugins; samples
 figures: build
 	cargo build --release --locked -p loadtest
 	target/release/signet-bench --signet target/release/signet --fleet $(EDGES)
 	target/release/signet-bench --signet target/release/signet --stop $(STOPS)
 	target/release/signet-bench --signet target/release/signet --restart
 	target/release/signet-bench --signet target/release/signet --swap
+	target/release/signet-bench --signet target/release/signet --sampling
 	cargo run --release --locked -p runtime --example measure
 	cargo run --release --locked -p runtime --example neighbour
 	cargo run --release --locked -p audit --example spool

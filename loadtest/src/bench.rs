@@ -13,15 +13,19 @@ pub mod fleet;
 pub mod floor;
 pub mod kms;
 pub mod modes;
+mod operator;
 mod process;
 mod progress;
 pub mod restart;
+mod rows;
+pub mod sampling;
 mod sigv4;
 mod site;
 mod spread;
 pub mod stop;
 pub mod swap;
 
+pub use rows::Rows;
 pub use spread::Spread;
 
 use std::fmt;

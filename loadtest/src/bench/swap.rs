@@ -4,30 +4,20 @@
 //! versions of its rule (the same code in other bytes, so that each is compiled anew) are applied by the operator's command.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use http::{HeaderMap, Method};
-use node::http_client::Client;
-use rustls::RootCertStore;
 use serde::Serialize;
-use tokio::process::Command;
 
+use super::operator::Operator;
 use super::process::Cores;
 use super::progress::Progress;
 use super::spread::Spread;
-use super::{Settings, Subject, VERIFY_EVERY, WARM_UP, bench, beside};
+use super::{Settings, VERIFY_EVERY, WARM_UP, bench, beside};
 use crate::{LoadError, Report};
 
-/// Between two questions whether a version is in use yet.
-const PAUSE: Duration = Duration::from_millis(2);
-/// How long a version may take until it is.
-const PATIENCE: Duration = Duration::from_secs(120);
 /// The rule of the profile that is asked for, in a bundle.
 const RULE: &str = "plugins/claim-guard.wasm";
-const MAX_ANSWER: usize = 1 << 20;
 
 /// What was measured.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -67,7 +57,7 @@ pub fn measure(settings: &Settings) -> Result<SwapFigures, LoadError> {
             over.store(true, Ordering::Relaxed);
             report
         };
-        let (during, swaps) = tokio::try_join!(load, operator.swap(&over))?;
+        let (during, swaps) = tokio::try_join!(load, swap(&operator, &over))?;
         Ok(SwapFigures {
             before,
             during,
@@ -77,82 +67,18 @@ pub fn measure(settings: &Settings) -> Result<SwapFigures, LoadError> {
     })
 }
 
-/// Applies bundles, and sees when the edge has them in use.
-struct Operator {
-    signet: PathBuf,
-    data: PathBuf,
-    bundle: PathBuf,
-    client: Client,
-    metrics: String,
-}
-
-impl Operator {
-    /// `data` as [`beside::start`] had it.
-    fn new(signet: &Path, data: &Path, edge: &Subject) -> Result<Operator, LoadError> {
-        let data = data.join("signet");
-        Ok(Operator {
-            signet: signet.to_owned(),
-            bundle: data.join("bundle"),
-            data,
-            client: Client::new(RootCertStore::empty()).map_err(bench)?,
-            metrics: format!("{}/metrics", edge.url),
-        })
+/// One version after another until it is over; how long each took.
+async fn swap(operator: &Operator, over: &AtomicBool) -> Result<Vec<Duration>, LoadError> {
+    let mut progress = Progress::new("versions in use");
+    let code = operator.read(RULE)?;
+    let mut took = Vec::new();
+    let mut version: u16 = 0;
+    while !over.load(Ordering::Relaxed) {
+        version = version.wrapping_add(1);
+        progress.tell(took.len(), took.len().saturating_add(1));
+        took.push(operator.change(RULE, &versioned(&code, version)).await?);
     }
-
-    /// One version after another until it is over; how long each took.
-    async fn swap(&self, over: &AtomicBool) -> Result<Vec<Duration>, LoadError> {
-        let mut progress = Progress::new("versions in use");
-        let rule = self.bundle.join(RULE);
-        let code = std::fs::read(&rule).map_err(bench)?;
-        let mut took = Vec::new();
-        let mut version: u16 = 0;
-        while !over.load(Ordering::Relaxed) {
-            version = version.wrapping_add(1);
-            progress.tell(took.len(), took.len().saturating_add(1));
-            std::fs::write(&rule, versioned(&code, version)).map_err(bench)?;
-            let used = self.used().await?;
-            let begun = Instant::now();
-            self.apply().await?;
-            while self.used().await? == used {
-                if begun.elapsed() > PATIENCE {
-                    return Err(bench(format!("a version was not in use within {PATIENCE:?}")));
-                }
-                tokio::time::sleep(PAUSE).await;
-            }
-            took.push(begun.elapsed());
-        }
-        Ok(took)
-    }
-
-    async fn apply(&self) -> Result<(), LoadError> {
-        let mut command = Command::new(&self.signet);
-        command.args(["bundle", "apply"]).arg(&self.bundle);
-        command.arg("--data").arg(&self.data).stdin(Stdio::null());
-        let output = command.output().await.map_err(bench)?;
-        if output.status.success() {
-            return Ok(());
-        }
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        Err(bench(format!("`signet bundle apply` failed: {}", said.trim())))
-    }
-
-    /// How many bundles the edge has taken into use.
-    async fn used(&self) -> Result<u64, LoadError> {
-        let (body, headers) = (bytes::Bytes::new(), HeaderMap::new());
-        let asked = self
-            .client
-            .request(Method::GET, &self.metrics, headers, body, PATIENCE, MAX_ANSWER);
-        let answer = asked.await.map_err(bench)?;
-        let text = String::from_utf8_lossy(answer.body());
-        count(&text).ok_or_else(|| bench("the edge's metrics do not say how many bundles it has used"))
-    }
-}
-
-fn count(metrics: &str) -> Option<u64> {
-    let line = metrics
-        .lines()
-        .find_map(|line| line.strip_prefix("signet_edge_bundles_total{code=\"used\"} "));
-    line?.parse().ok()
+    Ok(took)
 }
 
 /// The same component in other bytes: with a custom section (core specification, 5.5.3) named by the version behind it.
@@ -206,13 +132,6 @@ mod tests {
         let code = b"\0asm\x0d\0\x01\0";
         let (one, other) = (versioned(code, 1), versioned(code, 0x0100));
         assert!(one != other && one.starts_with(code) && other.len() == code.len() + 7);
-    }
-
-    #[test]
-    fn bundles_in_use_are_read_from_the_metrics() {
-        let text = "# TYPE x counter\nsignet_edge_bundles_total{code=\"refused\"} 9\nsignet_edge_bundles_total{code=\"used\"} 3\n";
-        assert_eq!(count(text), Some(3));
-        assert_eq!(count(""), None);
     }
 
     #[test]

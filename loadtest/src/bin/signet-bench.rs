@@ -11,7 +11,7 @@ use loadtest::LoadError;
 use loadtest::bench::fleet::FleetSettings;
 use loadtest::bench::restart::RestartSettings;
 use loadtest::bench::stop::StopSettings;
-use loadtest::bench::{Settings, compare, fleet, floor, kms, modes, restart, stop, swap};
+use loadtest::bench::{Settings, compare, fleet, floor, kms, modes, restart, sampling, stop, swap};
 use serde::Serialize;
 
 /// As `signet` itself, so that the two servers differ in what they do only.
@@ -52,6 +52,9 @@ struct Arguments {
     /// Swap versions of a rule under load instead: for ROUNDS × SECONDS nothing changes, then version after version comes.
     #[arg(long, group = "what")]
     swap: bool,
+    /// Measure what samples of requests cost an edge instead.
+    #[arg(long, group = "what")]
+    sampling: bool,
     /// Be the bare server.
     #[arg(long, hide = true)]
     floor: bool,
@@ -88,6 +91,7 @@ fn bench(arguments: &Arguments) -> Result<(), LoadError> {
     };
     match arguments {
         Arguments { swap: true, .. } => print(&swap::measure(&settings)?, arguments.json),
+        Arguments { sampling: true, .. } => print(&sampling::measure(&settings)?, arguments.json),
         Arguments { kms: true, .. } => print(&kms::measure(&settings)?, arguments.json),
         Arguments { fleet: Some(edges), .. } => {
             let settings = FleetSettings {
