@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::check::Outage;
+use super::check::{Harm, Harmed, Outage};
 use super::datagrams::Sea;
 use super::fleet::{EDGES, Fleet};
 use super::plan::{Fault, Machine, Plan};
@@ -17,6 +17,10 @@ use super::site;
 /// How much longer a fault lasts that nothing has come across yet.
 const MORE: Duration = Duration::from_secs(4);
 const LOOK: Duration = Duration::from_millis(20);
+/// A pause that is longer by this than it should be: the machine runs nothing of this.
+const STARVED: Duration = Duration::from_millis(100);
+/// How much longer than it should a play lasts at most until all that has to come was there.
+pub(super) const OVERTIME: Duration = Duration::from_secs(60);
 /// As the units in `deploy/systemd` say.
 const RESTART: Duration = Duration::from_secs(1);
 
@@ -29,6 +33,10 @@ pub struct Done {
     pub impossible: BTreeMap<&'static str, &'static str>,
     /// When nothing of an edge's could be made durable.
     pub outages: Vec<Outage>,
+    /// What was done that keeps processes from writing.
+    pub harms: Vec<Harmed>,
+    /// When the machine ran nothing of this.
+    pub starved: Vec<(Duration, Duration)>,
     /// How far authorities' clocks were off at times, seconds.
     pub steps: Vec<i64>,
 }
@@ -39,6 +47,12 @@ enum Outcome {
     /// Nothing came across it.
     Missed,
     Impossible(&'static str),
+}
+
+impl Outcome {
+    fn of(met: bool) -> Outcome {
+        if met { Outcome::Met } else { Outcome::Missed }
+    }
 }
 
 /// The stage on which all actors are.
@@ -64,13 +78,18 @@ impl<'a> Stage<'a> {
         self.done.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Plays for so long, and until every kind was dealt once.
-    pub fn play(&self, plan: Plan, lasts: Duration) {
-        let kinds = plan.kinds();
-        for (dealt, (pause, name, fault)) in plan.enumerate() {
-            if dealt >= kinds && self.begun.elapsed() >= lasts {
-                break;
+    /// Plays for so long, and until every kind was met once that can be had: those that were missed are dealt again. Not for ever:
+    /// a report has what was never met with a count of 0.
+    pub fn play(&self, mut plan: Plan, lasts: Duration) {
+        loop {
+            let (elapsed, unmet) = (self.begun.elapsed(), self.unmet(&plan));
+            if elapsed >= lasts {
+                if unmet.is_empty() || elapsed >= lasts + OVERTIME {
+                    break;
+                }
+                plan.leave(&unmet);
             }
+            let Some((pause, name, fault)) = plan.next() else { break };
             std::thread::sleep(pause);
             let outcome = self.strike(fault);
             let mut done = self.done();
@@ -82,19 +101,43 @@ impl<'a> Stage<'a> {
                 Outcome::Impossible(why) => drop(done.impossible.insert(name, why)),
             }
         }
+        for name in self.unmet(&plan) {
+            self.done().faults.entry(name).or_default();
+        }
+    }
+
+    /// Kinds of fault that met nothing yet and can be had.
+    fn unmet(&self, plan: &Plan) -> Vec<&'static str> {
+        let done = self.done();
+        let is_met = |name: &&str| done.faults.get(name).is_some_and(|met| *met > 0);
+        let kinds = plan.kinds().filter(|name| !is_met(name));
+        kinds.filter(|name| !done.impossible.contains_key(name)).collect()
     }
 
     /// Starts what ended by itself, every second, until the actors have left.
     pub fn revive(&self, over: &AtomicBool) {
-        let processes = || self.fleet.authorities.iter().chain(&self.fleet.edges);
         while !over.load(Ordering::Relaxed) {
-            let revived = processes().filter(|process| process.revive()).count();
+            let revived = self.fleet.processes().filter(|(_, process)| process.revive()).count();
             *self
                 .done()
                 .faults
                 .entry("processes that ended by themselves")
                 .or_default() += revived;
             std::thread::sleep(RESTART);
+        }
+    }
+
+    /// Notes when processes end, and when nothing gets a turn, until it is over.
+    pub fn watch(&self, over: &AtomicBool) {
+        let mut last = self.begun.elapsed();
+        while !over.load(Ordering::Relaxed) {
+            self.fleet.processes().for_each(|(_, process)| process.look());
+            std::thread::sleep(LOOK);
+            let now = self.begun.elapsed();
+            if now > last + LOOK + STARVED {
+                self.done().starved.push((last, now));
+            }
+            last = now;
         }
     }
 
@@ -113,8 +156,9 @@ impl<'a> Stage<'a> {
         match fault {
             Fault::Kill(machine) => {
                 let mut held = self.process(machine).hold();
-                held.kill();
+                let was_running = held.kill();
                 held.start();
+                return Outcome::of(was_running);
             }
             Fault::KillMember(member, time) => {
                 let Some(mut etcd) = self.fleet.etcd() else {
@@ -124,7 +168,7 @@ impl<'a> Stage<'a> {
                 std::thread::sleep(time);
                 etcd.begin(member);
             }
-            Fault::Freeze(machine, time) => self.process(machine).hold().freeze(time),
+            Fault::Freeze(machine, time) => return self.freeze(machine, time),
             Fault::Link(edge, authority, weather, time) => {
                 let links = &self.fleet.links[edge];
                 let links = authority.map_or(&links[..], |one| std::slice::from_ref(&links[one]));
@@ -167,6 +211,11 @@ impl<'a> Stage<'a> {
         Outcome::Met
     }
 
+    fn freeze(&self, machine: Machine, time: Duration) -> Outcome {
+        let mut held = self.process(machine).hold();
+        Outcome::of(self.harm(machine, Harm::Frozen, || held.freeze(time)))
+    }
+
     fn isolate(&self, authority: usize, time: Duration) {
         let stalled = Weather {
             up_stalled: true,
@@ -201,9 +250,11 @@ impl<'a> Stage<'a> {
         let Some(disk) = self.fleet.disk(&name(machine)) else {
             return Outcome::Impossible(UNMOUNTED);
         };
-        let full = disk.fill();
-        std::thread::sleep(time);
-        drop(full);
+        self.harm(machine, Harm::FullDisk, || {
+            let full = disk.fill();
+            std::thread::sleep(time);
+            drop(full);
+        });
         self.mend(machine);
         Outcome::Met
     }
@@ -214,14 +265,16 @@ impl<'a> Stage<'a> {
             return Outcome::Impossible(UNMOUNTED);
         };
         let mut held = self.process(machine).hold();
-        held.kill();
-        disk.set_read_only(true);
-        held.start();
-        let from = self.begun.elapsed();
-        std::thread::sleep(time);
-        self.note_outage(machine, from);
-        held.kill();
-        disk.set_read_only(false);
+        self.harm(machine, Harm::ReadOnlyDisk, || {
+            held.kill();
+            disk.set_read_only(true);
+            held.start();
+            let from = self.begun.elapsed();
+            std::thread::sleep(time);
+            self.note_outage(machine, from);
+            held.kill();
+            disk.set_read_only(false);
+        });
         held.start();
         Outcome::Met
     }
@@ -230,15 +283,32 @@ impl<'a> Stage<'a> {
         let process = self.process(machine);
         let before = process.control.struck();
         let at = self.fleet.path(&name(machine)).join(under);
-        process.control.set_disk(condition, &at);
-        let from = self.begun.elapsed();
-        let met = meets(time, || process.control.struck() > before);
-        if condition != Condition::Short {
-            self.note_outage(machine, from);
-        }
-        process.control.set_disk(Condition::Good, &at);
+        let met = self.harm(machine, Harm::Disk(condition), || {
+            process.control.set_disk(condition, &at);
+            let from = self.begun.elapsed();
+            let met = meets(time, || process.control.struck() > before);
+            if condition != Condition::Short {
+                self.note_outage(machine, from);
+            }
+            process.control.set_disk(Condition::Good, &at);
+            met
+        });
         self.mend(machine);
         met
+    }
+
+    /// Does it, and notes when.
+    fn harm<T>(&self, machine: Machine, kind: Harm, harm: impl FnOnce() -> T) -> T {
+        let from = self.begun.elapsed();
+        let outcome = harm();
+        let until = self.begun.elapsed();
+        self.done().harms.push(Harmed {
+            machine,
+            kind,
+            from,
+            until,
+        });
+        outcome
     }
 
     /// Until now.

@@ -1,21 +1,37 @@
 //! What no fault may bring about, decided from what callers and the operator saw and what is on disk afterwards.
 
-use std::collections::{HashMap, HashSet};
-use std::fmt;
+mod crashes;
+mod fences;
+mod recorded;
+mod signatures;
+mod violation;
+
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::load::{Answer, Protocol};
+use signing::key::PublicKey;
+
+pub use self::crashes::Crash;
+pub use self::recorded::Overdue;
+pub use self::signatures::Verified;
+pub use self::violation::Violation;
+use super::load::Answer;
 use super::operator::History;
+use super::plan::Machine;
+use super::process::How;
+use super::shim::Condition;
 use super::site::Mode;
 
 /// How far a token's time may be from the one that its edge should have, seconds: what an answer of the authority's may have been
 /// under way, and what an edge's answer was.
 pub(super) const TOLERANCE: i64 = 10;
 
-/// Everything that was seen.
+/// Everything that was seen. Times count from the beginning of the run.
 #[derive(Debug)]
 pub struct Seen {
+    /// When the run began, by this machine's clock: milliseconds since 1970.
+    pub begun_ms: u64,
     /// By callers.
     pub answers: Arc<Vec<Answer>>,
     /// By the operator.
@@ -26,11 +42,23 @@ pub struct Seen {
     pub keys: HashMap<String, String>,
     /// When nothing of an edge's could be made durable.
     pub outages: Vec<Outage>,
+    /// What was done to processes that keeps them from writing.
+    pub harms: Vec<Harmed>,
+    /// When the machine ran nothing of this.
+    pub starved: Vec<(Duration, Duration)>,
+    /// When processes ended.
+    pub ends: Vec<End>,
+    /// What processes said.
+    pub logs: Vec<(Machine, String)>,
+    /// Keys of tokens that edges published at any time, by their ids.
+    pub published: HashMap<String, PublicKey>,
+    /// What chains of artifacts' keys lead to, DER.
+    pub roots: Vec<Vec<u8>>,
     /// How far authorities' clocks were off at times, seconds; none of an edge's steps.
     pub steps: Vec<i64>,
 }
 
-/// A time in which nothing that an edge writes is durable. Times count from the beginning of the run.
+/// A time in which nothing that an edge writes is durable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Outage {
     /// Which edge.
@@ -41,140 +69,52 @@ pub struct Outage {
     pub until: Duration,
 }
 
+/// A time in which all of such a harm lies; an [`Outage`] lies in the harm.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Harmed {
+    /// Whose.
+    pub machine: Machine,
+    /// Which.
+    pub kind: Harm,
+    /// From then at the earliest.
+    pub from: Duration,
+    /// Until then at the latest.
+    pub until: Duration,
+}
+
+/// What keeps a process from writing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Harm {
+    /// It does not run.
+    Frozen,
+    /// Its disk is like this.
+    Disk(Condition),
+    /// Its disk has no room.
+    FullDisk,
+    /// It was started on a disk that can only be read.
+    ReadOnlyDisk,
+}
+
+/// An end of a process, between two times.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct End {
+    /// Whose.
+    pub machine: Machine,
+    /// When it was last seen to run.
+    pub seen: Duration,
+    /// When it was found ended.
+    pub found: Duration,
+    /// How.
+    pub how: How,
+}
+
 /// What an edge has on record.
 #[derive(Debug, Default)]
 pub struct Records {
-    /// Ids of signatures.
-    pub signed: HashSet<String>,
+    /// Ids of signatures, and when each record was drafted by the edge's time: milliseconds since 1970.
+    pub signed: HashMap<String, u64>,
     /// Sequence numbers that durable reservations cover and no record uses.
     pub reserved: u64,
-}
-
-/// A broken promise.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Violation {
-    /// A signature was asked for after the fence and was there before the key was started again.
-    AfterFence {
-        /// The key's alias.
-        key: &'static str,
-        /// The signature's id.
-        signature: String,
-        /// When the fence was acknowledged, and the signature asked for and received.
-        at: (Duration, Duration, Duration),
-    },
-    /// A signature whose mode promises a record has none.
-    NoRecord {
-        /// Which edge made it.
-        edge: usize,
-        /// The signature's id.
-        signature: String,
-    },
-    /// More signatures of an edge have no record than reservations cover.
-    BeyondReservations {
-        /// Which edge.
-        edge: usize,
-        /// Signatures without a record of their own.
-        missing: u64,
-        /// What its reservations cover.
-        reserved: u64,
-    },
-    /// Something that was acknowledged is not there any more.
-    Lost {
-        /// A key's id or alias.
-        key: String,
-        /// What was acknowledged.
-        expected: &'static str,
-        /// What is there.
-        found: Option<String>,
-    },
-    /// A signature whose record must be durable was asked for and received while nothing could be.
-    WithoutDisk {
-        /// Which edge made it.
-        edge: usize,
-        /// The signature's id.
-        signature: String,
-        /// When it was asked for and received.
-        at: (Duration, Duration),
-    },
-    /// A token's time is no authority's.
-    WrongTime {
-        /// Which edge made it.
-        edge: usize,
-        /// The token's id.
-        signature: String,
-        /// Seconds ahead of when it was asked for.
-        ahead: i64,
-    },
-    /// After everything was mended an edge did not sign.
-    NotBack {
-        /// Which edge.
-        edge: usize,
-        /// What was asked for.
-        profile: &'static str,
-        /// How.
-        protocol: Protocol,
-        /// What it answered last.
-        said: String,
-    },
-    /// After everything was mended a key could not be started.
-    NotStarted {
-        /// Its alias.
-        key: &'static str,
-    },
-    /// `signet audit verify` found a fault.
-    BrokenChain {
-        /// Whose spool.
-        of: String,
-        /// What it said.
-        said: String,
-    },
-}
-
-impl fmt::Display for Violation {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Violation::AfterFence { key, signature, at } => {
-                let (fenced, asked, answered) = at;
-                write!(
-                    out,
-                    "`{key}` was fenced at {fenced:?}; signature {signature} was asked for at {asked:?} and made by {answered:?}"
-                )
-            }
-            Violation::NoRecord { edge, signature } => write!(out, "edge {edge} has no record of {signature}"),
-            Violation::BeyondReservations {
-                edge,
-                missing,
-                reserved,
-            } => write!(
-                out,
-                "edge {edge}: {missing} signatures without a record, reservations cover {reserved}"
-            ),
-            Violation::Lost { key, expected, found } => {
-                write!(out, "`{key}` was acknowledged as {expected} and is {found:?}")
-            }
-            Violation::WithoutDisk { edge, signature, at } => {
-                let (asked, answered) = at;
-                write!(
-                    out,
-                    "edge {edge} could make nothing durable; {signature} was asked for at {asked:?} and received at {answered:?}"
-                )
-            }
-            Violation::WrongTime { edge, signature, ahead } => {
-                write!(
-                    out,
-                    "edge {edge}: the time of {signature} is {ahead} s ahead, as no authority's was"
-                )
-            }
-            Violation::NotBack {
-                edge,
-                profile,
-                protocol,
-                said,
-            } => write!(out, "edge {edge} does not sign for {profile} over {protocol}: {said}"),
-            Violation::NotStarted { key } => write!(out, "`{key}` cannot be started again"),
-            Violation::BrokenChain { of, said } => write!(out, "the audit spool of {of}: {said}"),
-        }
-    }
 }
 
 /// The checkers' findings.
@@ -182,6 +122,12 @@ impl fmt::Display for Violation {
 pub struct Checked {
     /// Signatures that only a reservation accounts for.
     pub reserved: usize,
+    /// Signatures that were under way when a fence closed and that their records judge.
+    pub under_way: usize,
+    /// Ends of processes with an exit code that no bad disk explains.
+    pub exits: usize,
+    /// What of the signatures verifies.
+    pub verified: Verified,
     /// Broken promises.
     pub violations: Vec<Violation>,
 }
@@ -202,50 +148,9 @@ impl Seen {
         self.acknowledged(&mut checked);
         self.durable(&mut checked);
         self.timed(&mut checked);
+        self.crashes(&mut checked);
+        self.verified(&mut checked);
         checked
-    }
-
-    /// A request that was under way when the fence closed may have passed its last check before; one that was sent
-    /// later cannot.
-    fn fences(&self, checked: &mut Checked) {
-        for stop in &self.history.stops {
-            let Some(fenced) = stop.fenced else { continue };
-            let until = stop.started.unwrap_or(Duration::MAX);
-            let late = self.signatures().filter(|(answer, _)| {
-                answer.profile.key == stop.key && answer.asked > fenced && answer.answered < until
-            });
-            checked
-                .violations
-                .extend(late.map(|(answer, id)| Violation::AfterFence {
-                    key: stop.key,
-                    signature: id.clone(),
-                    at: (fenced, answer.asked, answer.answered),
-                }));
-        }
-    }
-
-    fn recorded(&self, checked: &mut Checked) {
-        for (edge, records) in self.records.iter().enumerate() {
-            let of_edge = self.signatures().filter(|(answer, _)| answer.edge == edge);
-            let missing: Vec<_> = of_edge.filter(|(_, id)| !records.signed.contains(*id)).collect();
-            let (reserve, others): (Vec<_>, Vec<_>) = missing
-                .into_iter()
-                .partition(|(answer, _)| answer.profile.mode == Mode::Reserve);
-            checked
-                .violations
-                .extend(others.into_iter().map(|(_, id)| Violation::NoRecord {
-                    edge,
-                    signature: id.clone(),
-                }));
-            checked.reserved += reserve.len();
-            if reserve.len() as u64 > records.reserved {
-                checked.violations.push(Violation::BeyondReservations {
-                    edge,
-                    missing: reserve.len() as u64,
-                    reserved: records.reserved,
-                });
-            }
-        }
     }
 
     fn acknowledged(&self, checked: &mut Checked) {

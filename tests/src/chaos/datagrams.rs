@@ -8,7 +8,7 @@ use std::net::{SocketAddr, UdpSocket};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use super::plan::Dice;
+use super::dice::Dice;
 
 /// How the way is at the moment. The default is a good one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -11,6 +11,7 @@ use tempfile::TempDir;
 use super::datagrams::Datagrams;
 use super::disk::Disk;
 use super::operator::Cli;
+use super::plan::Machine;
 use super::process::Process;
 use super::proxy::{Proxy, Weather};
 use super::shim;
@@ -180,6 +181,14 @@ impl Fleet {
         self.disks.iter().find(|(of, _)| of == name).map(|(_, disk)| disk)
     }
 
+    /// Every process of ours.
+    pub fn processes(&self) -> impl Iterator<Item = (Machine, &Process)> {
+        let authorities = self.authorities.iter().enumerate();
+        let authorities = authorities.map(|(number, process)| (Machine::Authority(number), process));
+        let edges = self.edges.iter().enumerate();
+        authorities.chain(edges.map(|(number, process)| (Machine::Edge(number), process)))
+    }
+
     /// A file or directory of the fleet.
     pub fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
@@ -224,8 +233,9 @@ impl Fleet {
 
     /// kill -9 of everything; how many that were.
     pub fn kill_everything(&self) -> usize {
-        let processes = self.authorities.iter().chain(&self.edges);
-        processes.for_each(|process| process.hold().kill());
+        for (_, process) in self.processes() {
+            process.hold().kill();
+        }
         let members = self.etcd().map_or(0, |mut etcd| {
             (0..MEMBERS).for_each(|member| etcd.kill(member));
             MEMBERS
@@ -239,8 +249,7 @@ impl Fleet {
             (0..MEMBERS).for_each(|member| etcd.begin(member));
             etcd.leader();
         }
-        let processes = self.authorities.iter().chain(&self.edges);
-        processes.for_each(|process| process.hold().start());
+        self.processes().for_each(|(_, process)| process.hold().start());
         (0..self.authorities.len()).for_each(|number| self.wait_for_authority(number));
         for number in 0..EDGES {
             within(60, "the edge answers again", || self.readiness(number) != 0);

@@ -23,12 +23,19 @@ impl Client {
 
     /// Status and body of a POST with JSON. After an error nothing is known of the request, and the next is on a new connection.
     pub fn post(&mut self, path: &str, token: &str, body: &str) -> io::Result<(u16, Vec<u8>)> {
-        let address = self.address;
-        let request = format!(
-            "POST {path} HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {token}\r\n\
-             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
-            body.len()
-        );
+        let fields = format!("Authorization: Bearer {token}\r\nContent-Type: application/json\r\n");
+        self.ask("POST", path, &fields, body)
+    }
+
+    /// The same of a GET without credentials.
+    pub fn get(&mut self, path: &str) -> io::Result<(u16, Vec<u8>)> {
+        self.ask("GET", path, "", "")
+    }
+
+    fn ask(&mut self, method: &str, path: &str, fields: &str, body: &str) -> io::Result<(u16, Vec<u8>)> {
+        let (address, length) = (self.address, body.len());
+        let request =
+            format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\n{fields}Content-Length: {length}\r\n\r\n{body}");
         let mut stream = match self.stream.take() {
             Some(stream) => stream,
             None => {

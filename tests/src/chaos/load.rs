@@ -1,6 +1,7 @@
 //! Callers that ask each edge for signatures, one after the other, whatever happens: in the clear over TCP, and over QUIC through
 //! the relay that harms datagrams.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
@@ -9,7 +10,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
 use base64::Engine as _;
-use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
 use serde_json::Value;
 use signing::certificate::pem_decode;
 use signing::delegation::verify_chain;
@@ -52,8 +53,24 @@ pub struct Answer {
     pub answered: Duration,
     /// The signature's id, if there was one.
     pub signature: Option<String>,
+    /// The signature itself.
+    pub signed: Option<Signed>,
     /// How far a token's `iat` is ahead of this machine's time, seconds: of when it was answered, and of when it was asked for.
     pub ahead: Option<(i64, i64)>,
+}
+
+/// What a caller received.
+#[derive(Debug, Clone)]
+pub enum Signed {
+    /// A JWS.
+    Token(String),
+    /// A signature of an artifact.
+    Artifact {
+        /// DER.
+        signature: Vec<u8>,
+        /// Of the key: PEM, the leaf first.
+        chain: Arc<str>,
+    },
 }
 
 /// Running callers.
@@ -125,14 +142,18 @@ fn wrong_now(answer: &Answer, body: &str, root: &str) -> Option<String> {
         return (!is_now).then(|| format!("a token that is {most} s ahead"));
     }
     let body: Value = serde_json::from_str(body).unwrap();
-    let chain = body["certificates"].as_array().unwrap().iter();
-    let chain: Vec<u8> = chain.flat_map(|pem| pem.as_str().unwrap().bytes()).collect();
     let der = |pem: &str| pem_decode("CERTIFICATE", pem).unwrap();
-    let chain = der(std::str::from_utf8(&chain).unwrap());
+    let chain = der(&chain(&body));
     let verified = verify_chain(&chain, &der(root), u64::try_from(now()).unwrap());
     verified
         .err()
         .map(|error| format!("an artifact's signature whose chain does not verify: {error}"))
+}
+
+/// PEM, the leaf first.
+fn chain(body: &Value) -> String {
+    let chain = body["certificates"].as_array().unwrap().iter();
+    chain.map(|pem| pem.as_str().unwrap()).collect()
 }
 
 fn callers(fleet: &Fleet, begun: Instant) -> impl Iterator<Item = Caller> {
@@ -152,6 +173,7 @@ fn callers(fleet: &Fleet, begun: Instant) -> impl Iterator<Item = Caller> {
         profile,
         token: fleet.caller().to_owned(),
         begun,
+        chains: HashSet::new(),
     })
 }
 
@@ -167,6 +189,8 @@ struct Caller {
     profile: &'static Profile,
     token: String,
     begun: Instant,
+    /// That it was shown: each is kept once.
+    chains: HashSet<Arc<str>>,
 }
 
 impl Caller {
@@ -187,11 +211,12 @@ impl Caller {
         let (asked, asked_at) = (self.begun.elapsed(), now());
         let answer = self.post();
         let (answered, answered_at) = (self.begun.elapsed(), now());
-        let (mut signature, mut ahead) = (None, None);
+        let (mut signature, mut signed, mut ahead) = (None, None, None);
         let said = match answer {
             Ok((201, body)) => {
                 let said = String::from_utf8_lossy(&body).into_owned();
                 let body: Value = serde_json::from_slice(&body).unwrap();
+                signed = Some(self.signed(&body));
                 signature = Some(body["id"].as_str().unwrap().to_owned());
                 ahead = body["token"].as_str().map(|token| {
                     let issued = issued(token);
@@ -209,9 +234,29 @@ impl Caller {
             asked,
             answered,
             signature,
+            signed,
             ahead,
         };
         (answer, said)
+    }
+
+    fn signed(&mut self, body: &Value) -> Signed {
+        if let Some(token) = body["token"].as_str() {
+            return Signed::Token(token.to_owned());
+        }
+        let shown: Arc<str> = chain(body).into();
+        let chain = match self.chains.get(&shown) {
+            Some(known) => known.clone(),
+            None => {
+                self.chains.insert(shown.clone());
+                shown
+            }
+        };
+        let signature = body["signature"].as_str().unwrap();
+        Signed::Artifact {
+            signature: BASE64_STANDARD.decode(signature).unwrap(),
+            chain,
+        }
     }
 
     fn post(&mut self) -> io::Result<(u16, Vec<u8>)> {

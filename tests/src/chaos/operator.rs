@@ -12,9 +12,12 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::plan::Dice;
+use super::dice::Dice;
 use super::site::KEYS;
 use crate::{Output, run, signet};
+
+/// How long a command is given again once everything is mended.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The command line of an operator, who may ask any of several authorities.
 #[derive(Debug, Clone)]
@@ -88,18 +91,39 @@ impl History {
 
     /// Starts every key, within a minute; answers which could not be.
     pub fn start_all(&mut self, cli: &Cli) -> Vec<&'static str> {
-        let until = Instant::now() + Duration::from_secs(60);
-        let mut left = Vec::new();
-        for key in KEYS.iter().map(|key| key.alias) {
-            self.states.remove(key);
-            let mut tries = (0..).take_while(|_| Instant::now() < until);
-            if tries.any(|turn| cli.at(turn, &["keys", "enable", key]).code == 0) {
-                self.states.insert(key, "Enabled");
-            } else {
-                left.push(key);
-            }
+        let until = Instant::now() + PATIENCE;
+        let keys = KEYS.iter().map(|key| key.alias);
+        keys.filter(|key| {
+            let ask = |turn| cli.at(turn, &["keys", "enable", key]).code == 0;
+            !self.bring(key, "Enabled", until, ask)
+        })
+        .collect()
+    }
+
+    /// Stops one key, as the seed says, within a minute; answers which, if it could not be. What comes right before a kill of
+    /// everything has to be there after it.
+    pub fn stop_one(&mut self, cli: &Cli, seed: u64) -> Option<&'static str> {
+        let key = KEYS[Dice::new(seed).one_of(KEYS.len())].alias;
+        let ask = |turn| cli.at(turn, &["keys", "disable", key]).code == 0;
+        let is_stopped = self.bring(key, "Disabled", Instant::now() + PATIENCE, ask);
+        (!is_stopped).then_some(key)
+    }
+
+    /// Asks until a key's new state is acknowledged: meanwhile it is not known.
+    fn bring(
+        &mut self,
+        key: &'static str,
+        state: &'static str,
+        until: Instant,
+        ask: impl FnMut(usize) -> bool,
+    ) -> bool {
+        self.states.remove(key);
+        let mut tries = (0..).take_while(|_| Instant::now() < until);
+        let is_acknowledged = tries.any(ask);
+        if is_acknowledged {
+            self.states.insert(key, state);
         }
-        left
+        is_acknowledged
     }
 }
 
@@ -107,7 +131,15 @@ impl History {
 #[derive(Debug)]
 pub struct Operator {
     stop: Arc<AtomicBool>,
+    achieved: Arc<Achieved>,
     work: JoinHandle<History>,
+}
+
+/// What an operator has been told at least once.
+#[derive(Debug, Default)]
+struct Achieved {
+    fence: AtomicBool,
+    key: AtomicBool,
 }
 
 impl Operator {
@@ -115,12 +147,15 @@ impl Operator {
     pub fn start(cli: Cli, seed: u64, begun: Instant) -> Operator {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = stop.clone();
+        let achieved = Arc::new(Achieved::default());
+        let shared = achieved.clone();
         let work = std::thread::spawn(move || {
             let mut shift = Shift {
                 cli,
                 turn: 0,
                 begun,
                 stopped,
+                achieved: shared,
                 history: History::default(),
             };
             // Not the plan's own numbers, or the two would move in step.
@@ -137,7 +172,15 @@ impl Operator {
             }
             shift.history
         });
-        Operator { stop, work }
+        Operator { stop, achieved, work }
+    }
+
+    /// Until a stop was acknowledged as fenced, and a key as made, or until then.
+    pub fn achieve(&self, until: Instant) {
+        let Achieved { fence, key } = &*self.achieved;
+        while !(fence.load(Ordering::Relaxed) && key.load(Ordering::Relaxed)) && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// Ends the shift after what is under way.
@@ -153,6 +196,7 @@ struct Shift {
     turn: usize,
     begun: Instant,
     stopped: Arc<AtomicBool>,
+    achieved: Arc<Achieved>,
     history: History,
 }
 
@@ -172,6 +216,7 @@ impl Shift {
             let made: Value = serde_json::from_str(&made.stdout).unwrap();
             let id = made["KeyMetadata"]["KeyId"].as_str().unwrap();
             self.history.made.push(id.to_owned());
+            self.achieved.key.store(true, Ordering::Relaxed);
         }
     }
 
@@ -198,6 +243,9 @@ impl Shift {
         let fenced = self
             .insist(&["keys", "fence", key, "--wait"])
             .then(|| self.begun.elapsed());
+        if fenced.is_some() {
+            self.achieved.fence.store(true, Ordering::Relaxed);
+        }
         self.history.stops.push(Stop {
             key,
             fenced,
@@ -212,5 +260,21 @@ impl Shift {
         if self.insist(&["keys", "enable", key]) {
             self.history.states.insert(key, "Enabled");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_is_known_from_its_acknowledgement_on() {
+        let mut history = History::default();
+        history.states.insert("alias/api", "Enabled");
+        let now = Instant::now();
+        assert!(!history.bring("alias/api", "Disabled", now, |_| true));
+        assert_eq!(history.states.get("alias/api"), None, "nobody was asked");
+        assert!(history.bring("alias/api", "Disabled", now + PATIENCE, |turn| turn == 2));
+        assert_eq!(history.states["alias/api"], "Disabled");
     }
 }

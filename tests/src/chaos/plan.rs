@@ -6,44 +6,11 @@
 use std::time::Duration;
 
 use super::datagrams::Sea;
+use super::dice::Dice;
 use super::fleet::{EDGES, Store};
 use super::proxy::Weather;
 use super::shim::Condition;
 use crate::etcd::MEMBERS;
-
-/// Numbers from a seed (SplitMix64): the same everywhere and for ever, which no generator of a library promises.
-#[derive(Debug, Clone)]
-pub struct Dice(u64);
-
-impl Dice {
-    /// Dice that fall as the seed says.
-    pub fn new(seed: u64) -> Dice {
-        Dice(seed)
-    }
-
-    /// The next number.
-    pub fn roll(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    /// A number below `bound`.
-    pub fn below(&mut self, bound: u64) -> u64 {
-        self.roll() % bound
-    }
-
-    /// A time between two, in milliseconds.
-    pub fn millis(&mut self, from: u64, to: u64) -> Duration {
-        Duration::from_millis(from + self.below(to - from))
-    }
-
-    /// One of so many.
-    pub fn one_of(&mut self, count: usize) -> usize {
-        usize::try_from(self.below(count as u64)).unwrap_or(0)
-    }
-}
 
 /// Something that runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -138,18 +105,12 @@ const MEMBERS_OF_ETCD: &[Kind] = &[("kills of a member of etcd", |dice, _| {
     Fault::KillMember(dice.one_of(MEMBERS), dice.millis(10, 4_000))
 })];
 
-const DISKS: &[Kind] = &[
+const DISKS_OF_EDGES: &[Kind] = &[
     ("full disks of an edge", |dice, _| {
         Fault::FullDisk(an_edge(dice), dice.millis(500, 2_000))
     }),
-    ("full disks of an authority", |dice, store| {
-        Fault::FullDisk(an_authority(dice, store), dice.millis(500, 2_000))
-    }),
     ("read-only disks of an edge", |dice, _| {
         Fault::ReadOnlyDisk(an_edge(dice), dice.millis(500, 1_500))
-    }),
-    ("read-only disks of an authority", |dice, store| {
-        Fault::ReadOnlyDisk(an_authority(dice, store), dice.millis(500, 1_500))
     }),
     ("disks of an edge that fail to write", |dice, _| {
         failing(an_edge(dice), "", Condition::Failing, dice)
@@ -162,6 +123,15 @@ const DISKS: &[Kind] = &[
     }),
     ("disks of an edge that lose writes and fail to sync", |dice, _| {
         failing(an_edge(dice), "", Condition::Losing, dice)
+    }),
+];
+
+const DISKS_OF_AUTHORITIES: &[Kind] = &[
+    ("full disks of an authority", |dice, store| {
+        Fault::FullDisk(an_authority(dice, store), dice.millis(500, 2_000))
+    }),
+    ("read-only disks of an authority", |dice, store| {
+        Fault::ReadOnlyDisk(an_authority(dice, store), dice.millis(500, 1_500))
     }),
     ("disks of an authority that fail to write", |dice, store| {
         failing(an_authority(dice, store), a_part(dice, store), Condition::Failing, dice)
@@ -347,14 +317,15 @@ impl Plan {
     pub fn all(store: Store, seed: u64) -> Vec<Plan> {
         let mut decks = vec![
             MACHINES.to_vec(),
-            DISKS.to_vec(),
+            DISKS_OF_EDGES.to_vec(),
+            DISKS_OF_AUTHORITIES.to_vec(),
             NETWORK.to_vec(),
             DATAGRAMS.to_vec(),
             CLOCKS.to_vec(),
         ];
         if store == Store::Etcd {
             decks[0].extend(MEMBERS_OF_ETCD);
-            decks[2].extend(CLUSTER);
+            decks[3].extend(CLUSTER);
             decks.push(TOKEN.to_vec());
         }
         let mut seeds = Dice::new(seed);
@@ -367,9 +338,18 @@ impl Plan {
         plans.collect()
     }
 
-    /// How many kinds of fault there are in the deck.
-    pub fn kinds(&self) -> usize {
-        self.kinds.len()
+    /// The names of the kinds of fault in the deck.
+    pub fn kinds(&self) -> impl Iterator<Item = &'static str> {
+        self.kinds.iter().map(|(name, _)| *name)
+    }
+
+    /// The next is one of these, and so are all until they are dealt once.
+    pub fn leave(&mut self, names: &[&'static str]) {
+        self.left.retain(|(name, _)| names.contains(name));
+        if self.left.is_empty() {
+            let again = self.kinds.iter().filter(|(name, _)| names.contains(name));
+            self.left.extend(again);
+        }
     }
 }
 
@@ -408,11 +388,26 @@ mod tests {
         for store in [Store::File, Store::Etcd] {
             for mut plan in Plan::all(store, 7) {
                 for _ in 0..3 {
-                    let kinds = plan.kinds();
+                    let kinds = plan.kinds().count();
                     let names: HashSet<_> = plan.by_ref().take(kinds).map(|(_, name, _)| name).collect();
                     assert_eq!(names.len(), kinds);
                 }
             }
+        }
+    }
+
+    #[test]
+    fn what_was_missed_is_dealt_again_and_nothing_else_is() {
+        let mut plan = Plan::all(Store::File, 7).swap_remove(0);
+        let missed: Vec<_> = plan.kinds().take(2).collect();
+        let count = plan.kinds().count();
+        plan.by_ref().take(count - 1).for_each(drop);
+        let mut dealt = HashSet::new();
+        while dealt.len() < missed.len() {
+            plan.leave(&missed);
+            let (_, name, _) = plan.next().unwrap();
+            assert!(missed.contains(&name), "{name}");
+            dealt.insert(name);
         }
     }
 }

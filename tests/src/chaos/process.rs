@@ -1,9 +1,10 @@
 //! A real process that is killed, frozen and started again, with a [`Control`] between it and its disk and clock.
 
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
@@ -18,14 +19,46 @@ pub struct Process {
     library: PathBuf,
     /// What it is told of its disk and clock.
     pub control: Control,
-    child: Mutex<Child>,
+    running: Mutex<Running>,
+}
+
+#[derive(Debug)]
+struct Running {
+    child: Child,
+    /// When it was last seen to run.
+    seen: Instant,
+    has_ended: bool,
+    /// Of this one and of those before it.
+    ends: Vec<Ended>,
+}
+
+/// One end of a process: it came between two times.
+#[derive(Debug, Clone, Copy)]
+pub struct Ended {
+    /// When it still ran.
+    pub seen: Instant,
+    /// When it was found ended.
+    pub found: Instant,
+    /// How.
+    pub how: How,
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum How {
+    /// Somebody here killed it.
+    Killed,
+    /// By itself, by a signal.
+    Signal(i32),
+    /// By itself, with an exit code.
+    Code(i32),
 }
 
 /// A process that nobody else kills or starts meanwhile.
 #[derive(Debug)]
 pub struct Held<'a> {
     process: &'a Process,
-    child: MutexGuard<'a, Child>,
+    running: MutexGuard<'a, Running>,
 }
 
 impl Process {
@@ -38,14 +71,25 @@ impl Process {
             config,
             library: library.to_owned(),
             control,
-            child: Mutex::new(child),
+            running: Mutex::new(Running {
+                child,
+                seen: Instant::now(),
+                has_ended: false,
+                ends: Vec::new(),
+            }),
+        }
+    }
+
+    /// Notes whether it has ended by itself; whoever holds it does so, if somebody does.
+    pub fn look(&self) {
+        if let Some(mut held) = self.try_hold() {
+            held.has_ended();
         }
     }
 
     /// Starts it if it has ended by itself, as a service manager does; true then. Whoever holds it answers for it.
     pub fn revive(&self) -> bool {
-        let Ok(child) = self.child.try_lock() else { return false };
-        let mut held = Held { process: self, child };
+        let Some(mut held) = self.try_hold() else { return false };
         let has_ended = held.has_ended();
         if has_ended {
             held.start();
@@ -57,16 +101,41 @@ impl Process {
     pub fn hold(&self) -> Held<'_> {
         Held {
             process: self,
-            child: self.child.lock().unwrap_or_else(PoisonError::into_inner),
+            running: self.running.lock().unwrap_or_else(PoisonError::into_inner),
         }
+    }
+
+    fn try_hold(&self) -> Option<Held<'_>> {
+        let running = self.running.try_lock().ok()?;
+        Some(Held { process: self, running })
+    }
+
+    /// Every end so far, in order.
+    pub fn ends(&self) -> Vec<Ended> {
+        let mut held = self.hold();
+        held.has_ended();
+        held.running.ends.clone()
+    }
+
+    /// What it wrote to stderr so far, in all its lives.
+    pub fn log(&self) -> String {
+        let log = std::fs::read(self.config.with_extension("log")).unwrap_or_default();
+        String::from_utf8_lossy(&log).into_owned()
     }
 }
 
 impl Held<'_> {
-    /// kill -9
-    pub fn kill(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+    /// kill -9; false where it had ended by itself before.
+    pub fn kill(&mut self) -> bool {
+        if self.has_ended() {
+            return false;
+        }
+        self.running.child.kill().unwrap();
+        let status = self.running.child.wait().unwrap();
+        let killed = status.signal() == Some(Signal::KILL.as_raw());
+        self.running
+            .note(if killed { How::Killed } else { How::by_itself(status) });
+        killed
     }
 
     /// Starts what was killed, or ended by itself.
@@ -78,22 +147,53 @@ impl Held<'_> {
             control,
             ..
         } = self.process;
-        *self.child = spawn(role, config, library, control);
+        self.running.child = spawn(role, config, library, control);
+        self.running.seen = Instant::now();
+        self.running.has_ended = false;
     }
 
-    /// Whether it ended by itself.
+    /// Whether it was killed, or ended by itself.
     pub fn has_ended(&mut self) -> bool {
-        !matches!(self.child.try_wait(), Ok(None))
+        let now = Instant::now();
+        if self.running.has_ended {
+            return true;
+        }
+        match self.running.child.try_wait().unwrap() {
+            Some(status) => self.running.note(How::by_itself(status)),
+            None => self.running.seen = now,
+        }
+        self.running.has_ended
     }
 
-    /// SIGSTOP, and SIGCONT after that time.
-    pub fn freeze(&mut self, time: Duration) {
+    /// SIGSTOP, and SIGCONT after that time; false where it has ended.
+    pub fn freeze(&mut self, time: Duration) -> bool {
         if self.has_ended() {
-            return;
+            return false;
         }
-        signal(self.child.id(), Signal::STOP);
+        signal(self.running.child.id(), Signal::STOP);
         std::thread::sleep(time);
-        signal(self.child.id(), Signal::CONT);
+        signal(self.running.child.id(), Signal::CONT);
+        true
+    }
+}
+
+impl Running {
+    fn note(&mut self, how: How) {
+        self.has_ended = true;
+        self.ends.push(Ended {
+            seen: self.seen,
+            found: Instant::now(),
+            how,
+        });
+    }
+}
+
+impl How {
+    fn by_itself(status: ExitStatus) -> How {
+        match status.signal() {
+            Some(signal) => How::Signal(signal),
+            None => How::Code(status.code().unwrap_or(-1)),
+        }
     }
 }
 

@@ -3,11 +3,14 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::Instant;
 
 use serde_json::Value;
 
-use super::check::{Records, Violation};
+use super::check::{End, Records, Violation};
 use super::fleet::{EDGES, Fleet};
+use super::plan::Machine;
+use super::process::Ended;
 use super::site;
 use crate::{run, signet};
 
@@ -27,7 +30,8 @@ impl Fleet {
             let lines = lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
             for record in lines.filter(|record| record["edge"] == name.as_str()) {
                 if record["outcome"] == "signed" {
-                    records.signed.insert(record["request_id"].as_str().unwrap().to_owned());
+                    let id = record["request_id"].as_str().unwrap().to_owned();
+                    records.signed.insert(id, record["time_ms"].as_u64().unwrap());
                 }
                 let range = record.pointer("/predecessor/unaccounted").and_then(Value::as_array);
                 if let Some([first, last]) = range.map(Vec::as_slice) {
@@ -75,6 +79,27 @@ impl Fleet {
             })
         });
         broken.collect()
+    }
+
+    /// Every end of a process, on the clock of a run.
+    pub fn ends(&self, begun: Instant) -> Vec<End> {
+        let ends = self.processes().flat_map(|(machine, process)| {
+            let on_clock = move |ended: Ended| End {
+                machine,
+                seen: ended.seen.saturating_duration_since(begun),
+                found: ended.found.saturating_duration_since(begun),
+                how: ended.how,
+            };
+            process.ends().into_iter().map(on_clock)
+        });
+        ends.collect()
+    }
+
+    /// What every process said.
+    pub fn said(&self) -> Vec<(Machine, String)> {
+        self.processes()
+            .map(|(machine, process)| (machine, process.log()))
+            .collect()
     }
 
     /// The state of every key, by id and by alias.
