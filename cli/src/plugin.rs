@@ -7,7 +7,11 @@ mod bundled;
 mod case;
 mod changes;
 mod component;
+mod document;
+mod entry;
 mod inspect;
+mod log;
+mod manifest;
 mod new;
 mod outcome;
 mod project;
@@ -15,12 +19,13 @@ mod pull;
 mod push;
 mod replay;
 mod request;
-mod runner;
+pub mod runner;
 mod samples;
 mod sampling_key;
 mod table;
 mod test;
 mod toolchain;
+mod watch;
 
 use clap::{Args, Subcommand};
 
@@ -33,10 +38,11 @@ use crate::failure::Failure;
   signet plugin new short-lived --lang rust     a directory with a rule, its cases and a README
   signet plugin build short-lived               writes short-lived/short-lived.wasm
   signet plugin test short-lived                runs short-lived/cases
-  signet plugin test short-lived --watch        again whenever the component or a case changes
+  signet plugin test short-lived --watch        again whenever a source, a case or a setting changes
+  signet plugin test short-lived --verbose      with what the rule writes to its log
   signet plugin bench short-lived               time and memory of each case, against the budget
   signet plugin bench short-lived --isolated    the same in a worker process
-  signet plugin inspect short-lived/short-lived.wasm
+  signet plugin inspect short-lived             or a component's file
   signet plugin push short-lived.wasm oci://ghcr.io/acme/short-lived:1.0 --key alias/plugins
   signet plugin push short-lived.wasm ./artifacts:1.0 --key alias/plugins      an OCI image layout
   signet plugin pull oci://ghcr.io/acme/short-lived:1.0 --key plugins.pub --out short-lived.wasm

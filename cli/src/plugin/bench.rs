@@ -54,7 +54,8 @@ impl Bench {
     pub fn run(self) -> Result<(), Failure> {
         let subject = Subject::find(&self.path, self.cases.as_deref())?;
         let cases = case::read_all(&subject.cases)?;
-        let runner = Runner::new(&subject, self.isolated)?;
+        let runner = Runner::new(&subject, self.isolated || subject.isolated)?;
+        runner.load_own(&subject)?;
         let mut progress = Progress::new("measuring", "cases");
         let mut measured = Vec::new();
         for case in &cases {

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::json;
 
-use super::project::{Language, Manifest};
+use super::manifest::{Language, Manifest};
 use super::toolchain::{self, Tool};
-use super::{component, runner};
+use super::{component, entry, runner};
 use crate::failure::{Context, Failure};
 use crate::{output, progress};
 
@@ -25,35 +25,54 @@ pub struct Build {
 /// The guest's stack, in bytes: small, so that a call touches little memory.
 const STACK: &str = "32768";
 
+/// What was written.
+#[derive(Debug)]
+struct Built {
+    path: PathBuf,
+    bytes: usize,
+    digest: String,
+}
+
 impl Build {
     /// Runs the command.
     pub fn run(self) -> Result<(), Failure> {
-        let manifest = Manifest::read(&self.dir)?;
-        let dir = std::fs::canonicalize(&self.dir)?;
-        std::fs::create_dir_all(dir.join("target")).context(|| format!("`{}`", dir.display()))?;
-        let module = match manifest.lang {
-            Language::Wat => wat::parse_file(source(&dir, "rule.wat")?)?,
-            Language::Rust => rust(&dir, &manifest.name)?,
-            Language::Zig => compiled(&dir, "rule.zig", zig)?,
-            Language::C => compiled(&dir, "rule.c", c)?,
-            Language::AssemblyScript => compiled(&dir, "rule.ts", assemblyscript)?,
-            Language::Js => interpreted(&dir, "rule.js", &manifest, js)?,
-            Language::Python => interpreted(&dir, "rule.py", &manifest, python)?,
-        };
-        let wasm = component::encode(module, manifest.world)?;
-        let (bytes, digest) = (wasm.len(), component::digest(&wasm));
-        let path = self.dir.join(format!("{}.wasm", manifest.name));
-        // An edge would say the same, later.
-        let host = runner::host()?;
-        let source = runner::granted(&manifest.name, wasm.clone());
-        progress::during("compiling, as an edge would", || host.load(source))?;
-        std::fs::write(&path, wasm).context(|| format!("`{}`", path.display()))?;
+        let Built { path, bytes, digest } = built(&self.dir)?;
         if self.json {
             output::json(&json!({"file": path, "bytes": bytes, "sha256": digest}))
         } else {
             output::line(&format!("{}: {bytes} bytes, sha256 {digest}", path.display()))
         }
     }
+}
+
+/// Builds the plugin of a directory. Nothing goes to standard output.
+pub fn build(dir: &Path) -> Result<(), Failure> {
+    built(dir).map(drop)
+}
+
+fn built(given: &Path) -> Result<Built, Failure> {
+    let manifest = Manifest::read(given)?;
+    let dir = std::fs::canonicalize(given)?;
+    std::fs::create_dir_all(dir.join("target")).context(|| format!("`{}`", dir.display()))?;
+    let module = match manifest.lang {
+        Language::Wat => wat::parse_file(source(&dir, "rule.wat")?)?,
+        Language::Rust => rust(&dir, &manifest.name)?,
+        Language::Zig => compiled(&dir, "rule.zig", zig)?,
+        Language::C => compiled(&dir, "rule.c", c)?,
+        Language::AssemblyScript => compiled(&dir, "rule.ts", assemblyscript)?,
+        Language::Js => javascript(&dir, &manifest)?,
+        Language::Python => interpreted(&dir, "rule.py", &manifest, python)?,
+    };
+    let wasm = component::encode(module, manifest.world)?;
+    let (bytes, digest) = (wasm.len(), component::digest(&wasm));
+    let path = given.join(format!("{}.wasm", manifest.name));
+    manifest.check_size(&path, bytes)?;
+    // An edge would say the same, later.
+    let host = runner::host()?;
+    let source = runner::granted(&manifest.name, wasm.clone());
+    progress::during("compiling, as an edge would", || host.load(source))?;
+    std::fs::write(&path, wasm).context(|| format!("`{}`", path.display()))?;
+    Ok(Built { path, bytes, digest })
 }
 
 fn source(dir: &Path, file: &str) -> Result<PathBuf, Failure> {
@@ -67,16 +86,19 @@ fn source(dir: &Path, file: &str) -> Result<PathBuf, Failure> {
     )))
 }
 
+/// A compiler's command line, from a directory, the file in it and where to write.
+type Recipe = fn(&Path, &str, &Path) -> Result<Tool, Failure>;
+
 /// Runs a compiler that takes one file and writes a core module.
-fn compiled(dir: &Path, file: &str, tool: fn(&Path, &str, &Path) -> Result<Tool, Failure>) -> Result<Vec<u8>, Failure> {
+fn compiled(dir: &Path, file: &str, tool: Recipe) -> Result<Vec<u8>, Failure> {
     source(dir, file)?;
     let out = dir.join("target/rule.wasm");
     tool(dir, file, &out)?.run(dir)?;
     std::fs::read(&out).context(|| format!("`{}`", out.display()))
 }
 
-fn zig(_: &Path, file: &str, out: &Path) -> Result<Tool, Failure> {
-    let zig = toolchain::zig()?;
+fn zig(dir: &Path, file: &str, out: &Path) -> Result<Tool, Failure> {
+    let zig = toolchain::zig(dir)?;
     let arguments = [
         "build-exe",
         file,
@@ -90,7 +112,7 @@ fn zig(_: &Path, file: &str, out: &Path) -> Result<Tool, Failure> {
     Ok(zig.arguments(&[&format!("-femit-bin={}", out.display())]))
 }
 
-fn c(_: &Path, file: &str, out: &Path) -> Result<Tool, Failure> {
+fn c(dir: &Path, file: &str, out: &Path) -> Result<Tool, Failure> {
     let stack = format!("-Wl,-z,stack-size={STACK}");
     let common = [
         "-Os",
@@ -102,7 +124,7 @@ fn c(_: &Path, file: &str, out: &Path) -> Result<Tool, Failure> {
         "-Wl,--no-entry",
         "-Wl,--strip-all",
     ];
-    let c = toolchain::c()?.arguments(&common);
+    let c = toolchain::c(dir)?.arguments(&common);
     Ok(c.arguments(&[&stack, file, "-o", &out.display().to_string()]))
 }
 
@@ -121,21 +143,24 @@ fn assemblyscript(dir: &Path, file: &str, out: &Path) -> Result<Tool, Failure> {
     Ok(asc.arguments(&arguments).arguments(&[&out.display().to_string()]))
 }
 
+/// The engine's compiler does not say where a mistake is; Node does.
+fn javascript(dir: &Path, manifest: &Manifest) -> Result<Vec<u8>, Failure> {
+    toolchain::check_js(&source(dir, "rule.js")?)?;
+    interpreted(dir, "rule.js", manifest, js)
+}
+
 /// Runs a compiler that puts an interpreter and one file into a component of the world it is given.
-fn interpreted(
-    dir: &Path,
-    file: &str,
-    manifest: &Manifest,
-    tool: fn(&Path, &str, &Path) -> Result<Tool, Failure>,
-) -> Result<Vec<u8>, Failure> {
+fn interpreted(dir: &Path, file: &str, manifest: &Manifest, tool: Recipe) -> Result<Vec<u8>, Failure> {
+    source(dir, file)?;
+    let file = entry::write(dir, file, manifest)?;
     let wit = dir.join("target/wit");
-    for (path, text) in component::world_of(&manifest.imports()) {
+    for (path, text) in component::world_of(&manifest.imports) {
         let path = wit.join(path);
         let parent = path.parent().unwrap_or(&wit);
         std::fs::create_dir_all(parent).context(|| format!("`{}`", parent.display()))?;
         std::fs::write(&path, text).context(|| format!("`{}`", path.display()))?;
     }
-    compiled(dir, file, tool)
+    compiled(dir, &file, tool)
 }
 
 fn js(dir: &Path, file: &str, out: &Path) -> Result<Tool, Failure> {
@@ -148,7 +173,7 @@ fn js(dir: &Path, file: &str, out: &Path) -> Result<Tool, Failure> {
 }
 
 fn python(dir: &Path, file: &str, out: &Path) -> Result<Tool, Failure> {
-    let module = file.trim_end_matches(".py");
+    let module = Path::new(file).file_stem().unwrap_or_default().to_string_lossy();
     let arguments = [
         "--quiet",
         "-d",
@@ -157,7 +182,11 @@ fn python(dir: &Path, file: &str, out: &Path) -> Result<Tool, Failure> {
         "rule",
         "componentize",
         "--stub-wasi",
-        module,
+        "-p",
+        ".",
+        "-p",
+        "target",
+        &module,
         "-o",
     ];
     let componentize = toolchain::componentize_py(dir)?.arguments(&arguments);

@@ -78,6 +78,7 @@ mod tests {
             cases: PathBuf::new(),
             deadline: Duration::from_millis(5),
             memory: 1 << 20,
+            isolated: false,
             config: Default::default(),
             imports: Vec::new(),
             tables: Default::default(),

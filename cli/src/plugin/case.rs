@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 
 use runtime::Request;
 use serde::Deserialize;
+use toml::Spanned;
 
+use super::document::Document;
 use super::outcome::Outcome;
-use super::project::read_toml;
 use super::request::{OwnedRequest, RawRequest, json};
 use super::table::{self, Table, Tables};
 use crate::failure::{Context, Failure};
@@ -44,7 +45,7 @@ struct File {
     #[serde(default)]
     config: BTreeMap<String, toml::Value>,
     #[serde(default)]
-    tables: BTreeMap<String, Table>,
+    tables: BTreeMap<String, Spanned<Table>>,
     /// With `steps`: what they have in common.
     #[serde(default)]
     request: RawRequest,
@@ -116,7 +117,8 @@ pub fn paths(dir: &Path) -> Result<Vec<PathBuf>, Failure> {
 
 impl Case {
     fn read(path: &Path) -> Result<Case, Failure> {
-        let file: File = read_toml(path)?;
+        let document = Document::read(path)?;
+        let file: File = document.parse()?;
         let at = || path.display().to_string();
         let steps = if file.steps.is_empty() {
             let Some(expect) = file.expect else {
@@ -134,24 +136,23 @@ impl Case {
                     at()
                 )));
             }
-            steps(path, file.steps).context(at)?
+            steps(&document, file.steps).context(at)?
         };
-        let dir = path.parent().unwrap_or(Path::new(""));
         Ok(Case {
             name: path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
             config: file.config,
-            tables: table::read_all(file.tables, dir).context(at)?,
+            tables: table::read_all(&file.tables, &document)?,
             steps,
         })
     }
 }
 
 /// The steps, each with what the case's own `[request]` says and it does not.
-fn steps(path: &Path, raw: Vec<RawStep>) -> Result<Vec<Step>, Failure> {
+fn steps(document: &Document, raw: Vec<RawStep>) -> Result<Vec<Step>, Failure> {
     if raw.len() > MOST {
         return Err(Failure::new(format!("more than {MOST} steps")));
     }
-    let whole: toml::Table = read_toml(path)?;
+    let whole: toml::Table = document.parse()?;
     let common = whole.get("request").cloned();
     let common = common.unwrap_or_else(|| toml::Value::Table(toml::Table::new()));
     let own = whole.get("steps").and_then(toml::Value::as_array).into_iter().flatten();

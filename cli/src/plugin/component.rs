@@ -5,7 +5,7 @@ use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata, 
 use wit_parser::decoding::{DecodedWasm, decode};
 use wit_parser::{IndexMap, Resolve, SourceMap, WorldId, WorldItem, WorldKey};
 
-use super::project::World;
+use super::manifest::World;
 use crate::failure::Failure;
 
 macro_rules! wit {

@@ -8,15 +8,16 @@ use runtime::LoadFailure;
 use serde_json::json;
 
 use super::component;
-use super::runner;
+use super::{project, runner};
 use crate::failure::{Context, Failure};
 use crate::{output, progress};
 
 /// Show a component's world, imports, exports, size and digest, and whether a Signet host would load it.
 #[derive(Debug, Args)]
 pub struct Inspect {
-    /// The component.
-    file: PathBuf,
+    /// A component's file, or a plugin's directory.
+    #[arg(default_value = ".", value_name = "DIR|FILE")]
+    path: PathBuf,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -25,7 +26,8 @@ pub struct Inspect {
 impl Inspect {
     /// Runs the command. A file that would not be loaded is a failure.
     pub fn run(self) -> Result<(), Failure> {
-        let wasm = std::fs::read(&self.file).context(|| format!("`{}`", self.file.display()))?;
+        let file = project::component(&self.path)?;
+        let wasm = std::fs::read(&file).context(|| format!("`{}`", file.display()))?;
         let shape = component::shape(&wasm);
         let (bytes, digest) = (wasm.len(), component::digest(&wasm));
         let host = runner::host()?;
@@ -40,7 +42,7 @@ impl Inspect {
         let world = shape.world.as_deref();
         if self.json {
             output::json(&json!({
-                "file": self.file, "kind": shape.kind, "world": world, "imports": shape.imports, "exports": shape.exports,
+                "file": file, "kind": shape.kind, "world": world, "imports": shape.imports, "exports": shape.exports,
                 "bytes": bytes, "sha256": digest, "memory_bytes": memory, "loads": problem.is_none(),
                 "problem": problem.as_ref().map(|(problem, _)| problem),
                 "advice": problem.as_ref().and_then(|(_, advice)| *advice),

@@ -6,7 +6,8 @@ use clap::{Args, ValueEnum};
 use policies::names;
 
 use super::component::WIT;
-use super::project::{Language, World, shortened};
+use super::document::shortened;
+use super::manifest::{Language, World};
 use crate::failure::{Context, Failure};
 use crate::output;
 

@@ -1,6 +1,8 @@
 //! A component on a host like an edge's, called with cases.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use runtime::{
@@ -8,19 +10,22 @@ use runtime::{
 };
 
 use super::case::Case;
+use super::log::{Listener, Log};
 use super::outcome::Outcome;
 use super::project::Subject;
 use crate::failure::{Context, Failure};
 use crate::progress;
 
 /// The largest component, as in a bundle: an interpreter fits.
-const MAX_COMPONENT: usize = 32 << 20;
+pub const MAX_COMPONENT: usize = 32 << 20;
 /// A laptop may compile for longer than an edge does: nobody waits behind it.
 const COMPILE_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// The most that a bundle can grant of both, as docs/reference/plugins.md has it.
+/// What a bundle can grant of both, as docs/reference/plugins.md has it.
 const MAX_DEADLINE: Duration = Duration::from_millis(100);
 const MAX_MEMORY: usize = 64 << 20;
+pub const DEADLINE: RangeInclusive<Duration> = Duration::from_millis(1)..=MAX_DEADLINE;
+pub const MEMORY: RangeInclusive<usize> = (64 << 10)..=MAX_MEMORY;
 
 /// The host, and the bytes that it loads.
 #[derive(Debug)]
@@ -42,7 +47,7 @@ impl Runner {
         let host = host()?;
         let code = progress::during("compiling", || host.compile(&wasm, host.target())).map_err(|reason| {
             let plugin = subject.name.clone();
-            unloadable(&LoadError { plugin, reason })
+            unloadable(&LoadError { plugin, reason }, None)
         })?;
         Ok(Runner {
             host,
@@ -55,12 +60,29 @@ impl Runner {
 
     /// Loads it with the subject's settings and tables, and in their place those of a case.
     pub fn load(&self, subject: &Subject, case: Option<&Case>) -> Result<Plugin, Failure> {
+        let source = self.source(subject, case)?;
+        let loaded = self.host.load_compiled(source, self.code.clone());
+        loaded.map_err(|error| unloadable(&error, case))
+    }
+
+    /// Loads it as it is without a case, so that what is wrong then is no case's fault. None if it does not start: a case
+    /// may have the settings that it needs.
+    pub fn load_own(&self, subject: &Subject) -> Result<Option<Plugin>, Failure> {
+        let source = self.source(subject, None)?;
+        match self.host.load_compiled(source, self.code.clone()) {
+            Ok(plugin) => Ok(Some(plugin)),
+            Err(error) if matches!(error.reason, LoadFailure::DoesNotStart(_)) => Ok(None),
+            Err(error) => Err(unloadable(&error, None)),
+        }
+    }
+
+    fn source(&self, subject: &Subject, case: Option<&Case>) -> Result<PluginSource, Failure> {
         let mut settings = BTreeMap::new();
         for (name, value) in subject.config.iter().chain(case.iter().flat_map(|case| &case.config)) {
             settings.insert(name.clone(), setting(name, value)?);
         }
         let tables = subject.tables.iter().chain(case.iter().flat_map(|case| &case.tables));
-        let source = PluginSource {
+        Ok(PluginSource {
             config: settings,
             imports: subject.imports.clone(),
             tables: tables.map(|(name, table)| (name.clone(), table.clone())).collect(),
@@ -68,14 +90,22 @@ impl Runner {
             memory: subject.memory,
             isolated: self.isolated,
             ..granted(&subject.name, self.wasm.clone())
-        };
-        let loaded = self.host.load_compiled(source, self.code.clone());
-        loaded.map_err(|error| unloadable(&error))
+        })
     }
 
     /// Calls the plugin once.
     pub fn call(&self, plugin: &Plugin, request: &Request<'_>) -> Outcome {
         self.ask(plugin, request).into()
+    }
+
+    /// As [`Runner::call`], with what the rule writes to its log meanwhile.
+    pub fn listen(&self, plugin: &Plugin, request: &Request<'_>, listener: &Listener, log: &mut Log) -> Outcome {
+        let dropped = || plugin.metrics().log_dropped.load(Ordering::Relaxed);
+        let before = dropped();
+        // A line is written by the task that called, and that runs on this thread.
+        let outcome = listener.during(log, || self.call(plugin, request));
+        log.dropped(dropped().saturating_sub(before));
+        outcome
     }
 
     /// As [`Runner::call`], in the host's words.
@@ -84,9 +114,10 @@ impl Runner {
     }
 }
 
-fn unloadable(error: &LoadError) -> Failure {
+fn unloadable(error: &LoadError, case: Option<&Case>) -> Failure {
     let advice = match error.reason {
         // These say it themselves.
+        LoadFailure::Setting { .. } if case.is_some() => "here, in the case",
         LoadFailure::Setting { .. } => "here, in plugin.toml",
         _ => "`signet plugin inspect` says what to do",
     };
@@ -119,7 +150,8 @@ pub fn host() -> Result<Host, Failure> {
     Ok(Host::new(settings)?)
 }
 
-fn setting(name: &str, value: &toml::Value) -> Result<Value, Failure> {
+/// A setting as the host takes it.
+pub fn setting(name: &str, value: &toml::Value) -> Result<Value, Failure> {
     let unreadable = || {
         Failure::new(format!(
             "setting `{name}` is of a kind that plugins cannot read; write a text, an integer, a float, a boolean or a list of texts"

@@ -1,17 +1,19 @@
 //! `signet plugin test`: cases in, verdicts compared, and which kinds of answer they reached.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::path::PathBuf;
 
 use clap::Args;
 use runtime::Plugin;
 use serde_json::{Value, json};
 
 use super::case::{self, Case};
+use super::log::{Listener, Log};
 use super::outcome::{Outcome, difference};
 use super::project::Subject;
 use super::runner::Runner;
+use super::table::Tables;
+use super::watch;
 use crate::failure::Failure;
 use crate::output;
 use crate::progress::Progress;
@@ -25,12 +27,15 @@ pub struct Test {
     /// The cases, one TOML file each. Default: `cases` beside the component.
     #[arg(long, value_name = "DIR")]
     cases: Option<PathBuf>,
-    /// Run again whenever the component or a case changes.
+    /// Run again whenever something changes; a directory is built first if it is a source that did.
     #[arg(long)]
     watch: bool,
     /// Make the calls in a worker process, as with isolation = "process" in a bundle.
     #[arg(long)]
     isolated: bool,
+    /// Show what the rule writes to its log in every case, not only in those that fail.
+    #[arg(short, long)]
+    verbose: bool,
     /// Print JSON, with --watch one line a run.
     #[arg(long)]
     json: bool,
@@ -44,6 +49,8 @@ struct Tested {
     name: String,
     /// Of each of its requests, in order.
     answers: Vec<Outcome>,
+    /// What the rule wrote meanwhile.
+    log: Log,
     /// What was wrong with the last of them.
     failed: Option<Failed>,
 }
@@ -76,59 +83,40 @@ impl Tested {
 impl Test {
     /// Runs the command.
     pub fn run(self) -> Result<(), Failure> {
-        if !self.watch {
-            return self.once();
-        }
-        loop {
-            let seen = self.state();
-            if let Err(failure) = self.once() {
-                output::note(&failure.to_string());
-            }
-            output::note("waiting for a change; end with ctrl-c");
-            while self.state() == seen {
-                std::thread::sleep(Duration::from_millis(200));
-            }
+        match self.watch {
+            true => watch::watch(&self.path, self.cases.as_deref(), || self.once()),
+            false => self.once(),
         }
     }
 
     fn once(&self) -> Result<(), Failure> {
         let subject = Subject::find(&self.path, self.cases.as_deref())?;
         let cases = case::read_all(&subject.cases)?;
-        let tested = run(&subject, &cases, self.isolated)?;
+        let tested = run(&subject, &cases, self.isolated || subject.isolated)?;
         let failed = tested.iter().filter(|one| !one.passed()).count();
         match (self.json, self.watch) {
             (true, true) => drop(output::record(&report(&tested, failed).to_string())?),
             (true, false) => output::json(&report(&tested, failed))?,
-            (false, _) => output::text(&text(&tested, failed))?,
+            (false, _) => output::text(&text(&tested, failed, self.verbose))?,
         }
         match failed {
             0 => Ok(()),
             _ => Err(Failure::new(format!("{failed} of {} cases failed", tested.len()))),
         }
     }
-
-    /// When the files that matter were changed, and which they are.
-    fn state(&self) -> Vec<(PathBuf, Option<SystemTime>)> {
-        let Ok(subject) = Subject::find(&self.path, self.cases.as_deref()) else {
-            return Vec::new();
-        };
-        let mut paths = case::paths(&subject.cases).unwrap_or_default();
-        let manifest = subject.component.with_file_name(super::project::MANIFEST);
-        paths.extend([manifest, subject.component]);
-        let changed = |path: &Path| path.metadata().and_then(|data| data.modified()).ok();
-        paths.into_iter().map(|path| (path.clone(), changed(&path))).collect()
-    }
 }
 
 fn run(subject: &Subject, cases: &[Case], isolated: bool) -> Result<Vec<Tested>, Failure> {
     let runner = Runner::new(subject, isolated)?;
     let mut progress = Progress::new("testing", "cases");
+    let listener = Listener::new();
     let mut loaded = BTreeMap::new();
+    let none = settings(&BTreeMap::new(), &Tables::new());
+    loaded.extend(runner.load_own(subject)?.map(|plugin| (none, plugin)));
     let mut tested = Vec::new();
     for case in cases {
         progress.tell(tested.len() as u64, cases.len() as u64);
-        // Settings and tables are part of a loaded plugin; as text they are what tells two apart.
-        let key = format!("{:?}{:?}", case.config, case.tables);
+        let key = settings(&case.config, &case.tables);
         let plugin = match loaded.get(&key) {
             Some(plugin) => plugin,
             None => {
@@ -138,10 +126,10 @@ fn run(subject: &Subject, cases: &[Case], isolated: bool) -> Result<Vec<Tested>,
                 loaded.entry(key).or_insert(plugin)
             }
         };
-        let mut one = judge(&runner, plugin, case);
+        let mut one = judge(&runner, plugin, case, &listener);
         for _ in 1..ATTEMPTS {
             if one.is_late() {
-                one = judge(&runner, plugin, case);
+                one = judge(&runner, plugin, case, &listener);
             }
         }
         tested.push(one);
@@ -149,17 +137,23 @@ fn run(subject: &Subject, cases: &[Case], isolated: bool) -> Result<Vec<Tested>,
     Ok(tested)
 }
 
+/// Settings and tables of its own are part of a loaded plugin; as text they are what tells two apart.
+fn settings(config: &BTreeMap<String, toml::Value>, tables: &Tables) -> String {
+    format!("{config:?}{tables:?}")
+}
+
 /// The case's requests in order, on counts of their own, up to the first that is not answered as expected.
-fn judge(runner: &Runner, plugin: &Plugin, case: &Case) -> Tested {
+fn judge(runner: &Runner, plugin: &Plugin, case: &Case, listener: &Listener) -> Tested {
     plugin.forget_counts();
     let mut tested = Tested {
         name: case.name.clone(),
         answers: Vec::new(),
+        log: Log::default(),
         failed: None,
     };
     for (index, step) in case.steps.iter().enumerate() {
         for time in 1..=step.times {
-            let actual = runner.call(plugin, &step.request());
+            let actual = runner.listen(plugin, &step.request(), listener, &mut tested.log);
             let failed = (!actual.is(&step.expected)).then(|| Failed {
                 place: (case.steps.len() > 1 || step.times > 1).then_some((index.saturating_add(1), time)),
                 expected: step.expected.clone(),
@@ -184,7 +178,7 @@ fn coverage(tested: &[Tested]) -> BTreeMap<String, u64> {
     kinds
 }
 
-fn text(tested: &[Tested], failed: usize) -> String {
+fn text(tested: &[Tested], failed: usize, verbose: bool) -> String {
     let mut text = String::new();
     let width = tested
         .iter()
@@ -192,17 +186,18 @@ fn text(tested: &[Tested], failed: usize) -> String {
         .max()
         .unwrap_or_default();
     for one in tested {
+        let log = one.log.texts();
         let Some(failed) = &one.failed else {
             text.push_str(&format!("ok    {:<width$}  {}\n", one.name, one.kinds()));
+            text.push_str(&indented(if verbose { &log } else { &[] }));
             continue;
         };
         let place = failed.place.map(|(step, time)| format!("  step {step}, time {time}"));
         text.push_str(&format!("FAIL  {}{}\n", one.name, place.unwrap_or_default()));
         if let Some(actual) = one.answers.last() {
-            for line in difference(&failed.expected, actual) {
-                text.push_str(&format!("        {line}\n"));
-            }
+            text.push_str(&indented(&difference(&failed.expected, actual)));
         }
+        text.push_str(&indented(&log));
     }
     let kinds = coverage(tested);
     let kinds: Vec<_> = kinds.iter().map(|(kind, count)| format!("{kind} {count}")).collect();
@@ -214,6 +209,10 @@ fn text(tested: &[Tested], failed: usize) -> String {
     text
 }
 
+fn indented(lines: &[String]) -> String {
+    lines.iter().map(|line| format!("        {line}\n")).collect()
+}
+
 fn report(tested: &[Tested], failed: usize) -> Value {
     let cases = tested.iter().map(|one| {
         let wrong = one.failed.as_ref();
@@ -222,7 +221,7 @@ fn report(tested: &[Tested], failed: usize) -> Value {
             "name": one.name, "passed": one.passed(), "answers": one.answers.len(),
             "actual": one.answers.last().map(Outcome::json),
             "expected": wrong.map(|failed| failed.expected.json()),
-            "step": place.map(|(step, _)| step), "time": place.map(|(_, time)| time),
+            "log": one.log.json(), "step": place.map(|(step, _)| step), "time": place.map(|(_, time)| time),
         })
     });
     json!({

@@ -1,10 +1,14 @@
 //! The compilers of guests: where they are, and how one that is missing is installed. Nothing is installed here.
 
+mod syntax;
+
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+pub use self::syntax::check_js;
 use crate::failure::{Context, Failure};
+use crate::output;
 
 /// Debian's compiler, and its sources of std.
 const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
@@ -16,6 +20,8 @@ pub struct Tool {
     program: PathBuf,
     arguments: Vec<OsString>,
     environment: Vec<(String, OsString)>,
+    /// Said before it runs.
+    note: Option<&'static str>,
 }
 
 impl Tool {
@@ -24,6 +30,7 @@ impl Tool {
             program: program.into(),
             arguments: Vec::new(),
             environment: Vec::new(),
+            note: None,
         }
     }
 
@@ -42,6 +49,9 @@ impl Tool {
     /// Runs it in `dir`. What it says goes to standard error, as it says it.
     pub fn run(self, dir: &Path) -> Result<(), Failure> {
         let program = self.program.display().to_string();
+        if let Some(note) = self.note {
+            output::note(note);
+        }
         let status = Command::new(&self.program)
             .args(self.arguments)
             .envs(self.environment)
@@ -60,28 +70,27 @@ impl Tool {
     }
 }
 
-/// `zig`, or the one that comes as a Python package.
-pub fn zig() -> Result<Tool, Failure> {
-    if let Some(zig) = find("zig") {
-        return Ok(Tool::new(zig));
-    }
-    let python = find("python3").filter(|python| works(python, &["-c", "import ziglang"]));
-    python
-        .map(|python| Tool::new(python).arguments(&["-m", "ziglang"]))
-        .ok_or_else(|| missing("zig", "pip install ziglang"))
+/// Zig as a Python package of the directory's `.venv`, else `zig` or that package on the path.
+pub fn zig(dir: &Path) -> Result<Tool, Failure> {
+    let has_package = |python: &PathBuf| works(python, &["-c", "import ziglang"]);
+    let package = |python: PathBuf| Tool::new(python).arguments(&["-m", "ziglang"]);
+    let own = Some(dir.join(".venv/bin/python")).filter(|python| python.is_file() && has_package(python));
+    let python = || find("python3").filter(has_package).map(package);
+    own.map(package)
+        .or_else(|| find("zig").map(Tool::new))
+        .or_else(python)
+        .ok_or_else(|| missing("zig", ZIG))
 }
 
+const ZIG: &str = "python3 -m venv .venv && .venv/bin/pip install ziglang (in the plugin's directory)";
+
 /// `clang` with `wasm-ld`, or Zig's C compiler.
-pub fn c() -> Result<Tool, Failure> {
+pub fn c(dir: &Path) -> Result<Tool, Failure> {
     if let (Some(clang), Some(_)) = (find("clang"), find("wasm-ld")) {
         return Ok(Tool::new(clang).arguments(&["--target=wasm32-unknown-unknown"]));
     }
-    let zig = zig().map_err(|_| {
-        missing(
-            "C compiler for Wasm",
-            "apt-get install clang lld, or pip install ziglang",
-        )
-    })?;
+    let install = || format!("apt-get install clang lld, or {ZIG}");
+    let zig = zig(dir).map_err(|_| missing("C compiler for Wasm", &install()))?;
     Ok(zig.arguments(&["cc", "-target", "wasm32-freestanding"]))
 }
 
@@ -130,12 +139,27 @@ pub fn cargo(dir: &Path) -> Result<Tool, Failure> {
     let own = own.map(|(sysroot, host)| sysroot.join("lib/rustlib").join(host).join("bin/rust-lld"));
     let linker = own.filter(|path| path.exists()).or_else(|| find("wasm-ld"));
     let linker = linker.ok_or_else(|| missing("linker for Wasm", "apt-get install lld"))?;
-    Ok(Tool::new(cargo)
+    let mut cargo = Tool::new(cargo);
+    cargo.note = (!is_std_built(dir)).then_some(BUILDS_STD);
+    Ok(cargo
         .env("RUSTC", DEBIAN_RUSTC)
         // Debian's compiler is a release; building its own std with it needs what is otherwise for nightly only.
         .env("RUSTC_BOOTSTRAP", "1")
         .env("CARGO_UNSTABLE_BUILD_STD", "std,panic_abort")
         .env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER", linker))
+}
+
+/// It takes minutes, in which cargo says nothing.
+const BUILDS_STD: &str = "builds the standard library for Wasm once for this directory, which takes minutes; `rustup target add wasm32-unknown-unknown` avoids it";
+
+/// Whether an earlier build has left it.
+fn is_std_built(dir: &Path) -> bool {
+    let built = std::fs::read_dir(dir.join("target/wasm32-unknown-unknown/release/deps"));
+    let mut names = built.into_iter().flatten().flatten().map(|entry| entry.file_name());
+    names.any(|name| {
+        let name = name.to_string_lossy();
+        name.starts_with("libstd-") && name.ends_with(".rlib")
+    })
 }
 
 fn missing(what: &str, install: &str) -> Failure {
@@ -165,4 +189,21 @@ fn ask(program: &Path, arguments: &[&str], dir: &Path) -> Option<String> {
         .status
         .success()
         .then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn std_is_built_once_for_a_directory() {
+        let dir = tempfile::TempDir::new().unwrap();
+        assert!(!is_std_built(dir.path()));
+        let deps = dir.path().join("target/wasm32-unknown-unknown/release/deps");
+        std::fs::create_dir_all(&deps).unwrap();
+        std::fs::write(deps.join("libcore-1.rlib"), "").unwrap();
+        assert!(!is_std_built(dir.path()));
+        std::fs::write(deps.join("libstd-1.rlib"), "").unwrap();
+        assert!(is_std_built(dir.path()));
+    }
 }

@@ -156,3 +156,86 @@ fn a_rule_in_javascript() {
 fn a_rule_in_python() {
     interpreted("python");
 }
+
+/// A virtual environment in the plugin's directory is where its page says that Zig is, whatever the path has.
+#[test]
+fn zig_is_found_in_the_virtual_environment_of_the_directory() {
+    for lang in ["zig", "c"] {
+        let dir = TempDir::new().unwrap();
+        new(dir.path(), lang);
+        std::os::unix::fs::symlink(tool("guests"), dir.path().join(RULE).join(".venv")).unwrap();
+        let mut build = Command::new(signet());
+        let build = build
+            .args(["plugin", "build", RULE])
+            .env("PATH", "")
+            .current_dir(dir.path());
+        run(build).success();
+    }
+}
+
+/// `edits` of the rule, and what building and testing it then come to.
+fn edited(lang: &str, file: &str, edits: [&str; 2]) -> (Output, TempDir) {
+    let dir = TempDir::new().unwrap();
+    new(dir.path(), lang);
+    let rule = dir.path().join(RULE).join(file);
+    let text = std::fs::read_to_string(&rule).unwrap();
+    assert!(text.contains(edits[0]), "{text}");
+    std::fs::write(&rule, text.replace(edits[0], edits[1])).unwrap();
+    (plugin(dir.path(), &["build", RULE]), dir)
+}
+
+#[test]
+fn a_mistake_in_javascript_has_its_line() {
+    let (output, dir) = edited("js", "rule.js", ["const max = get(", "const max = = get("]);
+    assert_eq!(output.code, 1, "{output:?}");
+    assert!(output.stderr.contains("/rule.js:7:15: SyntaxError: "), "{output:?}");
+    std::fs::remove_file(dir.path().join(RULE).join("package.json")).unwrap();
+    let again = plugin(dir.path(), &["build", RULE]);
+    assert_eq!(
+        again.stderr, output.stderr,
+        "it is a module whether a package.json says so or not"
+    );
+}
+
+/// The rule fails where it judges an artifact, and says so; the rest of it is as before.
+fn says_what_was_thrown(lang: &str, file: &str, edits: [&str; 2], said: &str) {
+    let (output, dir) = edited(lang, file, edits);
+    output.success();
+    let output = plugin(dir.path(), &["test", RULE, "--json"]);
+    let report: Value = serde_json::from_str(&output.stdout).unwrap();
+    assert_eq!(
+        (&report["passed"], &report["failed"]),
+        (&3.into(), &1.into()),
+        "{report}"
+    );
+    let cases = report["cases"].as_array().unwrap();
+    let fails = cases.iter().find(|case| case["passed"] == false).unwrap();
+    assert_eq!(fails["actual"]["code"], "trap", "{fails}");
+    assert_eq!(fails["log"].as_array().unwrap().len(), 1, "{fails}");
+    assert_eq!(fails["log"][0]["level"], "error", "{fails}");
+    assert_eq!(fails["log"][0]["message"], said, "{fails}");
+    // A refusal is none of these.
+    let missing = cases.iter().find(|case| case["name"] == "a-token-needs-a-subject");
+    assert_eq!(missing.unwrap()["log"], serde_json::json!([]), "{report}");
+}
+
+#[test]
+fn an_exception_in_javascript_is_in_the_rules_log() {
+    let edits = [
+        "throw { code: \"tokens_only\"",
+        "throw new Error(\"limit table is empty\");\n    throw { code: \"tokens_only\"",
+    ];
+    says_what_was_thrown(
+        "js",
+        "rule.js",
+        edits,
+        "uncaught Error: limit table is empty at evaluate@rule.js:13:11",
+    );
+}
+
+#[test]
+fn an_exception_in_python_is_in_the_rules_log() {
+    let edits = ["raise refusal(\"tokens_only\"", "raise refuse(\"tokens_only\""];
+    let said = "uncaught NameError: name 'refuse' is not defined at rule.py:19";
+    says_what_was_thrown("python", "rule.py", edits, said);
+}
