@@ -158,6 +158,25 @@ impl Bundle {
             .find(|role| role.tenant == tenant && role.name == name)
     }
 
+    /// Components and tables among the files it was made of that no plugin names: no fault, and most likely a mistake.
+    pub fn unnamed(&self, files: &[File]) -> Vec<BundleError> {
+        let named = |path: &str| {
+            let tables = |plugin: &Plugin| plugin.tables.values().any(|table| table.file == path);
+            self.plugins.iter().any(|plugin| plugin.file == path || tables(plugin))
+        };
+        let unnamed = files
+            .iter()
+            .filter(|(path, _)| path.starts_with("plugins/") && !named(path));
+        let unnamed = unnamed.map(|(path, _)| {
+            BundleError::in_file(
+                path,
+                "no plugin of the bundle names this file",
+                "name it in bundle.toml, or remove it",
+            )
+        });
+        unnamed.collect()
+    }
+
     /// The plugin `name`.
     pub fn plugin(&self, name: &str) -> Option<&Plugin> {
         self.plugins.iter().find(|plugin| plugin.name == name)

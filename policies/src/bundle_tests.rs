@@ -43,6 +43,54 @@ fn a_bundle_reads_as_written() {
 }
 
 #[test]
+fn a_plugin_reads_no_dates_and_nothing_that_is_mixed() {
+    let parse = |value: &str| {
+        let text = format!("[[plugins]]\nname = \"a\"\nfile = \"plugins/a.wasm\"\n[plugins.config]\nv = {value}\n");
+        let files = [
+            ("bundle.toml".to_owned(), text.into_bytes()),
+            ("plugins/a.wasm".to_owned(), b"\0asm".to_vec()),
+        ];
+        Bundle::parse(&files).map(|bundle| bundle.plugins[0].config["v"].clone())
+    };
+    for (value, read) in [
+        ("true", ConfigValue::Bool(true)),
+        ("-3", ConfigValue::Int(-3)),
+        ("1.5", ConfigValue::Float(1.5)),
+        ("\"2026-01-01\"", ConfigValue::Text("2026-01-01".to_owned())),
+        ("[\"x\"]", ConfigValue::Texts(vec!["x".to_owned()])),
+    ] {
+        assert_eq!(parse(value).unwrap(), read);
+    }
+    for value in [
+        "2026-01-01",
+        "12:30:00",
+        "[2026-01-01]",
+        "[1]",
+        "[\"x\", 1]",
+        "{ a = 1 }",
+    ] {
+        let errors = parse(value).unwrap_err();
+        assert_eq!(
+            (errors[0].line, errors[0].field.as_str()),
+            (Some(5), "plugins[0].config.v"),
+            "{value}"
+        );
+    }
+}
+
+#[test]
+fn a_component_or_table_that_no_plugin_names_is_found() {
+    let mut files = sample();
+    assert_eq!(Bundle::parse(&files).unwrap().unnamed(&files), []);
+    for path in ["plugins/other.wasm", "plugins/old.csv"] {
+        files.push((path.to_owned(), b"\0asm".to_vec()));
+    }
+    let unnamed = Bundle::parse(&files).unwrap().unnamed(&files);
+    let found: Vec<_> = unnamed.iter().map(|odd| odd.file.as_str()).collect();
+    assert_eq!(found, ["plugins/other.wasm", "plugins/old.csv"]);
+}
+
+#[test]
 fn a_plugin_has_the_imports_and_tables_that_the_bundle_gives_it() {
     let parse = |entry: &str| {
         let head = "[[plugins]]\nname = \"rate\"\nfile = \"plugins/rate.wasm\"\n";

@@ -75,8 +75,7 @@ pub struct PluginTable {
 }
 
 /// A typed value of a plugin's configuration.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(untagged)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum ConfigValue {
     /// `true` or `false`
     Bool(bool),
@@ -184,7 +183,7 @@ impl RawPlugin {
         }
         let mut config = BTreeMap::new();
         for (key, value) in self.config {
-            let Ok(value) = value.try_into::<ConfigValue>() else {
+            let Some(value) = setting(value) else {
                 let hint = "write a text, an integer, a float, a boolean or a list of texts";
                 let field = at(&format!("config.{key}"));
                 return Err(document.error(&field, "a value of a kind that plugins cannot read", hint));
@@ -207,6 +206,24 @@ impl RawPlugin {
             isolation: self.isolation,
         })
     }
+}
+
+/// TOML's dates and times are none of these: a plugin would get a text that nobody wrote.
+fn setting(value: toml::Value) -> Option<ConfigValue> {
+    Some(match value {
+        toml::Value::String(text) => ConfigValue::Text(text),
+        toml::Value::Integer(int) => ConfigValue::Int(int),
+        toml::Value::Float(float) => ConfigValue::Float(float),
+        toml::Value::Boolean(bool) => ConfigValue::Bool(bool),
+        toml::Value::Array(items) => {
+            let texts = items.into_iter().map(|item| match item {
+                toml::Value::String(text) => Some(text),
+                _ => None,
+            });
+            ConfigValue::Texts(texts.collect::<Option<_>>()?)
+        }
+        toml::Value::Datetime(_) | toml::Value::Table(_) => return None,
+    })
 }
 
 fn bytes(count: usize) -> u64 {
