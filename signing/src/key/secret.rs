@@ -66,6 +66,14 @@ mod tests {
         assert_eq!(format!("{secret:?} {:?}", Some(&secret)), "[redacted] Some([redacted])");
     }
 
+    // R25: the field is of a type that is wiped when it is dropped, or this does not compile.
+    #[test]
+    fn it_is_wiped_when_it_is_dropped() {
+        fn wiped(_: &impl zeroize::ZeroizeOnDrop) {}
+        let Secret(bytes) = &Secret::new(vec![7]);
+        wiped(bytes);
+    }
+
     #[test]
     fn compares_contents() {
         let secret = Secret::new(b"abc".to_vec());

@@ -182,17 +182,17 @@ fn history(disk: &Faulty) -> Vec<Promise> {
     let event = record::encode_use(&draft()).unwrap();
     let mut queued = u32::try_from(event.len()).unwrap().to_le_bytes().to_vec();
     queued.extend(event);
-    let mut promises = Vec::new();
+    let promise = |writer: &Writer| Promise {
+        operations: disk.operations(),
+        durable: writer.durable(),
+        reserved_end: writer.reserved_end(),
+    };
+    let mut promises = vec![promise(&writer)];
     for size in [0, 1, 2, 3, 9, 1, 4, 12, 1, 2] {
-        let operations = disk.operations();
-        promises.push(Promise {
-            operations,
-            durable: writer.durable(),
-            reserved_end: writer.reserved_end(),
-        });
         let mut batch = writer.batch();
         writer.push_events(&mut batch, &queued.repeat(size)).unwrap();
         writer.store(&mut batch, writer.next() + 16).unwrap();
+        promises.push(promise(&writer));
         writer.look_ahead();
         writer.wait_ahead().unwrap();
     }
