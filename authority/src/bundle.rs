@@ -20,7 +20,7 @@ use crate::paths;
 use crate::rollout;
 use crate::sealed::{Change, Stamp, Vault};
 
-pub use self::check::{Finding, Invalid};
+pub use self::check::{Finding, Invalid, plugin_source};
 pub use self::diff::{FileChange, FileChangeKind};
 pub(crate) use self::trust::oidc_rule;
 pub use self::wide::Applicant;
@@ -176,7 +176,8 @@ impl Bundles {
     /// The inner error lists every fault found; then nothing has changed.
     ///
     /// # Errors
-    /// [`Fault::Denied`] where it trusts a whole organisation and that was not approved (R7).
+    /// [`Fault::Denied`] where it trusts a whole organisation and that was not approved (R7), `conflict` where it changes a plugin
+    /// under rollout, or has the version of one that a rollout has replaced.
     pub async fn apply(
         &self,
         mut files: Vec<(String, Vec<u8>)>,
@@ -192,13 +193,16 @@ impl Bundles {
             Ok(valid) => valid,
             Err(invalid) => return Ok(Err(invalid)),
         };
+        let before = self.in_force();
         rollout::demand_untouched(&self.vault, &bundle).await?;
-        let mut warnings = check::engine_warnings(&engine);
+        if !applicant.take_back {
+            rollout::demand_kept(&self.vault, &before.bundle, &bundle).await?;
+        }
+        let mut warnings = check::warnings(&bundle, &engine, &files);
         warnings.extend(match check::keys(&self.vault, &bundle, &self.settings).await? {
             Ok(warnings) => warnings,
             Err(invalid) => return Ok(Err(invalid)),
         });
-        let before = self.in_force();
         let old = before
             .published
             .as_ref()

@@ -29,7 +29,7 @@ use crate::stops::operation;
 use crate::world::World;
 
 pub use self::reports::OfEdge;
-pub(crate) use self::row::{Enforced, announced, beside, demand_untouched, end_again};
+pub(crate) use self::row::{Enforced, announced, beside, demand_kept, demand_untouched, end_again};
 
 mod reports;
 mod row;
@@ -78,6 +78,8 @@ pub struct Seen {
     pub figures: Figures,
     /// The edges that have it.
     pub edges: Vec<OfEdge>,
+    /// Whether the bundle in force has the new version.
+    pub in_force: bool,
 }
 
 /// All rollouts.
@@ -110,8 +112,11 @@ impl Rollouts {
     pub async fn list(&self) -> Result<Vec<Seen>, Fault> {
         let row = row::read(&self.vault).await?;
         let kept = row.map(|held| held.value.rollouts).unwrap_or_default();
+        let bundle = self.bundles.in_force();
+        let component = |plugin: &str| bundle.bundle.plugin(plugin).map(|plugin| hex(&sha256(&plugin.wasm)));
         let heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
         let seen = kept.into_values().map(|kept| Seen {
+            in_force: component(&kept.rollout.plugin).as_ref() == Some(&kept.rollout.candidate),
             figures: kept.figures.unwrap_or_else(|| heard.total(&kept.rollout.id)),
             edges: heard.edges(&kept.rollout.id),
             rollout: kept.rollout,
@@ -236,7 +241,7 @@ impl Rollouts {
                 Stage::Shadow | Stage::Canary { .. } if id.is_none_or(|id| id == rollout.id) => {}
                 Stage::Enforced if id.is_none() => {
                     let message = format!(
-                        "the new version of `{}` is the bundle's; to go back, apply the bundle with the old one",
+                        "the new version of `{}` is the bundle's; to go back, apply the bundle with the old one and --take-back",
                         shown(plugin)
                     );
                     return Err(Fault::state("conflict", message));

@@ -340,6 +340,7 @@ impl Bench {
             requester: "operator:test",
             reason: Some("a test"),
             fence: false,
+            take_back: false,
         };
         self.wired.bundles.apply(files, dry_run, &applicant).await.unwrap()
     }

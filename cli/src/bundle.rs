@@ -47,6 +47,9 @@ enum Command {
         /// Why it may trust a whole organisation, where no quorum of the authority would say so.
         #[arg(long = "override", value_name = "REASON")]
         reason: Option<String>,
+        /// Go back to the version of a plugin that a rollout has replaced.
+        #[arg(long)]
+        take_back: bool,
         #[command(flatten)]
         registry: RegistryArgs,
     },
@@ -63,11 +66,19 @@ impl Bundle {
                 diff,
                 fence,
                 reason,
+                take_back,
                 registry,
             } => {
                 let mut files = policies::bundle::dir::read(dir)?;
                 sources::add(&mut files, dir, registry)?;
-                let answer = put(&self.admin, &files, (*diff, *fence), reason.as_deref())?;
+                let mut request = body(&files, reason.as_deref());
+                for (name, wanted) in [("fence", *fence), ("take_back", *take_back)] {
+                    if let (true, Some(members)) = (wanted, request.as_object_mut()) {
+                        members.insert(name.to_owned(), json!(true));
+                    }
+                }
+                let answer = put(&self.admin, &request, *diff)?;
+                warn(&answer);
                 if *fence {
                     let fenced = fence::wait(&self.admin, "bundle")?;
                     if !self.json {
@@ -93,17 +104,8 @@ impl Bundle {
     }
 }
 
-/// Sends a bundle's files; answers what changed.
-fn put(
-    admin: &AdminArgs,
-    files: &[(String, Vec<u8>)],
-    (dry_run, fence): (bool, bool),
-    reason: Option<&str>,
-) -> Result<Value, Failure> {
-    let mut body = body(files, reason);
-    if let (true, Some(members)) = (fence, body.as_object_mut()) {
-        members.insert("fence".to_owned(), json!(true));
-    }
+/// Sends a bundle; answers what changed.
+fn put(admin: &AdminArgs, request: &Value, dry_run: bool) -> Result<Value, Failure> {
     let path = if dry_run {
         "/v1/bundle?dry_run=true"
     } else {
@@ -111,7 +113,7 @@ fn put(
     };
     let mut progress = Progress::new("bundle", "files");
     let what = "the authority validates the bundle and compiles its plugins";
-    admin.target()?.call_long(("PUT", path), &body, &mut progress, what)
+    admin.target()?.call_long(("PUT", path), request, &mut progress, what)
 }
 
 /// The body of a `PUT /v1/bundle`; `reason` says why it may trust a whole organisation.
@@ -123,6 +125,21 @@ pub fn body(files: &[(String, Vec<u8>)], reason: Option<&str>) -> Value {
     match reason {
         Some(reason) => json!({"files": files, "override": reason}),
         None => json!({"files": files}),
+    }
+}
+
+/// What is odd, but no fault.
+fn warn(answer: &Value) {
+    let warnings = answer.get("warnings").and_then(Value::as_array).into_iter().flatten();
+    for warning in warnings {
+        let text = |name: &str| warning.get(name).and_then(Value::as_str);
+        let line = warning.get("line").and_then(Value::as_u64);
+        let place = [text("file").map(str::to_owned), line.map(|line| line.to_string())];
+        let place = place.into_iter().flatten().collect::<Vec<_>>().join(":");
+        let said = [Some(place.as_str()), text("field"), text("message")];
+        let said = said.into_iter().flatten().collect::<Vec<_>>().join(": ");
+        let hint = text("hint").map(|hint| format!(" ({hint})")).unwrap_or_default();
+        output::note(&format!("warning: {said}{hint}"));
     }
 }
 

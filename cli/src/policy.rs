@@ -1,14 +1,16 @@
 //! `signet policy`: policies on a laptop, without a server.
 
 use std::fmt::Display;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
-use policies::testing;
+use policies::bundle::Plugin;
+use policies::{Bundle, testing};
 use serde_json::json;
 
 use crate::failure::{Context, Failure};
-use crate::output;
+use crate::plugin::runner;
+use crate::{output, progress};
 
 /// Check, test and explain the policies of a bundle's directory.
 #[derive(Debug, Args)]
@@ -23,7 +25,7 @@ pub struct Policy {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Validate a whole bundle: files, profiles, policies against the schema.
+    /// Validate a whole bundle: files, profiles, policies against the schema, plugins and their tables as an edge loads them.
     Check {
         /// The bundle's directory.
         dir: PathBuf,
@@ -54,6 +56,7 @@ impl Policy {
                 for warning in &checked.warnings {
                     output::note(&format!("warning: {warning}"));
                 }
+                load_plugins(&dir)?;
                 let (profiles, files) = (checked.profiles.len(), checked.policy_files);
                 output::line(&format!(
                     "ok: {}, {}, digest {}",
@@ -81,6 +84,35 @@ impl Policy {
                 }
             }
         }
+    }
+}
+
+/// Loads each plugin of a bundle that holds together as an authority does which is to put it in force.
+fn load_plugins(dir: &Path) -> Result<(), Failure> {
+    let files = policies::bundle::dir::read(dir)?;
+    let bundle = Bundle::parse(&files).map_err(|faults| all(&faults))?;
+    for odd in bundle.unnamed(&files) {
+        output::note(&format!("warning: {odd}"));
+    }
+    if bundle.plugins.is_empty() {
+        return Ok(());
+    }
+    let host = runner::host()?;
+    let faults = progress::during("loading the plugins", || {
+        let load = |plugin: &Plugin| {
+            // What is wrong with it is wrong in any process.
+            let source = runtime::PluginSource {
+                isolated: false,
+                ..authority::bundle::plugin_source(plugin)
+            };
+            let failed = host.load(source).err();
+            failed.map(|error| format!("{}: {error}", plugin.file))
+        };
+        bundle.plugins.iter().filter_map(load).collect::<Vec<_>>()
+    });
+    match faults.as_slice() {
+        [] => Ok(()),
+        faults => Err(all(faults)),
     }
 }
 

@@ -151,7 +151,17 @@ impl New {
 
     fn component(&self) -> Result<Vec<u8>, Failure> {
         match (&self.file, &self.from, &self.key) {
-            (Some(file), _, _) => std::fs::read(file).context(|| format!("`{}`", file.display())),
+            (Some(file), _, _) => {
+                let content = std::fs::read(file).context(|| format!("`{}`", file.display()))?;
+                // The authority would say it of the bundle's file, in whose place it is tried.
+                match content.starts_with(b"\0asm") {
+                    true => Ok(content),
+                    false => Err(Failure::new(format!(
+                        "`{}` is no WebAssembly file; give the built component: `signet plugin build` makes one",
+                        file.display()
+                    ))),
+                }
+            }
             (None, Some(from), Some(key)) => Ok(plugin::signed(&self.registry, from, key)?.wasm),
             _ => Err(Failure::new(
                 "no new version; name one with --file, or with --from and --key",
@@ -225,8 +235,8 @@ fn promoted(rollout: &Value) -> String {
     let (plugin, stage) = (word(rollout, "plugin"), word(rollout, "stage"));
     match stage {
         "enforced" => format!(
-            "{plugin}: enforced; copy the new version to {} in the bundle's directory, or name it as its source, or the next `signet \
-             bundle apply` takes it back\n",
+            "{plugin}: enforced; copy the new version to {} in the bundle's directory, or name it as its source: a bundle \
+             with the old version is refused\n",
             word(rollout, "file")
         ),
         stage => format!("{plugin}: {stage}\n"),

@@ -26,6 +26,9 @@ struct PutRequest {
     /// Whether what edges decided by the bundle before is withdrawn at once.
     #[serde(default)]
     fence: bool,
+    /// Whether it may bring back the version of a plugin that a rollout has replaced.
+    #[serde(default)]
+    take_back: bool,
 }
 
 #[derive(Deserialize)]
@@ -74,6 +77,7 @@ impl Admin {
             requester: &decisions.requester(),
             reason: reason.as_deref(),
             fence: request.fence,
+            take_back: request.take_back,
         };
         let applied = self.bundles.apply(files, dry_run, &applicant).await;
         if let Err(Fault::Denied { policies, .. }) = &applied {

@@ -174,6 +174,7 @@ fn shape(seen: &Seen) -> Value {
         "differences": differences,
         "samples": samples.collect::<Vec<_>>(),
         "edges": edges.collect::<Vec<_>>(),
+        "in_force": seen.in_force,
     });
     if let (Some(shape), Value::Object(more)) = (shape.as_object_mut(), more) {
         shape.extend(more);

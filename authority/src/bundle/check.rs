@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use policies::bundle::{ConfigValue, Isolation, PluginTable};
+use policies::bundle::{ConfigValue, Isolation, Plugin, PluginTable};
 use policies::profile::{Kind, Profile};
 use policies::{Bundle, BundleError, Engine, PolicyError};
 use serde::Serialize;
@@ -132,25 +132,7 @@ pub(super) fn content(files: &[(String, Vec<u8>)], artifacts: &Artifacts) -> Res
     let engine = Engine::new(&bundle).map_err(invalid)?;
     let mut findings = Vec::new();
     for plugin in &bundle.plugins {
-        let source = runtime::PluginSource {
-            name: plugin.name.clone(),
-            wasm: plugin.wasm.to_vec(),
-            config: plugin
-                .config
-                .iter()
-                .map(|(name, value)| (name.clone(), setting(value)))
-                .collect(),
-            imports: plugin.imports.clone(),
-            tables: plugin
-                .tables
-                .iter()
-                .map(|(name, table)| (name.clone(), lookup_table(table)))
-                .collect(),
-            deadline: plugin.deadline,
-            memory: usize::try_from(plugin.memory).unwrap_or(usize::MAX),
-            isolated: plugin.isolation == Isolation::Process,
-        };
-        if let Err(error) = artifacts.load(source) {
+        if let Err(error) = artifacts.load(plugin_source(plugin)) {
             findings.push(of_file(&plugin.file, error.to_string()));
         }
     }
@@ -159,6 +141,28 @@ pub(super) fn content(files: &[(String, Vec<u8>)], artifacts: &Artifacts) -> Res
         Ok((bundle, engine))
     } else {
         Err(Invalid { findings })
+    }
+}
+
+/// A plugin of a bundle as a host loads it.
+pub fn plugin_source(plugin: &Plugin) -> runtime::PluginSource {
+    runtime::PluginSource {
+        name: plugin.name.clone(),
+        wasm: plugin.wasm.to_vec(),
+        config: plugin
+            .config
+            .iter()
+            .map(|(name, value)| (name.clone(), setting(value)))
+            .collect(),
+        imports: plugin.imports.clone(),
+        tables: plugin
+            .tables
+            .iter()
+            .map(|(name, table)| (name.clone(), lookup_table(table)))
+            .collect(),
+        deadline: plugin.deadline,
+        memory: usize::try_from(plugin.memory).unwrap_or(usize::MAX),
+        isolated: plugin.isolation == Isolation::Process,
     }
 }
 
@@ -174,8 +178,12 @@ fn lookup_table(table: &PluginTable) -> runtime::TableSource {
     }
 }
 
-pub(super) fn engine_warnings(engine: &Engine) -> Vec<Finding> {
-    engine.warnings().iter().cloned().map(Finding::from).collect()
+/// What is odd about a bundle by itself.
+pub(super) fn warnings(bundle: &Bundle, engine: &Engine, files: &[(String, Vec<u8>)]) -> Vec<Finding> {
+    let of_policies = engine.warnings().iter().cloned().map(Finding::from);
+    of_policies
+        .chain(bundle.unnamed(files).into_iter().map(Finding::from))
+        .collect()
 }
 
 /// Profiles against the keys there are. A key that is not there yet is an oddity; one that cannot serve the profile is a fault (R38).

@@ -18,6 +18,8 @@ pub struct Applicant<'a> {
     pub reason: Option<&'a str>,
     /// Whether what edges decided by the bundle before is withdrawn at once, whether it was signed already or not.
     pub fence: bool,
+    /// Whether it may bring back the version of a plugin that a rollout has replaced.
+    pub take_back: bool,
 }
 
 /// The rules of `new` that are as wide as an organisation and that `old` does not have, in words.
@@ -113,6 +115,7 @@ mod tests {
             requester: "operator:root",
             reason,
             fence: false,
+            take_back: false,
         };
         let outcome = bench.wired.bundles.apply(files.to_vec(), false, &applicant).await?;
         Ok(outcome.unwrap().applied)

@@ -7,6 +7,8 @@ use node::contract;
 use policies::Bundle;
 use policies::rollout::{Figures, Rollout, Stage, fingerprint};
 use serde::{Deserialize, Serialize};
+use signing::digest::sha256;
+use signing::encoding::hex;
 
 use super::none;
 use crate::fault::Fault;
@@ -127,9 +129,33 @@ fn untouched(row: &Row, bundle: &Bundle, but: Option<&Enforced<'_>>) -> Result<(
         "conflict",
         format!(
             "the bundle changes the plugin `{plugin}`, which is being rolled out ({stage}); end that first, with `signet rollout \
-             promote {plugin} --percent 100` or `signet rollout abort {plugin}`"
+             abort {plugin}`, or where it is proven with `signet rollout promote {plugin} --percent 100`"
         ),
     ))
+}
+
+/// Refuses a bundle that brings back the version of a plugin that a rollout has replaced: whoever applies the directory that it was
+/// started beside, for something else, would undo it without a word.
+pub(crate) async fn demand_kept(vault: &Vault, in_force: &Bundle, bundle: &Bundle) -> Result<(), Fault> {
+    let row = read(vault).await?.map(|held| held.value).unwrap_or_default();
+    let is = |bundle: &Bundle, rollout: &Rollout, component: &str| {
+        let plugin = bundle.plugin(&rollout.plugin);
+        plugin.is_some_and(|plugin| hex(&sha256(&plugin.wasm)) == component)
+    };
+    let enforced = row.rollouts.values().map(|kept| &kept.rollout);
+    let mut enforced = enforced.filter(|rollout| rollout.stage == Stage::Enforced);
+    let undone =
+        enforced.find(|rollout| is(bundle, rollout, &rollout.current) && is(in_force, rollout, &rollout.candidate));
+    match undone {
+        None => Ok(()),
+        Some(Rollout { plugin, file, .. }) => Err(Fault::state(
+            "conflict",
+            format!(
+                "the bundle brings back the version of the plugin `{plugin}` that a rollout has replaced; copy the new one to `{file}`, \
+                 or go back with `signet bundle apply --take-back`"
+            ),
+        )),
+    }
 }
 
 /// A bundle's publication, made conditional on the rollouts that it was checked against; with the end of the one that made it.

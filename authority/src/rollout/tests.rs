@@ -66,6 +66,7 @@ async fn apply(bench: &Bench, files: Vec<(String, Vec<u8>)>, dry_run: bool) -> R
         requester: "operator:test",
         reason: None,
         fence: false,
+        take_back: false,
     };
     let applied = bench.wired.bundles.apply(files, dry_run, &applicant).await?;
     Ok(applied.unwrap())
@@ -159,6 +160,27 @@ async fn a_rollout_goes_from_shadow_to_the_bundle_and_edges_are_told_each_step()
         &rollouts.abort("guard", "", "operator:test").await.unwrap_err(),
         "apply the bundle with the old one",
     );
+    // A directory that has the old version still is applied for something else: that would undo it without a word.
+    let other = files(GUARD, "[limits]\nper_caller = \"7/s\"\n");
+    for dry_run in [true, false] {
+        let refused = apply(&bench, other.clone(), dry_run).await.unwrap_err();
+        conflict(&refused, "brings back the version of the plugin `guard`");
+        conflict(&refused, "plugins/guard.wasm");
+    }
+    assert!(rollouts.list().await.unwrap()[0].in_force);
+    // With the new one, or a third, it is none of the rollout's business.
+    assert!(apply(&bench, files(OTHER, ""), false).await.is_ok());
+    let applicant = crate::bundle::Applicant {
+        approvals: bench.wired.keys.approvals(),
+        requester: "operator:test",
+        reason: None,
+        fence: false,
+        take_back: true,
+    };
+    let taken = bench.wired.bundles.apply(other, false, &applicant).await.unwrap();
+    assert!(taken.unwrap().applied, "to go back is said, and done");
+    assert!(!rollouts.list().await.unwrap()[0].in_force, "as the status says");
+    assert!(apply(&bench, files(OTHER, ""), false).await.unwrap().applied);
     // The way back is a rollout, too.
     rollouts.start(guard(GUARD), false).await.unwrap().unwrap();
 }

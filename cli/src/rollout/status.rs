@@ -92,6 +92,10 @@ fn stage(rollout: &Value) -> String {
         .get("reason")
         .and_then(Value::as_str)
         .filter(|reason| !reason.is_empty());
+    let in_force = rollout.get("in_force").and_then(Value::as_bool);
+    if stage == "enforced" && in_force == Some(false) {
+        return "enforced, and replaced by a bundle since".to_owned();
+    }
     match (rollout.get("next").and_then(Value::as_u64), reason) {
         (Some(next), _) => format!("{stage}, next {next}%"),
         (None, Some(reason)) => format!("{stage} ({reason})"),

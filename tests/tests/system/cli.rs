@@ -252,3 +252,32 @@ fn a_reader_that_goes_early_is_no_failure() {
     assert_eq!(output.code, 0, "{output:?}");
     assert_eq!(output.stdout.lines().count(), 1, "{output:?}");
 }
+
+#[test]
+fn a_check_of_a_bundle_finds_what_would_keep_it_from_being_applied() {
+    let dir = TempDir::new().unwrap();
+    let bundle = dir.path().join("bundle");
+    let dev = system_tests::checkout().join("deploy/dev/bundle");
+    run(Command::new("cp").arg("-r").arg(dev).arg(&bundle)).success();
+    let check = || run(Command::new(signet()).args(["policy", "check"]).arg(&bundle));
+    let manifest = std::fs::read_to_string(bundle.join("bundle.toml")).unwrap();
+    let with = |more: &str| std::fs::write(bundle.join("bundle.toml"), format!("{manifest}{more}")).unwrap();
+    let good = check();
+    assert!(good.code == 0 && !good.stderr.contains("warning"), "{good:?}");
+    // A core module is no component.
+    std::fs::write(bundle.join("plugins/other.wasm"), b"\0asm\x01\0\0\0").unwrap();
+    let odd = check();
+    assert!(odd.code == 0 && odd.stderr.contains("plugins/other.wasm"), "{odd:?}");
+    with("\n[[plugins]]\nname = \"other\"\nfile = \"plugins/other.wasm\"\n");
+    failed(&check(), 1, &["plugins/other.wasm", "component"]);
+    let guard = bundle.join("plugins/claim-guard.wasm");
+    std::fs::copy(&guard, bundle.join("plugins/other.wasm")).unwrap();
+    with("\n[[plugins]]\nname = \"other\"\nfile = \"plugins/other.wasm\"\nimports = []\n");
+    failed(&check(), 1, &["plugins/other.wasm", "imports"]);
+    std::fs::write(bundle.join("plugins/nets.csv"), "10.0.0.1/8,a\n").unwrap();
+    with(
+        "\n[[plugins]]\nname = \"other\"\nfile = \"plugins/other.wasm\"\n\
+         [plugins.tables.nets]\nfile = \"plugins/nets.csv\"\nkind = \"prefix\"\n",
+    );
+    failed(&check(), 1, &["plugins/nets.csv"]);
+}

@@ -202,6 +202,7 @@ async fn a_bundle_can_withdraw_what_the_one_before_decided() {
         requester: "operator:test",
         reason: None,
         fence: true,
+        take_back: false,
     };
     // The same bundle, now with a fence.
     let files = crate::testing::bundle(DELEGATE);
@@ -241,6 +242,7 @@ async fn a_stop_demands_no_newer_bundle_and_a_fenced_bundle_does() {
         requester: "operator:test",
         reason: None,
         fence: true,
+        take_back: false,
     };
     let files = crate::testing::bundle(DELEGATE);
     let applied = bench
