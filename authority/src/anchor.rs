@@ -3,7 +3,8 @@
 //!
 //! It is written after the store's commit is durable and never before, so it may lag behind and is never ahead: a crash gives no
 //! false alarm. It also says that sums over the rows are kept ([`crate::sealed`]): a store without any was robbed of them, where
-//! there is an anchor that knows of them. It is sealed under the authority's own key-encryption key: a revision that was not
+//! there is an anchor that knows of them. Where several authorities share the store, one whose anchor is not there does not start:
+//! another process may have its name, and keep the anchor. It is sealed under the authority's own key-encryption key: a revision that was not
 //! reached cannot be written, but an older file can be put in its place. Whoever puts back store and anchor together is found out
 //! by what edges have seen.
 
@@ -59,6 +60,9 @@ impl Anchor {
     }
 
     /// What the anchor has against the store as it is.
+    ///
+    /// # Errors
+    /// The store's; [`Fault::State`] where it is shared and knows an anchor of this name that is not there.
     pub(crate) async fn contradiction(&self, vault: &Vault) -> Result<Option<Reason>, Fault> {
         let marked = vault.store().get(&self.row).await?.is_some();
         let lost = Reason::NoAnchor {
@@ -67,6 +71,7 @@ impl Anchor {
         match self.read(vault).await? {
             // An older authority's file in the place of one that has none yet says as little as no file.
             Found::Nothing | Found::Unreadable if !marked => Ok(None),
+            Found::Nothing if vault.store().is_shared() => Err(self.elsewhere()),
             Found::Nothing | Found::Unreadable => Ok(Some(lost)),
             Found::Revision { seen, .. } => {
                 let store = vault.store().revision().await?;
@@ -74,6 +79,19 @@ impl Anchor {
                 Ok((seen > store).then_some(Reason::RolledBack { store, seen, witness }))
             }
         }
+    }
+
+    /// Sealing the store would stop the process that has the anchor, and all others, for a name that was not changed. With a name of
+    /// its own this one says as much of the store as without its anchor: nothing.
+    fn elsewhere(&self) -> Fault {
+        let name = self.row.rsplit('/').next().unwrap_or_default();
+        let message = format!(
+            "the store knows an anchor of the replica `{name}`, and `{}` is not there: another process may run under this name; \
+             give this authority a name of its own in `replica` of `[store]`, also where the anchor was lost with its disk; where \
+             the file is kept elsewhere, put it in its place",
+            self.file.display()
+        );
+        Fault::state("replica_name", message)
     }
 
     /// Whether the store has kept sums when the anchor was written.
@@ -189,3 +207,6 @@ fn replace(file: &Path, content: &[u8]) -> std::io::Result<()> {
     let directory = file.parent().filter(|parent| !parent.as_os_str().is_empty());
     std::fs::File::open(directory.unwrap_or(Path::new(".")))?.sync_all()
 }
+
+#[cfg(test)]
+mod tests;

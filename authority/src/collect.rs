@@ -58,6 +58,8 @@ pub(crate) struct Shared {
     told: RwLock<Told>,
     /// Leaves of the newest checkpoint.
     published: watch::Sender<u64>,
+    /// Whether no other authority has a log to which edges bring their records.
+    is_alone: bool,
     alarm: Alarm,
     gauges: Gauges,
 }
@@ -119,9 +121,12 @@ impl Collector {
     ) -> Result<Arc<Self>, StartError> {
         let here = place.clone();
         let (objects, there) = blocking(move || writer(&here)).await?;
+        let is_alone = !vault.store().is_shared();
         let (key, is_new) = key::load(vault, replica, trust_domain, there.as_deref()).await?;
         let vkey = key.verifier().to_string();
-        let log = blocking(move || Ok(Log::open(objects, key)?)).await?;
+        let here = place.to_string();
+        let log =
+            blocking(move || Log::open(objects, key).map_err(|error| StartError::Log { place: here, error })).await?;
         if is_new {
             tracing::info!(key = vkey, "an audit log begins");
             alarm("audit:BeginLog");
@@ -134,8 +139,9 @@ impl Collector {
         let shared = Arc::new(Shared {
             told: RwLock::new(told),
             published: watch::Sender::new(0),
+            is_alone,
             alarm,
-            gauges: Gauges::new(metrics),
+            gauges: Gauges::new(metrics, is_alone),
         });
         let (offers, taken) = channel();
         let writer = Writer::new(log, taken, shared.clone());
@@ -309,14 +315,22 @@ impl Shared {
 }
 
 impl Gauges {
-    fn new(metrics: &Metrics) -> Self {
+    /// Passed-over numbers go by another name where they are most likely in another authority's log, and no alarm.
+    fn new(metrics: &Metrics, is_alone: bool) -> Self {
+        let (gaps, help) = match is_alone {
+            true => ("audit_gaps", "Times that a chain came with numbers passed over"),
+            false => (
+                "audit_gaps_here",
+                "Times that a chain came with numbers passed over, which may be in another authority's log",
+            ),
+        };
         Self {
             leaves: metrics.gauge("audit_leaves", "Batches under the audit log's newest checkpoint"),
             records: metrics.counter(
                 "audit_records",
                 "Records shipped to the audit log, those that it had already included",
             ),
-            gaps: metrics.counter("audit_gaps", "Times that a chain came with numbers passed over"),
+            gaps: metrics.counter(gaps, help),
             conflicts: metrics.counter(
                 "audit_conflicts",
                 "Times that a record came that the log holds another one for",
@@ -345,12 +359,6 @@ async fn blocking<T: Send + 'static>(
 ) -> Result<T, StartError> {
     let done = tokio::task::spawn_blocking(work).await;
     done.map_err(|error| Fault::internal(error.to_string()))?
-}
-
-impl From<LogError> for StartError {
-    fn from(error: LogError) -> Self {
-        Self::Log(error)
-    }
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! original can have had, so that no edge takes what comes for old. It becomes an authority with the last commit, once every row has
 //! been read back and compared. What was interrupted before that does not start.
 
+use std::path::Path;
 use std::time::Duration;
 
 use aws_lc_rs::digest::{Context, SHA256};
@@ -45,8 +46,8 @@ pub struct Report {
 /// back included.
 ///
 /// # Errors
-/// [`StartError`]: an authority runs on the original, it is sealed or none, or the target has something in it. Nothing that starts
-/// has been made then.
+/// [`StartError`]: an authority runs on the original, it is sealed or none, the two share a directory, or the target has something in
+/// it. Nothing that starts has been made then.
 pub async fn copy(from: &Config, to: &Config, progress: &mut dyn FnMut(u64, u64)) -> Result<Report, StartError> {
     let invalid = |(field, message)| StartError::Config { field, message };
     from.check().map_err(invalid)?;
@@ -55,6 +56,7 @@ pub async fn copy(from: &Config, to: &Config, progress: &mut dyn FnMut(u64, u64)
         let message = format!("both configurations name the store {}", from.store_name());
         return Err(Fault::state("same_store", message).into());
     }
+    demand_apart(from, to)?;
     let original = Parts::open(from).await?;
     let opened = Parts::with_hsm(to, original.hsm.clone()).await;
     let target = match opened {
@@ -70,6 +72,33 @@ pub async fn copy(from: &Config, to: &Config, progress: &mut dyn FnMut(u64, u64)
     target.close();
     let report = result?;
     recorded.map(|()| report)
+}
+
+/// Refuses a copy that shares the original's directory or anchor: the copy's anchor would take the place of the original's, whose
+/// audit log is none of the copy's. Neither of the two would start.
+fn demand_apart(from: &Config, to: &Config) -> Result<(), Fault> {
+    let refuse = |field, path: &Path| {
+        let message = format!(
+            "both configurations have the {field} `{}`; give that of `--to` a {field} of its own: each of the two has its own audit \
+             spool, audit log and anchor",
+            path.display()
+        );
+        Err(Fault::state("same_directory", message))
+    };
+    if is_same(&from.data_dir, &to.data_dir) {
+        return refuse("data_dir", &to.data_dir);
+    }
+    let (original, copy) = (from.anchor(), to.anchor());
+    match is_same(original.file(), copy.file()) {
+        true => refuse("anchor_file", copy.file()),
+        false => Ok(()),
+    }
+}
+
+/// Whether two paths lead to the same place, which need not be there.
+fn is_same(one: &Path, other: &Path) -> bool {
+    let place = |path: &Path| path.canonicalize().or_else(|_| std::path::absolute(path));
+    one == other || matches!((place(one), place(other)), (Ok(one), Ok(other)) if one == other)
 }
 
 async fn copied(

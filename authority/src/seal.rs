@@ -150,7 +150,8 @@ impl Seal {
     /// when this returns.
     ///
     /// # Errors
-    /// The store's; a store of which nothing is known is none that may serve.
+    /// The store's; a store of which nothing is known is none that may serve. On a store that is shared, the anchor's that is not
+    /// there: whoever has this name has it.
     pub(crate) async fn examine(vault: &Vault, anchor: &Anchor) -> Result<Arc<Self>, Fault> {
         let held = vault.get::<Reason>(paths::SEAL).await?;
         let whole = vault.is_whole().await?;

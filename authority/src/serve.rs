@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use audit::log::LogError;
 use node::listen::{self, Limits, Server, Shutdown};
 use node::tls::{self, ClientAuth, ClientRoots, ReloadingCertificate, TlsError};
 use tokio::net::TcpListener;
@@ -87,14 +88,30 @@ pub enum StartError {
     #[error(transparent)]
     Audit(#[from] audit::spool::OpenError),
     /// The audit log.
-    #[error(transparent)]
-    Log(audit::log::LogError),
+    #[error("audit log `{place}`: {error}{}", remedy(error))]
+    Log {
+        /// Its directory, or its place in a bucket.
+        place: String,
+        /// What is wrong.
+        error: LogError,
+    },
     /// A sink for audit records.
     #[error(transparent)]
     Export(#[from] crate::export::ExportError),
     /// The plugin host.
     #[error(transparent)]
     Plugins(#[from] runtime::HostError),
+}
+
+/// What to do about a log that this authority did not write; of the other errors each says so itself.
+fn remedy(error: &LogError) -> &'static str {
+    match error {
+        LogError::Note(_) => {
+            "; it is the log of another authority, or its checkpoint was altered; give this authority a place of its own \
+             (`data_dir`, or the prefix in the bucket), or put back the log that it wrote there"
+        }
+        _ => "",
+    }
 }
 
 impl From<Fault> for StartError {

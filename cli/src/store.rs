@@ -13,10 +13,10 @@ use crate::progress::Progress;
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   signet store copy --from authority.toml --to replica-a.toml     from one disk to etcd
-  signet store copy --from replica-a.toml --to authority.toml     and back
+  signet store copy --from replica-a.toml --to on-disk.toml       and back
 
-Every authority on the store of --from is stopped. Each file is an authority's configuration, which names its store; the HSM is that of --from, \
-and stays the same. Every row is read back and compared. From then on start authorities with the configuration of --to, never with the other one.")]
+Every authority on the store of --from is stopped. Each file is an authority's configuration, which names its store and has a data_dir of its \
+own; the HSM is that of --from, and stays the same. Every row is read back and compared. From then on start authorities with the configuration of --to, never with the other one.")]
 pub struct Store {
     #[command(subcommand)]
     command: Command,
@@ -29,7 +29,7 @@ enum Command {
         /// authority.toml of the authority as it was, which is not running.
         #[arg(long, value_name = "FILE")]
         from: PathBuf,
-        /// authority.toml of the authority as it will be. Its store is empty.
+        /// authority.toml of the authority as it will be. Its store is empty, and its `data_dir` is not that of --from.
         #[arg(long, value_name = "FILE")]
         to: PathBuf,
         /// Print JSON.

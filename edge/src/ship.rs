@@ -1,9 +1,9 @@
 //! The audit spool goes to the authority: what is durable here within a second, in order, again from where the authority has
 //! it when the stream was lost. What the authority has made durable need not stay here.
 //!
-//! The newest checkpoint of each authority's log stays, beside the spool ([`seen`]): it is shown to that authority when a stream
-//! begins, and `signet audit verify --seen` compares a log with it. Whoever puts the log back to an older state is found out
-//! by that.
+//! The newest checkpoint of each authority's log stays, beside the spool ([`seen`]): it is shown to that authority, and to no other,
+//! when a stream begins, and `signet audit verify --seen` compares a log with it. Whoever puts the log back to an older state is
+//! found out by that.
 
 mod seen;
 
@@ -166,21 +166,16 @@ impl Shipper {
         }
     }
 
-    /// How far the authority is with a process. First it is shown what was seen of its log.
+    /// How far the authority is with a process. The first receipt of a stream says which log it has: of several authorities each has
+    /// its own. It is shown what was seen of that one before a newer checkpoint takes its place, and before any record.
     async fn ask(&mut self, stream: &mut Stream, incarnation: &str, first: bool) -> Result<u64, String> {
-        let (mut shown, seen) = (String::new(), self.seen.clone());
+        let mut receipt = stream.ask(incarnation, String::new()).await?;
         if first {
-            shown = blocking(move || seen.newest()).await?;
-        }
-        let mut receipt = stream.ask(incarnation, shown.clone()).await?;
-        // Another log than the one that was seen last: this one's is shown before a newer one takes its place.
-        let (seen, now) = (self.seen.clone(), receipt.checkpoint.clone());
-        let before = blocking(move || seen.of_log(&now)).await?;
-        if first && let Some(before) = before.filter(|before| *before != shown) {
-            // Its receipt says nothing new of the log: the first one's checkpoint is what is kept, now that this was taken.
-            receipt.next = stream.ask(incarnation, before).await?.next;
-        }
-        if first {
+            let (seen, now) = (self.seen.clone(), receipt.checkpoint.clone());
+            if let Some(before) = blocking(move || seen.of_log(&now)).await? {
+                // Its receipt says nothing new of the log: the first one's checkpoint is what is kept, now that this was taken.
+                receipt.next = stream.ask(incarnation, before).await?.next;
+            }
             self.kept = None;
         }
         self.keep_checkpoint(&receipt).await;

@@ -9,13 +9,19 @@ use uuid::Uuid;
 use std::path::{Path, PathBuf};
 
 use super::*;
+use crate::hsm::Verified;
+use crate::hsm::testing::software;
+use crate::init;
 use crate::kms::Chain;
-use crate::testing::Bench;
+use crate::store::EtcdStore;
+use crate::store::etcd::testing::Cluster;
+use crate::testing::{Bench, START};
 
 type Alarms = Arc<Mutex<Vec<&'static str>>>;
 
 pub(crate) struct Site {
     bench: Bench,
+    metrics: Metrics,
     alarms: Alarms,
 }
 
@@ -23,6 +29,7 @@ impl Site {
     pub(crate) async fn new() -> Site {
         Site {
             bench: Bench::new().await,
+            metrics: Metrics::new("test"),
             alarms: Alarms::default(),
         }
     }
@@ -37,7 +44,7 @@ impl Site {
         Collector::open(
             &self.bench.wired.vault,
             (LogPlace::Directory(self.directory()), "", "example.org"),
-            &Metrics::new("test"),
+            &self.metrics,
             alarm,
         )
         .await
@@ -188,6 +195,55 @@ async fn a_log_that_is_gone_is_followed_by_another_one_under_another_name() {
     assert_eq!(log.vkey(), vkey);
     assert!(bring(&log, shipped("edge-1", 1)).await.iter().all(Result::is_ok));
     assert_eq!(site.alarms().len(), 2, "and none begins");
+}
+
+/// Of another authority, several of which share an etcd.
+async fn another(cluster: &Cluster, dir: &Path) -> Arc<Vault> {
+    let store = EtcdStore::open(&cluster.settings("/log")).await.unwrap();
+    let hsm = Arc::new(Verified::new(software(dir).await));
+    let vault = Arc::new(Vault::new(Arc::new(store), hsm));
+    let clock = crate::clock::held_at(START).0;
+    init::initialise(&vault, "example.org", &clock).await.unwrap();
+    vault
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn numbers_that_another_authority_may_have_are_no_gap_and_its_log_is_not_opened() {
+    let (cluster, site) = (Cluster::start(), Site::new().await);
+    let alone = site.open().await.unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let vault = another(&cluster, dir.path()).await;
+    let shared = Metrics::new("test");
+    let open = async |place: PathBuf, metrics: &Metrics| {
+        let place = (LogPlace::Directory(place), "b", "example.org");
+        Collector::open(&vault, place, metrics, Box::new(|_| {})).await
+    };
+    let log = open(dir.path().join("log"), &shared).await.unwrap();
+    let mut chunks = shipped("edge-1", 1_000);
+    assert!(chunks.len() > 2);
+    chunks.remove(1);
+    for log in [&alone, &log] {
+        assert!(bring(log, chunks.clone()).await.iter().all(Result::is_ok));
+    }
+    let text = shared.render().unwrap();
+    assert!(
+        text.contains("audit_gaps_here_total 1") && !text.contains("audit_gaps_total"),
+        "{text}"
+    );
+    let text = site.metrics.render().unwrap();
+    assert!(text.contains("audit_gaps_total 1"), "{text}");
+
+    log.close();
+    alone.close();
+    let refused = open(site.directory(), &Metrics::new("test"))
+        .await
+        .map(drop)
+        .unwrap_err()
+        .to_string();
+    let directory = site.directory().display().to_string();
+    for part in [&directory, "is not signed by", "a place of its own (`data_dir`"] {
+        assert!(refused.contains(part), "{part}: {refused}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -121,12 +121,7 @@ impl Writer {
             Ok(receipt) => {
                 gauges.records.inc_by(u64::try_from(records).unwrap_or_default());
                 if let Some((first, last)) = receipt.gap {
-                    gauges.gaps.inc();
-                    tracing::warn!(
-                        first,
-                        last,
-                        "audit records {first} to {last} of a chain were passed over"
-                    );
+                    self.tell_gap(first, last);
                 }
             }
             Err(refusal @ Refusal::Conflict { .. }) => {
@@ -135,6 +130,19 @@ impl Writer {
                 (self.shared.alarm)("audit:Conflict");
             }
             Err(refusal) => tracing::warn!(%refusal, "audit records were refused"),
+        }
+    }
+
+    /// An edge that comes back from another authority does not bring again what that one has receipted, and may have removed it.
+    /// Which is in no log at all only `signet audit reconcile` over all of them finds.
+    fn tell_gap(&self, first: u64, last: u64) {
+        self.shared.gauges.gaps.inc();
+        match self.shared.is_alone {
+            true => tracing::warn!("audit records {first} to {last} of a chain were passed over"),
+            false => tracing::info!(
+                "audit records {first} to {last} of a chain did not come here: they are in another authority's log, or \
+                 `signet audit reconcile` over the logs of all misses them"
+            ),
         }
     }
 
@@ -156,17 +164,22 @@ impl Writer {
         self.shared.published.send_replace(self.log.checkpoint().size);
     }
 
-    /// A log that did not grow from what somebody has seen was put back, or forked: writing on would hide it.
+    /// A log that did not grow from what somebody has seen was put back, or forked: writing on would hide it. A checkpoint of
+    /// another log, as each of several authorities has one, says nothing of this one.
     fn compare(&mut self, by: &str, note: &str) -> Result<(), LogError> {
         match self.log.grew_from(note)? {
             Some(true) => Ok(()),
             Some(false) => Err(LogError::Damaged(format!(
                 "`{by}` has seen a checkpoint that it did not grow from: it was put back to an older state"
             ))),
+            None if !is_of(note, self.log.verifier().name()) => {
+                tracing::debug!(by, "an edge or a witness has seen the checkpoint of another audit log");
+                Ok(())
+            }
             None => {
                 tracing::error!(
                     by,
-                    "an edge or a witness has seen the checkpoint of another audit log than this one"
+                    "an edge or a witness has shown a checkpoint in this audit log's name that this log's key did not sign"
                 );
                 Ok(())
             }
@@ -184,10 +197,34 @@ impl Writer {
     }
 }
 
+/// Whether a note says that it is of the log of this name: its first line.
+fn is_of(note: &str, name: &str) -> bool {
+    note.lines().next() == Some(name)
+}
+
 /// A failed sync ends the process (R30): the page cache may have dropped what it had taken.
 pub(super) fn lost(error: &LogError) {
     if let LogError::Lost(_) = error {
         tracing::error!(%error, "the process ends");
         std::process::abort();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_checkpoint_is_of_the_log_that_its_first_line_names() {
+        let name = "example.org/audit/0a0b0c0d";
+        assert!(is_of("example.org/audit/0a0b0c0d\n1\n", name));
+        for other in [
+            "",
+            "\n",
+            "example.org/audit/0a0b0c0d2\n1\n",
+            "x\nexample.org/audit/0a0b0c0d\n",
+        ] {
+            assert!(!is_of(other, name), "{other}");
+        }
     }
 }

@@ -119,3 +119,22 @@ async fn a_store_in_use_is_not_copied() {
         "half a copy is no authority"
     );
 }
+
+#[test]
+fn a_copy_has_a_directory_and_an_anchor_of_its_own() {
+    let (here, there) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let from = embedded(&here);
+    assert_eq!(demand_apart(&from, &embedded(&there)), Ok(()));
+    let link = there.path().join("link");
+    std::os::unix::fs::symlink(here.path(), &link).unwrap();
+    for same in [here.path().to_owned(), here.path().join("."), link] {
+        let mut to = embedded(&there);
+        to.data_dir = same;
+        let refused = demand_apart(&from, &to).unwrap_err().to_string();
+        assert!(refused.contains("`--to` a data_dir of its own"), "{refused}");
+    }
+    let mut to = embedded(&there);
+    to.anchor_file = Some(here.path().join("anchor"));
+    let refused = demand_apart(&from, &to).unwrap_err().to_string();
+    assert!(refused.contains("anchor_file"), "{refused}");
+}

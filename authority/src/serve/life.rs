@@ -9,6 +9,8 @@ use std::path::Path;
 use std::pin::pin;
 use std::time::Duration;
 
+use audit::log::LogError;
+
 use super::{Authority, Running, StartError};
 use crate::config::{Config, StoreConfig};
 use crate::fault::Fault;
@@ -105,9 +107,11 @@ fn passes(error: &StartError, store_was_open: bool) -> bool {
 /// Of a bucket: a directory is there or is a mistake.
 fn is_log_away(error: &StartError) -> bool {
     match error {
-        StartError::Io { error, .. } | StartError::Log(audit::log::LogError::Io(error)) => {
-            error.kind() == io::ErrorKind::NotConnected
-        }
+        StartError::Io { error, .. }
+        | StartError::Log {
+            error: LogError::Io(error),
+            ..
+        } => error.kind() == io::ErrorKind::NotConnected,
         _ => false,
     }
 }

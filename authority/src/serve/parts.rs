@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use signing::key::Secret;
 
@@ -11,7 +12,7 @@ use crate::clock::Clock;
 use crate::config::{Config, HsmConfig, Pkcs11Config, SoftwareConfig, StoreConfig};
 use crate::hsm::software::Software;
 use crate::hsm::worker::{PinSource, Worker, WorkerConfig};
-use crate::hsm::{Hsm, Queued, Verified};
+use crate::hsm::{Hsm, HsmError, HsmErrorKind, Queued, Verified};
 use crate::paths;
 use crate::store::{EtcdStore, RedbStore, Store};
 
@@ -21,6 +22,9 @@ const STORE_FILE: &str = "store.redb";
 const SOFTWARE_HSM_FILE: &str = "software-hsm";
 /// Calls of the software HSM at once, as many as a token has sessions by default.
 const SOFTWARE_AT_ONCE: usize = 4;
+/// Looks for a token that is not listed, after the first, and the pause before each: about two seconds in all.
+const MORE_LOOKS: u32 = 4;
+const BETWEEN_LOOKS: Duration = Duration::from_millis(450);
 
 impl Config {
     /// The audit spool's directory.
@@ -137,13 +141,30 @@ impl Opened {
     }
 }
 
+/// Opens the token, once more where it is not listed: while other processes open a SoftHSM2 on the same files, one may be told of none
+/// for a moment. Each try is a worker process of its own, whose module lists its tokens anew.
+async fn start_worker(config: WorkerConfig) -> Result<Worker, HsmError> {
+    for _ in 0..MORE_LOOKS {
+        match Worker::start(config.clone()).await {
+            Err(error) if is_unlisted(&error) => tokio::time::sleep(BETWEEN_LOOKS).await,
+            other => return other,
+        }
+    }
+    Worker::start(config).await
+}
+
+/// As the worker's module says it of a label (`hsm/pkcs11.rs`).
+fn is_unlisted(error: &HsmError) -> bool {
+    error.kind == HsmErrorKind::Misconfigured && error.detail.starts_with("no token is labelled")
+}
+
 /// The HSM that a configuration names.
 pub(crate) async fn open_hsm(config: &Config) -> Result<Arc<dyn Hsm>, StartError> {
     Ok(match &config.hsm {
         HsmConfig::Pkcs11(token) => {
             let worker = worker(token);
             let sessions = usize::from(worker.sessions);
-            Arc::new(Queued::new(Verified::new(Worker::start(worker).await?), sessions))
+            Arc::new(Queued::new(Verified::new(start_worker(worker).await?), sessions))
         }
         HsmConfig::Software(software) => {
             let file = software
@@ -233,5 +254,28 @@ fn passphrase(software: &SoftwareConfig) -> Result<Secret, StartError> {
             field: "hsm.passphrase_env",
             message: format!("the variable `{variable}` is not set, or not text"),
         }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hsm::testing;
+
+    #[tokio::test]
+    async fn a_token_that_is_not_listed_for_a_moment_is_opened() {
+        let directory = tempfile::tempdir().unwrap();
+        let config = testing::softhsm_config(directory.path()).await;
+        let (tokens, away) = (directory.path().join("tokens"), directory.path().join("away"));
+        std::fs::rename(&tokens, &away).unwrap();
+        std::fs::create_dir(&tokens).unwrap();
+        let missing = start_worker(config.clone()).await.map(drop).unwrap_err();
+        assert!(is_unlisted(&missing), "{missing}");
+        let (opened, ()) = tokio::join!(start_worker(config), async {
+            tokio::time::sleep(BETWEEN_LOOKS).await;
+            std::fs::remove_dir(&tokens).unwrap();
+            std::fs::rename(&away, &tokens).unwrap();
+        });
+        assert_eq!(opened.unwrap().info().label, "signet test");
     }
 }

@@ -32,7 +32,7 @@ impl Seen {
     }
 
     /// Of the log that was written last; empty where none was.
-    pub(super) fn newest(&self) -> String {
+    fn newest(&self) -> String {
         std::fs::read_to_string(&self.newest).unwrap_or_default()
     }
 
@@ -40,7 +40,7 @@ impl Seen {
     pub(super) fn of_log(&self, note: &str) -> Option<String> {
         let newest = self.newest();
         if origin(&newest) == origin(note) {
-            return Some(newest);
+            return Some(newest).filter(|newest| !newest.is_empty());
         }
         std::fs::read_to_string(self.aside(note)).ok()
     }
@@ -49,14 +49,20 @@ impl Seen {
     pub(super) fn keep(&self, note: &str) -> io::Result<()> {
         let before = self.newest();
         if !before.is_empty() && origin(&before) != origin(note) {
-            tracing::warn!(
-                before = origin(&before),
-                now = origin(note),
-                "the authority's audit log is another one than before; the old one's checkpoint is kept"
-            );
+            let (now, before) = (origin(note), origin(&before));
+            // Of several authorities each has a log of its own, and an edge comes back to them.
+            match self.aside(note).exists() {
+                true => tracing::debug!(before, now, "the authority's audit log is one that was seen before"),
+                false => tracing::warn!(
+                    before,
+                    now,
+                    "the authority's audit log is one that was not seen before: another authority's, or a new one; the old \
+                     one's checkpoint is kept"
+                ),
+            }
             std::fs::create_dir_all(&self.others)?;
             self.forget()?;
-            std::fs::rename(&self.newest, self.aside(&before))?;
+            std::fs::rename(&self.newest, self.aside(before))?;
         }
         let new = self.newest.with_extension("new");
         let written = std::fs::File::create(&new)?;

@@ -84,6 +84,7 @@ impl Pair {
 fn two_authorities_over_three_members_are_one() {
     let mut pair = Pair::walk();
     what_one_did_the_other_has_done(&pair);
+    a_name_that_is_taken_stops_nobody(&pair);
     an_edge_goes_on_when_its_authority_dies(&mut pair);
     the_leader_of_etcd_may_die(&mut pair);
     a_new_admin_token_counts_everywhere(&pair);
@@ -117,6 +118,23 @@ fn what_one_did_the_other_has_done(pair: &Pair) {
     }
 }
 
+/// A copied file whose `replica` was left as it was, on an empty disk.
+fn a_name_that_is_taken_stops_nobody(pair: &Pair) {
+    let b = std::fs::read_to_string(pair.site.path("etc/b.toml")).unwrap();
+    pair.site
+        .write("etc/twin.toml", &b.replace("lib/authority-b", "lib/authority-twin"));
+    let twin = pair.site.bash("signet authority run --config ./etc/twin.toml");
+    assert_eq!(twin.code, 1, "{twin:?}");
+    assert!(
+        twin.stderr.contains("another process may run under this name"),
+        "{twin:?}"
+    );
+    for authority in [0, 1] {
+        pair.at(authority, "keys list").success();
+    }
+    assert!(pair.mints(201), "{}", pair.logs());
+}
+
 /// Whichever it followed before: each of the two dies once.
 fn an_edge_goes_on_when_its_authority_dies(pair: &mut Pair) {
     for (dies, lives) in [(0, 1), (1, 0)] {
@@ -138,6 +156,11 @@ fn an_edge_goes_on_when_its_authority_dies(pair: &mut Pair) {
         } else {
             pair.start_b();
         }
+    }
+    // Each has a log of its own: what the edge has seen of one is no alarm at the other, nor what it brought there.
+    let logs = pair.logs();
+    for alarm in ["audit log's name", "another audit log than", "were passed over"] {
+        assert!(!logs.contains(alarm), "{alarm}: {logs}");
     }
 }
 
@@ -188,12 +211,22 @@ fn goes_back_to_a_directory(pair: &mut Pair) {
     let copy = "signet store copy --from ./etc/authority.toml --to ./etc/plain.toml";
     pair.site.authority.take().unwrap().stop();
     pair.b.take().unwrap().stop();
+    let anchor = std::fs::read(pair.site.path("lib/authority-a/anchor")).unwrap();
+    let plain = std::fs::read_to_string(pair.site.path("etc/plain.toml")).unwrap();
+    pair.site.write(
+        "etc/shared.toml",
+        &plain.replace("lib/signet-authority", "lib/authority-a"),
+    );
+    let shared = pair.site.bash(&copy.replace("plain.toml", "shared.toml"));
+    assert_eq!(shared.code, 1, "{shared:?}");
+    assert!(shared.stderr.contains("a data_dir of its own"), "{shared:?}");
+    assert!(!pair.site.path("lib/authority-a/store.redb").exists());
+    assert_eq!(std::fs::read(pair.site.path("lib/authority-a/anchor")).unwrap(), anchor);
     let copied = pair.site.bash(copy).success();
     assert!(copied.starts_with("copied and verified "), "{copied}");
     let full = pair.site.bash(copy);
     assert!(full.stderr.contains("has something in it already"), "{full:?}");
     // The same authority, on one disk: the edge follows it, and what was made in the cluster is there.
-    let plain = std::fs::read_to_string(pair.site.path("etc/plain.toml")).unwrap();
     pair.site.write("etc/authority.toml", &plain);
     pair.site.start_authority();
     let token = "SIGNET_ADMIN_TOKEN=$(cat ./etc/admin/admin-token)";
