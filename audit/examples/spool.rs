@@ -43,6 +43,7 @@ fn draft() -> Draft<'static> {
         policies: vec!["allow-ci".to_owned()].into(),
         plugins: vec![Verdict {
             plugin: "claim-guard".into(),
+            component: Some([9; 32]),
             outcome: VerdictOutcome::Allowed,
         }],
         request_id: Uuid::from_u128(42),

@@ -12,7 +12,7 @@ mod syslog;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::record::{Event, Outcome, Record};
+use crate::record::{BreakerChange, Event, Outcome, Record};
 
 pub use self::collector::events as collector_events;
 pub use self::otlp::logs as otlp_logs;
@@ -83,6 +83,18 @@ impl Summary {
                 "records were removed to make room",
                 dropped.time_ms,
             ),
+            Event::Breaker(breaker) => match breaker.change {
+                BreakerChange::Opened { .. } => {
+                    let text = "a plugin fails again and again: it is not called for a while";
+                    (Weight::Warning, "plugin_failing", text, breaker.time_ms)
+                }
+                BreakerChange::Closed => (
+                    Weight::Info,
+                    "plugin_answers",
+                    "a plugin answers again",
+                    breaker.time_ms,
+                ),
+            },
         };
         Summary {
             weight,

@@ -1,6 +1,6 @@
 //! Which records somebody wants to see.
 
-use crate::record::{Event, Outcome, Record};
+use crate::record::{Event, Hash, Outcome, Record, sha256};
 
 /// Every part that is given has to hold.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -19,6 +19,8 @@ pub struct Filter {
     pub outcome: Option<String>,
     /// The profile, or the operation.
     pub profile: Option<String>,
+    /// A plugin that was asked, or is not called for a while: its name, or `sha256:HEX` of its component.
+    pub plugin: Option<String>,
     /// The request's id.
     pub request: Option<String>,
     /// Milliseconds since 1970, from here …
@@ -28,12 +30,15 @@ pub struct Filter {
 }
 
 impl Filter {
-    /// Whether the record is wanted. A filter on what only uses have wants no other record.
+    /// Whether the record is wanted. A filter on what a record does not have does not want it.
     pub fn wants(&self, record: &Record) -> bool {
         let is = |wanted: &Option<String>, found: Option<&str>| wanted.is_none() || wanted.as_deref() == found;
         let time = record.time_ms();
         let timely = self.from_ms.is_none_or(|from| time >= from) && self.to_ms.is_none_or(|to| time < to);
         if !timely || !is(&self.edge, Some(&record.edge)) {
+            return false;
+        }
+        if !self.wants_plugins(&record.event) {
             return false;
         }
         let Event::Use(draft) = &record.event else {
@@ -68,12 +73,28 @@ impl Filter {
         let whose = is(&self.tenant, Some(&draft.tenant)) && is(&self.profile, draft.profile.as_deref());
         outcome && caller && request && keys && whose
     }
+
+    fn wants_plugins(&self, event: &Event) -> bool {
+        let Some(wanted) = &self.plugin else { return true };
+        let is = |name: &str, component: Option<&Hash>| {
+            name == wanted || component.is_some_and(|component| sha256(component) == *wanted)
+        };
+        match event {
+            Event::Use(draft) => draft
+                .plugins
+                .iter()
+                .any(|verdict| is(&verdict.plugin, verdict.component.as_ref())),
+            Event::Breaker(breaker) => is(&breaker.plugin, Some(&breaker.component)),
+            Event::Started(_) | Event::Dropped(_) | Event::Stopped { .. } => false,
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::record::tests::{draft, record};
+    use crate::record::{Breaker, BreakerChange};
 
     #[test]
     fn every_part_has_to_hold() {
@@ -171,6 +192,25 @@ mod tests {
             );
         }
         let stopped = record(Event::Stopped { time_ms: 5 });
+        let opened = record(Event::Breaker(Breaker {
+            time_ms: 5,
+            plugin: "claim-guard".into(),
+            component: [9; 32],
+            change: BreakerChange::Closed,
+        }));
+        for (wanted, records) in [
+            ("claim-guard", [true, true, false]),
+            (&sha256(&[9; 32]), [true, true, false]),
+            ("claim", [false; 3]),
+            (&sha256(&[8; 32]), [false; 3]),
+        ] {
+            let filter = Filter {
+                plugin: some(wanted),
+                ..Filter::default()
+            };
+            let wants = [&found, &opened, &stopped].map(|record| filter.wants(record));
+            assert_eq!(wants, records, "{wanted}");
+        }
         assert!(Filter::default().wants(&stopped));
         assert!(
             !Filter {

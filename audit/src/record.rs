@@ -7,6 +7,7 @@
 //! encoding; each record carries the hash of the one before it in its chain, and zeros in the first.
 
 mod json;
+mod verdict;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -15,6 +16,9 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
+
+pub(crate) use self::json::sha256;
+pub use self::verdict::{Breaker, BreakerChange, Verdict, VerdictOutcome};
 
 /// A SHA-256 value.
 pub type Hash = [u8; 32];
@@ -72,37 +76,6 @@ pub enum Outcome<'a> {
     /// An operation of the authority's key API was carried out, whether or not it made a signature. (Last, so that the
     /// encoding of the others stays.)
     Performed,
-}
-
-/// What one plugin said.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Verdict<'a> {
-    /// The plugin's name in the bundle.
-    pub plugin: Cow<'a, str>,
-    /// Its answer.
-    pub outcome: VerdictOutcome<'a>,
-}
-
-/// A plugin's answer.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum VerdictOutcome<'a> {
-    /// It let the request pass, possibly narrowed.
-    Allowed,
-    /// It refused.
-    Refused {
-        /// The plugin's own code.
-        code: Cow<'a, str>,
-    },
-    /// It failed: a trap, a timeout, bad output.
-    Failed {
-        /// Which failure, such as `timeout`.
-        kind: Cow<'a, str>,
-    },
-    /// It failed, and its profile lets requests go on without it. (Last, so that the encoding of the others stays.)
-    Skipped {
-        /// Which failure; `open` where it was not called.
-        kind: Cow<'a, str>,
-    },
 }
 
 /// A W3C trace id: 16 bytes, not all zero, written as 32 lower-case hexadecimal digits.
@@ -176,6 +149,8 @@ pub enum Event {
         /// Milliseconds since 1970 by this machine's clock.
         time_ms: u64,
     },
+    /// A plugin is not called for a while, or is again.
+    Breaker(Breaker),
 }
 
 /// The first record of a process.
@@ -257,14 +232,9 @@ impl Record {
         Ok(hash_encoded(&self.encode()?))
     }
 
-    /// When it happened, milliseconds since 1970: of a use by the authority's time, else by the machine's clock.
+    /// See [`Event::time_ms`].
     pub fn time_ms(&self) -> u64 {
-        match &self.event {
-            Event::Use(draft) => draft.time_ms,
-            Event::Started(started) => started.time_ms,
-            Event::Dropped(dropped) => dropped.time_ms,
-            Event::Stopped { time_ms } => *time_ms,
-        }
+        self.event.time_ms()
     }
 
     /// One line of JSON, without the line's end: what `signet audit tail` prints.
@@ -275,6 +245,19 @@ impl Record {
     /// The members of that object.
     pub fn fields(&self) -> serde_json::Map<String, serde_json::Value> {
         json::fields(self)
+    }
+}
+
+impl Event {
+    /// When it happened, milliseconds since 1970: of uses and breakers by the authority's time, else by the machine's clock.
+    pub fn time_ms(&self) -> u64 {
+        match self {
+            Event::Use(draft) => draft.time_ms,
+            Event::Started(started) => started.time_ms,
+            Event::Dropped(dropped) => dropped.time_ms,
+            Event::Stopped { time_ms } => *time_ms,
+            Event::Breaker(breaker) => breaker.time_ms,
+        }
     }
 }
 
@@ -330,8 +313,12 @@ pub(crate) fn hash_encoded(encoded: &[u8]) -> Hash {
 /// The part of a record that the request pays for: `Event::Use(draft)`, encoded without cloning the draft.
 pub(crate) fn encode_use(draft: &Draft<'_>) -> Result<Vec<u8>, RecordError> {
     const POSITION: u8 = 1;
-    let encoded = postcard::to_extend(&(POSITION, draft), Vec::with_capacity(512));
-    bounded(encoded).and_then(|bytes| {
+    encode(&(POSITION, draft))
+}
+
+/// An event as it stands behind its head.
+pub(crate) fn encode(event: &impl Serialize) -> Result<Vec<u8>, RecordError> {
+    bounded(postcard::to_extend(event, Vec::with_capacity(512))).and_then(|bytes| {
         if bytes.len() > MAX_EVENT {
             Err(RecordError::TooLong)
         } else {

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use crate::record::{self, Draft, Predecessor};
+use crate::record::{self, Breaker, Draft, Event, Predecessor};
 use crate::volume::{Directory, Volume};
 use queue::Queue;
 
@@ -219,6 +219,17 @@ impl Spool {
     /// [`SpoolError`]; the signature must not leave then.
     pub fn append(&self, draft: &Draft<'_>) -> Result<Recorded, SpoolError> {
         let event = record::encode_use(draft).map_err(|_| SpoolError::TooLong)?;
+        Ok(Recorded {
+            sequence: self.queue.push(&event, false)?,
+        })
+    }
+
+    /// Records that a plugin is not called for a while, or is again. As [`Spool::append`] otherwise.
+    ///
+    /// # Errors
+    /// [`SpoolError`]; it is not on record then.
+    pub fn append_breaker(&self, breaker: Breaker) -> Result<Recorded, SpoolError> {
+        let event = record::encode(&Event::Breaker(breaker)).map_err(|_| SpoolError::TooLong)?;
         Ok(Recorded {
             sequence: self.queue.push(&event, false)?,
         })

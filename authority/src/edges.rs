@@ -47,6 +47,10 @@ pub struct EdgeRecord {
     pub enrolled_by: Option<EdgeId>,
     /// The certificates that count: one that is not listed is refused even while its dates are good.
     pub certificates: Vec<IssuedCertificate>,
+    /// When it was revoked last, Unix seconds, if it ever was: verifiers are told of what was delegated before, also after it has
+    /// enrolled anew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revoked_at: Option<u64>,
 }
 
 /// Whether an edge may have anything.
@@ -250,6 +254,7 @@ impl Edges {
                 enrolled_at: now,
                 enrolled_by: admission.rule.as_ref().map(|rule| rule.name.clone()),
                 certificates: vec![first.clone()],
+                revoked_at: before.as_ref().and_then(|before| before.value.last_revoked()),
             };
             let change = change.set(path, &record, before.map(|before| before.stamp));
             match self.vault.commit(change).await {
@@ -385,6 +390,14 @@ impl Edges {
 }
 
 impl EdgeRecord {
+    /// When it was revoked last, Unix seconds.
+    pub(crate) fn last_revoked(&self) -> Option<u64> {
+        match self.state {
+            EdgeState::Revoked { at, .. } => Some(at),
+            EdgeState::Active => self.revoked_at,
+        }
+    }
+
     /// When its last certificate ended or will, or it was revoked: Unix seconds.
     fn ended_at(&self) -> u64 {
         match self.state {

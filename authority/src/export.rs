@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use ::http::HeaderMap;
 use async_trait::async_trait;
-use audit::record::{Event, Record};
+use audit::record::Record;
 use node::telemetry::{Label, Metrics};
 use node::tls::ReloadingCertificate;
 use prometheus_client::metrics::counter::Counter;
@@ -311,7 +311,7 @@ impl Export {
     /// What is not older than a sink may fall behind.
     fn pass_over<'r>(&self, records: &'r [Record]) -> &'r [Record] {
         let oldest = self.clock.now_ms().saturating_sub(self.max_lag_ms);
-        let late = records.iter().take_while(|record| time_ms(record) < oldest).count();
+        let late = records.iter().take_while(|record| record.time_ms() < oldest).count();
         let (late, rest) = records.split_at(late);
         if !late.is_empty() {
             self.lose(late, late.len());
@@ -363,15 +363,6 @@ impl Export {
         if let Err(error) = written {
             tracing::warn!(sink = self.name, %error, "a sink's place cannot be written; after a restart records come again");
         }
-    }
-}
-
-fn time_ms(record: &Record) -> u64 {
-    match &record.event {
-        Event::Use(draft) => draft.time_ms,
-        Event::Started(started) => started.time_ms,
-        Event::Dropped(dropped) => dropped.time_ms,
-        Event::Stopped { time_ms } => *time_ms,
     }
 }
 

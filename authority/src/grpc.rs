@@ -10,7 +10,7 @@ use node::contract::{
     ProveResponse, RenewRequest, SampleBatch, SampleReceipt, SignInHsmRequest, SignInHsmResponse, WatchUp,
 };
 use tokio::sync::{Semaphore, SemaphorePermit, watch};
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Code, Request, Response, Status, Streaming};
 
 use self::fetch::{Chunks, Objects};
 use self::samples::Refused;
@@ -222,7 +222,11 @@ impl Authority for Service {
     async fn watch(&self, request: Request<Streaming<WatchUp>>) -> Result<Response<EventStream>, Status> {
         self.seal.demand_open()?;
         // Before a word is read.
-        let edge = bounded(self.authenticate(&request)).await?.into_inner();
+        let edge = match bounded(self.authenticate(&request)).await {
+            Ok(edge) => edge.into_inner(),
+            Err(status) if status.code() == Code::PermissionDenied => return Err(self.watches.refused(status).await),
+            Err(status) => return Err(status),
+        };
         let mut messages = request.into_inner();
         let first = tokio::time::timeout(FIRST_WORD, messages.message()).await;
         let Ok(Some(Up::Request(first))) = first.map(|first| first.ok().flatten().and_then(|first| first.up)) else {

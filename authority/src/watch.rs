@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use node::contract;
 use node::contract::watch_event::Event;
 use node::contract::{
     Bundle, CompileTarget, Heartbeat, Key, RevocationList, Revoked, Snapshot, WatchEvent, WatchRequest,
@@ -164,6 +165,17 @@ impl Watches {
         self.set_target(feed.edge.id().as_str(), request.compile_target);
         tokio::spawn(feed.run());
         Ok(ReceiverStream::new(stream))
+    }
+
+    /// The refusal of an edge that is revoked, with the revision that it has seen by this: should the store be put back to before
+    /// its revocation, it says so.
+    pub async fn refused(&self, refusal: Status) -> Status {
+        let mut refusal = refusal;
+        match self.vault.store().revision().await {
+            Ok(revision) => contract::tell_revision(&mut refusal, revision, &self.revisions.prove(revision)),
+            Err(error) => tracing::warn!(%error, "a revoked edge is not told the revision"),
+        }
+        refusal
     }
 
     /// Of an edge that has seen a newer state than this store holds: the store was put back, and what was revoked since may be

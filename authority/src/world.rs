@@ -212,13 +212,15 @@ impl World {
                 edge: None,
                 issued_until: at,
             });
-            let edges = state.edges.values().filter_map(|edge| match edge.state {
-                EdgeState::Revoked { at, .. } if counts(at) => Some(Rule {
-                    key: None,
-                    edge: Some(edge.id.to_string()),
-                    issued_until: at,
-                }),
-                _ => None,
+            // Also of one that has enrolled anew: whoever had its keys has them still.
+            let edges = state
+                .edges
+                .values()
+                .filter_map(|edge| Some((&edge.id, edge.last_revoked()?)));
+            let edges = edges.filter(|(_, at)| counts(*at)).map(|(id, at)| Rule {
+                key: None,
+                edge: Some(id.to_string()),
+                issued_until: at,
             });
             let withdrawn = state.halts.delegations().map(|(key, edge)| Rule {
                 key: Some(key),

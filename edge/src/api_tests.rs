@@ -350,3 +350,21 @@ async fn no_debug_output_holds_a_credential() {
         assert!(!shown.contains(&format!("{:?}", &secret.expose()[..8])));
     }
 }
+
+// R30
+#[tokio::test]
+async fn an_edge_whose_audit_spool_takes_nothing_is_not_ready() {
+    let rig = Rig::ready().await;
+    assert_eq!(rig.get("/readyz").await.status, 200);
+    rig.edge.spool().close();
+    let ready = rig.get("/readyz").await;
+    assert!(
+        ready.status == 503 && ready.text.contains("audit spool"),
+        "{}",
+        ready.text
+    );
+    assert_eq!(
+        rig.post("/v1/tokens/plain", json!({})).await.code(),
+        (503, "audit_unavailable")
+    );
+}

@@ -4,16 +4,16 @@
 //! resumes from the last revision applied. Delegations are kept by [`crate::delegate`]; what a lost stream means for them
 //! is written there.
 //!
-//! A revoked edge goes on asking, from revision 0. It signs again only when the authority lets it in and sends a snapshot
-//! of a later revision than the edge knew when it was revoked: taking an edge back is a commit of its own, and a store that
-//! was put back to before the revocation has none (R29). Else it stays revoked until its process is started anew.
+//! A revoked edge stays revoked until its process is started anew: whoever is taken back has a new certificate, which that
+//! process does not know, so that only a store that was put back to before the revocation would let it in again (R29). It
+//! goes on asking, and says at which revision it was revoked, by which such an authority is sealed.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use node::contract::watch_event::Event;
 use node::contract::watch_up::Up;
-use node::contract::{Acknowledged, Snapshot, WatchEvent, WatchRequest, WatchUp};
+use node::contract::{Acknowledged, Snapshot, WatchEvent, WatchRequest, WatchUp, told_revision};
 use tokio::sync::mpsc::{self, Sender};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_stream::wrappers::ReceiverStream;
@@ -43,12 +43,12 @@ const LAST_WORD: Duration = Duration::from_secs(2);
 /// How far this edge has followed.
 #[derive(Debug, Default)]
 struct Position {
-    /// The last revision applied; 0 asks for a snapshot.
+    /// The last revision that the authority told: it is applied, but for that of this edge's revocation. 0 asks for a snapshot.
     revision: u64,
     /// What the authority proved that revision with.
     proof: Vec<u8>,
-    /// What was applied when the authority revoked this edge.
-    revoked_at: Option<u64>,
+    /// Whether the authority has revoked this edge.
+    revoked: bool,
     /// The authority's floor when it was last seen.
     floor: u64,
 }
@@ -80,10 +80,7 @@ async fn stream(edge: &Arc<Edge>, uplink: &Uplink, position: &mut Position) -> S
 
 async fn events(edge: &Arc<Edge>, uplink: &Uplink, position: &mut Position) -> Result<(), Status> {
     let request = WatchRequest {
-        revision: match position.revoked_at {
-            None => position.revision,
-            Some(_) => 0,
-        },
+        revision: position.revision,
         bundle_digest: edge.offered_digest(),
         incarnation: edge.incarnation().to_owned(),
         revision_proof: position.proof.clone(),
@@ -127,6 +124,7 @@ async fn events(edge: &Arc<Edge>, uplink: &Uplink, position: &mut Position) -> R
             }
             Some(Event::Revoked(revoked)) => {
                 edge.keyring().revoke();
+                position.told(revision, event.revision_proof);
                 acknowledge(&up, revision)?;
                 // The authority ends the stream when it has heard it.
                 timeout(LAST_WORD, async { while let Ok(Some(_)) = events.message().await {} })
@@ -137,8 +135,8 @@ async fn events(edge: &Arc<Edge>, uplink: &Uplink, position: &mut Position) -> R
             _ => position.apply(edge, event)?,
         }
         edge.set_connected(true);
-        if position.revision > acknowledged {
-            acknowledged = position.revision;
+        if revision > acknowledged {
+            acknowledged = revision;
             acknowledge(&up, acknowledged)?;
         }
         edge.wake_leases();
@@ -152,13 +150,15 @@ fn acknowledge(up: &Sender<WatchUp>, revision: u64) -> Result<(), Status> {
 
 impl Position {
     /// Applies one event. Nothing here waits: a key that is stopped must not stand behind a bundle that is compiled.
-    ///
-    /// The revocation of this edge is an error, because it ends the stream.
     fn apply(&mut self, edge: &Edge, event: WatchEvent) -> Result<(), Status> {
+        if self.revoked {
+            let why = "the authority lets in an edge that it has revoked: its state is not newer than the revocation";
+            return Err(Status::failed_precondition(why));
+        }
         edge.compare_clocks(event.authority_time_ms);
         let proof = event.revision_proof;
         match event.event {
-            Some(Event::Snapshot(snapshot)) => self.snapshot(edge, snapshot, event.revision),
+            Some(Event::Snapshot(snapshot)) => start_anew(edge, snapshot),
             Some(Event::Bundle(bundle)) => edge.offer_bundle(bundle),
             Some(Event::Key(key)) => {
                 let (id, compromised) = (key.id.clone(), key.compromised);
@@ -180,8 +180,8 @@ impl Position {
                 edge.wake_delegations();
             }
             Some(Event::Revocations(list)) => edge.set_revocations(list.jws),
-            Some(Event::Revoked(revoked)) => return Err(Status::permission_denied(revoked.reason)),
-            Some(Event::Heartbeat(_) | Event::Leases(_)) => {}
+            // The first two are acted upon before they come here.
+            Some(Event::Revoked(_) | Event::Leases(_) | Event::Heartbeat(_)) => {}
             // To acknowledge it would say that what it stops is stopped.
             None => {
                 let why =
@@ -193,42 +193,14 @@ impl Position {
             self.floor = event.floor;
             edge.demand_newest_bundle();
         }
-        if event.revision >= self.revision {
-            (self.revision, self.proof) = (event.revision, proof);
-        }
+        self.told(event.revision, proof);
         Ok(())
     }
 
-    fn snapshot(&mut self, edge: &Edge, snapshot: Snapshot, revision: u64) {
-        edge.set_delegation_roots(snapshot.delegation_roots);
-        let compromised: Vec<_> = snapshot
-            .keys
-            .iter()
-            .filter(|key| key.compromised)
-            .map(|key| key.id.clone())
-            .collect();
-        edge.keyring()
-            .replace(snapshot.keys.into_iter().filter_map(logical_key).collect());
-        compromised.iter().for_each(|id| edge.keyring().withdraw(id));
-        match self.revoked_at {
-            Some(revoked_at) if revision <= revoked_at => {
-                tracing::error!(
-                    revision,
-                    revoked_at,
-                    "the authority's state is not newer than the revocation of this edge, which stays revoked"
-                );
-            }
-            Some(_) => {
-                tracing::warn!(revision, "the authority has taken this edge back");
-                self.revoked_at = None;
-                edge.keyring().reinstate();
-            }
-            None => {}
+    fn told(&mut self, revision: u64, proof: Vec<u8>) {
+        if revision >= self.revision {
+            (self.revision, self.proof) = (revision, proof);
         }
-        if let Some(bundle) = snapshot.bundle {
-            edge.offer_bundle(bundle);
-        }
-        edge.wake_delegations();
     }
 
     /// Draws the conclusion from how a stream ended. `PermissionDenied` is said of a revoked edge alone; whatever else ends
@@ -239,12 +211,35 @@ impl Position {
             tracing::warn!(code = ?status.code(), reason, "the watch stream ended; it is made again");
             return;
         }
-        if self.revoked_at.is_none() {
-            tracing::error!(reason, "the authority has revoked this edge; it forgets its keys");
-            self.revoked_at = Some(self.revision);
+        if let Some((revision, proof)) = told_revision(status) {
+            self.told(revision, proof);
+        }
+        if !std::mem::replace(&mut self.revoked, true) {
+            tracing::error!(
+                reason,
+                "the authority has revoked this edge; it forgets its keys, and signs nothing until it is enrolled and started anew"
+            );
         }
         edge.keyring().revoke();
     }
+}
+
+/// What the snapshot says is all that this edge knows.
+fn start_anew(edge: &Edge, snapshot: Snapshot) {
+    edge.set_delegation_roots(snapshot.delegation_roots);
+    let compromised: Vec<_> = snapshot
+        .keys
+        .iter()
+        .filter(|key| key.compromised)
+        .map(|key| key.id.clone())
+        .collect();
+    edge.keyring()
+        .replace(snapshot.keys.into_iter().filter_map(logical_key).collect());
+    compromised.iter().for_each(|id| edge.keyring().withdraw(id));
+    if let Some(bundle) = snapshot.bundle {
+        edge.offer_bundle(bundle);
+    }
+    edge.wake_delegations();
 }
 
 #[cfg(test)]

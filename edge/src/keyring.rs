@@ -206,7 +206,7 @@ impl Keyring {
     }
 
     /// Replaces what is known of all keys; material of keys that are gone is dropped, and so zeroized. A revoked edge stays
-    /// revoked: see [`Keyring::reinstate`].
+    /// revoked.
     pub fn replace(&self, keys: Vec<LogicalKey>) {
         let keys: Vec<_> = keys.into_iter().map(Arc::new).collect();
         self.update(|table| {
@@ -299,11 +299,6 @@ impl Keyring {
                 slot.held = Held::default();
             }
         });
-    }
-
-    /// Ends a revocation. Whoever calls it has made sure that the authority has taken this edge back.
-    pub fn reinstate(&self) {
-        self.update(|table| table.revoked = false);
     }
 
     fn hold(&self, key_id: &str, held: impl Fn(&mut Table) -> Held) {

@@ -5,26 +5,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use audit::log::proof::Proof;
-use audit::record::{Draft, Event, Outcome, Verdict, VerdictOutcome};
+use audit::record::{self, Breaker, Draft, Event, Outcome};
 use audit::spool::SpoolError;
-use http::header::RETRY_AFTER;
 use node::identity::Caller;
 use node::problem::Problem;
-use policies::engine::Denial;
-use policies::intent::IntentError;
-use policies::permit::{ClearError, RetryAfter};
 use policies::profile::{AuditMode, Profile};
-use serde_json::{Value, json};
+use runtime::{BreakerChange, Plugin};
 use tokio::sync::SemaphorePermit;
 use tokio::time::{Instant, timeout, timeout_at};
 use uuid::Uuid;
 
-use crate::answer;
 use crate::keyring::{At, SignError, Signed};
 use crate::receive::Received;
 use crate::state::Edge;
-use crate::throttle::Limited;
 use crate::world::Served;
+
+mod refusal;
+
+pub use self::refusal::Refusal;
+use self::refusal::{behind, unavailable, unproven, verdict};
 
 /// How long a signature waits for an audit disk that is behind to take its record: longer than a sync usually takes, shorter
 /// than callers wait.
@@ -161,202 +160,6 @@ impl Released {
     }
 }
 
-/// A refusal of one signature: what the caller is told, what the log gets, and what the record holds.
-#[derive(Debug)]
-pub struct Refusal(Box<Told>);
-
-#[derive(Debug)]
-struct Told {
-    problem: Problem,
-    /// For the log only.
-    detail: String,
-    /// Whether it is one that the audit trail keeps: everything but a request that could not be understood.
-    audited: bool,
-    policies: Vec<String>,
-    rule: Option<(String, VerdictOutcome<'static>)>,
-}
-
-impl Refusal {
-    fn new(code: &'static str, safe: impl Into<String>, detail: impl Into<String>) -> Refusal {
-        Refusal(Box::new(Told {
-            problem: Problem::new(code, safe),
-            detail: detail.into(),
-            audited: true,
-            policies: Vec::new(),
-            rule: None,
-        }))
-    }
-
-    fn with(mut self, member: &'static str, value: Value) -> Refusal {
-        self.0.problem = self.0.problem.with(member, value);
-        self
-    }
-
-    fn retry_after(mut self, seconds: u64) -> Refusal {
-        self.0.problem = self.0.problem.with_header(RETRY_AFTER, seconds.to_string());
-        self
-    }
-
-    /// The profile's key is not known here (yet).
-    pub fn no_key(profile: &Profile) -> Refusal {
-        Refusal::new(
-            "key_unavailable",
-            "the profile's key is not available here",
-            format!(
-                "`{}` of profile `{}` is not announced by the authority",
-                profile.key, profile.name
-            ),
-        )
-    }
-
-    /// No bundle has come yet.
-    pub fn not_ready() -> Refusal {
-        Refusal::new("not_ready", "this edge has no bundle yet", "no bundle")
-    }
-
-    /// The batch has taken too long before this element's turn came: nothing was judged.
-    pub fn out_of_time() -> Refusal {
-        let safe = "the batch took too long before this element's turn; send it again, or smaller batches";
-        let mut refusal = Refusal::new("overloaded", safe, "the batch took too long").retry_after(1);
-        refusal.0.audited = false;
-        refusal
-    }
-
-    /// What the caller is told, for a refusal that is not recorded.
-    pub fn into_problem(self) -> Problem {
-        self.0.problem
-    }
-
-    /// A rule said no.
-    pub fn rule_refused(rule: &str, code: &str, message: &str) -> Refusal {
-        let mut refusal = Refusal::new("rule_refused", message, format!("rule `{rule}` refused with `{code}`"));
-        refusal = refusal.with("rule", json!(rule)).with("rule_code", json!(code));
-        refusal.0.rule = Some((
-            rule.to_owned(),
-            VerdictOutcome::Refused {
-                code: code.to_owned().into(),
-            },
-        ));
-        refusal
-    }
-
-    /// A rule failed; what it said about it is for the log.
-    pub fn rule_failed(rule: &str, kind: &'static str, detail: &str) -> Refusal {
-        let safe = "a rule of the profile failed; nothing is signed without its verdict";
-        let mut refusal = Refusal::new("rule_failed", safe, format!("rule `{rule}` failed ({kind}): {detail}"));
-        refusal = refusal.with("rule", json!(rule));
-        refusal.0.rule = Some((rule.to_owned(), VerdictOutcome::Failed { kind: kind.into() }));
-        refusal
-    }
-
-    /// A rule that the profile lists is not loaded.
-    pub fn rule_missing(rule: &str) -> Refusal {
-        Refusal::rule_failed(rule, "missing", "the plugin is not loaded")
-    }
-}
-
-impl From<IntentError> for Refusal {
-    fn from(error: IntentError) -> Refusal {
-        let mut refusal = Refusal::new(error.code, error.detail.clone(), error.detail);
-        if let Some(pointer) = error.pointer {
-            refusal = refusal.with("pointer", json!(pointer));
-        }
-        refusal.0.audited = false;
-        refusal
-    }
-}
-
-impl From<Denial> for Refusal {
-    fn from(denial: Denial) -> Refusal {
-        let mut refusal = Refusal::new(denial.code.as_str(), denial.to_string(), denial.detail);
-        let policies: Vec<String> = denial.policies.iter().map(ToString::to_string).collect();
-        refusal = refusal.with("policies", json!(policies));
-        refusal.0.policies = policies;
-        refusal
-    }
-}
-
-impl From<RetryAfter> for Refusal {
-    fn from(spent: RetryAfter) -> Refusal {
-        let limited = Limited {
-            policy: spent.quota,
-            quota: spent.limit,
-            window: spent.window.as_secs().max(1),
-            retry_after: Some(spent.after.max(Duration::from_millis(1))),
-        };
-        let mut refusal = Refusal::new("quota_exceeded", "", spent.to_string());
-        refusal.0.problem = answer::limited(&limited, "quota_exceeded");
-        refusal
-    }
-}
-
-impl From<ClearError> for Refusal {
-    fn from(error: ClearError) -> Refusal {
-        Refusal::rule_failed(error.plugin().unwrap_or_default(), "bad_output", &error.to_string())
-    }
-}
-
-impl From<SignError> for Refusal {
-    fn from(error: SignError) -> Refusal {
-        let detail = error.to_string();
-        match error {
-            SignError::EdgeRevoked => Refusal::new("edge_revoked", "this edge may not sign any more", detail),
-            SignError::Disabled(state) => Refusal::new("key_disabled", format!("the profile's key is {state}"), detail),
-            SignError::CallerStopped => Refusal::new("forbidden", "this caller, or its tenant, is stopped", detail),
-            SignError::Superseded => {
-                let safe = "the policies were tightened while this was decided; try again";
-                Refusal::new("not_ready", safe, detail).retry_after(1)
-            }
-            SignError::NoLease => {
-                let safe = "this edge's lease of the profile's key has run out: its authority has not renewed it";
-                Refusal::new("key_unavailable", safe, detail).retry_after(1)
-            }
-            SignError::Unavailable => Refusal::new(
-                "key_unavailable",
-                "this edge holds no valid delegation of the profile's key",
-                detail,
-            ),
-            SignError::AuthorityAway(_) => {
-                let safe = "the profile's key signs at the authority, which cannot be reached or is busy";
-                Refusal::new("key_unavailable", safe, detail).retry_after(1)
-            }
-            SignError::Authority(_) => {
-                let safe =
-                    "the profile's key signs at the authority, which does not sign this; the operators' log says why";
-                Refusal::new("key_unavailable", safe, detail)
-            }
-            SignError::NotYet(seconds) => {
-                let safe = "the next version of the profile's key signs when verifiers have learnt it";
-                let mut refusal = Refusal::new("key_unavailable", safe, detail);
-                refusal.0.problem = refusal
-                    .0
-                    .problem
-                    .with_header(http::header::RETRY_AFTER, seconds.to_string());
-                refusal
-            }
-            SignError::Mismatch(_) | SignError::Key(_) | SignError::Token(_) => Refusal::new(
-                "key_unavailable",
-                "the profile's key cannot be used; the operators' log says why",
-                detail,
-            ),
-        }
-    }
-}
-
-fn unavailable(error: SpoolError) -> Refusal {
-    let safe = "the audit trail cannot be written, so nothing is signed";
-    Refusal::new("audit_unavailable", safe, error.to_string())
-}
-
-fn unproven(detail: impl Into<String>) -> Refusal {
-    let safe = "the audit log has not proven in time that it holds the record, so nothing is signed";
-    Refusal::new("audit_unavailable", safe, detail).retry_after(1)
-}
-
-fn behind() -> Refusal {
-    unavailable(SpoolError::Behind)
-}
-
 impl Edge {
     /// Puts a signature on record. What cannot be recorded does not leave. It waits a while for a disk that is behind, as a
     /// caller would rather have it than be sent away.
@@ -367,16 +170,7 @@ impl Edge {
         draft.key = Some(cleared.key_id().into());
         draft.kid = Some(signed.kid().into());
         draft.digest = Some(*signed.digest());
-        let plugins = cleared.profile().plugins.iter();
-        draft.plugins = plugins
-            .map(|name| Verdict {
-                plugin: name.as_str().into(),
-                outcome: match cleared.skipped(name) {
-                    None => VerdictOutcome::Allowed,
-                    Some(kind) => VerdictOutcome::Skipped { kind: kind.into() },
-                },
-            })
-            .collect();
+        draft.plugins = cleared.ruled().iter().map(verdict).collect();
         let mode = signed.cleared().profile().audit;
         let recorded = match mode {
             AuditMode::Reserve => match self.spool().append(&draft) {
@@ -483,6 +277,24 @@ impl Edge {
         refusal.into_problem()
     }
 
+    /// Puts on record that a plugin is not called for a while, or is again.
+    pub fn record_breaker(&self, plugin: &Plugin, change: BreakerChange) {
+        let recorded = self.spool().append_breaker(Breaker {
+            time_ms: self.now_ms(),
+            plugin: plugin.name().to_owned(),
+            component: *plugin.digest(),
+            change: match change {
+                BreakerChange::Opened(kind) => record::BreakerChange::Opened {
+                    kind: kind.as_str().to_owned(),
+                },
+                BreakerChange::Closed => record::BreakerChange::Closed,
+            },
+        });
+        if let Err(error) = recorded {
+            tracing::error!(plugin = plugin.name(), ?change, %error, "a plugin's breaker could not be recorded");
+        }
+    }
+
     /// Logs a refusal, puts it on record where it is one of policy, quota, rule or key, and gives what the caller is told.
     pub fn refuse(&self, refusal: Refusal, subject: &Subject<'_>) -> Problem {
         let Refusal(refusal) = refusal;
@@ -510,14 +322,7 @@ impl Edge {
         if refusal.audited {
             let outcome = Outcome::Refused { code: code.into() };
             let mut draft = subject.draft(outcome, refusal.policies.into(), self.now_ms());
-            draft.plugins = refusal
-                .rule
-                .into_iter()
-                .map(|(plugin, outcome)| Verdict {
-                    plugin: plugin.into(),
-                    outcome,
-                })
-                .collect();
+            draft.plugins = refusal.ruled.iter().map(verdict).chain(refusal.verdict).collect();
             if let Err(error) = self.spool().append(&draft) {
                 tracing::error!(request = subject.id(), %error, "a refusal could not be recorded");
             }

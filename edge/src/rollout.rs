@@ -15,7 +15,7 @@ use policies::bundle::Plugin as Declaration;
 use policies::permit::Metered;
 use policies::rollout::{Answer, Calls, Figures, Part, Sample, Stage, Thresholds, Window, fingerprint};
 use prometheus_client::metrics::counter::Counter;
-use runtime::{Plugin, Request, RuleError, Verdict};
+use runtime::{BreakerChange, Plugin, Request, RuleError, Verdict};
 use tokio::sync::Notify;
 
 use crate::metrics::Metrics;
@@ -135,40 +135,46 @@ impl Trial {
         self.tally.stopped.store(true, Ordering::Relaxed);
     }
 
-    /// Asks the version that judges this caller. `current` is the bundle's.
-    pub async fn judge(
-        &self,
-        current: &Plugin,
+    /// Asks the version that judges this caller, and says which it was. `current` is the bundle's; `told` hears of its breaker.
+    pub async fn judge<'t>(
+        &'t self,
+        current: &'t Plugin,
         request: &Request<'_>,
         metered: &Metered,
-    ) -> Result<Verdict, RuleError> {
+        told: impl FnOnce(BreakerChange),
+    ) -> (&'t Plugin, Result<Verdict, RuleError>) {
         let part = self.stage.judges(&self.plugin, request.caller.id);
         let candidate = self
             .candidate
             .as_ref()
+            .map(|candidate| &*candidate.plugin)
             .filter(|_| part != Part::Current && !self.is_stopped());
-        let Some(candidate) = candidate else {
-            return self.ask_current(current, request, metered).await.result;
-        };
-        if part == Part::Candidate {
-            let judged = self.ask_candidate(&candidate.plugin, request, metered).await;
-            return match judged.answer {
-                // The current version is the rule in force: what it says is as strict as ever.
-                Answer::Failed(_) => self.ask_current(current, request, metered).await.result,
-                _ => judged.result,
-            };
+        if let (Some(candidate), Part::Candidate) = (candidate, part) {
+            let judged = self.ask_candidate(candidate, request, metered).await;
+            if !matches!(judged.answer, Answer::Failed(_)) {
+                return (candidate, judged.result);
+            }
+            // The current version is the rule in force: what it says is as strict as ever.
         }
-        let decided = self.ask_current(current, request, metered).await;
+        let decided = self.ask_current(current, request, metered, told).await;
         // Another call may have stopped it in the meantime.
-        if !self.is_stopped() {
-            let compared = self.ask_candidate(&candidate.plugin, request, metered).await;
+        if let (Some(candidate), Part::Compare) = (candidate, part)
+            && !self.is_stopped()
+        {
+            let compared = self.ask_candidate(candidate, request, metered).await;
             self.compare(&decided.answer, &compared.answer, request);
         }
-        decided.result
+        (current, decided.result)
     }
 
-    async fn ask_current(&self, plugin: &Plugin, request: &Request<'_>, metered: &Metered) -> Judged {
-        let judged = ask(plugin.serve(request), metered).await;
+    async fn ask_current(
+        &self,
+        plugin: &Plugin,
+        request: &Request<'_>,
+        metered: &Metered,
+        told: impl FnOnce(BreakerChange),
+    ) -> Judged {
+        let judged = ask(plugin.serve(request, told), metered).await;
         self.lock()
             .current
             .count(&judged.answer, judged.micros, &self.thresholds);

@@ -3,7 +3,7 @@
 use policies::bundle::{ConfigValue, PluginTable};
 use policies::engine::{Attribute, CallerFacts, RequestFacts};
 use policies::intent::{Intent, Payload};
-use policies::permit::{Metered, Ruling};
+use policies::permit::{Metered, Ruled, Ruling};
 use policies::profile::{Encoding, Profile};
 use runtime::{Argument, ArtifactForm, ArtifactRequest, Caller, Request, RuleError, TokenRequest, Value};
 
@@ -66,7 +66,7 @@ pub async fn evaluate(
         .sampling()
         .filter(|sampling| sampling.takes(subject.id_bytes(), metered.plugins()))
         .map(Sampler::new);
-    let ruled = ask(world, metered, &request, subject, sampler.as_mut()).await;
+    let ruled = ask((edge, world), metered, &request, subject, sampler.as_mut()).await;
     if let Some(sampler) = sampler {
         edge.samples().offer(sampler, &request, edge.metrics());
     }
@@ -75,44 +75,49 @@ pub async fn evaluate(
 
 /// The first that refuses ends it, and so does one that fails, unless the profile lets it be skipped and the failure is its own.
 async fn ask(
-    world: &World,
+    (edge, world): (&Edge, &World),
     metered: &Metered,
     request: &Request<'_>,
     subject: &Subject<'_>,
     mut sampler: Option<&mut Sampler>,
 ) -> Result<Vec<Ruling>, Refusal> {
     let mut rulings = Vec::with_capacity(metered.plugins().len());
+    let ruled = |rulings: Vec<Ruling>| rulings.into_iter().map(|ruling| ruling.by).collect();
     for name in metered.plugins() {
-        let plugin = world.plugin(name).ok_or_else(|| Refusal::rule_missing(name))?;
-        let judged = match world.trial(name) {
-            None => plugin.serve(request).await,
-            Some(trial) => trial.judge(plugin, request, metered).await,
+        let Some(plugin) = world.plugin(name) else {
+            return Err(Refusal::rule_missing(name, ruled(rulings)));
+        };
+        let told = |change| edge.record_breaker(plugin, change);
+        let (judge, judged) = match world.trial(name) {
+            None => (&**plugin, plugin.serve(request, told).await),
+            Some(trial) => trial.judge(plugin, request, metered, told).await,
         };
         if let Some(sampler) = &mut sampler {
             sampler.answered(name, &judged);
         }
+        let by = |skipped| Ruled {
+            plugin: name.clone(),
+            component: *judge.digest(),
+            skipped,
+        };
         rulings.push(match judged {
             Ok(verdict) => Ruling {
-                plugin: name.clone(),
+                by: by(None),
                 lifetime_cap: verdict.lifetime_cap,
                 claims: verdict.claims,
-                skipped: None,
             },
             Err(RuleError::Failed { kind, detail }) if kind.is_plugins_own() && metered.may_skip(name) => {
                 plugin.skipped(kind, &detail, subject.id());
-                Ruling::skipped(name, kind.as_str())
+                Ruling {
+                    by: by(Some(kind.as_str())),
+                    lifetime_cap: None,
+                    claims: Vec::new(),
+                }
             }
-            Err(error) => return Err(refusal(name, error)),
+            Err(error) => return Err(Refusal::by_rule(name, *judge.digest(), error, ruled(rulings))),
         });
     }
     Ok(rulings)
-}
-
-fn refusal(name: &str, error: RuleError) -> Refusal {
-    match error {
-        RuleError::Refused { code, message } => Refusal::rule_refused(name, &code, &message),
-        RuleError::Failed { kind, detail } => Refusal::rule_failed(name, kind.as_str(), &detail),
-    }
 }
 
 fn format(profile: &Profile) -> &'static str {

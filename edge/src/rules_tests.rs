@@ -1,6 +1,6 @@
 //! Rules that fail: who is denied, who goes on without them, and what is on record of it.
 
-use audit::record::{Outcome, VerdictOutcome};
+use audit::record::{BreakerChange, Event, Hash, Outcome, VerdictOutcome};
 use serde_json::json;
 
 use crate::testing::{Rig, until};
@@ -84,6 +84,16 @@ fn kinds(rig: &Rig) -> Vec<(bool, Vec<VerdictOutcome<'static>>)> {
     rig.records().iter().map(of).collect()
 }
 
+/// What is on record of breakers.
+fn breakers(rig: &Rig) -> Vec<(String, Hash, BreakerChange)> {
+    rig.edge.spool().flush().unwrap();
+    let events = rig.events().into_iter().filter_map(|event| match event {
+        Event::Breaker(breaker) => Some((breaker.plugin, breaker.component, breaker.change)),
+        _ => None,
+    });
+    events.collect()
+}
+
 // R22
 #[tokio::test]
 async fn a_rule_that_fails_again_and_again_is_not_called_until_a_trial() {
@@ -113,6 +123,10 @@ async fn a_rule_that_fails_again_and_again_is_not_called_until_a_trial() {
     let mut expected = vec![failed("trap"); 5];
     expected.push(failed("open"));
     assert_eq!(kinds(&rig), expected);
+    let component = *rig.edge.world().plugin("odd").unwrap().digest();
+    let change = |change| ("odd".to_owned(), component, change);
+    let opened = change(BreakerChange::Opened { kind: "trap".into() });
+    assert_eq!(breakers(&rig), std::slice::from_ref(&opened));
     // Nobody else's rules are concerned.
     assert_eq!(rig.post("/v1/tokens/api", json!({})).await.status, 201);
     until("a call on trial closes it", async || {
@@ -120,6 +134,7 @@ async fn a_rule_that_fails_again_and_again_is_not_called_until_a_trial() {
     })
     .await;
     assert_eq!(metric(&rig, "signet_edge_plugin_open{plugin=\"odd\"}").await, "0");
+    assert_eq!(breakers(&rig), [opened, change(BreakerChange::Closed)]);
     assert_eq!(
         metric(&rig, "signet_edge_plugin_memory_peak_bytes{plugin=\"odd\"}").await,
         "131072"
@@ -155,6 +170,24 @@ async fn a_profile_that_says_so_goes_on_without_a_rule_that_fails() {
         .post("/v1/tokens/lax", json!({"lifetime": 13, "claims": {"role": "admin"}}))
         .await;
     assert_eq!(refused.code(), (403, "rule_refused"));
+    let verdicts = rig.records().pop().unwrap().plugins;
+    let (world, names) = (rig.edge.world(), ["odd", "claim-guard"]);
+    let components = names.map(|name| (name.into(), Some(*world.plugin(name).unwrap().digest())));
+    let asked = verdicts
+        .iter()
+        .map(|verdict| (verdict.plugin.clone(), verdict.component));
+    assert_eq!(
+        asked.collect::<Vec<_>>(),
+        components,
+        "each with the version that was asked"
+    );
+    let no = VerdictOutcome::Refused {
+        code: "role_not_allowed".into(),
+    };
+    assert_eq!(
+        (&verdicts[0].outcome, &verdicts[1].outcome),
+        (&skipped("open").1[0], &no)
+    );
     assert_eq!(
         rig.post("/v1/tokens/strict", json!({})).await.code(),
         (503, "rule_failed")

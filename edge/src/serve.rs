@@ -119,7 +119,6 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         );
     }
     let uplink = Arc::new(Uplink::new(&config.authority, identity)?);
-    // Guests hold no keys, and their pool is reserved by the terabyte.
     let settings = runtime::Settings {
         compiler: match config.plugins.compile {
             Compile::Authority => runtime::Compiler::Never,
@@ -127,7 +126,8 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         },
         ..runtime::Settings::default()
     };
-    let host = node::hardening::aside(|| runtime::Host::new(settings))?;
+    // Guests hold no keys, and their pool is reserved by the terabyte. What else the host has is locked as everything is.
+    let host = runtime::Host::within(node::hardening::aside(|| runtime::Pool::reserve(settings))?)?;
     let certificate = ReloadingCertificate::open(&config.tls.certificate, &config.tls.key)?;
     let edge = Edge::new(config, uplink.clone(), host, spool, incarnation, Receiver::new()?)?;
     let shutdown = Shutdown::new();

@@ -355,6 +355,9 @@ impl Edge {
         if self.keyring.is_revoked() {
             return vec!["nothing: the authority has revoked this edge".into()];
         }
+        if let Some(error) = self.spool.status().refusing {
+            return vec![format!("its audit spool, without which nothing is signed: {error}")];
+        }
         let world = self.world.load();
         if world.digest().is_empty() || !self.keyring.takes_bundle(world.serial()) {
             let loading = self.loading.lock().unwrap_or_else(PoisonError::into_inner);

@@ -13,7 +13,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use audit::record::{Draft, Event, Record};
+use audit::record::{Draft, Event};
 use audit::spool::{Settings as SpoolSettings, Spool};
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
@@ -261,13 +261,18 @@ impl Rig {
 
     /// As [`Rig::records`], of what is on disk already.
     pub fn written(&self) -> Vec<Draft<'static>> {
-        let mut tail = audit::read::tail(&self.dir.path().join("audit"), false).unwrap();
-        let records: Vec<Record> = std::iter::from_fn(|| tail.poll()).map(Result::unwrap).collect();
-        let uses = records.into_iter().filter_map(|record| match record.event {
+        let uses = self.events().into_iter().filter_map(|event| match event {
             Event::Use(draft) => Some(draft),
             _ => None,
         });
         uses.collect()
+    }
+
+    /// All that is on disk already.
+    pub fn events(&self) -> Vec<Event> {
+        let mut tail = audit::read::tail(&self.dir.path().join("audit"), false).unwrap();
+        let records = std::iter::from_fn(|| tail.poll()).map(Result::unwrap);
+        records.map(|record| record.event).collect()
     }
 
     pub fn kid(&self, key: &str) -> String {

@@ -30,14 +30,18 @@ pub struct Metered(Permit);
 pub struct Cleared {
     permit: Permit,
     lifetime: u32,
-    skipped: Vec<Skipped>,
+    ruled: Vec<Ruled>,
 }
 
-/// A plugin that failed, and without whose verdict the request went on.
-#[derive(Debug)]
-struct Skipped {
-    plugin: String,
-    kind: &'static str,
+/// Which plugin ruled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ruled {
+    /// Its name.
+    pub plugin: String,
+    /// SHA-256 of its component: while a new version is on its way, which of the two ruled.
+    pub component: [u8; 32],
+    /// It ruled nothing, because it failed so: the profile must let it be skipped.
+    pub skipped: Option<&'static str>,
 }
 
 /// Counts what is permitted. One instance serves all requests.
@@ -66,26 +70,22 @@ pub struct RetryAfter {
 /// What one plugin ruled: it only narrows.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Ruling {
-    /// The plugin's name.
-    pub plugin: String,
+    /// Who ruled.
+    pub by: Ruled,
     /// The longest lifetime it accepts, in seconds; none: as asked. Without effect on artifacts.
     pub lifetime_cap: Option<u32>,
     /// Claims it adds. The profile must list each as a plugin's.
     pub claims: Vec<(String, Value)>,
-    /// It ruled nothing, because it failed so: the profile must let it be skipped.
-    pub skipped: Option<&'static str>,
 }
 
-impl Ruling {
-    /// That of a plugin that failed so.
-    pub fn skipped(plugin: &str, kind: &'static str) -> Self {
-        Self {
-            plugin: plugin.to_owned(),
-            lifetime_cap: None,
-            claims: Vec::new(),
-            skipped: Some(kind),
-        }
-    }
+/// Rulings that clear nothing.
+#[derive(Debug, thiserror::Error)]
+#[error("{error}")]
+pub struct NotCleared {
+    /// Why.
+    pub error: ClearError,
+    /// Who ruled.
+    pub ruled: Vec<Ruled>,
 }
 
 /// Why rulings clear nothing. The plugin, or the code that ran it, is to blame, never the caller.
@@ -244,58 +244,58 @@ impl Metered {
     /// and what the plugins accept; claims are added.
     ///
     /// # Errors
-    /// [`ClearError`]; the request is refused with `rule_failed`.
-    pub fn clear(self, rulings: Vec<Ruling>) -> Result<Cleared, ClearError> {
+    /// [`NotCleared`]; the request is refused with `rule_failed`.
+    pub fn clear(self, mut rulings: Vec<Ruling>) -> Result<Cleared, NotCleared> {
         let mut permit = self.0;
-        if !rulings.iter().map(|ruling| &ruling.plugin).eq(&permit.profile.plugins) {
-            let expected = permit.profile.plugins.clone();
-            return Err(ClearError::Plugins {
-                expected,
-                found: rulings.into_iter().map(|r| r.plugin).collect(),
-            });
+        let narrowed = narrow(&mut permit, &mut rulings);
+        let ruled = rulings.into_iter().map(|ruling| ruling.by).collect();
+        match narrowed {
+            Ok(lifetime) => Ok(Cleared {
+                permit,
+                lifetime,
+                ruled,
+            }),
+            Err(error) => Err(NotCleared { error, ruled }),
         }
-        let profile = Arc::clone(&permit.profile);
-        let mut skipped = Vec::new();
-        for ruling in rulings {
-            if let Some(kind) = ruling.skipped {
-                let plugin = ruling.plugin;
-                if !profile.may_skip.contains(&plugin) {
-                    return Err(ClearError::NotSkippable { plugin });
-                }
-                skipped.push(Skipped { plugin, kind });
-                continue;
-            }
-            apply(&mut permit.intent, &profile, ruling)?;
-        }
-        let lifetime = match &permit.intent {
-            Intent::Token(token) => token.lifetime,
-            Intent::Artifact(_) | Intent::Verify(_) => 0,
-        };
-        Ok(Cleared {
-            permit,
-            lifetime,
-            skipped,
-        })
     }
 }
 
-fn apply(intent: &mut Intent, profile: &Profile, ruling: Ruling) -> Result<(), ClearError> {
-    let Ruling {
-        plugin,
-        lifetime_cap,
-        claims,
-        skipped: _,
-    } = ruling;
+/// Applies what the plugins ruled, and answers with the token's lifetime.
+fn narrow(permit: &mut Permit, rulings: &mut [Ruling]) -> Result<u32, ClearError> {
+    let profile = Arc::clone(&permit.profile);
+    if !rulings.iter().map(|ruling| &ruling.by.plugin).eq(&profile.plugins) {
+        return Err(ClearError::Plugins {
+            expected: profile.plugins.clone(),
+            found: rulings.iter().map(|ruling| ruling.by.plugin.clone()).collect(),
+        });
+    }
+    for ruling in rulings {
+        if ruling.by.skipped.is_none() {
+            apply(&mut permit.intent, &profile, ruling)?;
+        } else if !profile.may_skip.contains(&ruling.by.plugin) {
+            let plugin = ruling.by.plugin.clone();
+            return Err(ClearError::NotSkippable { plugin });
+        }
+    }
+    Ok(match &permit.intent {
+        Intent::Token(token) => token.lifetime,
+        Intent::Artifact(_) | Intent::Verify(_) => 0,
+    })
+}
+
+fn apply(intent: &mut Intent, profile: &Profile, ruling: &mut Ruling) -> Result<(), ClearError> {
+    let plugin = || ruling.by.plugin.clone();
+    let claims = std::mem::take(&mut ruling.claims);
     let (Intent::Token(token), Some(rules)) = (intent, profile.token()) else {
         return if claims.is_empty() {
             Ok(())
         } else {
-            Err(ClearError::NotAToken { plugin })
+            Err(ClearError::NotAToken { plugin: plugin() })
         };
     };
-    if let Some(cap) = lifetime_cap {
+    if let Some(cap) = ruling.lifetime_cap {
         if cap == 0 {
-            return Err(ClearError::NoLifetime { plugin });
+            return Err(ClearError::NoLifetime { plugin: plugin() });
         }
         token.lifetime = token.lifetime.min(cap);
     }
@@ -304,15 +304,24 @@ fn apply(intent: &mut Intent, profile: &Profile, ruling: Ruling) -> Result<(), C
     }
     for (claim, value) in claims {
         if !rules.claims.plugin.contains(&claim) {
-            return Err(ClearError::ClaimNotListed { plugin, claim });
+            return Err(ClearError::ClaimNotListed {
+                plugin: plugin(),
+                claim,
+            });
         }
         if token.claims.contains_key(&claim) {
-            return Err(ClearError::ClaimTwice { plugin, claim });
+            return Err(ClearError::ClaimTwice {
+                plugin: plugin(),
+                claim,
+            });
         }
         token.claims.insert(claim, value);
     }
     match claims_out_of_bounds(&token.claims) {
-        Some(detail) => Err(ClearError::ClaimsTooLarge { plugin, detail }),
+        Some(detail) => Err(ClearError::ClaimsTooLarge {
+            plugin: plugin(),
+            detail,
+        }),
         None => Ok(()),
     }
 }
@@ -338,10 +347,9 @@ impl Cleared {
         self.lifetime
     }
 
-    /// How a plugin failed without whose verdict this is; none of one that ruled.
-    pub fn skipped(&self, plugin: &str) -> Option<&'static str> {
-        let found = self.skipped.iter().find(|skipped| skipped.plugin == plugin);
-        found.map(|skipped| skipped.kind)
+    /// The plugins that ruled, in the profile's order.
+    pub fn ruled(&self) -> &[Ruled] {
+        &self.ruled
     }
 
     /// Ids of the policies that permitted it.

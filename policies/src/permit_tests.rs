@@ -50,11 +50,19 @@ fn ruling(lifetime_cap: Option<u32>, claims: &[(&str, Value)]) -> Ruling {
         .iter()
         .map(|(name, value)| ((*name).to_owned(), value.clone()))
         .collect();
+    let by = ruled("claim-guard", None);
     Ruling {
-        plugin: "claim-guard".to_owned(),
+        by,
         lifetime_cap,
         claims,
-        skipped: None,
+    }
+}
+
+fn ruled(plugin: &str, skipped: Option<&'static str>) -> Ruled {
+    Ruled {
+        plugin: plugin.to_owned(),
+        component: [7; 32],
+        skipped,
     }
 }
 
@@ -99,14 +107,14 @@ fn a_cap_never_lengthens() {
 #[test]
 fn every_plugin_rules_once_in_order() {
     for rulings in [vec![], vec![ruling(None, &[]), ruling(None, &[])]] {
-        let error = metered("session").clear(rulings).unwrap_err();
+        let error = metered("session").clear(rulings).unwrap_err().error;
         assert!(
             matches!(error, ClearError::Plugins { .. }) && error.plugin().is_none(),
             "{error}"
         );
     }
     let other = Ruling {
-        plugin: "other".to_owned(),
+        by: ruled("other", None),
         ..ruling(None, &[])
     };
     let error = metered("session").clear(vec![other]).unwrap_err();
@@ -118,7 +126,7 @@ fn every_plugin_rules_once_in_order() {
 
 #[test]
 fn plugins_cannot_reach_past_the_profile() {
-    let clear = |ruling| metered("session").clear(vec![ruling]).unwrap_err();
+    let clear = |ruling| metered("session").clear(vec![ruling]).unwrap_err().error;
     for name in ["region", "sub", "exp", "anything"] {
         let error = clear(ruling(None, &[(name, json!(1))]));
         assert!(matches!(error, ClearError::ClaimNotListed { .. }), "{error}");
@@ -134,8 +142,15 @@ fn plugins_cannot_reach_past_the_profile() {
 
 #[test]
 fn only_a_profile_that_says_so_goes_on_without_a_verdict() {
-    let skipped = || vec![Ruling::skipped("claim-guard", "timeout")];
-    let error = metered("session").clear(skipped()).unwrap_err();
+    let skipped = || {
+        let by = ruled("claim-guard", Some("timeout"));
+        vec![Ruling {
+            by,
+            ..ruling(None, &[])
+        }]
+    };
+    let NotCleared { error, ruled } = metered("session").clear(skipped()).unwrap_err();
+    assert_eq!(ruled, [skipped()[0].by.clone()], "for the record of the refusal");
     assert!(matches!(error, ClearError::NotSkippable { .. }), "{error}");
     assert_eq!(error.plugin(), Some("claim-guard"));
     let mut permit = permit("session");
@@ -147,11 +162,8 @@ fn only_a_profile_that_says_so_goes_on_without_a_verdict() {
     let metered = permit.meter(&Few(RefCell::default(), 1)).unwrap();
     assert!(metered.may_skip("claim-guard") && !metered.may_skip("other"));
     let cleared = metered.clear(skipped()).unwrap();
-    assert_eq!(
-        (cleared.lifetime(), cleared.skipped("claim-guard")),
-        (60, Some("timeout"))
-    );
-    assert_eq!(cleared.skipped("other"), None);
+    assert_eq!(cleared.lifetime(), 60);
+    assert_eq!(cleared.ruled(), [skipped()[0].by.clone()]);
 }
 
 #[test]
@@ -159,7 +171,7 @@ fn an_artifact_has_no_lifetime_and_takes_no_claims() {
     let cleared = metered("firmware").clear(vec![]).unwrap();
     assert_eq!((cleared.lifetime(), cleared.key_id()), (0, sample::key("x").id()));
     let mut intent = cleared.intent().clone();
-    let error = apply(&mut intent, cleared.profile(), ruling(None, &[("plan", json!(1))])).unwrap_err();
+    let error = apply(&mut intent, cleared.profile(), &mut ruling(None, &[("plan", json!(1))])).unwrap_err();
     assert!(matches!(error, ClearError::NotAToken { .. }), "{error}");
-    apply(&mut intent, cleared.profile(), ruling(Some(5), &[])).unwrap();
+    apply(&mut intent, cleared.profile(), &mut ruling(Some(5), &[])).unwrap();
 }

@@ -6,7 +6,7 @@
 //!
 //! What counts as a failure says [`FailureKind::is_plugins_own`]. Time is passed in.
 
-use crate::failure::RuleError;
+use crate::failure::{FailureKind, RuleError};
 use crate::verdict::Verdict;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -52,6 +52,15 @@ impl Default for State {
             answered: 0,
         }
     }
+}
+
+/// A breaker opened or closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BreakerChange {
+    /// The plugin is not called for a while; it failed so last.
+    Opened(FailureKind),
+    /// A trial was answered: it is called as ever.
+    Closed,
 }
 
 /// What the end of a call made of the breaker.
@@ -175,7 +184,6 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::failure::FailureKind;
 
     /// A breaker, its clock, and the plugin's answers so far.
     struct Rig {

@@ -210,7 +210,7 @@ pub(crate) fn message(panic: &(dyn Any + Send)) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Caller, Host, PluginSource, Protocol, Settings, TokenRequest};
+    use crate::{Caller, Host, PluginSource, Pool, Protocol, Settings, TokenRequest};
     use wasmtime::component::Linker;
     use wasmtime::{StoreContextMut, component::WasmStr};
 
@@ -281,7 +281,7 @@ mod tests {
             )?;
             panics(linker)
         };
-        let host = Host::with_imports(settings(), imports).unwrap();
+        let host = Host::with_imports(Pool::reserve(settings()).unwrap(), imports).unwrap();
         let asks = host.load(PluginSource::new("asks", component(ASKS))).unwrap();
         let good = host
             .load(PluginSource::new(
@@ -313,7 +313,7 @@ mod tests {
             };
             linker.instance("signet:rule/config@1.0.0")?.func_wrap("get", get)
         };
-        let host = Host::with_imports(Settings::default(), imports).unwrap();
+        let host = Host::with_imports(Pool::reserve(Settings::default()).unwrap(), imports).unwrap();
         let plugin = host.load(PluginSource::new("asks", component(ASKS))).unwrap();
         let here = std::thread::current().name().unwrap_or_default().to_owned();
         let called = async || {

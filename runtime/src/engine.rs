@@ -123,21 +123,69 @@ impl std::fmt::Debug for Shared {
     }
 }
 
+/// The address space that guests run in, reserved: terabytes, given back by page, that never hold a key.
+pub struct Pool {
+    engine: Engine,
+    target: Target,
+    settings: Settings,
+}
+
+impl std::fmt::Debug for Pool {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Pool")
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Pool {
+    /// Reserves it, and starts no thread. Takes some milliseconds: once a process.
+    ///
+    /// # Errors
+    /// [`HostError`]
+    pub fn reserve(settings: Settings) -> Result<Pool, HostError> {
+        check(&settings)?;
+        let target = Target::of_this_machine()?;
+        let engine = config(&settings, target.level).and_then(|config| Engine::new(&config));
+        Ok(Pool {
+            engine: engine.map_err(failed)?,
+            target,
+            settings,
+        })
+    }
+}
+
+fn failed(error: wasmtime::Error) -> HostError {
+    HostError::Engine(format!("{error:#}"))
+}
+
 impl Host {
-    /// Starts an engine and its ticking thread. Takes some milliseconds: once a process.
+    /// A host with a pool of its own.
+    ///
+    /// # Errors
+    /// [`HostError`]
     pub fn new(settings: Settings) -> Result<Host, HostError> {
-        Host::with_imports(settings, import::add_all)
+        Host::within(Pool::reserve(settings)?)
+    }
+
+    /// Starts the thread that interrupts guests.
+    ///
+    /// # Errors
+    /// [`HostError`]
+    pub fn within(pool: Pool) -> Result<Host, HostError> {
+        Host::with_imports(pool, import::add_all)
     }
 
     pub(crate) fn with_imports(
-        settings: Settings,
+        pool: Pool,
         imports: impl FnOnce(&mut Linker<State>) -> wasmtime::Result<()>,
     ) -> Result<Host, HostError> {
-        check(&settings)?;
-        let failed = |error: wasmtime::Error| HostError::Engine(format!("{error:#}"));
-        let target = Target::of_this_machine()?;
-        let engine = config(&settings, target.level).and_then(|config| Engine::new(&config));
-        let engine = engine.map_err(failed)?;
+        let Pool {
+            engine,
+            target,
+            settings,
+        } = pool;
         let mut linker = Linker::new(&engine);
         imports(&mut linker).map_err(failed)?;
         let ticker = Ticker::start(&engine).map_err(|error| HostError::Engine(error.to_string()))?;

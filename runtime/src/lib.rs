@@ -64,9 +64,10 @@ mod verdict;
 mod worker;
 
 pub use artifact::{Artifact, MAX_ARTIFACT, Mismatch};
+pub use breaker::BreakerChange;
 pub use compile::helper::{Compiler, run_compiler};
 pub use component::{LoadError, LoadFailure, PluginSource};
-pub use engine::{Host, HostError, Settings};
+pub use engine::{Host, HostError, Pool, Settings};
 pub use failure::{FailureKind, RuleError};
 pub use import::{DEFAULT_IMPORTS, grantable};
 pub use metrics::Metrics;

@@ -1,6 +1,6 @@
 //! A loaded plugin, and how many calls of it may run at once.
 
-use crate::breaker::{Breaker, Change};
+use crate::breaker::{Breaker, BreakerChange, Change};
 use crate::call::{self, State};
 use crate::engine::Shared;
 use crate::failure::{FailureKind, RuleError};
@@ -50,11 +50,10 @@ pub(crate) struct Inner {
 }
 
 impl Inner {
-    fn tell(&self, change: Option<Change>, outcome: &Result<Verdict, RuleError>) {
+    fn tell(&self, change: Option<Change>, outcome: &Result<Verdict, RuleError>, told: impl FnOnce(BreakerChange)) {
         let (plugin, last) = (&self.name, outcome.as_ref().err().map(ToString::to_string));
-        match change {
-            None => {}
-            Some(Change::Opened(pause)) => {
+        match (change, outcome) {
+            (Some(Change::Opened(pause)), Err(RuleError::Failed { kind, .. })) => {
                 count(&self.metrics.openings);
                 tracing::error!(
                     plugin,
@@ -62,8 +61,9 @@ impl Inner {
                     last,
                     "a plugin fails again and again: it is not called for a while"
                 );
+                told(BreakerChange::Opened(*kind));
             }
-            Some(Change::StaysOpen(pause)) => {
+            (Some(Change::StaysOpen(pause)), _) => {
                 tracing::warn!(
                     plugin,
                     ?pause,
@@ -71,7 +71,12 @@ impl Inner {
                     "a plugin failed on trial: it is not called for a while"
                 );
             }
-            Some(Change::Closed) => tracing::info!(plugin, "a plugin answers again: it is called as ever"),
+            (Some(Change::Closed), _) => {
+                tracing::info!(plugin, "a plugin answers again: it is called as ever");
+                told(BreakerChange::Closed);
+            }
+            // It opens by a failure only.
+            (None | Some(Change::Opened(_)), _) => {}
         }
     }
 }
@@ -117,8 +122,9 @@ impl Plugin {
     }
 
     /// As [`Plugin::evaluate`], for an edge that serves: a plugin that fails again and again is not called for a while, and
-    /// the answer is [`FailureKind::Open`] at once. A trial call after a pause that is answered ends that.
-    pub async fn serve(&self, request: &Request<'_>) -> Result<Verdict, RuleError> {
+    /// the answer is [`FailureKind::Open`] at once. A trial call after a pause that is answered ends that. `told` hears when
+    /// either begins.
+    pub async fn serve(&self, request: &Request<'_>, told: impl FnOnce(BreakerChange)) -> Result<Verdict, RuleError> {
         let inner = &self.0;
         let Some(pass) = inner.breaker.enter(Instant::now()) else {
             count(&inner.metrics.not_called);
@@ -127,7 +133,7 @@ impl Plugin {
         };
         let outcome = self.evaluate(request).await;
         let change = pass.ended(&outcome, Instant::now(), inner.metrics.answered());
-        inner.tell(change, &outcome);
+        inner.tell(change, &outcome, told);
         outcome
     }
 

@@ -3,22 +3,26 @@
 use super::{Summary, Weight, uid};
 use crate::record::Record;
 
-/// Extension keys and the record's fields behind them. CEF has no keys for the last ones but its numbered custom strings.
-const KEYS: [(&str, &str); 7] = [
+/// Extension keys and the record's fields behind them; of two behind one key a record has at most one. CEF has no keys for the last ones but its numbered custom strings.
+const KEYS: [(&str, &str); 9] = [
     ("dvchost", "edge"),
     ("suser", "caller"),
     ("outcome", "outcome"),
+    ("outcome", "breaker"),
     ("reason", "code"),
+    ("reason", "kind"),
     ("request", "profile"),
     ("flexString1", "tenant"),
     ("flexString2", "request_id"),
 ];
-const CUSTOM: [(&str, &str); 6] = [
+const CUSTOM: [(&str, &str); 8] = [
     ("cs1", "key"),
     ("cs2", "kid"),
     ("cs3", "digest"),
+    ("cs3", "component"),
     ("cs4", "policies"),
     ("cs5", "plugins"),
+    ("cs5", "plugin"),
     ("cs6", "trace_id"),
 ];
 

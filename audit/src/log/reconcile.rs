@@ -128,7 +128,7 @@ impl Ledger {
                 let chain = self.chain(&record.edge, &dropped.incarnation);
                 chain.explained.push((dropped.range, by));
             }
-            Event::Use(_) | Event::Stopped { .. } => {}
+            Event::Use(_) | Event::Stopped { .. } | Event::Breaker(_) => {}
         }
     }
 

@@ -4,7 +4,9 @@ use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::{Draft, Dropped, Event, Outcome, Predecessor, Record, Started, Verdict, VerdictOutcome};
+use super::{
+    Breaker, BreakerChange, Draft, Dropped, Event, Hash, Outcome, Predecessor, Record, Started, Verdict, VerdictOutcome,
+};
 
 /// The record's fields, flat; those without a value are left out.
 pub(super) fn fields(record: &Record) -> Map<String, Value> {
@@ -18,6 +20,7 @@ pub(super) fn fields(record: &Record) -> Map<String, Value> {
         Event::Use(draft) => put_use(&mut fields, draft),
         Event::Dropped(dropped) => put_dropped(&mut fields, dropped),
         Event::Stopped { time_ms } => put_time(&mut fields, *time_ms, "stopped"),
+        Event::Breaker(breaker) => put_breaker(&mut fields, breaker),
     }
     put(&mut fields, "previous", hex(&record.previous));
     fields
@@ -58,11 +61,7 @@ fn put_use(fields: &mut Map<String, Value>, draft: &Draft<'_>) {
     put_some(fields, "profile", draft.profile.as_deref());
     put_some(fields, "key", draft.key.as_deref());
     put_some(fields, "kid", draft.kid.as_deref());
-    put_some(
-        fields,
-        "digest",
-        draft.digest.map(|digest| format!("sha256:{}", hex(&digest))),
-    );
+    put_some(fields, "digest", draft.digest.as_ref().map(sha256));
     put(fields, "policies", draft.policies.as_ref());
     put(
         fields,
@@ -74,12 +73,32 @@ fn put_use(fields: &mut Map<String, Value>, draft: &Draft<'_>) {
 }
 
 fn verdict(verdict: &Verdict<'_>) -> Value {
-    let plugin = verdict.plugin.as_ref();
-    match &verdict.outcome {
-        VerdictOutcome::Allowed => json!({ "plugin": plugin, "outcome": "allowed" }),
-        VerdictOutcome::Refused { code } => json!({ "plugin": plugin, "outcome": "refused", "code": code }),
-        VerdictOutcome::Failed { kind } => json!({ "plugin": plugin, "outcome": "failed", "kind": kind }),
-        VerdictOutcome::Skipped { kind } => json!({ "plugin": plugin, "outcome": "skipped", "kind": kind }),
+    let mut fields = Map::new();
+    put(&mut fields, "plugin", verdict.plugin.as_ref());
+    put_some(&mut fields, "component", verdict.component.as_ref().map(sha256));
+    let (outcome, detail) = match &verdict.outcome {
+        VerdictOutcome::Allowed => ("allowed", None),
+        VerdictOutcome::Refused { code } => ("refused", Some(("code", code))),
+        VerdictOutcome::Failed { kind } => ("failed", Some(("kind", kind))),
+        VerdictOutcome::Skipped { kind } => ("skipped", Some(("kind", kind))),
+    };
+    put(&mut fields, "outcome", outcome);
+    if let Some((name, value)) = detail {
+        put(&mut fields, name, value.as_ref());
+    }
+    Value::Object(fields)
+}
+
+fn put_breaker(fields: &mut Map<String, Value>, breaker: &Breaker) {
+    put_time(fields, breaker.time_ms, "breaker");
+    put(fields, "plugin", breaker.plugin.as_str());
+    put(fields, "component", sha256(&breaker.component));
+    match &breaker.change {
+        BreakerChange::Closed => put(fields, "breaker", "closed"),
+        BreakerChange::Opened { kind } => {
+            put(fields, "breaker", "opened");
+            put(fields, "kind", kind.as_str());
+        }
     }
 }
 
@@ -111,6 +130,11 @@ fn put_some(fields: &mut Map<String, Value>, name: &str, value: Option<impl Into
     if let Some(value) = value {
         put(fields, name, value);
     }
+}
+
+/// As records name what has that hash.
+pub(crate) fn sha256(hash: &Hash) -> String {
+    format!("sha256:{}", hex(hash))
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -160,7 +184,7 @@ mod tests {
         assert_eq!(value["request_id"], "00000000-0000-0000-0000-00000000002a");
         assert_eq!(
             value["plugins"],
-            json!([{ "plugin": "claim-guard", "outcome": "allowed" }])
+            json!([{ "plugin": "claim-guard", "component": format!("sha256:{}", "09".repeat(32)), "outcome": "allowed" }])
         );
     }
 
@@ -175,16 +199,19 @@ mod tests {
         refused.plugins = vec![
             Verdict {
                 plugin: "a".into(),
+                component: Some([1; 32]),
                 outcome: VerdictOutcome::Refused {
                     code: "role_not_allowed".into(),
                 },
             },
             Verdict {
                 plugin: "b".into(),
+                component: None,
                 outcome: VerdictOutcome::Failed { kind: "timeout".into() },
             },
             Verdict {
                 plugin: "c".into(),
+                component: None,
                 outcome: VerdictOutcome::Skipped { kind: "open".into() },
             },
         ];
@@ -193,7 +220,9 @@ mod tests {
         assert_eq!(value["code"], "rule_refused");
         assert!(value.get("kid").is_none() && value.get("digest").is_none());
         assert_eq!(value["plugins"][0]["code"], "role_not_allowed");
+        assert_eq!(value["plugins"][0]["component"], format!("sha256:{}", "01".repeat(32)));
         assert_eq!(value["plugins"][1]["kind"], "timeout");
+        assert!(value["plugins"][1].get("component").is_none());
         assert_eq!(value["plugins"][2]["outcome"], "skipped");
         assert_eq!(value["plugins"][2]["kind"], "open");
     }
@@ -230,6 +259,27 @@ mod tests {
         assert_eq!(value["predecessor"]["unaccounted"], json!([4, 100]));
         assert_eq!(value["time"], "1970-01-01T00:00:00Z");
         assert_eq!(parsed(Event::Stopped { time_ms: u64::MAX })["time"], Value::Null);
+    }
+
+    #[test]
+    fn a_breaker_names_the_component_and_its_last_failure() {
+        let breaker = |change| {
+            parsed(Event::Breaker(Breaker {
+                time_ms: 1,
+                plugin: "a".into(),
+                component: [2; 32],
+                change,
+            }))
+        };
+        let opened = breaker(BreakerChange::Opened { kind: "timeout".into() });
+        let named = (&opened["event"], &opened["plugin"], &opened["breaker"], &opened["kind"]);
+        assert_eq!(
+            named,
+            (&json!("breaker"), &json!("a"), &json!("opened"), &json!("timeout"))
+        );
+        assert_eq!(opened["component"], format!("sha256:{}", "02".repeat(32)));
+        let closed = breaker(BreakerChange::Closed);
+        assert_eq!((&closed["breaker"], closed.get("kind")), (&json!("closed"), None));
     }
 
     #[test]

@@ -13,6 +13,7 @@ pub(crate) fn draft() -> Draft<'static> {
         policies: vec!["allow-ci".to_owned()].into(),
         plugins: vec![Verdict {
             plugin: "claim-guard".into(),
+            component: Some([9; 32]),
             outcome: VerdictOutcome::Allowed,
         }],
         request_id: Uuid::from_u128(42),
@@ -44,6 +45,20 @@ fn head_and_event_make_the_record() {
     let whole = record(Event::Use(draft()));
     assert_eq!(whole.encode().unwrap(), composed(&draft()));
     assert_eq!(Record::decode(&composed(&draft())).unwrap(), whole);
+}
+
+#[test]
+fn the_event_of_a_breaker_makes_a_record_too() {
+    let event = Event::Breaker(Breaker {
+        time_ms: 5,
+        plugin: "claim-guard".into(),
+        component: [9; 32],
+        change: BreakerChange::Closed,
+    });
+    let mut bytes = Vec::new();
+    encode_head(&mut bytes, "edge-1", "i1", 9, &[3; 32]).unwrap();
+    bytes.extend(encode(&event).unwrap());
+    assert_eq!(Record::decode(&bytes).unwrap(), record(event));
 }
 
 #[test]

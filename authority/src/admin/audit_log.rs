@@ -109,8 +109,9 @@ impl Admin {
 
 impl Question {
     fn parse(query: Option<&str>) -> Result<Self, Fault> {
-        const KNOWN: [&str; 11] = [
-            "from", "edge", "tenant", "key", "kid", "caller", "outcome", "profile", "request", "from_ms", "to_ms",
+        const KNOWN: [&str; 12] = [
+            "from", "edge", "tenant", "key", "kid", "caller", "outcome", "profile", "plugin", "request", "from_ms",
+            "to_ms",
         ];
         let mut question = Self {
             from: 0,
@@ -129,6 +130,7 @@ impl Question {
                 "caller" => filter.caller = Some(value),
                 "outcome" => filter.outcome = Some(value),
                 "profile" => filter.profile = Some(value),
+                "plugin" => filter.plugin = Some(value),
                 _ => filter.request = Some(value),
             }
         }

@@ -1,6 +1,6 @@
 use std::sync::Mutex;
 
-use audit::record::{Draft, Outcome};
+use audit::record::{Draft, Event, Outcome};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};

@@ -10,7 +10,7 @@ use hyper_util::rt::TokioIo;
 use node::contract::authority_client::AuthorityClient;
 use node::contract::watch_event::Event;
 use node::contract::{
-    DelegateRequest, EnrollRequest, KeyState, RenewRequest, WatchEvent, WatchRequest, WatchUp, watch_up,
+    DelegateRequest, EnrollRequest, KeyState, RenewRequest, WatchEvent, WatchRequest, WatchUp, told_revision, watch_up,
 };
 use node::http_client::{Client, add_pem_roots};
 use rustls::RootCertStore;
@@ -305,10 +305,9 @@ async fn an_edge_joins_watches_gets_a_key_and_is_stopped() {
     assert_eq!((status, answer["state"].clone()), (200, json!("revoked")));
     assert!(matches!(event(&mut stream).await, Event::Revoked(_)));
     assert_eq!(stream.message().await.unwrap_err().code(), Code::PermissionDenied);
-    assert_eq!(
-        client.watch(watch_from(0)).await.unwrap_err().code(),
-        Code::PermissionDenied
-    );
+    let refused = client.watch(watch_from(0)).await.unwrap_err();
+    assert_eq!(refused.code(), Code::PermissionDenied);
+    assert!(told_revision(&refused).is_some(), "{refused:?}");
     assert_eq!(
         client.delegate(request).await.unwrap_err().code(),
         Code::PermissionDenied

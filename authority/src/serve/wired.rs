@@ -94,7 +94,7 @@ impl Wired {
             },
             ..runtime::Settings::default()
         };
-        let host = node::hardening::aside(|| runtime::Host::new(settings))?;
+        let host = runtime::Host::within(node::hardening::aside(|| runtime::Pool::reserve(settings))?)?;
         let settings = KeySettings {
             region: config.region.clone(),
             served: config

@@ -90,7 +90,7 @@ fn missing(first: u64, last: u64, incarnation: &str) -> String {
 fn predecessor(record: &Record) -> Option<&Predecessor> {
     match &record.event {
         Event::Started(started) => started.predecessor.as_ref(),
-        Event::Use(_) | Event::Dropped(_) | Event::Stopped { .. } => None,
+        Event::Use(_) | Event::Dropped(_) | Event::Stopped { .. } | Event::Breaker(_) => None,
     }
 }
 

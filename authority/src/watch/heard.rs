@@ -99,6 +99,10 @@ impl Feed {
         loop {
             // Before anything is read: whoever asks after a stop was committed has to see it.
             if !self.watches.leases.begin(&self.holder(), self.acknowledged, &keys) {
+                tracing::warn!(
+                    edge = %self.edge.id(),
+                    "too many processes of this edge may hold leases: a new one gets none until those have run out"
+                );
                 return Ok(Some((self.revision, Vec::new())));
             }
             let Ok(revision) = self.watches.world.catch_up().await else {

@@ -249,6 +249,39 @@ async fn a_stream_ends_with_its_certificate() {
     assert_eq!(status.code(), tonic::Code::Unauthenticated);
 }
 
+// R35: whoever had its keys has them still.
+#[tokio::test]
+async fn what_a_revoked_edge_was_delegated_stays_revoked_when_its_name_enrolls_anew() {
+    let bench = Bench::new().await;
+    let edge = bench.edge("edge-1").await;
+    bench.wired.edges.revoke(edge.id(), "stolen").await.unwrap();
+    let listed = async || {
+        bench.settle().await;
+        bench.wired.world.revoked(bench.wired.clock.now()).2
+    };
+    let before = listed().await;
+    assert_eq!(before[0].edge.as_deref(), Some("edge-1"));
+    bench.pass(10);
+    bench.edge("edge-1").await;
+    assert_eq!(listed().await, before, "until the longest delegation has ended");
+    bench.pass(90 * 86_400);
+    assert_eq!(listed().await, []);
+}
+
+// R29
+#[tokio::test]
+async fn an_edge_that_was_revoked_while_it_was_away_is_told_a_revision_that_it_can_prove() {
+    let bench = Bench::new().await;
+    let edge = bench.edge("edge-1").await;
+    bench.wired.edges.revoke(edge.id(), "stolen").await.unwrap();
+    let refusal = tonic::Status::permission_denied("the edge is revoked");
+    let refused = bench.wired.watches.refused(refusal).await;
+    let (revision, proof) = contract::told_revision(&refused).unwrap();
+    assert_eq!(revision, bench.parts.store.revision().await.unwrap());
+    let told = Revisions::open(&bench.wired.vault).await.unwrap();
+    assert!(told.is_proven(revision, &proof));
+}
+
 // R29
 #[tokio::test]
 async fn an_edge_that_has_seen_more_shows_that_the_store_was_put_back() {

@@ -22,8 +22,8 @@ const LOOK: Duration = Duration::from_millis(500);
 /// Print the records that match, one JSON object a line, oldest first.
 #[derive(Debug, Args)]
 pub struct Search {
-    /// The caller's tenant, 12 digits.
-    #[arg(long)]
+    /// The caller's tenant, 12 digits; `authority` of what operators do.
+    #[arg(long, value_parser = tenant)]
     tenant: Option<String>,
     /// The logical key's id; of operators' changes what they were done to.
     #[arg(long)]
@@ -40,11 +40,14 @@ pub struct Search {
     /// The profile; of the authority the operation, as `kms:Decrypt`.
     #[arg(long)]
     profile: Option<String>,
+    /// A plugin that was asked, or failed until it is not called for a while: its name, or `sha256:HEX` of one version of it.
+    #[arg(long)]
+    plugin: Option<String>,
     /// The edge's id; `authority` for the authority's own.
     #[arg(long)]
     edge: Option<String>,
     /// The request's id, as the answer had it.
-    #[arg(long)]
+    #[arg(long, value_parser = request)]
     request: Option<String>,
     /// From this time on: RFC 3339, or seconds since 1970.
     #[arg(long, value_name = "TIME", value_parser = time_ms)]
@@ -68,11 +71,28 @@ impl Search {
             caller: self.caller,
             outcome: self.outcome,
             profile: self.profile,
+            plugin: self.plugin,
             request: self.request,
             from_ms: self.from,
             to_ms: self.to,
         };
         log(&from.log()?, filter, self.follow)
+    }
+}
+
+fn tenant(text: &str) -> Result<String, String> {
+    let is_id = text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit());
+    match is_id || text == "authority" {
+        true => Ok(text.to_owned()),
+        false => Err("a tenant has 12 digits".to_owned()),
+    }
+}
+
+fn request(text: &str) -> Result<String, String> {
+    let is_id = text.len() == 36 && text.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-');
+    match is_id {
+        true => Ok(text.to_ascii_lowercase()),
+        false => Err("a request's id is a UUID, such as 2c1d8f1e-7a57-4f0c-8a55-6a2c8a0f3c10".to_owned()),
     }
 }
 
@@ -167,6 +187,7 @@ fn query(filter: &Filter, from: u64) -> String {
         ("caller", &filter.caller),
         ("outcome", &filter.outcome),
         ("profile", &filter.profile),
+        ("plugin", &filter.plugin),
         ("request", &filter.request),
     ];
     for (name, value) in texts {
@@ -204,6 +225,7 @@ mod tests {
     fn times_and_queries_are_written_as_people_and_servers_have_them() {
         assert_eq!(time_ms("1970-01-01T00:00:01Z"), Ok(1000));
         assert_eq!(time_ms("5"), Ok(5000));
+        assert!(tenant("000000000001").is_ok() && tenant("12").is_err() && request("nonsense").is_err());
         assert!(time_ms("yesterday").unwrap_err().contains("2026-"));
         let filter = Filter {
             caller: Some("oidc:https://a#b c".into()),

@@ -6,6 +6,8 @@ use node::contract::KeyState;
 use serde_json::json;
 
 use super::*;
+use crate::testing::objects::Wrong;
+use crate::testing::store::proof;
 use crate::testing::{Rig, files, until};
 
 async fn mint(rig: &Rig) -> u16 {
@@ -61,15 +63,29 @@ async fn a_deleted_key_is_gone_and_so_is_one_that_is_not_understood() {
     assert_eq!(rig.edge.keyring().signs_until(&rig.keys["api"]), 0);
 }
 
+async fn until_revoked(rig: &Rig) {
+    until("revoked", async || {
+        code(rig, "/v1/tokens/plain").await == "edge_revoked"
+    })
+    .await;
+}
+
+/// So many more streams were asked for.
+async fn until_asked_again(rig: &Rig, times: usize) -> Vec<WatchRequest> {
+    let before = rig.authority.state().watched.len();
+    until("asks again", async || {
+        rig.authority.state().watched.len() >= before + times
+    })
+    .await;
+    rig.authority.state().watched[before..].to_vec()
+}
+
 #[tokio::test]
-async fn a_revoked_edge_signs_nothing_and_asks_for_a_snapshot() {
+async fn a_revoked_edge_signs_nothing_and_says_when_it_was_revoked() {
     let rig = Rig::ready().await;
     assert_eq!(mint(&rig).await, 201);
     rig.authority.revoke();
-    until("revoked", async || {
-        code(&rig, "/v1/tokens/plain").await == "edge_revoked"
-    })
-    .await;
+    until_revoked(&rig).await;
     for key in rig.keys.values() {
         assert_eq!(rig.edge.keyring().signs_until(key), 0, "material is forgotten");
     }
@@ -80,88 +96,65 @@ async fn a_revoked_edge_signs_nothing_and_asks_for_a_snapshot() {
     );
     let ready = rig.get("/readyz").await;
     assert!(ready.text.contains("revoked") && ready.status == 503);
-    let watched = rig.authority.state().watched.len();
-    until("asks again", async || {
-        rig.authority.state().watched.len() >= watched + 2
-    })
-    .await;
-    let delegated = {
-        let state = rig.authority.state();
-        assert!(state.watched[watched..].iter().all(|request| request.revision == 0));
-        state.delegated.len()
-    };
+    let delegated = rig.authority.state().delegated.len();
+    let revoked = rig.authority.state().revision;
+    // An authority whose store is older than that knows by it that it was put back (R29).
+    for request in until_asked_again(&rig, 2).await {
+        assert_eq!((request.revision, request.revision_proof), (revoked, proof(revoked)));
+    }
     assert_eq!(code(&rig, "/v1/tokens/plain").await, "edge_revoked");
     let asked = rig.authority.state().delegated.len();
     assert_eq!(asked, delegated, "a revoked edge asks for no keys");
 }
 
+/// The store is put back to before the revocation, and goes on from there: nobody has taken the edge back (R29, R35).
 #[tokio::test]
-async fn an_edge_that_is_taken_back_signs_again() {
-    let rig = Rig::ready().await;
-    rig.authority.revoke();
-    until("revoked", async || {
-        code(&rig, "/v1/tokens/plain").await == "edge_revoked"
-    })
-    .await;
-    rig.authority.take_back();
-    until("signs again", async || mint(&rig).await == 201).await;
-    assert!(!rig.edge.keyring().is_revoked());
-}
-
-/// The store is put back to before the revocation: nobody has taken the edge back (R29, R35).
-#[tokio::test]
-async fn a_snapshot_of_an_older_state_does_not_take_a_revoked_edge_back() {
+async fn a_revoked_edge_that_is_let_in_again_signs_nothing() {
     let rig = Rig::ready().await;
     let before = rig.authority.state().revision;
     rig.authority.revoke();
-    until("revoked", async || {
-        code(&rig, "/v1/tokens/plain").await == "edge_revoked"
-    })
-    .await;
-    let watched = rig.authority.state().watched.len();
+    until_revoked(&rig).await;
     rig.authority.put_back(before);
-    until("a stream stands", async || {
-        rig.authority.state().watched.len() > watched && rig.get("/metrics").await.text.contains("edge_connected 1")
-    })
-    .await;
-    assert_eq!(code(&rig, "/v1/tokens/plain").await, "edge_revoked");
-    rig.authority.delete_key(&rig.keys["second"]);
-    until("it follows", async || rig.jwks("second").await.is_empty()).await;
-    assert_eq!(code(&rig, "/v1/tokens/plain").await, "edge_revoked");
+    for _ in 0..3 {
+        set_state(&rig, "second", KeyState::Disabled);
+        set_state(&rig, "second", KeyState::Enabled);
+        // The streams that it has asked for by now are over: none was followed.
+        until_asked_again(&rig, 2).await;
+        assert_eq!(code(&rig, "/v1/tokens/plain").await, "edge_revoked");
+        assert!(rig.get("/readyz").await.text.contains("revoked"));
+    }
+    assert!(
+        rig.authority.state().revision > before + 2,
+        "further than the revocation was"
+    );
 }
 
 #[tokio::test]
-async fn revocation_ends_the_stream_and_a_later_event_of_it_changes_nothing() {
+async fn an_edge_that_hears_of_its_revocation_when_it_asks_knows_the_revision_too() {
     let rig = Rig::new("");
     let mut position = Position {
         revision: 7,
-        proof: Vec::new(),
-        revoked_at: None,
-        floor: 0,
+        ..Position::default()
     };
-    let event = |revision, event| WatchEvent {
-        revision,
-        authority_time_ms: 0,
-        floor: 0,
-        revision_proof: Vec::new(),
-        event: Some(event),
-    };
-    let revoked = Event::Revoked(node::contract::Revoked {
-        reason: "stolen".into(),
-    });
-    let status = position.apply(&rig.edge, event(7, revoked)).unwrap_err();
-    position.ended(&rig.edge, &status);
-    assert_eq!(position.revoked_at, Some(7));
-    assert!(rig.edge.keyring().is_revoked());
-    // Being told again later does not move the mark that a snapshot has to pass.
-    position.revision = 9;
+    let mut refusal = Status::permission_denied("the edge is revoked");
+    node::contract::tell_revision(&mut refusal, 9, &proof(9));
+    position.ended(&rig.edge, &refusal);
+    assert!(position.revoked && rig.edge.keyring().is_revoked());
+    assert_eq!((position.revision, &position.proof), (9, &proof(9)));
+    // An older authority does not say it, and another one may be behind.
     position.ended(&rig.edge, &Status::permission_denied("revoked"));
-    assert_eq!(position.revoked_at, Some(7));
-    for (revision, still) in [(6, true), (7, true), (8, false)] {
-        position
-            .apply(&rig.edge, event(revision, Event::Snapshot(Snapshot::default())))
-            .unwrap();
-        assert_eq!(rig.edge.keyring().is_revoked(), still, "{revision}");
+    node::contract::tell_revision(&mut refusal, 8, &proof(8));
+    position.ended(&rig.edge, &refusal);
+    assert_eq!((position.revision, &position.proof), (9, &proof(9)));
+    for revision in [8, 9, 10] {
+        let event = WatchEvent {
+            revision,
+            event: Some(Event::Snapshot(Snapshot::default())),
+            ..WatchEvent::default()
+        };
+        let status = position.apply(&rig.edge, event).unwrap_err();
+        assert_eq!(status.code(), Code::FailedPrecondition);
+        assert!(rig.edge.keyring().is_revoked(), "{revision}");
     }
 }
 
@@ -177,10 +170,7 @@ async fn other_failures_of_the_stream_revoke_nothing() {
         Code::Unimplemented,
     ] {
         position.ended(&rig.edge, &Status::new(code, "no"));
-        assert!(
-            !rig.edge.keyring().is_revoked() && position.revoked_at.is_none(),
-            "{code:?}"
-        );
+        assert!(!rig.edge.keyring().is_revoked() && !position.revoked, "{code:?}");
     }
 }
 
@@ -239,19 +229,26 @@ async fn while_the_authority_is_away_the_edge_signs_until_its_delegations_end() 
 #[tokio::test]
 async fn a_key_that_is_stopped_does_not_stand_behind_a_bundle() {
     let rig = Rig::ready().await;
-    let mut position = Position::default();
-    let bundle = rig.authority.state().bundle.clone().unwrap();
-    let digest = rig.edge.bundle_digest();
-    // Nothing here waits, and the compiler holds it: `apply` is no async function.
-    let event = WatchEvent {
-        revision: 99,
-        authority_time_ms: 0,
-        floor: 0,
-        revision_proof: Vec::new(),
-        event: Some(Event::Bundle(bundle)),
-    };
-    position.apply(&rig.edge, event).unwrap();
-    assert_eq!((position.revision, rig.edge.bundle_digest()), (99, digest));
+    let in_use = rig.edge.bundle_digest();
+    // The next bundle waits for a plugin that the authority does not give yet.
+    let mut files = files::bundle(&rig.caller, "");
+    let plugin = files.iter_mut().find(|(path, _)| path.ends_with(".wasm")).unwrap();
+    // A custom section without content, named `x` (core specification, 5.5.3).
+    plugin.1.extend([0, 2, 1, b'x']);
+    rig.authority.state().objects.wrong = Some(Wrong::Absent);
+    rig.authority.publish_named(files);
+    until("it is asked for", async || rig.authority.state().objects.files() > 0).await;
+    set_state(&rig, "api", KeyState::Disabled);
+    let stopped = rig.authority.state().revision;
+    until("the stop is acknowledged", async || {
+        rig.authority.state().acknowledged.contains(&stopped)
+    })
+    .await;
+    assert_eq!(code(&rig, "/v1/tokens/plain").await, "key_disabled");
+    assert_eq!(rig.edge.bundle_digest(), in_use, "the bundle waits still");
+    rig.authority.state().objects.wrong = None;
+    until("the bundle is in use", async || rig.edge.bundle_digest() != in_use).await;
+    assert_eq!(code(&rig, "/v1/tokens/plain").await, "key_disabled");
 }
 
 // R31
@@ -299,11 +296,10 @@ async fn an_authority_that_answers_nobody_is_not_hammered() {
     let begun = std::time::Instant::now();
     until("tries", async || rig.authority.state().watched.len() >= 6).await;
     assert!(begun.elapsed() > Duration::from_millis(500), "{:?}", begun.elapsed());
-    assert_eq!(
-        code(&rig, "/v1/tokens/plain").await,
-        "unknown_issuer",
-        "nobody is believed without a bundle"
-    );
+    // A good token is not to be thrown away for that.
+    let refused = rig.post("/v1/tokens/plain", json!({})).await;
+    assert_eq!(refused.code(), (503, "not_ready"));
+    assert!(refused.headers.contains_key("retry-after"));
 }
 
 // R29

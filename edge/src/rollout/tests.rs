@@ -3,9 +3,11 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use audit::record::Outcome;
 use node::contract;
 use policies::rollout::{Difference, Figures, Part, Stage, fingerprint};
 use serde_json::json;
+use signing::digest::sha256;
 
 use crate::testing::{Answer, Rig, files, until};
 
@@ -95,6 +97,19 @@ impl Fleet {
             }
         }
         refused
+    }
+
+    /// Each record names the version that judged: the one that refuses all, or the bundle's that refused none.
+    fn assert_recorded(&self, refuses: &[u8]) {
+        let current = *self.rig.edge.world().plugin(PLUGIN).unwrap().digest();
+        for record in self.rig.records() {
+            let judged = match record.outcome {
+                Outcome::Signed => current,
+                _ => sha256(refuses),
+            };
+            let named: Vec<_> = record.plugins.iter().map(|verdict| verdict.component).collect();
+            assert_eq!(named, [Some(judged)], "{record:?}");
+        }
     }
 
     /// The last that the edge told.
@@ -187,6 +202,7 @@ async fn a_caller_keeps_its_version_and_a_larger_percentage_includes_the_smaller
         let id = |caller: &u32| format!("oidc:https://callers.example#dev:{caller}");
         let expected = (0..40).filter(|caller| stage.judges(PLUGIN, &id(caller)) == Part::Candidate);
         assert_eq!(canaries, expected.collect(), "as every other edge decides");
+        fleet.assert_recorded(&refuses);
         assert!(canaries.is_superset(&before), "{before:?} {canaries:?}");
         before = canaries;
     }

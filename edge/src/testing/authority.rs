@@ -153,18 +153,10 @@ impl Fake {
     pub fn revoke(&self) {
         let mut state = self.state();
         state.revoked = true;
-        let revision = state.revision;
         state.revision += 1;
-        let reason = "stolen".to_owned();
+        let (revision, reason) = (state.revision, "stolen".to_owned());
         state.tell(revision, Event::Revoked(Revoked { reason }));
         state.hang_up(Status::permission_denied("the edge is revoked"));
-    }
-
-    /// Takes the edge back with a commit of its own.
-    pub fn take_back(&self) {
-        let mut state = self.state();
-        state.revoked = false;
-        state.revision += 1;
     }
 
     /// Puts the store back to an older state, in which nobody was revoked.

@@ -26,7 +26,7 @@ fn row(name: &str, n: usize, wasm: &[u8]) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
         .expect("a runtime");
-    let call = |plugin: &Plugin| assert!(runtime.block_on(plugin.serve(&request())).is_ok(), "an answer");
+    let call = |plugin: &Plugin| assert!(runtime.block_on(plugin.serve(&request(), |_| ())).is_ok(), "an answer");
     let code = code_bytes(wasm);
     // What the first one takes of the host's own, the others find there.
     call(&load(&host, "first", wasm.to_vec()));

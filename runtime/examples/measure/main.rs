@@ -133,9 +133,17 @@ fn calls(files: &[String]) {
         .iter()
         .map(|(file, wasm)| isolated(&host, file, wasm.clone()))
         .collect();
-    let chain: Vec<Plugin> = (0..CHAIN)
-        .map(|n| load(&host, &n.to_string(), loaded::versioned(&files[0].1, n)))
-        .collect();
+    let chained = |wasm: &[u8]| -> Vec<Plugin> {
+        let one = |n: usize| load(&host, &n.to_string(), loaded::versioned(wasm, n));
+        (0..CHAIN).map(one).collect()
+    };
+    let chains = [
+        (
+            "the smallest rule",
+            chained(&smallest(include_str!("../../tests/hostile/good.wat"))),
+        ),
+        (plugins[0].0, chained(&files[0].1)),
+    ];
 
     let mut subjects = vec![
         Subject::new("bare core module: fresh instance, one call", 1, || bare.core()),
@@ -152,10 +160,12 @@ fn calls(files: &[String]) {
         let title = format!("{name}, isolation = \"process\"");
         subjects.push(Subject::new(title, 1, || serve(&runtime, apart)));
     }
-    let name = format!("ten of {} in a chain, together", plugins[0].0);
-    subjects.push(Subject::new(name, 1, || {
-        chain.iter().for_each(|plugin| serve(&runtime, plugin))
-    }));
+    for (name, chain) in &chains {
+        let name = format!("ten of {name} in a chain, together");
+        subjects.push(Subject::new(name, 1, || {
+            chain.iter().for_each(|plugin| serve(&runtime, plugin))
+        }));
+    }
 
     println!("{:<58}{:>12}{:>9}", "", "median", "least");
     for _ in 0..ROUNDS {
@@ -169,6 +179,6 @@ fn calls(files: &[String]) {
 }
 
 fn serve(runtime: &Runtime, plugin: &Plugin) {
-    let answer = runtime.block_on(plugin.serve(&request()));
+    let answer = runtime.block_on(plugin.serve(&request(), |_| ()));
     black_box(answer.expect("a rule that allows"));
 }

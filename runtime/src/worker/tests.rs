@@ -112,12 +112,12 @@ fn kind(outcome: &Result<Verdict, RuleError>) -> Option<FailureKind> {
 async fn a_worker_killed_within_a_call_denies_that_one_and_the_next_is_served() {
     let host = own();
     let plugin = load(&host, "good").unwrap();
-    assert_eq!(plugin.serve(&request()).await, Ok(Verdict::default()));
+    assert_eq!(plugin.serve(&request(), |_| ()).await, Ok(Verdict::default()));
     for restarts in 1..=3 {
         // One that is stopped takes the call and answers nothing.
         workers(&plugin).stop();
         let asked = request();
-        let mut call = pin!(plugin.serve(&asked));
+        let mut call = pin!(plugin.serve(&asked, |_| ()));
         tokio::select! {
             biased;
             outcome = &mut call => panic!("{outcome:?}"),
@@ -128,7 +128,7 @@ async fn a_worker_killed_within_a_call_denies_that_one_and_the_next_is_served() 
         assert_eq!(kind(&outcome), Some(FailureKind::Worker), "{outcome:?}");
         until("another is started", || plugin.restarts() == restarts).await;
         until("it is ready", || workers(&plugin).idle() == 1).await;
-        assert_eq!(plugin.serve(&request()).await, Ok(Verdict::default()));
+        assert_eq!(plugin.serve(&request(), |_| ()).await, Ok(Verdict::default()));
     }
     assert_eq!(plugin.metrics().worker_failed.load(Ordering::Relaxed), 3);
     assert_eq!(plugin.metrics().allowed.load(Ordering::Relaxed), 4);

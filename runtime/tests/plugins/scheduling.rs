@@ -1,7 +1,7 @@
 //! A rule that does not come to an end takes a bounded share, and only of its own callers.
 
 use crate::support::{component, load, once_free, small_host, text, token, word};
-use runtime::{Host, Plugin, PluginSource, Settings};
+use runtime::{Host, Payload, Plugin, PluginSource, Request, Settings};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -12,15 +12,49 @@ fn looping(host: &Host, deadline: Duration) -> Plugin {
     host.load(source).unwrap()
 }
 
+/// Loops for a lifetime of 13 s, and allows everything else.
+const LOOPS_AT_13: &str = r#"(core module $rule
+  (import "host" "memory" (memory 1))
+  (func (export "evaluate") (param $request i32) (result i32)
+    (if (i32.eq (i32.load offset=96 (local.get $request)) (i32.const 13)) (then (loop $again (br $again))))
+    (i32.const 1024)))"#;
+
+/// As many short calls as it takes until a plugin is called on the thread of whoever calls it.
+const TRUSTED: usize = 400;
+
+/// A rule that has made short calls for long, so that its calls are not made on threads apart, and that loops for
+/// [`for_ever`].
+async fn suddenly_looping(host: &Host) -> Plugin {
+    let mut source = PluginSource::new("suddenly", component(LOOPS_AT_13));
+    source.deadline = Duration::from_millis(100);
+    trusted(host.load(source).unwrap()).await
+}
+
+async fn trusted(plugin: Plugin) -> Plugin {
+    for _ in 0..TRUSTED {
+        assert!(plugin.evaluate(&token(vec![], vec![])).await.is_ok());
+    }
+    plugin
+}
+
+fn for_ever() -> Request<'static> {
+    let mut request = token(vec![], vec![]);
+    let Payload::Token(token) = &mut request.payload else {
+        unreachable!()
+    };
+    token.lifetime = 13;
+    request
+}
+
 // R22
 #[tokio::test(flavor = "current_thread")]
 async fn a_looping_rule_does_not_hold_the_core() {
     let host = small_host();
-    let (plugin, good) = (looping(&host, Duration::from_millis(100)), load(&host, "good"));
+    let (plugin, good) = (suddenly_looping(&host).await, trusted(load(&host, "good")).await);
     let ended = Arc::new(AtomicBool::new(false));
     let flag = ended.clone();
     let looping = tokio::spawn(async move {
-        let outcome = plugin.evaluate(&token(vec![], vec![])).await;
+        let outcome = plugin.evaluate(&for_ever()).await;
         flag.store(true, Ordering::SeqCst);
         (word(&outcome), plugin.metrics().yielded.load(Ordering::Relaxed))
     });
@@ -43,7 +77,7 @@ async fn a_looping_rule_does_not_hold_the_core() {
 async fn sockets_are_served_between_two_slices() {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let host = small_host();
-    let plugin = looping(&host, Duration::from_millis(100));
+    let plugin = suddenly_looping(&host).await;
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut client = tokio::net::TcpStream::connect(listener.local_addr().unwrap())
         .await
@@ -55,7 +89,7 @@ async fn sockets_are_served_between_two_slices() {
             server.write_all(&byte).await.unwrap();
         }
     });
-    let looping = tokio::spawn(async move { word(&plugin.evaluate(&token(vec![], vec![])).await) });
+    let looping = tokio::spawn(async move { word(&plugin.evaluate(&for_ever()).await) });
     tokio::task::yield_now().await;
     let mut byte = [1];
     for _ in 0..5 {
@@ -78,12 +112,14 @@ async fn a_call_may_be_given_up_at_any_point() {
         ..Settings::default()
     };
     let host = Host::new(settings).unwrap();
-    let (plugin, good) = (looping(&host, Duration::from_millis(100)), load(&host, "good"));
+    let (apart, good) = (looping(&host, Duration::from_millis(100)), load(&host, "good"));
     for polls in 0..30 {
-        let call = tokio::spawn({
-            let plugin = plugin.clone();
-            async move { word(&plugin.evaluate(&token(vec![], vec![])).await) }
-        });
+        // On the caller's thread each turn is a slice; apart, where it is from the first loop on, any part of one.
+        let (plugin, request) = match polls % 3 {
+            0 => (apart.clone(), token(vec![], vec![])),
+            _ => (suddenly_looping(&host).await, for_ever()),
+        };
+        let call = tokio::spawn(async move { word(&plugin.evaluate(&request).await) });
         for _ in 0..polls {
             tokio::task::yield_now().await;
         }

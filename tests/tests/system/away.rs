@@ -45,3 +45,38 @@ fn a_store_that_failed_a_write_is_written_again_without_a_restart() {
     );
     within(60, "edges sign", || site.mint().status == 201);
 }
+
+// R30
+#[test]
+fn a_sync_that_fails_ends_the_authority() {
+    let mut site = Site::walk(Hsm::Software);
+    site.authority.take().unwrap().stop();
+    let library = shim::build(&site.path(""));
+    let parts = [
+        ("store.redb", "the store's disk could not flush"),
+        ("log", "the process ends"),
+    ];
+    for (part, says) in parts {
+        let process = Process::start("authority", site.path("etc/authority.toml"), &library);
+        let log = || std::fs::read_to_string(site.path("etc/authority.log")).unwrap();
+        let name = part.trim_end_matches(".redb");
+        within(60, "the authority serves", || {
+            make_key(&site, &format!("before-{name}")).code == 0
+        });
+        let at = site.path("lib/signet-authority").join(part);
+        process.control.set_disk(Condition::Losing, &at);
+        let made = make_key(&site, &format!("meanwhile-{name}"));
+        within(60, "the authority ends", || process.hold().has_ended());
+        assert!(log().contains(says), "{}", log());
+        process.control.set_disk(Condition::Good, &at);
+        process.hold().start();
+        within(60, "it serves again", || {
+            make_key(&site, &format!("after-{name}")).code == 0
+        });
+        // What was acknowledged was durable before.
+        let listed = site.bash("signet keys list").success();
+        let is_there = listed.contains(&format!("alias/meanwhile-{name}"));
+        assert!(is_there || made.code != 0, "{made:?}\n{listed}");
+        assert!(listed.contains(&format!("alias/before-{name}")), "{listed}");
+    }
+}

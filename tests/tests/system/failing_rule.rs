@@ -61,6 +61,14 @@ fn verdicts(dev: &Dev, id: &Value) -> Option<Value> {
         .map(|record| record["plugins"].clone())
 }
 
+/// What the authority's log says of the rule's breaker, oldest first.
+fn breakers(dev: &Dev) -> Vec<String> {
+    let found = dev.cli(&["audit", "search", "--plugin", "odd"]).success();
+    let records = found.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let changes = records.filter_map(|record| record["breaker"].as_str().map(str::to_owned));
+    changes.collect()
+}
+
 // R22
 #[test]
 fn a_rule_that_fails_denies_at_once_and_is_skipped_only_where_both_sides_say_so() {
@@ -83,6 +91,9 @@ fn a_rule_that_fails_denies_at_once_and_is_skipped_only_where_both_sides_say_so(
     within(10, "the log says so", || dev.log().contains("fails again and again"));
     within(20, "a trial that is answered closes it", || post("{}").status == 201);
     assert_eq!(metric(&dev, "signet_edge_plugin_open").as_deref(), Some("0"));
+    within(10, "both are in the audit log", || {
+        breakers(&dev) == ["opened", "closed"]
+    });
 
     // One side alone is refused, with the place and what to write.
     let profile = std::fs::read_to_string(copy.join("profiles/session.toml")).unwrap();
@@ -111,8 +122,14 @@ fn a_rule_that_fails_denies_at_once_and_is_skipped_only_where_both_sides_say_so(
         answer.status == 201
     });
     let last = last.unwrap();
+    let component = std::fs::read(copy.join("plugins/odd.wasm")).unwrap();
+    let component = format!(
+        "sha256:{}",
+        signing::encoding::hex(&signing::digest::sha256(&component))
+    );
     within(10, "the record says so", || {
-        verdicts(&dev, &last) == Some(json!([{"plugin": "odd", "outcome": "skipped", "kind": "trap"}]))
+        verdicts(&dev, &last)
+            == Some(json!([{"plugin": "odd", "component": component, "outcome": "skipped", "kind": "trap"}]))
     });
     within(10, "the log says so", || {
         dev.log().contains("a rule was skipped, as the profile allows")

@@ -20,6 +20,29 @@ fn memory(pid: u32, name: &str) -> u64 {
         .unwrap()
 }
 
+/// The parts of a process's memory that it writes to and that a swap device may get, as `/proc/PID/smaps` has them (proc(5)):
+/// in memory, and without the flag `lo`.
+fn unlocked(pid: u32) -> Vec<String> {
+    let smaps = std::fs::read_to_string(format!("/proc/{pid}/smaps")).unwrap();
+    let (mut found, mut part, mut resident) = (Vec::new(), "", false);
+    for line in smaps.lines() {
+        match line.split_once(':') {
+            Some(("Rss", size)) => resident = size.trim() != "0 kB",
+            Some(("VmFlags", flags)) => {
+                let has = |flag| flags.split_whitespace().any(|found| found == flag);
+                if resident && has("wr") && !has("lo") {
+                    found.push(part.to_owned());
+                }
+            }
+            // ADDRESS-ADDRESS PERMISSIONS OFFSET MAJOR:MINOR …
+            Some((start, _)) if start.contains('-') && start.contains(' ') => part = line,
+            _ => {}
+        }
+    }
+    assert!(!part.is_empty(), "{smaps}");
+    found
+}
+
 fn core_limits(pid: u32) -> String {
     let limits = std::fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
     let line = limits
@@ -109,6 +132,8 @@ fn processes_with_keys_dump_no_core_and_are_locked_in_memory() {
         if geteuid().is_root() {
             // The plugins' pool of terabytes is not, and nothing that was only reserved is in memory.
             assert!(locked > 1024, "{name}: {locked} KiB are locked");
+            // No rule was called yet, so that nothing of the pool is in memory.
+            assert_eq!(unlocked(pid), Vec::<String>::new(), "{name}");
             assert!(resident < 512 * 1024, "{name}: {resident} KiB are resident");
         }
     }
