@@ -76,6 +76,20 @@ impl Halt {
         }
     }
 
+    /// Refuses what could stop nobody: a caller is `oidc:ISSUER#SUBJECT` or a SPIFFE ID.
+    pub fn demand_possible(&self) -> Result<(), Fault> {
+        match self {
+            Self::Caller(id) if !is_caller(id) => Err(Fault::invalid(
+                "bad_request",
+                format!(
+                    "`{}` is no caller's id, and would stop nobody; write it as records have it, oidc:ISSUER#SUBJECT or spiffe://…",
+                    shown(id)
+                ),
+            )),
+            _ => Ok(()),
+        }
+    }
+
     /// Whose approvers are asked before it is resumed: the tenant's own, or those of the whole service.
     fn domain(&self) -> Domain {
         match self {
@@ -95,6 +109,11 @@ impl fmt::Display for Halt {
             Self::Delegation { key, edge: Some(edge) } => write!(f, "delegation/{key}/{edge}"),
         }
     }
+}
+
+fn is_caller(id: &str) -> bool {
+    let oidc = id.strip_prefix("oidc:").and_then(|rest| rest.split_once('#'));
+    id.starts_with("spiffe://") || oidc.is_some_and(|(issuer, subject)| !issuer.is_empty() && !subject.is_empty())
 }
 
 /// A stop as stored; its name is its row's.
@@ -316,6 +335,23 @@ mod tests {
     use super::*;
 
     const KEY: &str = "0d6a2f6e-8a5c-4f0e-9d5b-2f4c8a3b1c22";
+
+    #[test]
+    fn what_would_stop_nobody_is_refused() {
+        let stops = |id: &str| Halt::parse(&format!("caller/{id}")).unwrap().demand_possible();
+        for id in ["oidc:https://ci.example#repo:a/b", "spiffe://example.org/ci/build"] {
+            assert!(stops(id).is_ok(), "{id}");
+        }
+        for id in [
+            "https://ci.example#repo:a/b",
+            "oidc:https://ci.example",
+            "oidc:#a",
+            "garbage",
+        ] {
+            let said = stops(id).unwrap_err().to_string();
+            assert!(said.contains("oidc:ISSUER#SUBJECT"), "{said}");
+        }
+    }
 
     #[test]
     fn names_are_read_as_they_are_written() {

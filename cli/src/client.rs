@@ -251,13 +251,7 @@ impl Target {
         let response = client
             .request(method, &url, self.headers()?, Bytes::from(body), time, MOST)
             .await?;
-        let status = response.status().as_u16();
-        let answer = if response.body().is_empty() {
-            Value::Null
-        } else {
-            serde_json::from_slice(response.body())?
-        };
-        Ok((status, answer))
+        Ok((response.status().as_u16(), self.content(&response)?))
     }
 
     /// One call over HTTP/3; status and JSON.
@@ -271,12 +265,22 @@ impl Target {
             body: body.into(),
         };
         let response = loadtest::http3::once(request, self.roots()?, TIMEOUT, MOST).await?;
-        let answer = if response.body().is_empty() {
-            Value::Null
-        } else {
-            serde_json::from_slice(response.body())?
-        };
-        Ok((response.status().as_u16(), answer))
+        Ok((response.status().as_u16(), self.content(&response)?))
+    }
+
+    /// The JSON of an answer. Every answer has some: without it nothing that the command would say was done has been said, such as by
+    /// a port for gRPC, which answers any call with 200 and no body.
+    fn content(&self, response: &http::Response<Bytes>) -> Result<Value, Failure> {
+        serde_json::from_slice(response.body()).map_err(|_| {
+            let kind = response.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+            Failure::new(format!(
+                "{} answered {} with {} and no JSON, as no API of signet for this does; nothing is known to have been done. Is the address \
+                 right? An authority's port for operators is another than the one for edges",
+                self.url,
+                response.status().as_u16(),
+                kind.unwrap_or("nothing"),
+            ))
+        })
     }
 
     fn headers(&self) -> Result<HeaderMap, Failure> {

@@ -34,6 +34,7 @@ mod stop;
   signet keys restore-delegation alias/api --edge edge-fra-1
   signet keys enable alias/api
   signet keys compromised alias/api --reason \"laptop stolen\"
+  signet keys compromised alias/api --kid NzbLsXh8uDCc…                      one version only: the next one signs
   signet keys enable alias/api --override \"false alarm\"
   signet keys hold alias/data --reason \"case 17\"
   signet keys unhold alias/data
@@ -82,7 +83,7 @@ enum Command {
     RevokeDelegation(stop::Revoke),
     /// Give an edge a key's delegation back; takes the quorum's approval where there is one.
     RestoreDelegation(stop::Delegation),
-    /// Mark a key as compromised and disable it, in all its regions. Never waits for approval.
+    /// Mark a key as compromised and disable it, in all its regions; or one version of it. Never waits for approval.
     Compromised(Compromised),
     /// Put a key under legal hold: nothing of it is deleted.
     Hold(Hold),
@@ -175,6 +176,9 @@ struct Compromised {
     /// What happened, in 1 to 256 characters.
     #[arg(long)]
     reason: Option<String>,
+    /// Only the version with this kid, as JWKS and `describe` have it: it leaves every JWKS at once, and edges sign with the next one.
+    #[arg(long, conflicts_with = "reason")]
+    kid: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -265,6 +269,16 @@ impl Keys {
                 let body = json!({"KeyId": deletion.key.key, "PendingWindowInDays": deletion.days});
                 let body = overriding(body, deletion.reason.as_deref());
                 self.change("ScheduleKeyDeletion", body, "pending deletion")
+            }
+            Command::Compromised(Compromised {
+                key, kid: Some(kid), ..
+            }) => {
+                let body = json!({"KeyId": key.key, "Kid": kid});
+                self.change(
+                    "MarkVersionCompromised",
+                    body,
+                    "rid of that version, which is marked as compromised",
+                )
             }
             Command::Compromised(compromised) => {
                 let reason = compromised.reason.as_deref().unwrap_or_default();

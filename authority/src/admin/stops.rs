@@ -61,6 +61,7 @@ impl Admin {
         let request: StopRequest = answer::parse(body)?;
         let halt = Halt::parse(&request.what)?;
         decisions.allow(AdminAction::Stop, resource(&halt))?;
+        halt.demand_possible()?;
         let by = decisions.requester();
         let committed = self.stopping.stop(&halt, &request.reason, &by).await?;
         answer::json(

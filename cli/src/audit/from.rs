@@ -29,7 +29,8 @@ pub struct From {
     dir: Vec<String>,
     #[command(flatten)]
     bucket: Reach,
-    /// Ask the authority with this admin API, https://HOST:PORT, for its log.
+    /// Ask the authority with this admin API, https://HOST:PORT, for its log. SIGNET_AUTHORITY says it where no option names another
+    /// place.
     #[arg(long, value_name = "URL", global = true)]
     url: Option<String>,
     /// A file with the admin token; SIGNET_ADMIN_TOKEN holds the token itself.
@@ -66,9 +67,9 @@ pub enum Source {
 }
 
 impl From {
-    /// What the options say; without any, the edge's spool.
+    /// What the options say; without any, SIGNET_AUTHORITY, else the edge's spool.
     pub fn any(&self) -> Result<Source, Failure> {
-        if self.log || self.url.is_some() {
+        if self.log || self.url().is_some() {
             return self.log();
         }
         let Some(place) = self.dir.first() else {
@@ -84,7 +85,7 @@ impl From {
     /// The log.
     pub fn log(&self) -> Result<Source, Failure> {
         match self.dir.first() {
-            _ if self.url.is_some() => Ok(Source::Api(self.admin())),
+            _ if self.url().is_some() => Ok(Source::Api(self.admin())),
             Some(place) => Ok(Source::Log(self.place(place)?)),
             None => Ok(Source::Log(LogPlace::Directory(self.data.join("authority/log")))),
         }
@@ -131,10 +132,17 @@ impl From {
         Ok(key.ok_or_else(|| Failure::new("the authority told no key"))?.to_owned())
     }
 
+    /// Not by clap: what the environment says would conflict with the options that go before it.
+    fn url(&self) -> Option<String> {
+        let elsewhere = self.log || self.authority || !self.dir.is_empty();
+        let environment = || std::env::var("SIGNET_AUTHORITY").ok().filter(|_| !elsewhere);
+        self.url.clone().or_else(environment)
+    }
+
     fn admin(&self) -> AdminArgs {
         AdminArgs::new(
             self.data.clone(),
-            self.url.clone(),
+            self.url(),
             self.admin_token_file.clone(),
             self.ca_file.clone(),
         )

@@ -264,3 +264,47 @@ fn a_compromised_key_leaves_the_jwks_at_once_and_offline_verifiers_hear_of_it() 
     let forged = verify(saved.to_str().unwrap());
     assert!(forged.code == 1 && forged.stderr.contains("malformed"), "{forged:?}");
 }
+
+#[test]
+fn a_compromised_version_leaves_the_jwks_at_once_and_the_next_one_signs() {
+    let dev = Dev::start();
+    let kid = mint(&dev).json()["kid"].as_str().unwrap().to_owned();
+    let published = || String::from_utf8_lossy(&dev.anonymous("/i/dev/.well-known/jwks.json").get().body).into_owned();
+    assert!(published().contains(&kid));
+    let mark = |kid: &str| dev.cli(&["keys", "compromised", "alias/dev-api", "--kid", kid]);
+    let unknown = mark("nobody");
+    assert!(unknown.code == 1 && unknown.stderr.contains("nobody"), "{unknown:?}");
+    let said = mark(&kid).success();
+    assert!(said.contains("rid of that version"), "{said}");
+    within(1, "it leaves the JWKS", || !published().contains(&kid));
+    within(20, "the next version signs", || {
+        let answer = mint(&dev);
+        answer.status == 201 && answer.json()["kid"] != kid.as_str()
+    });
+}
+
+#[test]
+fn a_stop_that_is_asked_of_the_wrong_port_or_stops_nobody_is_no_success() {
+    let site = Site::walk(Hsm::Software);
+    let [grpc, ..] = site.authority_ports();
+    for command in [
+        "stop --all --reason x",
+        "keys disable alias/api",
+        "keys compromised alias/api",
+        "edges revoke edge-fra-1",
+        "keys list",
+    ] {
+        let said = site.bash(&format!("signet {command} --authority https://localhost:{grpc}"));
+        assert!(
+            said.code == 1 && said.stdout.is_empty() && said.stderr.contains("nothing is known to have been done"),
+            "{command}: {said:?}"
+        );
+    }
+    assert_eq!(site.mint().status, 201);
+    let nobody = site.bash("signet stop --caller 'https://ci.example#repo:app'");
+    assert!(
+        nobody.code == 1 && nobody.stderr.contains("oidc:ISSUER#SUBJECT"),
+        "{nobody:?}"
+    );
+    assert!(site.bash("signet keys list").success().contains("alias/api"));
+}
