@@ -7,7 +7,7 @@ EDGE_PORT ?= 8443
 PLAIN_PORT ?= 8080
 AUTHORITY_PORT ?= 9443
 
-.PHONY: help run build test check fmt bench figures chaos plugins advisories
+.PHONY: help run build test check fmt bench figures chaos soak plugins advisories
 
 SECONDS ?= 60
 SEED ?=
@@ -69,6 +69,12 @@ chaos:
 	@scripts/setup test
 	cargo build --locked --workspace --bins --tests
 	target/debug/signet-chaos $(SECONDS) $(SEED)
+
+## make soak        the long versions of tests: 100,000 schedules of the lease protocol, a million signatures, more cases of each algorithm
+soak:
+	@scripts/setup test
+	cargo build --locked --workspace --bins --tests
+	SIGNET_LONG_TESTS=1 cargo nextest run --locked --workspace -E 'test(lease::simulation) | test(vectors::cross) | test(key::signing)'
 
 ## make plugins     rebuild the example plugins and compare them with the committed ones
 plugins:

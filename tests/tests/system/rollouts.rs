@@ -108,9 +108,13 @@ fn mistakes_are_answered_with_what_to_do() {
     let dev = Dev::start();
     let traps = "(core module $rule (func (export \"evaluate\") (param i32) (result i32) unreachable))";
     let file = component(dir.path(), "traps.wasm", traps);
-    let junk = dir.path().join("junk.wasm");
-    std::fs::write(&junk, "no component").unwrap();
-    let junk = junk.display().to_string();
+    let written = |name: &str, content: &[u8]| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, content).unwrap();
+        path.display().to_string()
+    };
+    let junk = written("junk.wasm", b"no component");
+    let core = written("core.wasm", b"\0asm\x01\0\0\0");
     let start = |plugin: &'static str, file: &str, more: &[&str]| {
         let arguments = [&["rollout", "start", plugin, "--file", file], more].concat();
         dev.cli(&arguments)
@@ -119,7 +123,8 @@ fn mistakes_are_answered_with_what_to_do() {
         (start("nobody", &file, &[]), 1, "no plugin `nobody`; it has claim-guard"),
         (start("../up", &file, &[]), 1, "cannot name a plugin"),
         (start("claim-guard", "nowhere.wasm", &[]), 1, "`nowhere.wasm`"),
-        (start("claim-guard", &junk, &[]), 1, "plugins/claim-guard.wasm"),
+        (start("claim-guard", &junk, &[]), 1, "junk.wasm` is no WebAssembly file"),
+        (start("claim-guard", &core, &[]), 1, "plugins/claim-guard.wasm"),
         (
             start("claim-guard", &file, &["--steps", "50%,10%"]),
             2,
