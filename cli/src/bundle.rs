@@ -71,12 +71,9 @@ impl Bundle {
             } => {
                 let mut files = policies::bundle::dir::read(dir)?;
                 sources::add(&mut files, dir, registry)?;
-                let mut request = body(&files, reason.as_deref());
-                for (name, wanted) in [("fence", *fence), ("take_back", *take_back)] {
-                    if let (true, Some(members)) = (wanted, request.as_object_mut()) {
-                        members.insert(name.to_owned(), json!(true));
-                    }
-                }
+                let request = body(&files, reason.as_deref());
+                let request = demanding(request, "fence", *fence);
+                let request = demanding(request, "take_back", *take_back);
                 let answer = put(&self.admin, &request, *diff)?;
                 warn(&answer);
                 if *fence {
@@ -114,6 +111,14 @@ fn put(admin: &AdminArgs, request: &Value, dry_run: bool) -> Result<Value, Failu
     let mut progress = Progress::new("bundle", "files");
     let what = "the authority validates the bundle and compiles its plugins";
     admin.target()?.call_long(("PUT", path), request, &mut progress, what)
+}
+
+/// Such a body with one of its yes-or-no members.
+pub fn demanding(mut body: Value, member: &str, wanted: bool) -> Value {
+    if let (true, Some(members)) = (wanted, body.as_object_mut()) {
+        members.insert(member.to_owned(), json!(true));
+    }
+    body
 }
 
 /// The body of a `PUT /v1/bundle`; `reason` says why it may trust a whole organisation.

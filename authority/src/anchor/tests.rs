@@ -58,6 +58,7 @@ async fn a_replica_without_the_anchor_of_its_name_does_not_start_and_stops_nobod
     assert_eq!(Seal::examine(&vault, &anchor).await.unwrap().reason(), None);
 }
 
+// R29
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_anchor_that_is_ahead_or_of_another_store_seals_all_replicas() {
     let cluster = Cluster::start();

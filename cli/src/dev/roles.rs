@@ -322,13 +322,10 @@ async fn furnish(data: &Path, pki: &Pki, admin: &Target) -> Result<(), Failure> 
             .is_empty()
     {
         let files = policies::bundle::dir::read(&dir)?;
-        call(
-            admin,
-            "PUT",
-            "/v1/bundle",
-            Some(&crate::bundle::body(&files, Some(WHY_WIDE))),
-        )
-        .await?;
+        let bundle = crate::bundle::body(&files, Some(WHY_WIDE));
+        // Whatever a rollout has replaced since: without the new trust nobody could say so.
+        let bundle = crate::bundle::demanding(bundle, "take_back", true);
+        call(admin, "PUT", "/v1/bundle", Some(&bundle)).await?;
     }
     Ok(())
 }

@@ -107,7 +107,7 @@ async fn a_revoked_edge_signs_nothing_and_says_when_it_was_revoked() {
     assert_eq!(asked, delegated, "a revoked edge asks for no keys");
 }
 
-/// The store is put back to before the revocation, and goes on from there: nobody has taken the edge back (R29, R35).
+// R29, R35: the store is put back to before the revocation, and goes on from there: nobody has taken the edge back.
 #[tokio::test]
 async fn a_revoked_edge_that_is_let_in_again_signs_nothing() {
     let rig = Rig::ready().await;

@@ -209,6 +209,27 @@ async fn a_caller_keeps_its_version_and_a_larger_percentage_includes_the_smaller
     assert!((1..40).contains(&before.len()), "{before:?}");
 }
 
+#[tokio::test]
+async fn a_signature_names_the_version_that_allowed_it() {
+    let fleet = Fleet::new().await;
+    let allows = component(ALLOWS);
+    fleet.at(&allows, 50).await;
+    for caller in 0..20 {
+        assert_eq!(fleet.mint(caller, json!({})).await.status, 201);
+    }
+    let current = *fleet.rig.edge.world().plugin(PLUGIN).unwrap().digest();
+    let mut seen = BTreeSet::new();
+    for record in fleet.rig.records() {
+        let judged = match Stage::at(50).judges(PLUGIN, &record.caller) {
+            Part::Candidate => sha256(&allows),
+            _ => current,
+        };
+        assert_eq!(record.plugins[0].component, Some(judged), "{record:?}");
+        seen.insert(judged);
+    }
+    assert_eq!(seen, BTreeSet::from([current, sha256(&allows)]), "both have judged");
+}
+
 // R22
 #[tokio::test]
 async fn a_version_that_fails_is_given_up_at_once_and_denies_nothing() {
