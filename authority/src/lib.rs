@@ -65,7 +65,7 @@ pub(crate) mod testing;
 
 pub use config::Config;
 pub use init::Initialised;
-pub use serve::{Authority, KeyApi, Running, StartError};
+pub use serve::{Authority, KeyApi, Running, StartError, reserve_pool};
 
 /// Whether the data directory belongs to an authority already.
 ///
@@ -87,6 +87,6 @@ pub async fn initialise(config: &Config) -> Result<Initialised, StartError> {
 ///
 /// # Errors
 /// [`StartError`], with all there is to say for the operator.
-pub async fn start(config: Config) -> Result<Running, StartError> {
-    Authority::start(config).await
+pub async fn start(config: Config, pool: runtime::Pool) -> Result<Running, StartError> {
+    Authority::start(config, pool).await
 }

@@ -30,6 +30,7 @@ use crate::sealed::Vault;
 use crate::store::StoreError;
 
 pub use self::key_api::KeyApi;
+pub use self::life::reserve_pool;
 pub use self::parts::Parts;
 pub(crate) use self::parts::{open_hsm, open_store, store_path};
 use self::upkeep::Upkeep;
@@ -37,7 +38,7 @@ pub(crate) use self::wired::Wired;
 pub(crate) use self::wired::open_recorder;
 
 mod key_api;
-mod life;
+pub(crate) mod life;
 mod others;
 mod parts;
 pub(crate) mod upkeep;
@@ -161,18 +162,18 @@ impl Authority {
     }
 
     /// Starts an authority that was initialised.
-    pub async fn start(config: Config) -> Result<Running, StartError> {
+    pub async fn start(config: Config, pool: runtime::Pool) -> Result<Running, StartError> {
         let parts = Parts::open(&config).await?;
-        Self::start_with(config, parts).await
+        Self::start_with(config, parts, pool).await
     }
 
     /// As [`Authority::start`], on an HSM, a store and a clock of one's own.
-    pub async fn start_with(config: Config, parts: Parts) -> Result<Running, StartError> {
+    pub async fn start_with(config: Config, parts: Parts, pool: runtime::Pool) -> Result<Running, StartError> {
         config
             .check()
             .map_err(|(field, message)| StartError::Config { field, message })?;
         let stop = watch::channel(false).0;
-        let (wired, commits) = Wired::join(&config, &parts, stop.subscribe()).await?;
+        let (wired, commits) = Wired::join(&config, &parts, pool, stop.subscribe()).await?;
         let gauges = Gauges::new();
         let recorder = wired.recorder(&config, &gauges.metrics)?;
         let (log, drain) = wired.log(&config, &gauges.metrics, &recorder).await?;

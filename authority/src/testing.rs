@@ -110,6 +110,11 @@ pub(crate) async fn parts(dir: &TempDir, clock: Clock) -> Parts {
     Parts::new(hsm, store, clock)
 }
 
+/// Of plugins that are compiled here: a test is no `signet`, which compiles in another process.
+pub(crate) fn pool() -> runtime::Pool {
+    crate::serve::life::reserve_pool_with(runtime::Compiler::Thread).unwrap()
+}
+
 pub(crate) async fn initialise(parts: &Parts) -> Initialised {
     let vault = Arc::new(Vault::new(parts.store.clone(), parts.hsm.clone()));
     init::initialise(&vault, "example.org", &parts.clock).await.unwrap()
@@ -129,7 +134,7 @@ impl Bench {
     async fn on(dir: TempDir, clock: Clock, hand: Arc<AtomicU64>, parts: Parts) -> Self {
         let config = config(&dir);
         let stop = watch::channel(false).0;
-        let (wired, commits) = Wired::join(&config, &parts, stop.subscribe()).await.unwrap();
+        let (wired, commits) = Wired::join(&config, &parts, pool(), stop.subscribe()).await.unwrap();
         let follow = tokio::spawn(wired.follow(commits));
         let bench = Self {
             tenants: Tenants::new(wired.vault.clone(), clock.clone()),
@@ -349,7 +354,7 @@ impl Bench {
     pub(crate) async fn admin(&self) -> Admin {
         let config = config(self.dir());
         let (_stop, stopped) = watch::channel(false);
-        let (wired, _) = Wired::join(&config, &self.parts, stopped).await.unwrap();
+        let (wired, _) = Wired::join(&config, &self.parts, pool(), stopped).await.unwrap();
         wired.world.reload().await;
         let gauges = Gauges::new();
         let recorder = open_recorder(&config, self.parts.clock.clone(), &gauges.metrics).unwrap();

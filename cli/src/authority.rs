@@ -99,12 +99,13 @@ impl Authority {
                 node::telemetry::init(if log_json { LogFormat::Json } else { LogFormat::Text }, &log)?;
                 let config = authority::Config::load(&config)?;
                 let memory = node::hardening::harden(config.allow_swap)?;
+                let pool = authority::reserve_pool()?;
                 runtime()?.block_on(async {
                     let listens = |running: &authority::Running| {
                         let (admin, grpc) = (running.admin_addr(), running.grpc_addr());
                         tracing::info!(%admin, %grpc, %memory, "the authority listens");
                     };
-                    authority::Authority::run(config, listens, crate::dev::interrupted()).await?
+                    authority::Authority::run(config, pool, listens, crate::dev::interrupted()).await?
                 })
             }
         }

@@ -73,11 +73,12 @@ impl Edge {
                 node::telemetry::init(if log_json { LogFormat::Json } else { LogFormat::Text }, &log)?;
                 let config = load(&config)?;
                 let memory = node::hardening::harden(config.allow_swap)?;
+                let pool = edge::reserve_pool(&config)?;
                 runtime()?.block_on(async {
                     if let Some(identity) = edge::join_by_itself(&config, crate::dev::now()).await? {
                         tracing::info!(edge = identity.edge_id, "enrolled by the platform's token");
                     }
-                    let running = edge::start(config).await?;
+                    let running = edge::start(config, pool).await?;
                     let (https, http) = (running.https(), running.http());
                     tracing::info!(%https, ?http, %memory, "the edge listens");
                     crate::dev::interrupted().await?;

@@ -55,5 +55,5 @@ mod world;
 pub use config::Config;
 pub use identity::{Identity, IdentityError, enrolled};
 pub use join::{Credential, JoinError, join_by_itself};
-pub use serve::{Running, StartError, start};
+pub use serve::{Running, StartError, reserve_pool, start};
 pub use uplink::{UplinkError, join};

@@ -106,8 +106,24 @@ impl Running {
     }
 }
 
+/// Reserves the address space of an edge's plugins. It is not locked in memory, and neither is what other threads map meanwhile
+/// (R25): a process that locks its memory calls this right after that, before it has other threads.
+///
+/// # Errors
+/// [`StartError::Plugins`]
+pub fn reserve_pool(config: &Config) -> Result<runtime::Pool, StartError> {
+    let settings = runtime::Settings {
+        compiler: match config.plugins.compile {
+            Compile::Authority => runtime::Compiler::Never,
+            Compile::Any | Compile::Local => runtime::Compiler::this_program(),
+        },
+        ..runtime::Settings::default()
+    };
+    Ok(node::hardening::aside(|| runtime::Pool::reserve(settings))?)
+}
+
 /// Starts an edge that has been enrolled. It listens at once and is ready when the authority has given it what it needs.
-pub async fn start(config: Config) -> Result<Running, StartError> {
+pub async fn start(config: Config, pool: runtime::Pool) -> Result<Running, StartError> {
     config.validate()?;
     let identity = identity::load(&config.state_dir)?;
     let incarnation = signing::encoding::hex(&random_bytes::<16>()?);
@@ -119,15 +135,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         );
     }
     let uplink = Arc::new(Uplink::new(&config.authority, identity)?);
-    let settings = runtime::Settings {
-        compiler: match config.plugins.compile {
-            Compile::Authority => runtime::Compiler::Never,
-            Compile::Any | Compile::Local => runtime::Compiler::this_program(),
-        },
-        ..runtime::Settings::default()
-    };
-    // Guests hold no keys, and their pool is reserved by the terabyte. What else the host has is locked as everything is.
-    let host = runtime::Host::within(node::hardening::aside(|| runtime::Pool::reserve(settings))?)?;
+    let host = runtime::Host::within(pool)?;
     let certificate = ReloadingCertificate::open(&config.tls.certificate, &config.tls.key)?;
     let edge = Edge::new(config, uplink.clone(), host, spool, incarnation, Receiver::new()?)?;
     let shutdown = Shutdown::new();

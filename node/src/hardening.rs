@@ -87,8 +87,8 @@ pub fn forbid_dumps() -> io::Result<()> {
 }
 
 /// Runs `make` with what it maps left unlocked, where memory is locked: for memory that is reserved by the terabyte, given back
-/// by page, and never holds a key. What other threads map meanwhile is not locked either, nor a thread that `make` starts, which
-/// maps a stack and its part of the heap: call it at the start, for a reservation alone.
+/// by page, and never holds a key. What other threads map meanwhile is not locked either: a process that locks its memory calls this
+/// before it has other threads, for a reservation that starts none.
 pub fn aside<T>(make: impl FnOnce() -> T) -> T {
     if !LOCKED.load(Ordering::SeqCst) {
         return make();

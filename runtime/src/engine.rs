@@ -123,7 +123,9 @@ impl std::fmt::Debug for Shared {
     }
 }
 
-/// The address space that guests run in, reserved: terabytes, given back by page, that never hold a key.
+/// The address space that guests run in, reserved: terabytes, given back by page, that never hold a key. Clones are the same one,
+/// for hosts that follow each other.
+#[derive(Clone)]
 pub struct Pool {
     engine: Engine,
     target: Target,

@@ -127,7 +127,7 @@ async fn a_row_put_back_stops_an_authority_until_a_quorum_has_decided() {
     put_row(&file(&dir), &key, Some(&enabled));
     let config = testing::config(&dir);
     let started = async || {
-        Authority::start_with(config.clone(), testing::parts(&dir, at()).await)
+        Authority::start_with(config.clone(), testing::parts(&dir, at()).await, testing::pool())
             .await
             .unwrap()
     };

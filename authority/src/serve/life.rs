@@ -10,6 +10,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use audit::log::LogError;
+use runtime::{Compiler, HostError, Pool, Settings, Workers};
 
 use super::{Authority, Running, StartError};
 use crate::config::{Config, StoreConfig};
@@ -26,14 +27,38 @@ const LOOK: Duration = Duration::from_secs(2);
 /// What the disk has to take before such a store is opened anew, bytes: a start writes, and so do those who waited for it.
 const PROBE: usize = 4 << 20;
 
+/// Reserves the address space in which an authority tries a bundle's plugins. It is not locked in memory, and neither is what other
+/// threads map meanwhile (R25): a process that locks its memory calls this right after that, before it has other threads.
+///
+/// # Errors
+/// [`StartError::Plugins`]
+pub fn reserve_pool() -> Result<Pool, StartError> {
+    Ok(reserve_pool_with(Compiler::this_program())?)
+}
+
+/// As [`reserve_pool`], for plugins that are compiled there.
+pub(crate) fn reserve_pool_with(compiler: Compiler) -> Result<Pool, HostError> {
+    let settings = Settings {
+        compiler,
+        // A bundle is only tried here.
+        workers: Workers {
+            each: 1,
+            ..Workers::default()
+        },
+        ..Settings::default()
+    };
+    node::hardening::aside(|| Pool::reserve(settings))
+}
+
 impl Authority {
     /// Starts an authority that was initialised and keeps it until `until` ends, whose output is the answer. Calls `started` each time
-    /// that it listens.
+    /// that it listens, each time within the same `pool`.
     ///
     /// # Errors
     /// [`StartError`] where waiting would not help.
     pub async fn run<T>(
         config: Config,
+        pool: Pool,
         started: impl Fn(&Running),
         until: impl Future<Output = T>,
     ) -> Result<T, StartError> {
@@ -41,7 +66,7 @@ impl Authority {
         let mut has_run = false;
         loop {
             let running = tokio::select! {
-                running = start(&config, has_run) => running?,
+                running = start(&config, &pool, has_run) => running?,
                 end = &mut until => return Ok(end),
             };
             has_run = true;
@@ -63,10 +88,10 @@ impl Authority {
 }
 
 /// Tries again while what fails is away and may come back.
-async fn start(config: &Config, has_run: bool) -> Result<Running, StartError> {
+async fn start(config: &Config, pool: &Pool, has_run: bool) -> Result<Running, StartError> {
     let (mut pause, mut waited) = (FIRST_PAUSE, false);
     loop {
-        let mut failed = match Authority::start(config.clone()).await {
+        let mut failed = match Authority::start(config.clone(), pool.clone()).await {
             Ok(running) => return Ok(running),
             Err(error) => error,
         };

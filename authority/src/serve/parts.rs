@@ -71,18 +71,16 @@ pub struct Parts {
     pub store: Arc<dyn Store>,
     /// The time.
     pub clock: Clock,
-    /// Where a bundle's plugins are compiled.
-    pub compiler: runtime::Compiler,
     embedded: Option<Arc<RedbStore>>,
 }
 
 impl Parts {
     /// Parts of one's own, in a program of one's own; the caller has wrapped the HSM in [`Verified`].
     pub fn new(hsm: Arc<dyn Hsm>, store: Arc<RedbStore>, clock: Clock) -> Self {
-        Self::on(hsm, Opened::Redb(store), clock, runtime::Compiler::Thread)
+        Self::on(hsm, Opened::Redb(store), clock)
     }
 
-    fn on(hsm: Arc<dyn Hsm>, opened: Opened, clock: Clock, compiler: runtime::Compiler) -> Self {
+    fn on(hsm: Arc<dyn Hsm>, opened: Opened, clock: Clock) -> Self {
         let (store, embedded): (Arc<dyn Store>, _) = match opened {
             Opened::Redb(store) => (store.clone(), Some(store)),
             Opened::Etcd(store) => (store, None),
@@ -91,7 +89,6 @@ impl Parts {
             hsm,
             store,
             clock,
-            compiler,
             embedded,
         }
     }
@@ -103,13 +100,12 @@ impl Parts {
             .map_err(|(field, message)| StartError::Config { field, message })?;
         let store = Opened::of(config).await?;
         let hsm = open_hsm(config).await?;
-        Ok(Self::on(hsm, store, Clock::system(), runtime::Compiler::this_program()))
+        Ok(Self::on(hsm, store, Clock::system()))
     }
 
     /// As [`Parts::open`], with an HSM that is open.
     pub(crate) async fn with_hsm(config: &Config, hsm: Arc<dyn Hsm>) -> Result<Self, StartError> {
-        let compiler = runtime::Compiler::this_program();
-        Ok(Self::on(hsm, Opened::of(config).await?, Clock::system(), compiler))
+        Ok(Self::on(hsm, Opened::of(config).await?, Clock::system()))
     }
 
     /// Closes the embedded store, so that another process may open it: at once if nothing else holds it.

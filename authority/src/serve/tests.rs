@@ -59,7 +59,9 @@ async fn start() -> Site {
 
 async fn start_on(dir: TempDir, parts: Parts) -> Site {
     let made = testing::initialise(&parts).await;
-    let running = Authority::start_with(testing::config(&dir), parts).await.unwrap();
+    let running = Authority::start_with(testing::config(&dir), parts, testing::pool())
+        .await
+        .unwrap();
     Site {
         running,
         admin_token: made.admin_token,
@@ -78,7 +80,9 @@ impl Site {
         } = self;
         running.stop().await;
         let parts = testing::parts(&dir, Clock::system()).await;
-        let running = Authority::start_with(testing::config(&dir), parts).await.unwrap();
+        let running = Authority::start_with(testing::config(&dir), parts, testing::pool())
+            .await
+            .unwrap();
         Site {
             running,
             admin_token,
@@ -535,7 +539,9 @@ async fn an_authority_knows_its_own_store_and_hsm() {
     let dir = TempDir::new().unwrap();
     let config = testing::config(&dir);
     let parts = testing::parts(&dir, Clock::system()).await;
-    let error = Authority::start_with(config.clone(), parts).await.unwrap_err();
+    let error = Authority::start_with(config.clone(), parts, testing::pool())
+        .await
+        .unwrap_err();
     assert!(error.to_string().contains("signet authority init"), "{error}");
     let dir = TempDir::new().unwrap();
     let parts = testing::parts(&dir, Clock::system()).await;
@@ -557,7 +563,7 @@ async fn an_authority_knows_its_own_store_and_hsm() {
         trust_domain: "other.org".into(),
         ..config
     };
-    let error = Authority::start_with(other, parts).await.unwrap_err();
+    let error = Authority::start_with(other, parts, testing::pool()).await.unwrap_err();
     assert!(error.to_string().contains("example.org"), "{error}");
 }
 
@@ -580,6 +586,14 @@ async fn the_free_functions_open_what_the_configuration_names() {
     assert!(crate::initialise(&config).await.is_err());
     let token = Authority::reset_admin_token(config.clone()).await.unwrap();
     assert_ne!(token, made.admin_token);
-    crate::start(config.clone()).await.unwrap().stop().await;
-    crate::start(config).await.unwrap().stop().await;
+    crate::start(config.clone(), crate::reserve_pool().unwrap())
+        .await
+        .unwrap()
+        .stop()
+        .await;
+    crate::start(config, crate::reserve_pool().unwrap())
+        .await
+        .unwrap()
+        .stop()
+        .await;
 }

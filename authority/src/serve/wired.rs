@@ -68,6 +68,7 @@ impl Wired {
     pub(crate) async fn join(
         config: &Config,
         parts: &Parts,
+        pool: runtime::Pool,
         stop: watch::Receiver<bool>,
     ) -> Result<(Self, broadcast::Receiver<Committed>), StartError> {
         let clock = parts.clock.clone();
@@ -84,17 +85,7 @@ impl Wired {
             clock.clone(),
         ));
         let schedule = config.rotation.schedule();
-        // Guests hold no keys, and their pool is reserved by the terabyte.
-        let settings = runtime::Settings {
-            compiler: parts.compiler.clone(),
-            // A bundle is only tried here.
-            workers: runtime::Workers {
-                each: 1,
-                ..runtime::Workers::default()
-            },
-            ..runtime::Settings::default()
-        };
-        let host = runtime::Host::within(node::hardening::aside(|| runtime::Pool::reserve(settings))?)?;
+        let host = runtime::Host::within(pool)?;
         let settings = KeySettings {
             region: config.region.clone(),
             served: config

@@ -147,7 +147,7 @@ impl Roles {
             files::private_file(&token_file, made.admin_token.as_bytes())?;
         }
         let admin_token = std::fs::read_to_string(&token_file).context(|| format!("`{}`", token_file.display()))?;
-        let authority = authority::start(config).await?;
+        let authority = authority::start(config, authority::reserve_pool()?).await?;
         if let Some(reason) = authority.sealed() {
             authority.stop().await;
             return Err(Failure::new(reason.to_string()));
@@ -378,5 +378,6 @@ async fn start_edge(data: &Path, pki: &Pki, addresses: &Addresses, admin: &Targe
         audit: Audit::default(),
         plugins: Plugins::default(),
     };
-    Ok(edge::start(config).await?)
+    let pool = edge::reserve_pool(&config)?;
+    Ok(edge::start(config, pool).await?)
 }

@@ -132,11 +132,9 @@ fn processes_with_keys_dump_no_core_and_are_locked_in_memory() {
         if geteuid().is_root() {
             // The plugins' pool of terabytes is not, and nothing that was only reserved is in memory.
             assert!(locked > 1024, "{name}: {locked} KiB are locked");
-            // No rule was called yet, so that nothing of the pool is in memory. What another thread maps at the very moment at which
-            // the pool is reserved is not locked either, an arena of the C library's heap at times: the worker has no pool.
+            // No rule was called yet, so that nothing of the pool is in memory.
             let unlocked = unlocked(pid);
-            println!("{name}: not locked: {unlocked:?}");
-            assert!(name != "worker" || unlocked.is_empty(), "{unlocked:?}");
+            assert!(unlocked.is_empty(), "{name}: {unlocked:?}");
             assert!(resident < 512 * 1024, "{name}: {resident} KiB are resident");
         }
     }

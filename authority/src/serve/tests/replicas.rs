@@ -17,7 +17,7 @@ use crate::sealed::Change;
 use crate::serve::Wired;
 use crate::serve::others::look as look_at_others;
 use crate::serve::upkeep::look;
-use crate::testing::{Bench, config};
+use crate::testing::{Bench, config, pool};
 
 // R29: what one finds out, and what it is told to forget, every other one knows.
 #[tokio::test]
@@ -61,7 +61,9 @@ async fn an_edge_from_another_authority_is_told_nothing_older() {
     let key = bench.key("ECC_NIST_P256", "token", "shared", "alias/token").await;
     let edge = bench.edge("edge-1").await;
     let (_stop, stopped) = watch::channel(false);
-    let (other, commits) = Wired::join(&config(bench.dir()), &bench.parts, stopped).await.unwrap();
+    let (other, commits) = Wired::join(&config(bench.dir()), &bench.parts, pool(), stopped)
+        .await
+        .unwrap();
     // It knows what was until here, and does not follow yet.
     other.world.reload().await;
     bench.verb("DisableKey", json!({"KeyId": key})).await.unwrap();
@@ -120,7 +122,9 @@ async fn two_at_once_rotate_a_key_once() {
     let enable = json!({"KeyId": raw, "RotationPeriodInDays": 90});
     bench.verb("EnableKeyRotation", enable).await.unwrap();
     let (_stop, stopped) = watch::channel(false);
-    let (other, commits) = Wired::join(&config(bench.dir()), &bench.parts, stopped).await.unwrap();
+    let (other, commits) = Wired::join(&config(bench.dir()), &bench.parts, pool(), stopped)
+        .await
+        .unwrap();
     let follow = tokio::spawn(other.follow(commits));
     let versions = || async {
         let path = paths::key(&bench.tenant(), &shared);
@@ -184,7 +188,7 @@ async fn many_keys_do_not_hold_up_a_start() {
     let begun = Instant::now();
     let parts = crate::testing::parts(&dir, clock).await;
     let (_stop, stopped) = watch::channel(false);
-    let (wired, commits) = Wired::join(&config(&dir), &parts, stopped).await.unwrap();
+    let (wired, commits) = Wired::join(&config(&dir), &parts, pool(), stopped).await.unwrap();
     let used = json!({"KeyId": first, "Plaintext": "c2VjcmV0"}).to_string();
     wired
         .keys
