@@ -235,12 +235,18 @@ fn plugins(text: &mut String, world: &World) -> std::fmt::Result {
 type Single = (&'static str, &'static str, &'static str, fn(&Plugin) -> u64);
 
 /// Families of one value a plugin: name, type, what it says, and where it is read.
-const SINGLE: [Single; 6] = [
+const SINGLE: [Single; 7] = [
     (
         "memory_peak_bytes",
         "gauge",
         "The most memory that one call of each plugin had",
         |plugin| plugin.metrics().memory_peak.load(Ordering::Relaxed),
+    ),
+    (
+        "calls_apart",
+        "counter",
+        "Calls of each plugin on threads apart: it is new, or held a core for long",
+        |plugin| plugin.metrics().apart.load(Ordering::Relaxed),
     ),
     (
         "open",

@@ -119,6 +119,11 @@ async fn a_rule_that_fails_again_and_again_is_not_called_until_a_trial() {
         "1"
     );
     assert_eq!(metric(&rig, "signet_edge_plugin_open{plugin=\"odd\"}").await, "1");
+    // It is new, and was called five times.
+    assert_eq!(
+        metric(&rig, "signet_edge_plugin_calls_apart_total{plugin=\"odd\"}").await,
+        "5"
+    );
     let failed = |kind: &'static str| (false, vec![VerdictOutcome::Failed { kind: kind.into() }]);
     let mut expected = vec![failed("trap"); 5];
     expected.push(failed("open"));

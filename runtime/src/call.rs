@@ -3,6 +3,7 @@
 use crate::failure::{FailureKind, RuleError, one_line};
 use crate::import::Log;
 use crate::limits::{Budget, MAX_CROSSING};
+use crate::metrics::count;
 use crate::plugin::{Inner, Slot};
 use crate::request::{Payload, Request};
 use crate::slice::{self, Clock, Lane};
@@ -62,7 +63,10 @@ pub(crate) async fn call(slot: Slot, request: &Request<'_>) -> Result<Verdict, R
     let plugin = &slot.plugin().clone();
     let ended = match &plugin.workers {
         Some(workers) => workers.call(plugin, request).await,
-        None if plugin.pace.is_apart() => plugin.shared.apart.call(slot, request).await,
+        None if plugin.pace.is_apart() => {
+            count(&plugin.metrics.apart);
+            plugin.shared.apart.call(slot, request).await
+        }
         None => plugin.pace.measured(here(plugin, request)).await,
     };
     ended.log.write(plugin, request.request_id);
@@ -211,6 +215,7 @@ pub(crate) fn message(panic: &(dyn Any + Send)) -> String {
 mod tests {
     use super::*;
     use crate::{Caller, Host, PluginSource, Pool, Protocol, Settings, TokenRequest};
+    use std::time::Duration;
     use wasmtime::component::Linker;
     use wasmtime::{StoreContextMut, component::WasmStr};
 
@@ -299,6 +304,7 @@ mod tests {
     // R22
     #[tokio::test]
     async fn a_call_is_made_apart_unless_the_plugin_has_shown_that_it_is_short() {
+        let nice = || rustix::process::getpriority_process(None).unwrap();
         let (say, said) = std::sync::mpsc::channel();
         let imports = move |linker: &mut Linker<State>| {
             let mut log = linker.instance("signet:rule/log@1.0.0")?;
@@ -308,7 +314,8 @@ mod tests {
             )?;
             type Found = (Option<Arc<crate::Value>>,);
             let get = move |_: StoreContextMut<'_, State>, (_,): (WasmStr,)| -> wasmtime::Result<Found> {
-                let _ = say.send(std::thread::current().name().unwrap_or_default().to_owned());
+                let name = std::thread::current().name().unwrap_or_default().to_owned();
+                let _ = say.send((name, nice()));
                 Ok((None,))
             };
             linker.instance("signet:rule/config@1.0.0")?.func_wrap("get", get)
@@ -321,11 +328,12 @@ mod tests {
             let _ = plugin.evaluate(&request()).await;
             said.try_recv().unwrap()
         };
-        assert_eq!(called().await, "signet-trial");
-        plugin.0.pace.set(crate::pace::SLOWEST);
-        assert_eq!(called().await, "signet-slow");
-        plugin.0.pace.set(0);
-        assert_eq!(called().await, here);
+        let behind = nice() + 5;
+        assert_eq!(called().await, ("signet-trial".to_owned(), behind));
+        plugin.0.pace.set(Duration::from_millis(50));
+        assert_eq!(called().await, ("signet-slow".to_owned(), behind));
+        plugin.0.pace.set(Duration::ZERO);
+        assert_eq!(called().await, (here, nice()));
     }
 
     // R21

@@ -35,6 +35,8 @@ pub struct Metrics {
     pub openings: AtomicU64,
     /// Requests that went on without its verdict ([`crate::Plugin::skipped`]).
     pub skipped: AtomicU64,
+    /// Calls made on threads apart: it is new, or its calls hold a core for long.
+    pub apart: AtomicU64,
     /// Times a call gave the core to other tasks of this process.
     pub yielded: AtomicU64,
     /// Lines of log written.

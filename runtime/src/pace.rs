@@ -1,36 +1,46 @@
 //! Which plugins hold a core for long, and so are called on threads apart.
 
 use std::pin::pin;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// A call that holds a core for longer than this is long: what others get of it is late by as much. Most end in some
 /// microseconds.
-const LONG: Duration = Duration::from_micros(100);
-/// So many calls are watched after one that was long by the clock on the wall, when another program may have had the core.
-const WATCHED_CALLS: u32 = 256;
-/// What a call that was long by its own processor time adds to how slow a plugin is. Each that is not takes an eighth off: some 30
-/// of them in a row, and it is called apart no more.
-const SLOWER: u32 = 256;
-/// From here on a plugin is slow, and not only on trial: three long calls in a row, or nearly so.
-const SLOW: u32 = 2 * SLOWER;
-/// No plugin is slower.
-pub(crate) const SLOWEST: u32 = 4 * SLOWER;
+const LONG: Duration = Duration::from_micros(50);
+/// So long a plugin is watched after a call that was long by the clock on the wall, when another program may have had the core.
+const WATCH: Duration = Duration::from_secs(1);
+/// So many calls in a row, short by their own processor time, show that a new plugin is short.
+const TRIAL: u32 = 32;
+/// The part of one core that a plugin's long calls may hold: a two-hundredth.
+const SHARE: u32 = 200;
+/// Over that share, so much at once: an interrupt, or a virtual processor that its host has stopped, is charged to whoever is there.
+const SPARE: Duration = Duration::from_millis(4);
+/// From here on a plugin is slow, and not only by chance.
+const SLOW: Duration = Duration::from_millis(8);
+/// What is over this is forgiven: a plugin that has turned short is called with the others again after ten seconds.
+const MOST: Duration = Duration::from_millis(50);
 
 /// What a plugin's calls were like of late. A guest need not reach a check of its time to be slow: one instruction may fill all
 /// of its memory. Processor time is what counts, but to ask for it is a call of the system, so only who is under suspicion
 /// has it asked. One that is new is on trial until it has shown that it is short: many callers may begin with it at the same moment.
 #[derive(Debug)]
 pub(crate) struct Pace {
-    watched: AtomicU32,
-    slow: AtomicU32,
+    born: Instant,
+    /// Calls that it has yet to show.
+    trial: AtomicU32,
+    /// In microseconds since it was born.
+    watched_until: AtomicU64,
+    /// Until when its share makes up for what its long calls have held, in microseconds since it was born.
+    owes_until: AtomicU64,
 }
 
 impl Default for Pace {
     fn default() -> Pace {
         Pace {
-            watched: AtomicU32::new(WATCHED_CALLS),
-            slow: AtomicU32::new(SLOWER),
+            born: Instant::now(),
+            trial: AtomicU32::new(TRIAL),
+            watched_until: AtomicU64::new(0),
+            owes_until: AtomicU64::new(0),
         }
     }
 }
@@ -40,32 +50,35 @@ impl Default for Pace {
 struct Held {
     precise: bool,
     time: Duration,
-    /// Whether it was said to be long.
-    told: bool,
+    /// What of it is on the plugin's account.
+    charged: Duration,
 }
 
 impl Pace {
     /// Whether the next calls may be long, and are made apart.
     pub(crate) fn is_apart(&self) -> bool {
-        self.slow.load(Ordering::Relaxed) > 0
+        self.trial.load(Ordering::Relaxed) > 0 || self.owes(SPARE)
     }
 
     /// Whether the next calls are expected to be long.
     pub(crate) fn is_slow(&self) -> bool {
-        self.slow.load(Ordering::Relaxed) > SLOW
+        self.owes(SLOW)
     }
 
-    /// As after some calls.
+    /// As after calls that held a core for `held` beyond its share, and all that it had to show.
     #[cfg(test)]
-    pub(crate) fn set(&self, slow: u32) {
-        self.slow.store(slow, Ordering::Relaxed);
+    pub(crate) fn set(&self, held: Duration) {
+        self.trial.store(0, Ordering::Relaxed);
+        let until = self.micros(Instant::now()).saturating_add(paid_after(held));
+        self.owes_until.store(until, Ordering::Relaxed);
     }
 
     /// Makes a call, and remembers whether it was long.
     pub(crate) async fn measured<T>(&self, call: impl Future<Output = T>) -> T {
         let (mut call, mut held, mut long) = (pin!(call), Held::default(), false);
         std::future::poll_fn(|context| {
-            let precise = self.watched.load(Ordering::Relaxed) > 0;
+            let began = Instant::now();
+            let precise = self.is_watched(began);
             if precise != held.precise {
                 held = Held {
                     precise,
@@ -73,7 +86,6 @@ impl Pace {
                 };
             }
             let started = if precise { processor_time() } else { None };
-            let began = Instant::now();
             let poll = call.as_mut().poll(context);
             let more = match (started, precise) {
                 (Some(started), _) => processor_time().map(|now| now.saturating_sub(started)),
@@ -83,31 +95,54 @@ impl Pace {
             // Whose time cannot be told has had too much.
             held.time = held.time.saturating_add(more.unwrap_or(LONG));
             if held.time >= LONG {
-                if !std::mem::replace(&mut held.told, true) {
-                    self.was_long(precise);
-                }
+                // At once, and not when the call has ended: others of the same plugin may begin before.
+                self.was_long(&mut held);
                 long = true;
-            } else if poll.is_ready() && !long {
-                self.was_short();
+            } else if poll.is_ready() && !long && precise {
+                on_trial(&self.trial, |left| left.saturating_sub(1));
             }
             poll
         })
         .await
     }
 
-    /// Said at once, and not when the call has ended: others of the same plugin may begin before.
-    fn was_long(&self, precise: bool) {
-        self.watched.store(WATCHED_CALLS, Ordering::Relaxed);
-        if precise {
-            let slower = |slow: u32| slow.saturating_add(SLOWER).min(SLOWEST);
-            self.slow.update(Ordering::Relaxed, Ordering::Relaxed, slower);
-        }
+    fn is_watched(&self, now: Instant) -> bool {
+        self.trial.load(Ordering::Relaxed) > 0 || self.watched_until.load(Ordering::Relaxed) > self.micros(now)
     }
 
-    fn was_short(&self) {
-        lower(&self.watched, |left| left.saturating_sub(1));
-        lower(&self.slow, |left| left.saturating_sub(left / 8).saturating_sub(1));
+    fn owes(&self, more: Duration) -> bool {
+        let (until, more) = (self.owes_until.load(Ordering::Relaxed), paid_after(more));
+        // Most never owed as much, and the clock is not read for them.
+        until > more && until > self.micros(Instant::now()).saturating_add(more)
     }
+
+    fn was_long(&self, held: &mut Held) {
+        let now = self.micros(Instant::now());
+        self.watched_until
+            .fetch_max(now.saturating_add(micros(WATCH)), Ordering::Relaxed);
+        if !held.precise {
+            return;
+        }
+        on_trial(&self.trial, |_| TRIAL);
+        let more = paid_after(held.time.saturating_sub(held.charged));
+        held.charged = held.time;
+        let most = now.saturating_add(paid_after(MOST));
+        let later = |until: u64| until.max(now).saturating_add(more).min(most);
+        self.owes_until.update(Ordering::Relaxed, Ordering::Relaxed, later);
+    }
+
+    fn micros(&self, at: Instant) -> u64 {
+        micros(at.saturating_duration_since(self.born))
+    }
+}
+
+/// How long a plugin's share takes to make up for what it held, in microseconds.
+fn paid_after(held: Duration) -> u64 {
+    micros(held.saturating_mul(SHARE))
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// What this thread has had of a processor.
@@ -116,10 +151,11 @@ fn processor_time() -> Option<Duration> {
     Duration::try_from(time).ok()
 }
 
-/// At zero, it is only read.
-fn lower(left: &AtomicU32, lower: impl Fn(u32) -> u32) {
+/// Once it is over it is only read.
+fn on_trial(left: &AtomicU32, change: impl Fn(u32) -> u32) {
+    let change = |left: u32| (left > 0).then(|| change(left));
     if left.load(Ordering::Relaxed) > 0 {
-        left.update(Ordering::Relaxed, Ordering::Relaxed, lower);
+        let _ = left.try_update(Ordering::Relaxed, Ordering::Relaxed, change);
     }
 }
 
@@ -137,65 +173,81 @@ mod tests {
 
     /// Of a plugin that has made short calls for long.
     fn known() -> Pace {
-        Pace {
-            watched: AtomicU32::new(0),
-            slow: AtomicU32::new(0),
-        }
+        let pace = Pace::default();
+        pace.set(Duration::ZERO);
+        pace
     }
 
-    /// How many short calls it takes until it is not called apart.
-    async fn short_calls(pace: &Pace) -> u32 {
-        let mut made = 0;
-        while pace.is_apart() {
-            pace.measured(async {}).await;
-            made += 1;
-        }
-        made
+    /// As if `time` had passed.
+    fn later(mut pace: Pace, time: Duration) -> Pace {
+        pace.born -= time;
+        pace
     }
 
     // R22
     #[tokio::test]
     async fn one_that_is_new_is_on_trial_until_it_has_shown_that_it_is_short() {
         let pace = Pace::default();
-        assert!(pace.is_apart() && !pace.is_slow());
-        let made = short_calls(&pace).await;
-        assert!((20..40).contains(&made), "{made}");
+        for half in 0..2 {
+            for _ in 1..TRIAL {
+                pace.measured(async {}).await;
+                assert!(pace.is_apart() && !pace.is_slow());
+            }
+            if half == 0 {
+                pace.measured(busy(LONG)).await;
+            }
+        }
+        pace.measured(async {}).await;
+        assert!(!pace.is_apart(), "so many in a row");
     }
 
     // R22
     #[tokio::test]
-    async fn a_plugin_is_called_apart_after_two_calls_that_held_a_core_and_is_slow_after_more() {
+    async fn a_plugin_is_called_apart_once_its_long_calls_have_held_more_than_its_share() {
+        let pace = known();
+        pace.measured(busy(4 * SPARE)).await;
+        assert!(!pace.is_apart(), "another program may have had the core");
+        pace.measured(busy(SPARE / 2)).await;
+        assert!(!pace.is_apart(), "the machine may have had it");
+        pace.measured(busy(SPARE)).await;
+        assert!(pace.is_apart() && !pace.is_slow());
+        for _ in 0..4 {
+            pace.measured(busy(SPARE)).await;
+        }
+        assert!(pace.is_slow());
+        for _ in 0..1000 {
+            pace.measured(async {}).await;
+        }
+        assert!(pace.is_slow(), "short calls in between are no excuse");
+        let pace = later(pace, SPARE * SHARE * 4);
+        assert!(pace.is_apart() && !pace.is_slow());
+        let pace = later(pace, SPARE * SHARE * 2);
+        assert!(!pace.is_apart(), "its share has made up for it");
+    }
+
+    // R22
+    #[tokio::test]
+    async fn what_a_plugin_owes_ends() {
         let pace = known();
         pace.measured(busy(LONG)).await;
-        assert!(!pace.is_apart(), "another program may have had the core");
-        pace.measured(busy(LONG)).await;
-        assert!(pace.is_apart() && !pace.is_slow());
-        pace.measured(busy(LONG)).await;
-        pace.measured(busy(LONG)).await;
+        pace.measured(busy(2 * MOST)).await;
         assert!(pace.is_slow());
-        for _ in 0..10 {
-            pace.measured(busy(LONG)).await;
-        }
-        let made = short_calls(&pace).await;
-        assert!((30..60).contains(&made), "{made}");
-        pace.measured(busy(LONG)).await;
-        assert!(pace.is_apart(), "it is watched still");
+        assert!(!later(pace, MOST * SHARE).is_apart());
     }
 
     // R22
     #[tokio::test]
     async fn a_call_that_gives_the_core_to_others_in_between_is_long_all_the_same() {
         let pace = known();
-        for _ in 0..2 {
-            assert!(!pace.is_apart());
-            pace.measured(async {
-                for _ in 0..3 {
-                    busy(LONG / 2).await;
-                    tokio::task::yield_now().await;
-                }
-            })
-            .await;
-        }
+        pace.measured(busy(LONG)).await;
+        assert!(!pace.is_apart());
+        pace.measured(async {
+            for _ in 0..3 {
+                busy(SPARE / 2).await;
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
         assert!(pace.is_apart());
     }
 
@@ -203,14 +255,9 @@ mod tests {
     async fn to_wait_for_a_core_makes_no_plugin_slow() {
         let pace = known();
         for _ in 0..3 {
-            pace.measured(async { std::thread::sleep(LONG) }).await;
-            assert!(!pace.is_apart());
+            pace.measured(async { std::thread::sleep(2 * SPARE) }).await;
+            assert!(!pace.is_apart() && pace.is_watched(Instant::now()));
         }
-        // Two of the three calls have been counted down already.
-        for _ in 2..WATCHED_CALLS {
-            assert!(pace.watched.load(Ordering::Relaxed) > 0);
-            pace.measured(async {}).await;
-        }
-        assert_eq!(pace.watched.load(Ordering::Relaxed), 0, "short ones end it");
+        assert!(!later(pace, WATCH).is_watched(Instant::now()), "short ones end it");
     }
 }
