@@ -32,7 +32,7 @@ pub struct Settings {
     pub compile_timeout: Duration,
     /// Compilations at a time, those included that ran over their time and have not ended yet. Default 2.
     pub max_compilations: usize,
-    /// Calls at a time, those that wait for their next slice included. Default 256, 1 to 10,000. Each reserves 8 GiB
+    /// Calls at a time, those that wait for their next slice included. Default 256, 1 to 5,000. Each reserves 16 GiB
     /// of address space, and no memory.
     pub max_calls: u32,
     /// Calls of one plugin at a time. Default 64. A plugin that hangs takes no more than this from the others.
@@ -216,9 +216,9 @@ fn check(settings: &Settings) -> Result<(), HostError> {
         }
     };
     bound(
-        (1..=10_000).contains(&settings.max_calls),
+        (1..=5_000).contains(&settings.max_calls),
         "max_calls",
-        "between 1 and 10000",
+        "between 1 and 5000",
     )?;
     bound(settings.max_calls_per_plugin >= 1, "max_calls_per_plugin", "at least 1")?;
     bound(
@@ -246,7 +246,8 @@ fn check(settings: &Settings) -> Result<(), HostError> {
     }
 }
 
-/// What compilers emit for a plain guest. Everything else in WebAssembly is one more thing to get wrong.
+/// What compilers emit for a plain guest. Everything else in WebAssembly is one more thing to get wrong. Several memories are for the
+/// code between the parts of a composed component, which copies from one's to the other's; a module has one of its own at most.
 const FEATURES: WasmFeatures = WasmFeatures::MUTABLE_GLOBAL
     .union(WasmFeatures::SATURATING_FLOAT_TO_INT)
     .union(WasmFeatures::SIGN_EXTENSION)
@@ -258,6 +259,7 @@ const FEATURES: WasmFeatures = WasmFeatures::MUTABLE_GLOBAL
     .union(WasmFeatures::EXTENDED_CONST)
     .union(WasmFeatures::SIMD)
     .union(WasmFeatures::FLOATS)
+    .union(WasmFeatures::MULTI_MEMORY)
     .union(WasmFeatures::COMPONENT_MODEL);
 
 /// An engine that only compiles, for those of hosts: without a pool, which would reserve address space by the terabyte.

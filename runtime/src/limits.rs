@@ -6,8 +6,8 @@ use wasmtime::ResourceLimiter;
 
 /// Entries of one table of a guest.
 pub(crate) const MAX_TABLE_ELEMENTS: usize = 10_000;
-/// Linear memories of one component. Two, so that one composed of a rule and a library is possible.
-pub(crate) const MAX_MEMORIES: u32 = 2;
+/// Linear memories of one component, so that one composed of a rule and a few libraries is possible.
+pub(crate) const MAX_MEMORIES: u32 = 4;
 /// Tables of one component.
 pub(crate) const MAX_TABLES: u32 = 4;
 /// Core instances of one component: the rule, its adapters and what tools put around them; a Python rule has 39.

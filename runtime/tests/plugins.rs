@@ -9,6 +9,8 @@
 
 #[path = "plugins/compat.rs"]
 mod compat;
+#[path = "plugins/composed.rs"]
+mod composed;
 #[path = "plugins/examples.rs"]
 mod examples;
 #[path = "plugins/hostile.rs"]

@@ -1,5 +1,6 @@
-;; expect: load: contains 3 Wasm linear memories
-;; Three memories, where two are allowed.
+;; expect: load: contains 5 Wasm linear memories
+;; Five memories, where four are allowed.
 (component
   (core module $m (memory 1))
-  (core instance (instantiate $m)) (core instance (instantiate $m)) (core instance (instantiate $m)))
+  (core instance (instantiate $m)) (core instance (instantiate $m)) (core instance (instantiate $m))
+  (core instance (instantiate $m)) (core instance (instantiate $m)))

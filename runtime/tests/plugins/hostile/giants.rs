@@ -44,7 +44,11 @@ pub(super) fn cases() -> Vec<Case> {
             &"(table 1 funcref)".repeat(5),
             "load: exceeds the per-instance limit of 4",
         ),
-        module("2 memories", "(memory 1) (memory 1)", invalid),
+        module(
+            "2 memories",
+            "(memory 1) (memory 1)",
+            "load: exceeds the per-instance limit of 1",
+        ),
         module(
             "a name of 100,001 bytes",
             &format!("(func (export \"{}\"))", "n".repeat(100_001)),
@@ -270,9 +274,9 @@ fn many() -> Vec<Case> {
             "load: contains 6",
         ),
         component(
-            "3 memories in three modules",
-            "(core module $m (memory 1))".to_owned() + &core(3),
-            "load: contains 3 Wasm linear memories",
+            "5 memories in five modules",
+            "(core module $m (memory 1))".to_owned() + &core(5),
+            "load: contains 5 Wasm linear memories",
         ),
     ]
 }
