@@ -51,6 +51,14 @@ pub fn tail(directory: &Path, follow: bool) -> Result<Tail, ReadError> {
     tail_from(directory, follow, 0)
 }
 
+/// Whether a directory holds a spool: a process that opens one makes a segment at once.
+///
+/// # Errors
+/// The system's.
+pub fn is_spool(directory: &Path) -> io::Result<bool> {
+    list(directory).map(|segments| !segments.is_empty())
+}
+
 /// As [`tail`], from the segment with this number on, or the first one behind it.
 ///
 /// # Errors

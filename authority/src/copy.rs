@@ -57,6 +57,7 @@ pub async fn copy(from: &Config, to: &Config, progress: &mut dyn FnMut(u64, u64)
         return Err(Fault::state("same_store", message).into());
     }
     demand_apart(from, to)?;
+    demand_same_domain(from, to)?;
     let original = Parts::open(from).await?;
     let opened = Parts::with_hsm(to, original.hsm.clone()).await;
     let target = match opened {
@@ -93,6 +94,17 @@ fn demand_apart(from: &Config, to: &Config) -> Result<(), Fault> {
         true => refuse("anchor_file", copy.file()),
         false => Ok(()),
     }
+}
+
+/// Refuses a copy that no authority would start on: the roots in it are of the original's trust domain.
+fn demand_same_domain(from: &Config, to: &Config) -> Result<(), Fault> {
+    let (one, other) = (&from.trust_domain, &to.trust_domain);
+    if one == other {
+        return Ok(());
+    }
+    let message =
+        format!("the `trust_domain` of `--from` is `{one}` and that of `--to` is `{other}`; give both the first");
+    Err(Fault::state("other_trust_domain", message))
 }
 
 /// Whether two paths lead to the same place, which need not be there.

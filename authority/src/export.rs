@@ -9,6 +9,7 @@
 mod file;
 mod http;
 mod log;
+mod pace;
 mod syslog;
 
 use std::path::{Path, PathBuf};
@@ -22,24 +23,23 @@ use node::telemetry::{Label, Metrics};
 use node::tls::ReloadingCertificate;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use self::pace::Pace;
 use crate::clock::Clock;
 use crate::collect::Collector;
 use crate::config::{Config, ExportConfig};
 use crate::kms::{Decided, Entry, Recorder};
 use crate::serve::make_private_dir;
 
-/// Records in one batch at most.
-const BATCH: usize = 500;
 /// One batch's way to a sink.
 const DEADLINE: Duration = Duration::from_secs(30);
-/// Waits between two tries, and looks for more when nobody says that there is.
-const SHORTEST: Duration = Duration::from_millis(200);
-const LONGEST: Duration = Duration::from_secs(30);
+/// Between two looks for more, and between two at a log that cannot be read.
 const LOOK: Duration = Duration::from_secs(1);
+const UNREAD: Duration = Duration::from_secs(30);
 
 /// A place in the order of all records: the next to read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -101,6 +101,7 @@ struct Gap {
 #[derive(Clone)]
 struct Counters {
     sent: Family<Label, Counter>,
+    behind: Family<Label, Gauge>,
     failures: Family<Label, Counter>,
     lost: Family<Label, Counter>,
 }
@@ -175,7 +176,11 @@ impl Gap {
 
 impl Counters {
     fn new(metrics: &Metrics) -> Self {
+        let behind = Family::default();
+        let help = "Age of the oldest audit record that a sink has yet to take, seconds";
+        metrics.register("export_behind_seconds", help, behind.clone());
         Self {
+            behind,
             sent: metrics.counters("export_records", "Audit records that a sink took"),
             failures: metrics.counters(
                 "export_failures",
@@ -233,71 +238,70 @@ impl Export {
     }
 
     async fn work(&mut self, source: &dyn Source) {
-        let mut place = self.place();
-        let mut wait = SHORTEST;
-        let mut failing = false;
+        let (mut place, mut pace) = (self.place(), Pace::new());
         loop {
-            let page = match source.read(place, BATCH).await {
-                Ok(page) => page,
-                Err(reason) => {
-                    tracing::error!(sink = self.name, reason, "audit records cannot be read for export");
-                    tokio::time::sleep(LONGEST).await;
-                    continue;
-                }
+            let Some(page) = self.read(source, place, pace.looked_at()).await else {
+                continue;
             };
+            self.tell_behind(page.records.first());
             if page.records.is_empty() {
                 place = page.next;
                 tokio::time::sleep(LOOK).await;
                 continue;
             }
             // Only a sink that fails loses records: one that is slow, or new, gets everything.
-            let records = if failing {
-                self.pass_over(&page.records)
-            } else {
-                &page.records[..]
+            let late = if pace.is_failing() { self.late(&page.records) } else { 0 };
+            let most = if late > 0 { late } else { pace.most() };
+            let page = match page.records.len() > most {
+                true => self.read(source, place, most).await,
+                false => Some(page),
             };
-            match self.deliver(records).await {
-                Ok(()) => {
-                    (place, wait, failing) = (page.next, SHORTEST, false);
-                    self.remember(place);
-                }
-                Err(reason) => {
-                    if !failing {
-                        tracing::warn!(
-                            sink = self.name,
-                            reason,
-                            "a sink takes no audit records; it is tried again"
-                        );
-                    }
-                    let passed_over = page.records.len().saturating_sub(records.len());
-                    place = self.behind(source, place, passed_over).await;
-                    self.counters.failures.get_or_create(&self.label()).inc();
-                    failing = true;
-                    tokio::time::sleep(wait).await;
-                    wait = wait.saturating_mul(2).min(LONGEST);
-                }
+            let Some(page) = page else { continue };
+            if late > 0 {
+                self.lose(&page.records, page.records.len());
+            } else if let Err(reason) = self.deliver(&page.records).await {
+                self.wait(pace.failed(page.records.len(), &reason), reason).await;
+                continue;
+            } else if pace.taken() {
+                tracing::info!(sink = self.name, "a sink takes audit records again");
+            }
+            place = page.next;
+            self.remember(place);
+        }
+    }
+
+    /// After a failure.
+    async fn wait(&self, (wait, is_news): (Duration, bool), reason: String) {
+        if is_news {
+            tracing::warn!(
+                sink = self.name,
+                reason,
+                "a sink takes no audit records; it is tried again"
+            );
+        }
+        self.counters.failures.get_or_create(&self.label()).inc();
+        tokio::time::sleep(wait).await;
+    }
+
+    /// A page; none, after a while, where it cannot be read.
+    async fn read(&self, source: &dyn Source, place: Place, limit: usize) -> Option<Page> {
+        match source.read(place, limit).await {
+            Ok(page) => Some(page),
+            Err(reason) => {
+                tracing::error!(sink = self.name, reason, "audit records cannot be read for export");
+                tokio::time::sleep(UNREAD).await;
+                None
             }
         }
     }
 
-    /// The place behind so many records that were passed over: they are not counted twice.
-    async fn behind(&self, source: &dyn Source, place: Place, passed_over: usize) -> Place {
-        if passed_over == 0 {
-            return place;
-        }
-        match source.read(place, passed_over).await {
-            Ok(page) => {
-                self.remember(page.next);
-                page.next
-            }
-            Err(_) => place,
-        }
+    fn tell_behind(&self, next: Option<&Record>) {
+        let age = next.map_or(0, |record| self.clock.now_ms().saturating_sub(record.time_ms()) / 1000);
+        let behind = self.counters.behind.get_or_create(&self.label()).clone();
+        behind.set(i64::try_from(age).unwrap_or(i64::MAX));
     }
 
     async fn deliver(&mut self, records: &[Record]) -> Result<(), String> {
-        if records.is_empty() {
-            return Ok(());
-        }
         let sent = tokio::time::timeout(DEADLINE, self.sink.send(records)).await;
         let refused = sent.map_err(|_| format!("no answer within {} s", DEADLINE.as_secs()))??;
         let taken = u64::try_from(records.len().saturating_sub(refused)).unwrap_or(0);
@@ -308,15 +312,10 @@ impl Export {
         Ok(())
     }
 
-    /// What is not older than a sink may fall behind.
-    fn pass_over<'r>(&self, records: &'r [Record]) -> &'r [Record] {
+    /// How many of the first are older than a sink may fall behind.
+    fn late(&self, records: &[Record]) -> usize {
         let oldest = self.clock.now_ms().saturating_sub(self.max_lag_ms);
-        let late = records.iter().take_while(|record| record.time_ms() < oldest).count();
-        let (late, rest) = records.split_at(late);
-        if !late.is_empty() {
-            self.lose(late, late.len());
-        }
-        rest
+        records.iter().take_while(|record| record.time_ms() < oldest).count()
     }
 
     fn lose(&self, among: &[Record], count: usize) {

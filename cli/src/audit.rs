@@ -10,7 +10,7 @@ mod verify;
 
 use clap::{Args, Subcommand};
 
-use self::from::{From, Source};
+use self::from::From;
 use crate::failure::Failure;
 use crate::output;
 
@@ -23,6 +23,7 @@ use crate::output;
   signet audit tail --follow --dir /var/lib/signet-edge/audit
   signet audit search --tenant 000000000001 --outcome refused --from 2026-11-26T00:00:00Z
   signet audit search --kid KID --url https://authority.example:8444
+  signet audit search --outcome refused --dir /var/lib/signet-edge/audit     at an edge, whatever the authority does
   signet audit prove --request ID --out proof.json
   signet audit verify                        every hash chain of the edge's spool, from its first record
   signet audit verify --log                  the whole log, with the key that its authority tells
@@ -74,16 +75,13 @@ impl Audit {
             from.demand_one()?;
         }
         match self.command {
-            Command::Tail { follow, .. } => match from.any()? {
-                Source::Spool(directory) => search::spool(&directory, follow),
-                log => search::log(&log, audit::filter::Filter::default(), follow),
-            },
+            Command::Tail { follow, .. } => search::records(&from.any()?, &audit::filter::Filter::default(), follow),
             Command::Search(search) => search.run(from),
             Command::Prove(prove) => prove.run(&from.log()?),
             Command::Verify(verify) => verify.run(from),
             Command::Reconcile(reconcile) => reconcile.run(&from.logs()?),
             Command::Copy(copy) => copy.run(from),
-            Command::Key => output::line(&from.key()?),
+            Command::Key => output::line(&from.told_key()?),
         }
     }
 }

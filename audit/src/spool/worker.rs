@@ -1,7 +1,7 @@
 //! The writer thread: takes what is queued, stores it, keeps the reservation ahead and the directory inside its size.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::queue::Queue;
 use super::settings::MAX_RESERVE;
@@ -9,12 +9,18 @@ use super::writer::{Batch, WriteError, Writer, now_ms};
 use super::{Retention, Settings, SpoolError};
 use crate::record::{Dropped, Event};
 
+/// What a rate is measured over, at least.
+const MEASURED: Duration = Duration::from_millis(100);
+
 pub(super) struct Worker {
     writer: Writer,
     queue: Arc<Queue>,
     settings: Settings,
     /// How many numbers to reserve ahead: a second's worth at the present rate.
     range: u64,
+    /// Records since then, of which the rate is made.
+    counted: u64,
+    since: Instant,
 }
 
 /// Whether the thread goes on.
@@ -32,16 +38,16 @@ impl Worker {
             queue,
             settings,
             range,
+            counted: 0,
+            since: Instant::now(),
         }
     }
 
     pub(super) fn run(mut self) {
         let mut spare = Vec::new();
-        let mut last = Instant::now();
         loop {
             let mut taken = self.queue.take(spare);
-            self.range = range(self.settings.reserve, taken.count, last.elapsed().as_micros());
-            last = Instant::now();
+            self.measure(taken.count);
             let own = taken.closing.then(|| Event::Stopped { time_ms: now_ms() });
             if self.chain(&taken.events, own) == Next::End {
                 return;
@@ -57,6 +63,16 @@ impl Worker {
             }
             taken.events.clear();
             spare = taken.events;
+        }
+    }
+
+    /// A record that follows another at once is no rate: what came in a while is.
+    fn measure(&mut self, count: u64) {
+        self.counted = self.counted.saturating_add(count);
+        let passed = self.since.elapsed();
+        if passed >= MEASURED {
+            self.range = range(self.settings.reserve, self.counted, passed.as_micros());
+            (self.counted, self.since) = (0, Instant::now());
         }
     }
 

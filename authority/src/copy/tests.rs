@@ -138,3 +138,16 @@ fn a_copy_has_a_directory_and_an_anchor_of_its_own() {
     let refused = demand_apart(&from, &to).unwrap_err().to_string();
     assert!(refused.contains("anchor_file"), "{refused}");
 }
+
+#[tokio::test]
+async fn a_copy_for_another_trust_domain_is_refused_before_anything_is_written() {
+    let (dir, other_dir) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let (from, mut to) = (embedded(&dir), embedded(&other_dir));
+    to.trust_domain = "other.org".into();
+    let refused = copy(&from, &to, &mut |_, _| {}).await.unwrap_err().to_string();
+    assert!(
+        refused.contains("`trust_domain`") && refused.contains("other.org"),
+        "{refused}"
+    );
+    assert_eq!(std::fs::read_dir(other_dir.path()).unwrap().count(), 0);
+}

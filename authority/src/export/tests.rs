@@ -296,6 +296,74 @@ async fn a_sink_that_is_down_too_long_loses_the_oldest_once_and_they_are_named()
     );
 }
 
+/// As a proxy before a receiver says that bounds what is posted.
+const TOO_LARGE: (u16, &str) = (413, "too large");
+
+#[tokio::test]
+async fn what_is_too_large_for_a_receiver_comes_in_parts() {
+    let bench = Bench::new();
+    let (url, mut requests) = collector(&[
+        TOO_LARGE,
+        TOO_LARGE,
+        TOO_LARGE,
+        (200, ""),
+        (200, ""),
+        (200, ""),
+        (200, ""),
+    ])
+    .await;
+    let config = ExportConfig::Collector(http("siem", url, None));
+    let _running = bench.start(
+        &config,
+        Packs::of(&[&[1, 2, 3, 4].map(|sequence| record(sequence, NOW))]),
+    );
+    let mut came = Vec::new();
+    for _ in 0..7 {
+        let request = tokio::time::timeout(Duration::from_secs(20), requests.recv()).await;
+        let (_, body) = request
+            .unwrap_or_else(|_| panic!("no more comes after {came:?}"))
+            .unwrap();
+        let events = body.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        came.push(
+            events
+                .map(|event| event["event"]["sequence"].as_u64().unwrap())
+                .collect::<Vec<_>>(),
+        );
+    }
+    let whole = vec![1, 2, 3, 4];
+    assert_eq!(
+        came,
+        [whole.clone(), whole, vec![1, 2], vec![1], vec![2], vec![3], vec![4]]
+    );
+    bench
+        .until("each is counted once", |bench| bench.count("export_records") == 4)
+        .await;
+    assert_eq!(bench.count("export_failures"), 3);
+}
+
+#[tokio::test]
+async fn how_far_a_sink_is_behind_is_told_while_it_is_down_and_after() {
+    let bench = Bench::new();
+    let missing = bench.dir.path().join("not-there");
+    let ExportConfig::File(mut file) = bench.file() else {
+        unreachable!()
+    };
+    file.path = missing.join("out.jsonl");
+    let _running = bench.start(
+        &ExportConfig::File(file),
+        Packs::of(&[&[record(1, NOW - 30), record(2, NOW)]]),
+    );
+    let behind = |bench: &Bench, seconds: u64| {
+        let line = format!("signet_export_behind_seconds{{sink=\"disk\"}} {seconds}\n");
+        bench.metrics.render().unwrap().contains(&line)
+    };
+    bench.until("it is behind", |bench| behind(bench, 30)).await;
+    bench.hand.store(NOW + 10, std::sync::atomic::Ordering::SeqCst);
+    bench.until("it is further behind", |bench| behind(bench, 40)).await;
+    std::fs::create_dir(&missing).unwrap();
+    bench.until("it has all", |bench| behind(bench, 0)).await;
+}
+
 #[tokio::test]
 async fn a_new_sink_gets_records_however_old_they_are() {
     let bench = Bench::new();

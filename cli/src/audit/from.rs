@@ -13,6 +13,7 @@ use crate::failure::Failure;
 
 /// Options that say where.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Where the records are")]
 pub struct From {
     /// The data directory of a `signet dev` on this machine.
     #[arg(long, value_name = "DIR", default_value = "signet-data", global = true)]
@@ -74,16 +75,25 @@ impl From {
         }
         let Some(place) = self.dir.first() else {
             let role = if self.authority { "authority" } else { "edge" };
-            return Ok(Source::Spool(self.data.join(role).join("audit")));
+            return spool(self.data.join(role).join("audit"));
         };
-        Ok(match self.place(place)? {
-            LogPlace::Directory(directory) if !View::is_log(&directory) => Source::Spool(directory),
-            log => Source::Log(log),
-        })
+        match self.place(place)? {
+            LogPlace::Directory(directory) if !View::is_log(&directory) => spool(directory),
+            log => Ok(Source::Log(log)),
+        }
+    }
+
+    /// What is searched: the log, unless a spool is named.
+    pub fn searched(&self) -> Result<Source, Failure> {
+        match self.authority || !self.dir.is_empty() {
+            true => self.any(),
+            false => self.log(),
+        }
     }
 
     /// The log.
     pub fn log(&self) -> Result<Source, Failure> {
+        self.demand_no_spool()?;
         match self.dir.first() {
             _ if self.url().is_some() => Ok(Source::Api(self.admin())),
             Some(place) => Ok(Source::Log(self.place(place)?)),
@@ -125,6 +135,27 @@ impl From {
         }
     }
 
+    /// Refuses the option that names a spool, for what a spool does not have.
+    fn demand_no_spool(&self) -> Result<(), Failure> {
+        match self.authority {
+            true => Err(Failure::new(
+                "--authority names a spool, and this is of a log: leave it out, or name the log with --dir",
+            )),
+            false => Ok(()),
+        }
+    }
+
+    /// The key, for who asks for it: a log's own directory is no place to learn what it is verified with.
+    pub fn told_key(&self) -> Result<String, Failure> {
+        self.demand_no_spool()?;
+        match self.dir.is_empty() {
+            true => self.key(),
+            false => Err(Failure::new(
+                "the key is the authority's to tell, and no directory tells it: ask with --url, or of `signet dev` with --data",
+            )),
+        }
+    }
+
     /// The log's verifier key, as its authority tells it.
     pub fn key(&self) -> Result<String, Failure> {
         let log = self.admin().call("GET", "/v1/audit/log", None)?;
@@ -146,5 +177,17 @@ impl From {
             self.admin_token_file.clone(),
             self.ca_file.clone(),
         )
+    }
+}
+
+/// A spool, unless there is none: who named the wrong directory, or whose log lost its checkpoint, is not told of no records.
+fn spool(directory: PathBuf) -> Result<Source, Failure> {
+    match audit::read::is_spool(&directory) {
+        Ok(false) => Err(Failure::new(format!(
+            "`{}` is neither a log, which has a `checkpoint`, nor a spool, which has segments",
+            directory.display()
+        ))),
+        // What cannot be read is told by who reads it.
+        Ok(true) | Err(_) => Ok(Source::Spool(directory)),
     }
 }

@@ -17,7 +17,7 @@ use crate::output;
 #[derive(Debug, Args)]
 pub struct Prove {
     /// The record of this request.
-    #[arg(long, value_name = "ID", required_unless_present = "record")]
+    #[arg(long, value_name = "ID", required_unless_present = "record", value_parser = super::search::request)]
     request: Option<String>,
     /// The record by its place: EDGE/INCARNATION/SEQUENCE.
     #[arg(long, value_name = "PLACE", conflicts_with = "request", value_parser = place)]

@@ -45,9 +45,15 @@ impl Reconcile {
             .flat_map(Account::unaccounted)
             .map(count)
             .fold(0, u64::saturating_add);
+        let all = match sources {
+            [_] => "; where several authorities share a store, each has a log, and all are named, each with --dir",
+            _ => "",
+        };
         match unaccounted {
             0 => Ok(()),
-            numbers => Err(Failure::new(format!("{numbers} sequence numbers are unaccounted for"))),
+            numbers => Err(Failure::new(format!(
+                "{numbers} sequence numbers are unaccounted for{all}"
+            ))),
         }
     }
 }

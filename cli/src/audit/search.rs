@@ -19,7 +19,7 @@ use crate::output;
 /// How often a follower looks for more.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// Print the records that match, one JSON object a line, oldest first.
+/// Print the records that match, one JSON object a line, oldest first: of the log, or of a spool that --dir or --authority names.
 #[derive(Debug, Args)]
 pub struct Search {
     /// The caller's tenant, 12 digits; `authority` of what operators do.
@@ -58,6 +58,9 @@ pub struct Search {
     /// Wait for more, until interrupted.
     #[arg(long, short)]
     follow: bool,
+    /// The output is JSON anyway; accepted for uniformity.
+    #[arg(long, hide = true)]
+    json: bool,
 }
 
 impl Search {
@@ -76,7 +79,7 @@ impl Search {
             from_ms: self.from,
             to_ms: self.to,
         };
-        log(&from.log()?, filter, self.follow)
+        records(&from.searched()?, &filter, self.follow)
     }
 }
 
@@ -88,7 +91,8 @@ fn tenant(text: &str) -> Result<String, String> {
     }
 }
 
-fn request(text: &str) -> Result<String, String> {
+/// A request's id, as records have it.
+pub fn request(text: &str) -> Result<String, String> {
     let is_id = text.len() == 36 && text.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-');
     match is_id {
         true => Ok(text.to_ascii_lowercase()),
@@ -106,13 +110,22 @@ fn time_ms(text: &str) -> Result<u64, String> {
     u64::try_from(time.unix_timestamp_nanos().div_euclid(1_000_000)).map_err(|_| "it is before 1970".to_owned())
 }
 
-/// The records of a spool.
-pub fn spool(directory: &Path, follow: bool) -> Result<(), Failure> {
+/// The records that match.
+pub fn records(source: &Source, filter: &Filter, follow: bool) -> Result<(), Failure> {
+    match source {
+        Source::Spool(directory) => spool(directory, filter, follow),
+        Source::Log(place) => log(|next| whole(place, filter, next), follow),
+        Source::Api(admin) => log(|next| page(admin, filter, next), follow),
+    }
+}
+
+fn spool(directory: &Path, filter: &Filter, follow: bool) -> Result<(), Failure> {
     let mut tail = audit::read::tail(directory, follow)?;
     loop {
         match tail.poll() {
             Some(record) => {
-                if !output::record(&record?.to_json())? {
+                let record = record?;
+                if filter.wants(&record) && !output::record(&record.to_json())? {
                     return Ok(());
                 }
             }
@@ -122,21 +135,39 @@ pub fn spool(directory: &Path, follow: bool) -> Result<(), Failure> {
     }
 }
 
-/// The records of a log that match.
-pub fn log(source: &Source, filter: Filter, follow: bool) -> Result<(), Failure> {
-    let mut next = 0;
+/// What a look at a log came to.
+enum Look {
+    /// The reader has gone.
+    Unheard,
+    /// There is more.
+    More,
+    /// There is no more at present.
+    All,
+    /// Nothing was read.
+    Away(Failure),
+}
+
+/// Looks at a log from its beginning on, as often as it takes. Who follows one goes on when it was away for a while, as an authority
+/// is that starts anew.
+fn log(mut look: impl FnMut(&mut u64) -> Result<Look, Failure>, follow: bool) -> Result<(), Failure> {
+    let (mut next, mut was_there, mut is_away) = (0, false, false);
     loop {
-        let goes_on = match source {
-            Source::Api(admin) => page(admin, &filter, &mut next)?,
-            Source::Log(place) => whole(place, &filter, &mut next)?,
-            Source::Spool(_) => return Err(Failure::new("a spool is not searched; name a log")),
-        };
-        match goes_on {
-            None => return Ok(()),
-            Some(true) => {}
-            Some(false) if follow => std::thread::sleep(LOOK),
-            Some(false) => return Ok(()),
+        match look(&mut next)? {
+            Look::Unheard => return Ok(()),
+            Look::Away(failure) if !(follow && was_there) => return Err(failure),
+            Look::Away(failure) => {
+                if !is_away {
+                    output::note(&format!("{failure}; it is tried again"));
+                }
+                is_away = true;
+                std::thread::sleep(LOOK);
+                continue;
+            }
+            Look::More => {}
+            Look::All if follow => std::thread::sleep(LOOK),
+            Look::All => return Ok(()),
         }
+        (was_there, is_away) = (true, false);
     }
 }
 
@@ -147,9 +178,12 @@ pub fn open(place: &LogPlace) -> Result<View, Failure> {
         .context(|| format!("`{place}` is no audit log; name one with --dir or an authority with --url"))
 }
 
-/// All there is from `next` on; none where the reader has gone, else false: there is no more at present.
-fn whole(place: &LogPlace, filter: &Filter, next: &mut u64) -> Result<Option<bool>, Failure> {
-    let view = open(place)?;
+/// All there is from `next` on.
+fn whole(place: &LogPlace, filter: &Filter, next: &mut u64) -> Result<Look, Failure> {
+    let view = match open(place) {
+        Ok(view) => view,
+        Err(failure) => return Ok(Look::Away(failure)),
+    };
     let mut told = Ok(true);
     view.records(*next, |_, record| {
         if filter.wants(&record) {
@@ -158,23 +192,26 @@ fn whole(place: &LogPlace, filter: &Filter, next: &mut u64) -> Result<Option<boo
         matches!(told, Ok(true))
     })?;
     *next = view.checkpoint().size;
-    Ok(told?.then_some(false))
+    Ok(if told? { Look::All } else { Look::Unheard })
 }
 
-/// One page of the authority's; none where the reader has gone, else whether there is more at present.
-fn page(admin: &AdminArgs, filter: &Filter, next: &mut u64) -> Result<Option<bool>, Failure> {
-    let answer = admin.call("GET", &format!("/v1/audit/records?{}", query(filter, *next)), None)?;
+/// One page of the authority's.
+fn page(admin: &AdminArgs, filter: &Filter, next: &mut u64) -> Result<Look, Failure> {
+    let answer = match admin.call("GET", &format!("/v1/audit/records?{}", query(filter, *next)), None) {
+        Ok(answer) => answer,
+        Err(failure) => return Ok(Look::Away(failure)),
+    };
     for record in answer.get("records").and_then(Value::as_array).into_iter().flatten() {
         let line: Box<RawValue> = serde_json::value::to_raw_value(record)?;
         if !output::record(line.get())? {
-            return Ok(None);
+            return Ok(Look::Unheard);
         }
     }
     let number = |name: &str| answer.get(name).and_then(Value::as_u64);
     let told = number("next").zip(number("size"));
     let (after, size) = told.ok_or_else(|| Failure::new("the authority's answer has no `next` and `size`"))?;
     *next = after.max(*next);
-    Ok(Some(*next < size))
+    Ok(if *next < size { Look::More } else { Look::All })
 }
 
 fn query(filter: &Filter, from: u64) -> String {

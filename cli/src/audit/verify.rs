@@ -3,13 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use audit::log::proof::Proof;
+use audit::log::verify::Report;
 use audit::note::cosign::WitnessKey;
 use audit::note::{Checkpoint, VerifierKey};
 use audit::record::{Event, Outcome, Record};
 use authority::log_place::LogPlace;
 use clap::Args;
 use serde::Deserialize as _;
-use serde_json::Value;
+use serde_json::{Value, json};
 use sha2::Digest as _;
 
 use super::from::{From, Source};
@@ -40,6 +41,9 @@ pub struct Verify {
     /// those on record.
     #[arg(long, value_name = "FILE", requires = "proof")]
     signed: Option<PathBuf>,
+    /// Print JSON: what was checked, and every fault.
+    #[arg(long)]
+    json: bool,
 }
 
 impl Verify {
@@ -50,7 +54,7 @@ impl Verify {
         }
         match from.any()? {
             Source::Spool(directory) if self.key.is_none() && self.seen.is_empty() && self.witness.is_empty() => {
-                spool(&directory)
+                self.spool(&directory)
             }
             Source::Spool(directory) => Err(Failure::new(format!(
                 "`{}` is no audit log: it has no `checkpoint`",
@@ -58,7 +62,8 @@ impl Verify {
             ))),
             Source::Log(place) => {
                 let key = key(self.key.as_deref(), from)?;
-                report(&place, &key, &self.seen(&place, &key)?)
+                let (seen, cosigned) = self.seen(&place, &key)?;
+                report(&place, &key, &seen, self.json.then_some(cosigned))
             }
             Source::Api(_) => Err(Failure::new(
                 "a log is verified where its files are: name its bucket, or a copy of its directory, with --dir",
@@ -73,19 +78,49 @@ pub fn key(given: Option<&str>, from: &From) -> Result<VerifierKey, Failure> {
         None => from
             .key()
             .context(|| "no key: give it with --key, or ask the authority".to_owned())?,
-        Some(file) if Path::new(file).is_file() => std::fs::read_to_string(file).context(|| format!("`{file}`"))?,
-        Some(key) => key.to_owned(),
+        Some(file) if Path::new(file).exists() => std::fs::read_to_string(file).context(|| format!("`{file}`"))?,
+        Some(key) => {
+            let parsed: Result<VerifierKey, _> = key.parse();
+            return parsed.map_err(|error| Failure::new(format!("{error}; there is no file of that name either")));
+        }
     };
     Ok(text.trim().parse()?)
 }
 
-/// Verifies a log and prints what it holds and what is wrong with it.
-pub fn report(place: &LogPlace, key: &VerifierKey, seen: &[Checkpoint]) -> Result<(), Failure> {
+/// Verifies a log and prints what it holds and what is wrong with it; with `cosigned` as JSON, that included.
+pub fn report(
+    place: &LogPlace,
+    key: &VerifierKey,
+    seen: &[Checkpoint],
+    cosigned: Option<Vec<Value>>,
+) -> Result<(), Failure> {
     let mut progress = Progress::new("verifying", "leaves");
     let tell = |done, all| progress.tell(done, all);
     let view = place.view(Some(key)).context(|| format!("`{place}`"))?;
     let report = audit::log::verify::view(&view, seen, tell).context(|| format!("`{place}`"))?;
     drop(progress);
+    let count = u64::try_from(report.faults.len())
+        .unwrap_or(u64::MAX)
+        .saturating_add(report.more);
+    match cosigned {
+        Some(cosigned) => output::json(&json!({
+            "origin": report.checkpoint.origin,
+            "batches": report.leaves,
+            "records": report.records,
+            "checkpoints_seen": seen.len(),
+            "cosigned": cosigned,
+            "faults": texts(&report.faults),
+            "further_faults": report.more,
+        }))?,
+        None => print(&report, count, seen.len())?,
+    }
+    match count {
+        0 => Ok(()),
+        faults => Err(Failure::new(format!("{faults} faults in `{place}`"))),
+    }
+}
+
+fn print(report: &Report, faults: u64, seen: usize) -> Result<(), Failure> {
     output::line(&format!(
         "{}: {} batches with {} records",
         report.checkpoint.origin, report.leaves, report.records
@@ -93,22 +128,25 @@ pub fn report(place: &LogPlace, key: &VerifierKey, seen: &[Checkpoint]) -> Resul
     for fault in &report.faults {
         output::line(&format!("fault: {fault}"))?;
     }
-    let count = u64::try_from(report.faults.len())
-        .unwrap_or(u64::MAX)
-        .saturating_add(report.more);
-    match count {
-        0 => output::line(&match seen.len() {
-            0 => "every signature, hash and chain holds; whether it was put back to an older state, only --seen and --witness show".to_owned(),
-            checkpoints => format!("every signature, hash and chain holds, and it grew from the checkpoints seen ({checkpoints})"),
-        }),
-        faults => Err(Failure::new(format!("{faults} faults in `{place}`"))),
+    match (faults, seen) {
+        (0, 0) => output::line(
+            "every signature, hash and chain holds; whether it was put back to an older state, only --seen and --witness show",
+        ),
+        (0, seen) => output::line(&format!(
+            "every signature, hash and chain holds, and it grew from the checkpoints seen ({seen})"
+        )),
+        _ => Ok(()),
     }
 }
 
+fn texts(faults: &[impl ToString]) -> Vec<String> {
+    faults.iter().map(ToString::to_string).collect()
+}
+
 impl Verify {
-    /// What the log has to have grown from.
-    fn seen(&self, place: &LogPlace, key: &VerifierKey) -> Result<Vec<Checkpoint>, Failure> {
-        let (mut seen, mut notes) = (Vec::new(), Vec::new());
+    /// What the log has to have grown from, and what of it witnesses cosigned.
+    fn seen(&self, place: &LogPlace, key: &VerifierKey) -> Result<(Vec<Checkpoint>, Vec<Value>), Failure> {
+        let (mut seen, mut notes, mut told) = (Vec::new(), Vec::new(), Vec::new());
         for file in &self.seen {
             let place = || format!("`{}`", file.display());
             let note = std::fs::read_to_string(file).context(place)?;
@@ -135,10 +173,13 @@ impl Verify {
                 )));
             };
             let (name, time) = (witness.name(), output::time(time));
-            output::line(&format!("{name} cosigned {} batches at {time}", checkpoint.size))?;
+            if !self.json {
+                output::line(&format!("{name} cosigned {} batches at {time}", checkpoint.size))?;
+            }
+            told.push(json!({ "witness": name, "batches": checkpoint.size, "time": time }));
             seen.push(checkpoint);
         }
-        Ok(seen)
+        Ok((seen, told))
     }
 }
 
@@ -148,6 +189,11 @@ impl Verify {
         let text = std::fs::read(file).context(place)?;
         let document: Value = serde_json::from_slice(&text).context(place)?;
         let carried = document.get("proof");
+        if carried.is_none() && document.get("format").is_none() {
+            let hint =
+                "profiles in audit mode `witness` answer with one; of another record `signet audit prove` makes one";
+            return Err(Failure::new(format!("{} carries no proof: {hint}", place())));
+        }
         let proof = Proof::deserialize(carried.unwrap_or(&document)).context(place)?;
         let proven = proof.check(key).context(place)?;
         if carried.is_some() {
@@ -164,6 +210,19 @@ impl Verify {
             ))
         };
         let cosigned: Vec<_> = self.witness.iter().map(cosigned).collect::<Result<_, Failure>>()?;
+        if self.json {
+            let record: Value = serde_json::from_str(&proven.record.to_json())?;
+            let cosigned = cosigned
+                .iter()
+                .map(|(name, time)| json!({ "witness": name, "time": output::time(*time) }));
+            return output::json(&json!({
+                "record": record,
+                "origin": proven.checkpoint.origin,
+                "batch": proven.leaf_index,
+                "batches": proven.checkpoint.size,
+                "cosigned": cosigned.collect::<Vec<_>>(),
+            }));
+        }
         output::line(&proven.record.to_json())?;
         output::line(&format!(
             "the record is in the log {}: batch {} of {}",
@@ -209,11 +268,34 @@ fn of_answer(answer: &Value, record: &Record) -> Result<(), Failure> {
     }
 }
 
-fn spool(directory: &Path) -> Result<(), Failure> {
-    let report = audit::verify::directory(directory)?;
-    output::line(&report.to_string())?;
-    match report.faults.len() {
-        0 => Ok(()),
-        faults => Err(Failure::new(format!("{faults} faults in `{}`", directory.display()))),
+impl Verify {
+    fn spool(&self, directory: &Path) -> Result<(), Failure> {
+        let report = audit::verify::directory(directory)?;
+        match self.json {
+            true => output::json(&of_spool(&report))?,
+            false => output::line(&report.to_string())?,
+        }
+        match report.faults.len() {
+            0 => Ok(()),
+            faults => Err(Failure::new(format!("{faults} faults in `{}`", directory.display()))),
+        }
     }
+}
+
+fn of_spool(report: &audit::verify::Report) -> Value {
+    let chains = report.chains.iter().map(|chain| {
+        json!({
+            "edge": chain.edge,
+            "incarnation": chain.incarnation,
+            "first": chain.first,
+            "last": chain.last,
+            "stopped": chain.stopped,
+            "unaccounted": chain.unaccounted,
+        })
+    });
+    json!({
+        "records": report.records,
+        "chains": chains.collect::<Vec<_>>(),
+        "faults": texts(&report.faults),
+    })
 }

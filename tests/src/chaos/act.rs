@@ -9,7 +9,7 @@ use super::check::{Harm, Harmed, Outage};
 use super::datagrams::Sea;
 use super::fleet::{EDGES, Fleet};
 use super::plan::{Fault, Machine, Plan};
-use super::process::Process;
+use super::process::{How, Process};
 use super::proxy::Weather;
 use super::shim::Condition;
 use super::site;
@@ -106,6 +106,11 @@ impl<'a> Stage<'a> {
         }
     }
 
+    /// What no plan has was brought about, and met something.
+    pub fn note(&self, name: &'static str, met: bool) {
+        *self.done().faults.entry(name).or_default() += usize::from(met);
+    }
+
     /// Kinds of fault that met nothing yet and can be had.
     fn unmet(&self, plan: &Plan) -> Vec<&'static str> {
         let done = self.done();
@@ -160,6 +165,12 @@ impl<'a> Stage<'a> {
                 held.start();
                 return Outcome::of(was_running);
             }
+            Fault::Stop(machine) => {
+                let mut held = self.process(machine).hold();
+                let how = held.stop();
+                held.start();
+                return Outcome::of(matches!(how, Some(How::Stopped(_))));
+            }
             Fault::KillMember(member, time) => {
                 let Some(mut etcd) = self.fleet.etcd() else {
                     return Outcome::Missed;
@@ -168,7 +179,9 @@ impl<'a> Stage<'a> {
                 std::thread::sleep(time);
                 etcd.begin(member);
             }
-            Fault::Freeze(machine, time) => return self.freeze(machine, time),
+            Fault::Freeze(machine, time) => {
+                return Outcome::of(self.freeze(machine, || std::thread::sleep(time)).is_some());
+            }
             Fault::Link(edge, authority, weather, time) => {
                 let links = &self.fleet.links[edge];
                 let links = authority.map_or(&links[..], |one| std::slice::from_ref(&links[one]));
@@ -203,17 +216,27 @@ impl<'a> Stage<'a> {
                 let Some(token) = &self.fleet.token else {
                     return Outcome::Missed;
                 };
+                let from = self.begun.elapsed();
                 token.set(mode);
                 std::thread::sleep(time);
                 token.set("ok");
+                let until = self.begun.elapsed();
+                let authorities = (0..self.fleet.authorities.len()).map(Machine::Authority);
+                self.done().harms.extend(authorities.map(|machine| Harmed {
+                    machine,
+                    kind: Harm::Token,
+                    from,
+                    until,
+                }));
             }
         }
         Outcome::Met
     }
 
-    fn freeze(&self, machine: Machine, time: Duration) -> Outcome {
+    /// SIGSTOP, and SIGCONT after `meanwhile`, whose answer it is; none where it has ended.
+    pub fn freeze<T>(&self, machine: Machine, meanwhile: impl FnOnce() -> T) -> Option<T> {
         let mut held = self.process(machine).hold();
-        Outcome::of(self.harm(machine, Harm::Frozen, || held.freeze(time)))
+        self.harm(machine, Harm::Frozen, || held.freeze(meanwhile))
     }
 
     fn isolate(&self, authority: usize, time: Duration) {

@@ -82,7 +82,7 @@ pub struct Harmed {
     pub until: Duration,
 }
 
-/// What keeps a process from writing.
+/// What keeps a process from writing, or from starting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Harm {
     /// It does not run.
@@ -93,6 +93,8 @@ pub enum Harm {
     FullDisk,
     /// It was started on a disk that can only be read.
     ReadOnlyDisk,
+    /// Its token errs, hangs or lies.
+    Token,
 }
 
 /// An end of a process, between two times.
@@ -124,8 +126,6 @@ pub struct Checked {
     pub reserved: usize,
     /// Signatures that were under way when a fence closed and that their records judge.
     pub under_way: usize,
-    /// Ends of processes with an exit code that no bad disk explains.
-    pub exits: usize,
     /// What of the signatures verifies.
     pub verified: Verified,
     /// Broken promises.

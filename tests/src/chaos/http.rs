@@ -23,16 +23,31 @@ impl Client {
 
     /// Status and body of a POST with JSON. After an error nothing is known of the request, and the next is on a new connection.
     pub fn post(&mut self, path: &str, token: &str, body: &str) -> io::Result<(u16, Vec<u8>)> {
+        self.post_and((path, token, body), |_| ())
+    }
+
+    /// The same of a path, a token and a body; `written` comes between the request and its answer.
+    pub fn post_and(
+        &mut self,
+        (path, token, body): (&str, &str, &str),
+        written: impl FnOnce(&TcpStream),
+    ) -> io::Result<(u16, Vec<u8>)> {
         let fields = format!("Authorization: Bearer {token}\r\nContent-Type: application/json\r\n");
-        self.ask("POST", path, &fields, body)
+        self.ask(("POST", path), &fields, body, written)
     }
 
     /// The same of a GET without credentials.
     pub fn get(&mut self, path: &str) -> io::Result<(u16, Vec<u8>)> {
-        self.ask("GET", path, "", "")
+        self.ask(("GET", path), "", "", |_| ())
     }
 
-    fn ask(&mut self, method: &str, path: &str, fields: &str, body: &str) -> io::Result<(u16, Vec<u8>)> {
+    fn ask(
+        &mut self,
+        (method, path): (&str, &str),
+        fields: &str,
+        body: &str,
+        written: impl FnOnce(&TcpStream),
+    ) -> io::Result<(u16, Vec<u8>)> {
         let (address, length) = (self.address, body.len());
         let request =
             format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\n{fields}Content-Length: {length}\r\n\r\n{body}");
@@ -45,6 +60,7 @@ impl Client {
             }
         };
         stream.get_mut().write_all(request.as_bytes())?;
+        written(stream.get_ref());
         let answer = answer(&mut stream)?;
         self.stream = Some(stream);
         Ok(answer)

@@ -4,6 +4,7 @@
 use std::collections::HashSet;
 use std::fmt;
 use std::io;
+use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -135,6 +136,25 @@ pub fn recover(fleet: &Fleet, begun: Instant) -> (Vec<Answer>, Vec<Violation>) {
     (answers, missing)
 }
 
+/// Asks an edge once, over HTTP/1.1; `written` comes between the request and its answer.
+pub fn ask_and(
+    fleet: &Fleet,
+    (edge, profile): (usize, &Profile),
+    begun: Instant,
+    written: impl FnOnce(&TcpStream),
+) -> Answer {
+    let is_it = |caller: &Caller| {
+        caller.edge == edge && caller.profile.path == profile.path && caller.protocol == Protocol::Http1
+    };
+    let mut caller = callers(fleet, begun).find(is_it).unwrap();
+    caller
+        .ask_by(|client, (path, token, body)| match client {
+            Client::Http1(client) => client.post_and((path, token, body), written),
+            Client::Http3(client) => client.post(path, token, body),
+        })
+        .0
+}
+
 /// Why a verifier would not take a signature now: the time of a token, or the chain of an artifact's key.
 fn wrong_now(answer: &Answer, body: &str, root: &str) -> Option<String> {
     if let Some((least, most)) = answer.ahead {
@@ -208,8 +228,20 @@ impl Caller {
 
     /// Asks once; what came of it, and the answer's words.
     fn ask(&mut self) -> (Answer, String) {
+        self.ask_by(|client, (path, token, body)| match client {
+            Client::Http1(client) => client.post(path, token, body),
+            Client::Http3(client) => client.post(path, token, body),
+        })
+    }
+
+    /// By a way of asking with a path, a token and a body.
+    fn ask_by(
+        &mut self,
+        post: impl FnOnce(&mut Client, (&str, &str, &str)) -> io::Result<(u16, Vec<u8>)>,
+    ) -> (Answer, String) {
         let (asked, asked_at) = (self.begun.elapsed(), now());
-        let answer = self.post();
+        let Profile { path, body, .. } = self.profile;
+        let answer = post(&mut self.client, (path, &self.token, body));
         let (answered, answered_at) = (self.begun.elapsed(), now());
         let (mut signature, mut signed, mut ahead) = (None, None, None);
         let said = match answer {
@@ -256,14 +288,6 @@ impl Caller {
         Signed::Artifact {
             signature: BASE64_STANDARD.decode(signature).unwrap(),
             chain,
-        }
-    }
-
-    fn post(&mut self) -> io::Result<(u16, Vec<u8>)> {
-        let Profile { path, body, .. } = self.profile;
-        match &mut self.client {
-            Client::Http1(client) => client.post(path, &self.token, body),
-            Client::Http3(client) => client.post(path, &self.token, body),
         }
     }
 }

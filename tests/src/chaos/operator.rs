@@ -90,7 +90,10 @@ impl History {
     }
 
     /// Starts every key, within a minute; answers which could not be.
-    pub fn start_all(&mut self, cli: &Cli) -> Vec<&'static str> {
+    pub fn start_all(&mut self, cli: &Cli, begun: Instant) -> Vec<&'static str> {
+        for stop in &mut self.stops {
+            stop.started.get_or_insert(begun.elapsed());
+        }
         let until = Instant::now() + PATIENCE;
         let keys = KEYS.iter().map(|key| key.alias);
         keys.filter(|key| {
@@ -107,6 +110,21 @@ impl History {
         let ask = |turn| cli.at(turn, &["keys", "disable", key]).code == 0;
         let is_stopped = self.bring(key, "Disabled", Instant::now() + PATIENCE, ask);
         (!is_stopped).then_some(key)
+    }
+
+    /// Stops a key and waits until it is fenced, each within a minute.
+    pub fn fence(&mut self, cli: &Cli, key: &'static str, begun: Instant) {
+        let patience = || Instant::now() + PATIENCE;
+        let disable = |turn| cli.at(turn, &["keys", "disable", key]).code == 0;
+        let is_stopped = self.bring(key, "Disabled", patience(), disable);
+        let until = patience();
+        let mut tries = (0..).take_while(|_| is_stopped && Instant::now() < until);
+        let is_fenced = tries.any(|turn| cli.at(turn, &["keys", "fence", key, "--wait"]).code == 0);
+        self.stops.push(Stop {
+            key,
+            fenced: is_fenced.then(|| begun.elapsed()),
+            started: None,
+        });
     }
 
     /// Asks until a key's new state is acknowledged: meanwhile it is not known.

@@ -26,6 +26,8 @@ pub enum Machine {
 pub enum Fault {
     /// kill -9, and a new start.
     Kill(Machine),
+    /// SIGTERM, and a new start after the end.
+    Stop(Machine),
     /// kill -9 of a member of etcd, and a new start after that time.
     KillMember(usize, Duration),
     /// SIGSTOP, and SIGCONT after that time.
@@ -89,6 +91,10 @@ const MACHINES: &[Kind] = &[
     ("kills of an edge", |dice, _| Fault::Kill(an_edge(dice))),
     ("kills of an authority", |dice, store| {
         Fault::Kill(an_authority(dice, store))
+    }),
+    ("orderly stops of an edge", |dice, _| Fault::Stop(an_edge(dice))),
+    ("orderly stops of an authority", |dice, store| {
+        Fault::Stop(an_authority(dice, store))
     }),
     ("freezes of an edge", |dice, _| {
         Fault::Freeze(an_edge(dice), dice.millis(100, 2_000))

@@ -43,6 +43,10 @@ pub struct Ended {
     pub how: How,
 }
 
+/// How long a process may take to end in order: less than a service manager waits before it kills.
+const STOPS_WITHIN: Duration = Duration::from_secs(60);
+const LOOK: Duration = Duration::from_millis(20);
+
 /// How a process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum How {
@@ -52,6 +56,10 @@ pub enum How {
     Signal(i32),
     /// By itself, with an exit code.
     Code(i32),
+    /// In order, with an exit code, because it was told to.
+    Stopped(i32),
+    /// It was told to end, and had not after [`STOPS_WITHIN`].
+    Stuck,
 }
 
 /// A process that nobody else kills or starts meanwhile.
@@ -138,7 +146,34 @@ impl Held<'_> {
         killed
     }
 
-    /// Starts what was killed, or ended by itself.
+    /// SIGTERM, and waits for the end; how it ended, or none where it had ended by itself before. Who is told before it listens for
+    /// that signal ends as one that is killed.
+    pub fn stop(&mut self) -> Option<How> {
+        if self.has_ended() {
+            return None;
+        }
+        signal(self.running.child.id(), Signal::TERM);
+        let until = Instant::now() + STOPS_WITHIN;
+        let how = loop {
+            let now = Instant::now();
+            match self.running.child.try_wait().unwrap().map(How::by_itself) {
+                Some(How::Code(code)) => break How::Stopped(code),
+                Some(How::Signal(signal)) if signal == Signal::TERM.as_raw() => break How::Killed,
+                Some(how) => break how,
+                None if now >= until => {
+                    self.running.child.kill().unwrap();
+                    self.running.child.wait().unwrap();
+                    break How::Stuck;
+                }
+                None => self.running.seen = now,
+            }
+            std::thread::sleep(LOOK);
+        };
+        self.running.note(how);
+        Some(how)
+    }
+
+    /// Starts what was killed or stopped, or ended by itself.
     pub fn start(&mut self) {
         let Process {
             role,
@@ -165,15 +200,15 @@ impl Held<'_> {
         self.running.has_ended
     }
 
-    /// SIGSTOP, and SIGCONT after that time; false where it has ended.
-    pub fn freeze(&mut self, time: Duration) -> bool {
+    /// SIGSTOP, and SIGCONT after `meanwhile`, whose answer it is; none where it has ended.
+    pub fn freeze<T>(&mut self, meanwhile: impl FnOnce() -> T) -> Option<T> {
         if self.has_ended() {
-            return false;
+            return None;
         }
         signal(self.running.child.id(), Signal::STOP);
-        std::thread::sleep(time);
+        let answer = meanwhile();
         signal(self.running.child.id(), Signal::CONT);
-        true
+        Some(answer)
     }
 }
 

@@ -161,3 +161,166 @@ fn a_log_that_was_changed_is_found_out() {
         "{nothing:?}"
     );
 }
+
+/// Whoever took the checkpoint away, or named the wrong directory, is not told that all is well.
+#[test]
+fn what_is_neither_a_log_nor_a_spool_is_not_in_order() {
+    let dir = tempfile::TempDir::new().unwrap();
+    let empty = dir.path().join("empty");
+    std::fs::create_dir(&empty).unwrap();
+    let data = dir.path().join("data");
+    assert!(Dev::start_in(&data, &[]).stop().success());
+    std::fs::remove_file(data.join("authority/log/checkpoint")).unwrap();
+    for place in [empty, data.join("authority/log"), data.join("authority")] {
+        let place = place.display().to_string();
+        for command in ["verify", "tail"] {
+            let found = cli(&["audit", command, "--dir", &place]);
+            assert_eq!(
+                (found.code, found.stdout.as_str()),
+                (1, ""),
+                "{command} {place}: {found:?}"
+            );
+            assert!(found.stderr.contains("neither"), "{command} {place}: {found:?}");
+        }
+    }
+}
+
+#[test]
+fn what_verify_finds_is_json_for_scripts() {
+    let dev = Dev::start();
+    let id = sign(&dev)["id"].as_str().unwrap().to_owned();
+    search(&dev, &["--request", &id]);
+    let json = |arguments: &[&str]| {
+        let found = dev.cli(&[&["audit", "verify", "--json"], arguments].concat());
+        let report: Value = serde_json::from_str(&found.stdout).unwrap_or_else(|error| panic!("{error}: {found:?}"));
+        (found.code, report)
+    };
+    let (code, whole) = json(&["--log"]);
+    assert_eq!((code, &whole["faults"]), (0, &json!([])), "{whole}");
+    assert!(
+        whole["records"].as_u64() > Some(1) && whole["origin"].as_str().is_some(),
+        "{whole}"
+    );
+    let (code, spool) = json(&[]);
+    assert_eq!((code, &spool["faults"]), (0, &json!([])), "{spool}");
+    assert_eq!(spool["chains"][0]["edge"], "edge-dev", "{spool}");
+    let proof = dev.data().join("proof.json").display().to_string();
+    dev.cli(&["audit", "prove", "--request", &id.to_ascii_uppercase(), "--out", &proof])
+        .success();
+    let (code, proven) = json(&["--proof", &proof]);
+    assert_eq!((code, &proven["record"]["request_id"]), (0, &json!(id)), "{proven}");
+
+    // A copy is not strewn among other files.
+    let (edge, before) = (dev.data().join("edge"), log(&dev));
+    let refused = dev.cli(&["audit", "copy", &before, &edge.display().to_string()]);
+    assert!(refused.code == 1 && refused.stderr.contains("identity"), "{refused:?}");
+    assert!(!edge.join("checkpoint").exists(), "nothing was written");
+
+    let pack = Path::new(&before).join("pack/001");
+    let mut bad = std::fs::read(&pack).unwrap();
+    bad.pop();
+    std::fs::write(&pack, bad).unwrap();
+    let (code, damaged) = json(&["--log"]);
+    assert_eq!(code, 1, "{damaged}");
+    assert!(damaged["faults"][0].as_str().unwrap().contains("leaf 0"), "{damaged}");
+}
+
+#[test]
+fn an_option_that_means_nothing_is_refused_and_a_mistake_is_named() {
+    let dev = Dev::start();
+    let minted = dev.cli(&["mint", "api", "--json"]).success();
+    let answer = dev.data().join("answer.json").display().to_string();
+    std::fs::write(&answer, &minted).unwrap();
+    let id = serde_json::from_str::<Value>(&minted).unwrap()["id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    search(&dev, &["--request", &id]);
+    let says = |arguments: &[&str], code: i32, text: &str| {
+        let found = dev.cli(&[&["audit"], arguments].concat());
+        assert_eq!(found.code, code, "{arguments:?}: {found:?}");
+        assert!(found.stderr.contains(text), "{arguments:?}: {found:?}");
+    };
+    let log = log(&dev);
+    for command in [&["reconcile"][..], &["prove", "--request", &id], &["key"]] {
+        says(&[command, &["--authority"]].concat(), 1, "--authority names a spool");
+    }
+    says(&["key", "--dir", &log], 1, "no directory tells it");
+    says(
+        &["verify", "--log", "--key", "vkey.txt"],
+        1,
+        "there is no file of that name",
+    );
+    says(&["prove", "--request", "nonsense"], 2, "UUID");
+    says(&["verify", "--proof", &answer], 1, "carries no proof");
+    // A pipe is a file too.
+    let shell = format!(
+        "{} audit verify --log --data {} --key <(echo {})",
+        signet(),
+        dev.data().display(),
+        key(&dev)
+    );
+    let piped = system_tests::run(std::process::Command::new("bash").args(["-c", &shell]));
+    assert_eq!(piped.code, 0, "{piped:?}");
+    // Who has only an edge's disk searches its spool.
+    let spool = dev.data().join("edge/audit").display().to_string();
+    let found = cli(&["audit", "search", "--dir", &spool, "--request", &id, "--json"]).success();
+    assert!(found.lines().count() == 1 && found.contains(&id), "{found}");
+    let own = dev
+        .cli(&["audit", "search", "--authority", "--profile", "kms:CreateKey"])
+        .success();
+    assert!(own.lines().all(|line| line.contains("\"edge\":\"authority\"")), "{own}");
+}
+
+fn signet() -> String {
+    system_tests::signet().display().to_string()
+}
+
+/// A process that is ended when dropped.
+struct Follower(std::process::Child);
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn who_follows_an_authority_goes_on_after_its_restart() {
+    let dir = tempfile::TempDir::new().unwrap();
+    let data = dir.path().join("data");
+    let (out, errors) = (dir.path().join("out"), dir.path().join("errors"));
+    let read = |path: &Path| std::fs::read_to_string(path).unwrap();
+    let dev = Dev::start_in(&data, &[]);
+    let url = dev.text("/authority/admin");
+    let mut follow = std::process::Command::new(signet());
+    follow
+        .args([
+            "audit",
+            "tail",
+            "--follow",
+            "--url",
+            &url,
+            "--ca-file",
+            &dev.text("/ca_file"),
+        ])
+        .env("SIGNET_ADMIN_TOKEN", dev.text("/admin_token"))
+        .stdout(std::fs::File::create(&out).unwrap())
+        .stderr(std::fs::File::create(&errors).unwrap());
+    let mut follower = Follower(follow.spawn().unwrap());
+    within(10, "what is there is told", || !read(&out).is_empty());
+    assert!(dev.stop().success());
+    within(10, "it says what is wrong, and goes on", || {
+        assert_eq!(follower.0.try_wait().unwrap(), None, "{}", read(&errors));
+        read(&errors).contains("is tried again")
+    });
+    let port = url.rsplit(':').next().unwrap();
+    let dev = Dev::start_in(&data, &["--authority-port", port]);
+    let id = sign(&dev)["id"].as_str().unwrap().to_owned();
+    within(20, "what came later is told", || read(&out).contains(&id));
+    let told = read(&out);
+    let lines: std::collections::HashSet<_> = told.lines().collect();
+    assert_eq!(lines.len(), told.lines().count(), "nothing is told twice");
+    assert_eq!(read(&errors).lines().count(), 1, "once: {}", read(&errors));
+}

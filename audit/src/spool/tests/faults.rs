@@ -270,3 +270,18 @@ fn a_report_reads_as_text() {
     assert!(!report.holds());
     assert!(report.to_string().contains("fault: segment 1: "), "{report}");
 }
+
+#[test]
+fn a_record_that_follows_another_at_once_makes_no_reservation_wider() {
+    let disk = Faulty::default();
+    let spool = start(&disk, settings());
+    for sequence in 2..=21 {
+        assert_eq!(append(&spool, 1), [sequence]);
+        spool.flush().unwrap();
+    }
+    let status = spool.status();
+    assert!(
+        status.reserved_end <= 22 + settings().reserve,
+        "one reservation, of a second's worth: {status:?}"
+    );
+}

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::{Checked, Harm, Harmed, Seen, Violation};
+use super::{Checked, End, Harm, Harmed, Seen, Violation};
 use crate::chaos::load::Answer;
 use crate::chaos::plan::Machine;
 use crate::chaos::process::How;
@@ -73,10 +73,10 @@ impl Seen {
     /// crash may have come before the answer was there: answers are under way for a while.
     fn overdue(&self, answer: &Answer, id: &str) -> Option<Overdue> {
         let machine = Machine::Edge(answer.edge);
-        let unclean = self.ends.iter().filter(|end| {
-            let is_unclean = matches!(end.how, How::Killed | How::Signal(_));
-            end.machine == machine && is_unclean && end.found >= answer.asked
-        });
+        let unclean = self
+            .ends
+            .iter()
+            .filter(|end| end.machine == machine && self.is_unclean(end) && end.found >= answer.asked);
         let next = unclean.min_by_key(|end| end.found);
         let could_follow = next.is_none_or(|end| {
             let since = end.seen.saturating_sub(answer.answered);
@@ -88,6 +88,18 @@ impl Seen {
             at: (answer.asked, answer.answered),
             ended: next.map(|end| end.seen),
         })
+    }
+
+    /// Whether an end may have come before a record that was to follow: a spool is closed with all it has where the disk takes it.
+    fn is_unclean(&self, end: &End) -> bool {
+        match end.how {
+            How::Killed | How::Signal(_) | How::Stuck => true,
+            How::Code(_) | How::Stopped(_) => self.was_harmed(end, RETRY, |kind| match kind {
+                Harm::FullDisk | Harm::ReadOnlyDisk => true,
+                Harm::Disk(condition) => !matches!(condition, Condition::Good | Condition::Short),
+                Harm::Frozen | Harm::Token => false,
+            }),
+        }
     }
 
     /// For how long an edge could not write between two times: frozen, starved, or on a disk that takes nothing.
@@ -114,7 +126,7 @@ impl Harmed {
         match self.kind {
             Harm::Frozen => Some((self.from, self.until)),
             // It is written short, and then the rest.
-            Harm::Disk(Condition::Short | Condition::Good) => None,
+            Harm::Disk(Condition::Short | Condition::Good) | Harm::Token => None,
             Harm::Disk(_) | Harm::FullDisk | Harm::ReadOnlyDisk => Some((self.from, self.until + RETRY)),
         }
     }

@@ -187,6 +187,16 @@ fn a_record_follows_unless_its_edge_crashes_shortly_after() {
         ..end(at(2), How::Killed)
     };
     assert!(is_found(&[other]));
+    for how in [How::Stopped(0), How::Stopped(1), How::Code(1)] {
+        assert!(is_found(&[end(at(3), how)]), "{how:?}");
+        let full = harmed(Harm::FullDisk, at(1), at(4));
+        assert!(
+            !overdue(&[end(at(3), how)], &[full], &[]),
+            "{how:?}: it could not be closed"
+        );
+        let frozen = harmed(Harm::Frozen, at(1), at(4));
+        assert!(overdue(&[end(at(3), how)], &[frozen], &[]), "{how:?}");
+    }
 }
 
 #[test]
@@ -237,12 +247,13 @@ fn an_end_by_a_signal_that_nobody_sent_is_found() {
         seen.check().violations.len()
     };
     let losing = |from, until| harmed(Harm::Disk(Condition::Losing), from, until);
-    for fine in [How::Killed, How::Code(1)] {
+    for fine in [How::Killed, How::Stopped(0)] {
         assert_eq!(crashes(fine, &[]), 0, "{fine:?}");
     }
     for signal in [4, 9, 11] {
         assert_eq!(crashes(How::Signal(signal), &[losing(at(1), at(30))]), 1, "{signal}");
     }
+    assert_eq!(crashes(How::Stuck, &[losing(at(1), at(30))]), 1, "told to end");
     assert_eq!(crashes(How::Signal(6), &[]), 1);
     assert_eq!(crashes(How::Signal(6), &[losing(at(5), at(10))]), 0);
     assert_eq!(
@@ -261,18 +272,37 @@ fn an_end_by_a_signal_that_nobody_sent_is_found() {
 }
 
 #[test]
-fn an_exit_that_no_bad_disk_explains_is_counted() {
+fn an_exit_that_nothing_explains_is_found() {
     let mut seen = seen(Vec::new());
     let mut exits = |how: How, harms: &[Harmed]| {
         seen.ends = vec![end(at(20), how)];
         seen.harms = harms.to_vec();
-        seen.check().exits
+        seen.check().violations.len()
     };
-    assert_eq!(exits(How::Code(1), &[]), 1);
-    assert_eq!(exits(How::Killed, &[]), 0);
-    assert_eq!(exits(How::Code(1), &[harmed(Harm::ReadOnlyDisk, at(1), at(5))]), 0);
-    assert_eq!(exits(How::Code(1), &[harmed(Harm::FullDisk, at(1), at(4))]), 1);
-    assert_eq!(exits(How::Code(1), &[harmed(Harm::Frozen, at(1), at(20))]), 1);
+    for wrong in [How::Code(1), How::Code(0), How::Stopped(1)] {
+        assert_eq!(exits(wrong, &[]), 1, "{wrong:?}");
+        assert_eq!(exits(wrong, &[harmed(Harm::ReadOnlyDisk, at(1), at(5))]), 0);
+        assert_eq!(exits(wrong, &[harmed(Harm::Token, at(1), at(5))]), 0);
+        assert_eq!(exits(wrong, &[harmed(Harm::FullDisk, at(1), at(4))]), 1, "long before");
+        assert_eq!(exits(wrong, &[harmed(Harm::Frozen, at(1), at(20))]), 1);
+    }
+    for fine in [How::Killed, How::Stopped(0)] {
+        assert_eq!(exits(fine, &[]), 0, "{fine:?}");
+    }
+}
+
+#[test]
+fn an_exit_for_a_port_that_was_taken_is_no_crash_and_the_next_is() {
+    let mut seen = seen(Vec::new());
+    seen.ends = vec![end(at(20), How::Code(1)), end(at(21), How::Code(1))];
+    seen.logs = vec![(
+        EDGE,
+        "signet: it cannot listen: Address already in use (os error 98)\n".into(),
+    )];
+    let crash = Crash::Ended(seen.ends[1]);
+    assert_eq!(seen.check().violations, [Violation::Crashed(crash)]);
+    seen.logs[0].0 = Machine::Edge(1);
+    assert_eq!(seen.check().violations.len(), 2);
 }
 
 #[test]
