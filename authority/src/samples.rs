@@ -27,7 +27,7 @@ mod held;
 const PAGE: u64 = 4 << 20;
 
 /// A batch as it is kept and handed out. The binary fields are base64url.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Kept {
     /// Later ones have higher ones.
     pub sequence: u64,

@@ -84,10 +84,11 @@ impl Bundle {
                     return fence::print(&fenced, "the bundle before", self.json);
                 }
                 if self.json {
-                    output::json(&answer)
-                } else {
-                    output::text(&changes(&answer, *diff))
+                    return output::json(&answer);
                 }
+                let text = changes(&answer, *diff);
+                let is_on_its_way = answer.get("applied").and_then(Value::as_bool) == Some(true);
+                output::text(&format!("{text}{}", if is_on_its_way { ON_ITS_WAY } else { "" }))
             }
             Command::Show => {
                 let answer = self.admin.call("GET", "/v1/bundle", None)?;
@@ -100,6 +101,9 @@ impl Bundle {
         }
     }
 }
+
+/// It is in force at the authority.
+const ON_ITS_WAY: &str = "edges take it as they hear of it; `--fence` waits until all have\n";
 
 /// Sends a bundle; answers what changed.
 fn put(admin: &AdminArgs, request: &Value, dry_run: bool) -> Result<Value, Failure> {

@@ -25,6 +25,7 @@ mod status;
   signet rollout status claim-guard                     calls, differences with samples, times, edges
   signet rollout promote claim-guard                    the next step: for 1% of the callers, then more, then for all
   signet rollout promote claim-guard --percent 25
+  signet rollout promote claim-guard --percent 100 --untried    though no request has been judged by it
   signet rollout abort claim-guard --reason \"refuses too much\"
 
 A caller always gets the same version, and stays with it as the percentage grows. A version that fails too often or takes
@@ -57,6 +58,9 @@ enum Command {
         /// Go to this percentage of callers, 1 to 100, rather than to the next step.
         #[arg(long, value_parser = clap::value_parser!(u8).range(1..=100))]
         percent: Option<u8>,
+        /// Take the last step though no edge has reported a call of the new version.
+        #[arg(long)]
+        untried: bool,
     },
     /// Go back to the current version, everywhere and at once.
     Abort {
@@ -115,16 +119,23 @@ impl Rollout {
                 let rollouts = status::of(&answer, plugin.as_deref())?;
                 shown(is_json, &json!({ "rollouts": rollouts }), || status::text(&rollouts))
             }
-            Command::Promote { plugin, percent } => {
-                let body = json!({ "percent": percent });
-                let rollout = admin.call("POST", &path(plugin, "/promote")?, Some(&body))?;
+            Command::Promote {
+                plugin,
+                percent,
+                untried,
+            } => {
+                let path = path(plugin, "/promote")?;
+                if !untried {
+                    demand_tried(admin, plugin, *percent)?;
+                }
+                let rollout = admin.call("POST", &path, Some(&json!({ "percent": percent })))?;
                 shown(is_json, &rollout, || promoted(&rollout))
             }
             Command::Abort { plugin, reason } => {
                 let body = json!({ "reason": reason });
                 let rollout = admin.call("POST", &path(plugin, "/abort")?, Some(&body))?;
                 shown(is_json, &rollout, || {
-                    format!("{plugin}: aborted; the current version judges everything again\n")
+                    format!("{plugin}: aborted; each edge goes back to the current version as it hears of it\n")
                 })
             }
         }
@@ -151,6 +162,10 @@ impl New {
 
     fn component(&self) -> Result<Vec<u8>, Failure> {
         match (&self.file, &self.from, &self.key) {
+            (Some(file), _, _) if file.is_dir() => Err(Failure::new(format!(
+                "`{}` is a directory; give the built component in it, NAME.wasm",
+                file.display()
+            ))),
             (Some(file), _, _) => {
                 let content = std::fs::read(file).context(|| format!("`{}`", file.display()))?;
                 // The authority would say it of the bundle's file, in whose place it is tried.
@@ -166,6 +181,31 @@ impl New {
             _ => Err(Failure::new(
                 "no new version; name one with --file, or with --from and --key",
             )),
+        }
+    }
+}
+
+/// A version that has judged nothing has not failed either: each step with it is commented on, and the last one refused. Where this
+/// cannot be known, as for an operator who may not read the bundle, the authority decides.
+fn demand_tried(admin: &AdminArgs, plugin: &str, percent: Option<u8>) -> Result<(), Failure> {
+    let Ok(answer) = admin.call("GET", "/v1/rollouts", None) else {
+        return Ok(());
+    };
+    let found = status::of(&answer, Some(plugin)).unwrap_or_default();
+    let running = found
+        .iter()
+        .find(|rollout| rollout.get("next").is_some_and(Value::is_u64));
+    let Some(rollout) = running.filter(|rollout| status::calls(rollout) == 0) else {
+        return Ok(());
+    };
+    let said = format!("this authority has heard of no call of the new version of `{plugin}`");
+    match percent.map_or_else(|| number(rollout, "next"), u64::from) {
+        100 => Err(Failure::new(format!(
+            "{said}, which would judge everybody; `signet rollout status {plugin}` shows calls and edges, --untried goes on without"
+        ))),
+        _ => {
+            output::note(&said);
+            Ok(())
         }
     }
 }

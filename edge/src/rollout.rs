@@ -184,15 +184,36 @@ impl Trial {
     async fn ask_candidate(&self, plugin: &Plugin, request: &Request<'_>, metered: &Metered) -> Judged {
         // Without the breaker: what stops a new version that fails is its rollout.
         let judged = ask(plugin.evaluate(request), metered).await;
-        self.lock()
-            .candidate
-            .count(&judged.answer, judged.micros, &self.thresholds);
-        let failed = matches!(judged.answer, Answer::Failed(_));
+        let mut figures = self.lock();
+        let calls = &mut figures.candidate;
+        calls.count(&judged.answer, judged.micros, &self.thresholds);
+        let failures = calls.failed;
+        drop(figures);
+        let failed = match judged.answer {
+            Answer::Failed(kind) => Some(kind),
+            _ => None,
+        };
+        // Nobody is denied by it, so no refusal tells; not each one, where many are let pass.
+        if let Some(kind) = failed.filter(|_| failures.is_power_of_two()) {
+            let detail = judged.result.as_ref().err().map(ToString::to_string);
+            let (plugin, rollout) = (&self.plugin, &self.id);
+            tracing::warn!(
+                plugin,
+                rollout,
+                failures,
+                kind,
+                detail,
+                "a call of a new version failed"
+            );
+        }
         let mut window = self.window.lock().unwrap_or_else(PoisonError::into_inner);
-        let broken = window.count(failed, judged.micros, &self.thresholds);
+        let broken = window.count(failed.is_some(), judged.micros, &self.thresholds);
         drop(window);
         if let Some(why) = broken {
-            self.stop(why);
+            self.stop(match failed {
+                Some(kind) => format!("{why}; the last one with `{kind}`"),
+                None => why,
+            });
         }
         judged
     }

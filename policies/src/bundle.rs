@@ -232,14 +232,18 @@ fn index<'a>(files: &'a [File], errors: &mut Vec<BundleError>) -> Files<'a> {
     by_path
 }
 
-fn check_file(path: &str, content: &[u8]) -> Result<(), BundleError> {
-    let known = path == "bundle.toml"
+/// Whether a bundle has a file of this path.
+fn is_known(path: &str) -> bool {
+    path == "bundle.toml"
         || file_name(path, "profiles/", ".toml").is_some()
         || file_name(path, "policies/", ".cedar").is_some()
         || file_name(path, "plugins/", ".wasm").is_some()
         || file_name(path, "plugins/", ".csv").is_some()
-        || file_name(path, "trust/", "").is_some();
-    if !known {
+        || file_name(path, "trust/", "").is_some()
+}
+
+fn check_file(path: &str, content: &[u8]) -> Result<(), BundleError> {
+    if !is_known(path) {
         return Err(BundleError::in_file(
             path,
             "a bundle has no such file",

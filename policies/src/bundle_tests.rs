@@ -280,3 +280,37 @@ fn a_folder_is_read_without_what_people_keep_beside_it() {
     assert!(dir::read(folder.path()).unwrap_err().to_string().contains("is a link"));
     assert!(dir::read(&folder.path().join("none")).is_err());
 }
+
+/// Whoever names the wrong folder, such as the one above, sends nobody his keys.
+#[test]
+fn what_is_no_file_of_a_bundle_is_named_and_not_read() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let put = |path: &str, text: &str| {
+        let path = folder.path().join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    };
+    put("dev/ca.key.pem", "a secret");
+    put("bundle/bundle.toml", "");
+    let error = dir::read(folder.path()).unwrap_err().to_string();
+    let expected = format!(
+        "bundle.toml: there is none in `{}` (is this the bundle's folder? it has one, which may be empty)",
+        folder.path().display()
+    );
+    assert_eq!(error, expected);
+    put("bundle.toml", "");
+    put("trust/ca.pem", "known");
+    let files = dir::read(folder.path()).unwrap();
+    let read = |path: &str| files.iter().find(|(found, _)| found == path).unwrap().1.clone();
+    assert_eq!(
+        (read("dev/ca.key.pem"), read("trust/ca.pem")),
+        (vec![], b"known".to_vec())
+    );
+    let errors = Bundle::parse(&files).unwrap_err();
+    let named = |path: &str| {
+        errors
+            .iter()
+            .any(|error| error.to_string().starts_with(&format!("{path}: ")))
+    };
+    assert!(named("dev/ca.key.pem") && named("bundle/bundle.toml"), "{errors:?}");
+}

@@ -239,24 +239,23 @@ impl Thresholds {
     /// [`Thresholds::min_calls`] at least: what is too much for so many is known before they are all made.
     pub fn broken(&self, calls: &Counts) -> Option<String> {
         let of = calls.calls.max(self.min_calls);
-        let exceeds = |count: u64, share: u32| {
-            u128::from(count).saturating_mul(u128::from(ALL)) > u128::from(of).saturating_mul(u128::from(share))
+        let most = |share: u32| {
+            u128::from(of)
+                .saturating_mul(share.into())
+                .checked_div(ALL.into())
+                .unwrap_or(0)
         };
-        if exceeds(calls.failed, self.max_failures) {
-            return Some(format!(
-                "{} of {} calls failed, more than {} of at least {}",
-                calls.failed,
-                calls.calls,
-                percent(self.max_failures),
-                self.min_calls
-            ));
+        let too_many = |count: u64, what: &str, share: u32| {
+            let (calls, most, share) = (calls.calls, most(share), percent(share));
+            format!("{count} of {calls} calls {what}; of {of}, at most {most} may ({share})")
+        };
+        if u128::from(calls.failed) > most(self.max_failures) {
+            return Some(too_many(calls.failed, "failed", self.max_failures));
         }
         // The 99th percentile is above a bound when more than one call in a hundred is.
-        exceeds(calls.slow, 100).then(|| {
-            format!(
-                "{} of {} calls took longer than {} us, more than 1% of at least {}",
-                calls.slow, calls.calls, self.max_p99_us, self.min_calls
-            )
+        (u128::from(calls.slow) > most(100)).then(|| {
+            let what = format!("took longer than {} us", self.max_p99_us);
+            too_many(calls.slow, &what, 100)
         })
     }
 }

@@ -332,12 +332,12 @@ async fn what_edges_report_ends_a_broken_version_for_all() {
         // Each of them too few to be sure of.
         (
             vec![(("a", "1"), figures(40, 1, None)), (("b", "1"), figures(40, 1, None))],
-            "of all edges together, 2 of 80 calls failed, more than 1% of at least 100",
+            "of all edges together, 2 of 80 calls failed; of 100, at most 1 may (1%)",
         ),
         // An edge's process before, and the one now.
         (
             vec![(("a", "1"), figures(40, 1, None)), (("a", "2"), figures(10, 1, None))],
-            "of all edges together, 2 of 50 calls failed, more than 1% of at least 100",
+            "of all edges together, 2 of 50 calls failed; of 100, at most 1 may (1%)",
         ),
         (
             vec![

@@ -136,6 +136,36 @@ async fn a_restart_finds_what_was_kept_and_not_what_was_half_written() {
 }
 
 #[tokio::test]
+async fn of_two_authorities_each_keeps_and_hands_out_what_came_to_it() {
+    let bench = Bench::new().await;
+    apply(&bench, "keep = 25").await;
+    let a = &bench.wired.samples;
+    let directory = bench.path().join("samples-of-b");
+    let b = Samples::open(
+        directory.clone(),
+        bench.wired.bundles.clone(),
+        bench.parts.clock.clone(),
+    );
+    a.take("edge-1", &batch(10)).unwrap();
+    b.take("edge-1", &batch(20)).unwrap();
+    b.take("edge-2", &batch(5)).unwrap();
+    let seen = |samples: &Samples| -> Vec<_> {
+        let (page, _) = samples.page(0).unwrap();
+        let of = |kept: &Kept| (kept.sequence, kept.edge.clone(), kept.samples);
+        page.iter().map(of).collect()
+    };
+    assert_eq!(seen(a), [(0, "edge-1".to_owned(), 10)]);
+    let both = [(0, "edge-1".to_owned(), 20), (1, "edge-2".to_owned(), 5)];
+    assert_eq!(seen(&b), both, "bounds are each one's own");
+    apply(&bench, "").await;
+    a.trim();
+    assert_eq!((seen(a).len(), seen(&b).len()), (0, 2), "each looks after its own");
+    b.trim();
+    assert_eq!(seen(&b), []);
+    assert_eq!(fs::read_dir(directory).unwrap().count(), 0);
+}
+
+#[tokio::test]
 async fn pages_follow_each_other_and_end() {
     let bench = Bench::new().await;
     apply(&bench, "keep = 1000").await;

@@ -118,6 +118,8 @@ fn c(dir: &Path, file: &str, out: &Path) -> Result<Tool, Failure> {
         "-Os",
         "-std=c11",
         "-Wall",
+        // A path without an answer would have some answer.
+        "-Werror=return-type",
         "-ffreestanding",
         "-nostdlib",
         "-mbulk-memory",

@@ -1,7 +1,7 @@
 //! One case of a plugin: a request, with defaults for what it leaves out, and the verdict that is expected; or several,
 //! one after another on the same counts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use runtime::Request;
@@ -21,6 +21,8 @@ pub struct Case {
     pub name: String,
     /// Settings that this case has in place of those of `plugin.toml`, one by one.
     pub config: BTreeMap<String, toml::Value>,
+    /// Settings of `plugin.toml` that this case has not.
+    pub unset: BTreeSet<String>,
     /// Tables likewise.
     pub tables: Tables,
     /// One at least.
@@ -44,6 +46,8 @@ struct File {
     _about: String,
     #[serde(default)]
     config: BTreeMap<String, toml::Value>,
+    #[serde(default)]
+    unset: BTreeSet<String>,
     #[serde(default)]
     tables: BTreeMap<String, Spanned<Table>>,
     /// With `steps`: what they have in common.
@@ -120,6 +124,9 @@ impl Case {
         let document = Document::read(path)?;
         let file: File = document.parse()?;
         let at = || path.display().to_string();
+        if let Some(name) = file.unset.iter().find(|name| file.config.contains_key(*name)) {
+            return Err(Failure::new(format!("{}: `{name}` is set and unset", at())));
+        }
         let steps = if file.steps.is_empty() {
             let Some(expect) = file.expect else {
                 return Err(Failure::new(format!(
@@ -141,6 +148,7 @@ impl Case {
         Ok(Case {
             name: path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
             config: file.config,
+            unset: file.unset,
             tables: table::read_all(&file.tables, &document)?,
             steps,
         })
@@ -292,6 +300,8 @@ mod tests {
             let failure = case(&text).unwrap_err();
             assert!(failure.contains(words), "{failure}");
         }
+        let unset = case("unset = [\"n\"]\n[config]\nn = 1\n[expect]\nverdict = \"allow\"").unwrap_err();
+        assert!(unset.contains("one.toml: `n` is set and unset"), "{unset}");
         let digest = "[request.artifact]\ndigest = \"07\"\n[expect]\nverdict = \"allow\"";
         assert!(case(digest).unwrap_err().contains("32 bytes"));
         assert!(

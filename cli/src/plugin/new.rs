@@ -34,7 +34,7 @@ macro_rules! file {
 }
 
 /// In every template: one rule in each language, so one set of cases.
-const COMMON: [File; 6] = [
+const COMMON: [File; 8] = [
     file!("plugin.toml", "templates/plugin.toml"),
     file!(".gitignore", "templates/gitignore"),
     file!("cases/a-token-is-capped.toml", "templates/cases/a-token-is-capped.toml"),
@@ -49,6 +49,14 @@ const COMMON: [File; 6] = [
     file!(
         "cases/a-wrong-setting-is-refused.toml",
         "templates/cases/a-wrong-setting-is-refused.toml"
+    ),
+    file!(
+        "cases/no-setting-is-refused.toml",
+        "templates/cases/no-setting-is-refused.toml"
+    ),
+    file!(
+        "cases/a-large-setting-is-refused.toml",
+        "templates/cases/a-large-setting-is-refused.toml"
     ),
 ];
 

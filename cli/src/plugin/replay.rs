@@ -37,9 +37,9 @@ Exit codes: 0, or with --fail-on-change 0 where nothing would change and 3 where
 pub struct Replay {
     /// The new version: a plugin's directory, or a component's file.
     path: PathBuf,
-    /// What `signet plugin samples` wrote.
-    #[arg(long, value_name = "FILE")]
-    samples: PathBuf,
+    /// What `signet plugin samples` wrote; once for each of several authorities.
+    #[arg(long, value_name = "FILE", required = true)]
+    samples: Vec<PathBuf>,
     /// The private half of the sampling key, which `signet plugin sampling-key` made.
     #[arg(long, value_name = "FILE")]
     key: PathBuf,
@@ -79,11 +79,11 @@ impl Replay {
         }
         let key = sampling_key::read(&self.key)?;
         let opened = samples::open(&self.samples, &key)?;
-        let (decoded, damaged) = decode(&opened.batches).context(|| format!("`{}`", self.samples.display()))?;
+        let (decoded, damaged) = decode(&opened.batches).context(|| samples::shown(&self.samples))?;
         if decoded.is_empty() {
-            let file = self.samples.display();
+            let files = samples::shown(&self.samples);
             let advice = "give a file that `signet plugin samples` wrote";
-            return Err(Failure::new(format!("`{file}` has no samples; {advice}")));
+            return Err(Failure::new(format!("{files} has no samples; {advice}")));
         }
         let mut wanted = of_plugin(&decoded, &name)?;
         // Counts, and examples, are in the order in which they came.

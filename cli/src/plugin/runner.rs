@@ -81,6 +81,13 @@ impl Runner {
         for (name, value) in subject.config.iter().chain(case.iter().flat_map(|case| &case.config)) {
             settings.insert(name.clone(), setting(name, value)?);
         }
+        for name in case.iter().flat_map(|case| &case.unset) {
+            if settings.remove(name).is_none() {
+                return Err(Failure::new(format!(
+                    "plugin.toml has no setting `{name:.64}` that could be unset"
+                )));
+            }
+        }
         let tables = subject.tables.iter().chain(case.iter().flat_map(|case| &case.tables));
         Ok(PluginSource {
             config: settings,

@@ -1,5 +1,6 @@
 //! `signet plugin samples`: what edges sampled, from the authority into a file, sealed as it is; and that file read again.
 
+use std::collections::HashSet;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
@@ -94,25 +95,23 @@ pub struct Opened {
     pub closed: usize,
 }
 
-/// Opens a file of [`Samples`].
-pub fn open(path: &Path, key: &Secret) -> Result<Opened, Failure> {
-    let shown = || format!("`{}`", path.display());
-    let file = std::fs::File::open(path).context(shown)?;
-    let most = u64::try_from(MAX_FILE).unwrap_or(u64::MAX);
+/// Opens files of [`Samples`], of one authority or several. A batch that was fetched twice is there once.
+pub fn open(paths: &[PathBuf], key: &Secret) -> Result<Opened, Failure> {
     let mut opened = Opened {
         batches: Vec::new(),
         closed: 0,
     };
-    let mut sealed_to = None;
-    for (index, line) in BufReader::new(file.take(most)).lines().enumerate() {
-        let at = || format!("{}:{}", path.display(), index.saturating_add(1));
-        let line = line.context(at)?;
-        let kept: Kept = serde_json::from_str(&line).map_err(|error| {
-            Failure::new(format!(
-                "{}: no samples ({error}); give a file that `signet plugin samples` wrote",
-                at()
-            ))
-        })?;
+    let (mut seen, mut sealed_to) = (HashSet::new(), None);
+    for kept in paths
+        .iter()
+        .map(|path| read(path))
+        .collect::<Result<Vec<_>, _>>()?
+        .concat()
+    {
+        // Fresh for each batch.
+        if !seen.insert(kept.encapsulated.clone()) {
+            continue;
+        }
         match unseal(&kept, key) {
             Some(batch) => opened.batches.push(batch),
             None => {
@@ -124,10 +123,34 @@ pub fn open(path: &Path, key: &Secret) -> Result<Opened, Failure> {
     match sealed_to {
         Some(key) if opened.batches.is_empty() => Err(Failure::new(format!(
             "{}: none of its batches opens with this key; the last one is sealed to `{key:.64}`",
-            shown()
+            shown(paths)
         ))),
         _ => Ok(opened),
     }
+}
+
+/// Files, for people.
+pub fn shown(paths: &[PathBuf]) -> String {
+    let names = paths.iter().map(|path| format!("`{}`", path.display()));
+    names.collect::<Vec<_>>().join(", ")
+}
+
+fn read(path: &Path) -> Result<Vec<Kept>, Failure> {
+    let file = std::fs::File::open(path).context(|| format!("`{}`", path.display()))?;
+    let most = u64::try_from(MAX_FILE).unwrap_or(u64::MAX);
+    let mut batches = Vec::new();
+    for (index, line) in BufReader::new(file.take(most)).lines().enumerate() {
+        let at = || format!("{}:{}", path.display(), index.saturating_add(1));
+        let line = line.context(at)?;
+        let kept = serde_json::from_str(&line).map_err(|error| {
+            Failure::new(format!(
+                "{}: no samples ({error}); give a file that `signet plugin samples` wrote",
+                at()
+            ))
+        })?;
+        batches.push(kept);
+    }
+    Ok(batches)
 }
 
 fn unseal(kept: &Kept, key: &Secret) -> Option<Vec<u8>> {
@@ -161,7 +184,7 @@ mod tests {
         let dir = tempfile::TempDir::new().unwrap();
         let path = dir.path().join("samples");
         std::fs::write(&path, content).unwrap();
-        open(&path, &Secret::new(key.to_vec())).map_err(|failure| failure.to_string())
+        open(&[path], &Secret::new(key.to_vec())).map_err(|failure| failure.to_string())
     }
 
     #[test]
@@ -180,10 +203,29 @@ mod tests {
         // As another edge's it is not believed.
         let moved = opened(&own.replace("edge-1", "edge-2"), &private).unwrap_err();
         assert!(moved.contains("none of its batches opens"), "{moved}");
+        let twice = opened(&own.repeat(2), &private).unwrap();
+        assert_eq!((twice.batches.len(), twice.closed), (1, 0));
         let junk = opened(&(own + "junk\n"), &private).unwrap_err();
         assert!(
             junk.contains("samples:2: no samples") && junk.contains("signet plugin samples"),
             "{junk}"
         );
+    }
+
+    /// Each numbers and keeps its own: the same number at both is two batches, and what an edge sent to both is one.
+    #[test]
+    fn what_two_authorities_keep_is_opened_together() {
+        let (public, private) = sampling::generate().unwrap();
+        let (a, b) = (line(&public, "edge-1", b"a"), line(&public, "edge-1", b"b"));
+        let dir = tempfile::TempDir::new().unwrap();
+        let paths = ["of-a", "of-b"].map(|name| dir.path().join(name));
+        std::fs::write(&paths[0], &a).unwrap();
+        std::fs::write(&paths[1], b + &a).unwrap();
+        let key = Secret::new(private.to_vec());
+        let opened = open(&paths, &key).unwrap();
+        assert_eq!((opened.batches, opened.closed), (vec![b"a".to_vec(), b"b".to_vec()], 0));
+        std::fs::write(&paths[1], "junk\n").unwrap();
+        let junk = open(&paths, &key).unwrap_err().to_string();
+        assert!(junk.contains("of-b:1: no samples"), "{junk}");
     }
 }

@@ -12,7 +12,6 @@ use super::log::{Listener, Log};
 use super::outcome::{Outcome, difference};
 use super::project::Subject;
 use super::runner::Runner;
-use super::table::Tables;
 use super::watch;
 use crate::failure::Failure;
 use crate::output;
@@ -111,12 +110,11 @@ fn run(subject: &Subject, cases: &[Case], isolated: bool) -> Result<Vec<Tested>,
     let mut progress = Progress::new("testing", "cases");
     let listener = Listener::new();
     let mut loaded = BTreeMap::new();
-    let none = settings(&BTreeMap::new(), &Tables::new());
-    loaded.extend(runner.load_own(subject)?.map(|plugin| (none, plugin)));
+    loaded.extend(runner.load_own(subject)?.map(|plugin| (String::new(), plugin)));
     let mut tested = Vec::new();
     for case in cases {
         progress.tell(tested.len() as u64, cases.len() as u64);
-        let key = settings(&case.config, &case.tables);
+        let key = settings(case);
         let plugin = match loaded.get(&key) {
             Some(plugin) => plugin,
             None => {
@@ -137,9 +135,12 @@ fn run(subject: &Subject, cases: &[Case], isolated: bool) -> Result<Vec<Tested>,
     Ok(tested)
 }
 
-/// Settings and tables of its own are part of a loaded plugin; as text they are what tells two apart.
-fn settings(config: &BTreeMap<String, toml::Value>, tables: &Tables) -> String {
-    format!("{config:?}{tables:?}")
+/// Settings and tables of its own are part of a loaded plugin; as text they are what tells two apart. Nothing where there are none.
+fn settings(case: &Case) -> String {
+    match case.config.is_empty() && case.unset.is_empty() && case.tables.is_empty() {
+        true => String::new(),
+        false => format!("{:?}{:?}{:?}", case.config, case.unset, case.tables),
+    }
 }
 
 /// The case's requests in order, on counts of their own, up to the first that is not answered as expected.

@@ -18,6 +18,11 @@ pub(super) fn of(answer: &Value, plugin: Option<&str>) -> Result<Vec<Value>, Fai
     }
 }
 
+/// How many calls of the new version edges have reported.
+pub(super) fn calls(rollout: &Value) -> u64 {
+    rollout.get("candidate").map_or(0, |calls| number(calls, "calls"))
+}
+
 /// For people.
 pub(super) fn text(rollouts: &[Value]) -> String {
     if rollouts.is_empty() {

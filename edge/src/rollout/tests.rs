@@ -244,7 +244,8 @@ async fn a_version_that_fails_is_given_up_at_once_and_denies_nothing() {
             .until_told("it was stopped", |figures| figures.stopped.is_some())
             .await;
         let why = figures.stopped.unwrap();
-        assert!(why.contains("calls failed, more than 1% of at least 200"), "{why}");
+        let expected = "3 of 3 calls failed; of 200, at most 2 may (1%); the last one with `trap`";
+        assert_eq!(why, expected);
         let last = fleet
             .until_told("all calls", |figures| figures.current.total() == 20)
             .await;

@@ -1,9 +1,9 @@
 // Tokens asked for from outside the named networks live for a short time only, or are refused.
-import { Kind, Request, allow, config, misconfigured, refuse } from "./signet";
+import { Answer, Kind, Request, allow, config, misconfigured, refuse } from "./signet";
 
 export { cabi_realloc } from "./signet";
 
-export function evaluate(at: usize): usize {
+export function evaluate(at: usize): Answer {
   const inside = config("inside");
   const max = config("outside_max_seconds");
   if (max == null || max.kind != Kind.Int || max.int < 0 || max.int > i64(u32.MAX_VALUE)) {
@@ -24,7 +24,7 @@ export function evaluate(at: usize): usize {
   if (request.isArtifact) return refuse("tokens_only", "this rule judges tokens, and this is an artifact");
   if (isInside) return allow();
   if (max.int == 0) return refuse("network_not_allowed", "tokens are not made for this network");
-  return allow(<u32>max.int);
+  return allow(max.int);
 }
 
 /** An IP address. What is IPv4 within IPv6 (::ffff:a.b.c.d, RFC 4291) is IPv4: a dual-stack socket shows it so. */

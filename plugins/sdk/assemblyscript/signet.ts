@@ -3,7 +3,7 @@
 // `cabi_realloc`:
 //
 //     export { cabi_realloc } from "./signet";
-//     export function evaluate(at: usize): usize { return allow(); }
+//     export function evaluate(at: usize): Answer { return allow(); }
 
 @external("signet:rule/config@1.0.0", "get")
 declare function configGet(name: usize, length: usize, setting: usize): void;
@@ -192,26 +192,32 @@ export function sha512(data: Uint8Array): Uint8Array {
   return bytesAt(at);
 }
 
-/** Goes on; with a cap above 0, for at most so many seconds. */
-export function allow(lifetimeCap: u32 = 0): usize {
+/** Where an answer lies. A type of its own: what lies at a number such as 0 would be taken for a verdict that allows. */
+@unmanaged export class Answer {}
+
+/** Goes on; with a cap for at most so many seconds, 1 to 4294967295. Any other is no answer: the call traps. */
+export function allow(lifetimeCap: i64 = i64.MIN_VALUE): Answer {
   const at = heap.alloc(24);
   memory.fill(at, 0, 24);
-  store<u8>(at, lifetimeCap ? 1 : 0, 4);
-  store<u32>(at, lifetimeCap, 8);
-  return at;
+  if (lifetimeCap != i64.MIN_VALUE) {
+    if (lifetimeCap < 1 || lifetimeCap > i64(u32.MAX_VALUE)) unreachable();
+    store<u8>(at, 1, 4);
+    store<u32>(at, <u32>lifetimeCap, 8);
+  }
+  return changetype<Answer>(at);
 }
 
 /** `code`: 1 to 64 of a-z, 0-9 and _, stable. `message`: one line of at most 512 bytes. The caller sees both. */
-export function refuse(code: string, message: string): usize {
+export function refuse(code: string, message: string): Answer {
   const at = heap.alloc(24);
   store<u8>(at, 1);
   put(at + 4, code);
   put(at + 12, message);
-  return at;
+  return changetype<Answer>(at);
 }
 
 /** For a rule whose settings are unusable: says why in the edge's log, and refuses. A guard that guesses is none. */
-export function misconfigured(problem: string): usize {
+export function misconfigured(problem: string): Answer {
   log(Level.Error, problem);
   return refuse("rule_misconfigured", "the rule's settings are wrong; tell the operator");
 }

@@ -100,8 +100,15 @@ void signet_digest_sha384(const uint8_t *data, size_t length, signet_bytes *dige
 __attribute__((import_module("signet:rule/digest@1.1.0"), import_name("sha512")))
 void signet_digest_sha512(const uint8_t *data, size_t length, signet_bytes *digest);
 
-/* The rule. The answer must outlive the call: `signet_refuse` and the like see to that. */
-__attribute__((export_name("evaluate"))) signet_answer *evaluate(const signet_request *request);
+/* The rule. The answer must outlive the call: `signet_refuse` and the like see to that. NULL is no answer: the call traps. */
+signet_answer *evaluate(const signet_request *request);
+
+__attribute__((export_name("evaluate"))) signet_answer *signet_evaluate(const signet_request *request) {
+    signet_answer *answer = evaluate(request);
+    /* Zeros at the address 0 would be a verdict that allows. */
+    if (answer == NULL) __builtin_trap();
+    return answer;
+}
 
 #define SIGNET_LITERAL(text) ((signet_text){(text), sizeof(text) - 1})
 

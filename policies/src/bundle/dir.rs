@@ -3,17 +3,25 @@
 use std::fs;
 use std::path::Path;
 
-use super::{BundleError, File, MAX_FILES, MAX_PLUGIN_BYTES};
+use super::{BundleError, File, MAX_FILES, MAX_PLUGIN_BYTES, is_known};
 
 /// Reads every file of the folder `root`, in the order of their paths.
 ///
 /// What a person keeps beside a bundle is left out: files and folders whose name begins with a dot, `*.md` in any
-/// folder, and the folder `cases/` with the policies' tests. Links are refused: a bundle is self-contained.
+/// folder, and the folder `cases/` with the policies' tests. Links are refused: a bundle is self-contained. A file that no bundle
+/// has is there without its content: it is a fault of the bundle, and what is in it is nobody's business.
 ///
 /// # Errors
-/// A folder or file that cannot be read, a link, too many files, or a file of more than [`MAX_PLUGIN_BYTES`].
+/// No `bundle.toml`, a folder or file that cannot be read, a link, too many files, or a file of more than [`MAX_PLUGIN_BYTES`].
 pub fn read(root: &Path) -> Result<Vec<File>, BundleError> {
     let mut files = Vec::new();
+    if root.is_dir() && !root.join("bundle.toml").exists() {
+        return Err(BundleError::in_file(
+            "bundle.toml",
+            format!("there is none in `{}`", root.display()),
+            "is this the bundle's folder? it has one, which may be empty",
+        ));
+    }
     walk(root, "", &mut files)?;
     files.sort();
     Ok(files)
@@ -45,7 +53,11 @@ fn walk(folder: &Path, prefix: &str, files: &mut Vec<File>) -> Result<(), Bundle
             let message = format!("more than {MAX_FILES} files, or a file of more than {MAX_PLUGIN_BYTES} bytes");
             return Err(BundleError::in_file(&path, message, "is this the bundle's folder?"));
         }
-        files.push((path.clone(), fs::read(entry.path()).map_err(|e| unreadable(&path, &e))?));
+        let content = match is_known(&path) {
+            true => fs::read(entry.path()).map_err(|e| unreadable(&path, &e))?,
+            false => Vec::new(),
+        };
+        files.push((path, content));
     }
     Ok(())
 }

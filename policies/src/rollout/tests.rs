@@ -122,11 +122,16 @@ fn too_many_failures_are_known_before_all_calls_are_made() {
     let broken = |calls, failed, slow| thresholds.broken(&Counts { calls, failed, slow });
     assert_eq!(broken(2, 2, 0), None);
     let why = broken(3, 3, 0).unwrap();
-    assert_eq!(why, "3 of 3 calls failed, more than 1% of at least 200");
+    assert_eq!(why, "3 of 3 calls failed; of 200, at most 2 may (1%)");
     assert_eq!(broken(1000, 10, 0), None);
-    assert!(broken(1000, 11, 0).is_some());
+    let why = broken(1000, 11, 0).unwrap();
+    assert_eq!(why, "11 of 1000 calls failed; of 1000, at most 10 may (1%)");
     assert_eq!(broken(200, 0, 2), None);
-    assert!(broken(200, 0, 3).unwrap().contains("took longer than 3000 us"));
+    let why = broken(10, 0, 3).unwrap();
+    assert_eq!(
+        why,
+        "3 of 10 calls took longer than 3000 us; of 200, at most 2 may (1%)"
+    );
     let none = Thresholds {
         max_failures: 0,
         ..thresholds

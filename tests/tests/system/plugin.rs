@@ -50,10 +50,10 @@ fn a_template_builds_passes_its_cases_and_keeps_its_budget() {
     let tested = parsed(plugin(here, &["test", "short-lived", "--json"]));
     assert_eq!(
         (&tested["passed"], &tested["failed"]),
-        (&4.into(), &0.into()),
+        (&6.into(), &0.into()),
         "{tested}"
     );
-    assert_eq!(tested["verdicts"]["refuse rule_misconfigured"], 1, "{tested}");
+    assert_eq!(tested["verdicts"]["refuse rule_misconfigured"], 3, "{tested}");
     let measured = parsed(plugin(here, &["bench", "short-lived", "--calls", "50", "--json"]));
     for case in measured["cases"].as_array().unwrap() {
         assert!(case["median_us"].as_f64().unwrap() > 0.0, "{case}");
@@ -77,12 +77,12 @@ fn a_case_that_fails_shows_both_sides() {
     let text = std::fs::read_to_string(&case).unwrap();
     std::fs::write(&case, text.replace("lifetime_cap = 600", "lifetime_cap = 60")).unwrap();
     let output = plugin(here, &["test", "short-lived"]);
-    failed(&output, &["1 of 4 cases failed"]);
+    failed(&output, &["1 of 6 cases failed"]);
     for line in [
         "FAIL  a-token-is-capped",
         "- lifetime_cap = 60\n",
         "+ lifetime_cap = 600\n",
-        "3 passed, 1 failed",
+        "5 passed, 1 failed",
     ] {
         assert!(output.stdout.contains(line), "`{line}` is not in {output:?}");
     }
@@ -90,6 +90,11 @@ fn a_case_that_fails_shows_both_sides() {
     failed(
         &plugin(here, &["test", "short-lived"]),
         &["a-token-is-capped.toml:5: unknown field `liftime`"],
+    );
+    std::fs::write(&case, format!("unset = [\"max_second\"]\n{text}")).unwrap();
+    failed(
+        &plugin(here, &["test", "short-lived"]),
+        &["a-token-is-capped: plugin.toml has no setting `max_second` that could be unset"],
     );
 }
 
@@ -133,7 +138,7 @@ fn mistakes_are_answered_with_what_to_do() {
     .unwrap();
     plugin(here, &["build", "one"]).success();
     let output = plugin(here, &["test", "one"]);
-    failed(&output, &["4 of 4 cases failed"]);
+    failed(&output, &["6 of 6 cases failed"]);
     assert!(output.stdout.contains("+ code = \"trap\""), "{output:?}");
     plugin(here, &["new", "other", "--lang", "zig"]).success();
     let nothing = run(Command::new(signet())
@@ -170,7 +175,7 @@ fn what_a_rule_logs_is_shown_where_a_case_fails_and_where_it_is_asked_for() {
         &["test", "short-lived", "--verbose", "--isolated"],
     ] {
         let told = plugin(here, arguments).success();
-        assert_eq!(told.matches(lines).count(), 4, "{told}");
+        assert_eq!(told.matches(lines).count(), 6, "{told}");
     }
     // The last of these traps.
     edit(
@@ -180,7 +185,7 @@ fn what_a_rule_logs_is_shown_where_a_case_fails_and_where_it_is_asked_for() {
     );
     plugin(here, &["build", "short-lived"]).success();
     let output = plugin(here, &["test", "short-lived"]);
-    failed(&output, &["1 of 4 cases failed"]);
+    failed(&output, &["1 of 6 cases failed"]);
     let (_, trapped) = output.stdout.split_once("FAIL  an-artifact-is-refused\n").unwrap();
     assert!(
         trapped.contains("+ code = \"trap\"") && trapped.contains(lines),
@@ -192,7 +197,7 @@ fn what_a_rule_logs_is_shown_where_a_case_fails_and_where_it_is_asked_for() {
     let said = json!([{"level": "warn", "message": "tokens_only"}, {"level": "error", "message": "subject_missing"}]);
     let cases = report["cases"].as_array().unwrap();
     assert!(
-        cases.len() == 4 && cases.iter().all(|case| case["log"] == said),
+        cases.len() == 6 && cases.iter().all(|case| case["log"] == said),
         "{report}"
     );
 }
@@ -310,21 +315,21 @@ fn a_source_that_changes_is_built_and_tested_again() {
         });
     };
     // It is not built yet: that comes first.
-    shows("4 passed, 0 failed", 1);
+    shows("6 passed, 0 failed", 1);
     shows("waiting for a change", 1);
     edit(
         &rule,
         "(data (i32.const 32) \"subject_missing\")",
         "(data (i32.const 32) \"subject_messing\")",
     );
-    shows("3 passed, 1 failed", 1);
+    shows("5 passed, 1 failed", 1);
     shows("waiting for a change", 2);
     // A mistake is told, and once it is gone all is well.
     edit(&rule, "(module\n", "(modul\n");
     shows("waiting for a change", 3);
     edit(&rule, "(modul\n", "(module\n");
     edit(&rule, "subject_messing", "subject_missing");
-    shows("4 passed, 0 failed", 2);
+    shows("6 passed, 0 failed", 2);
     watching.kill().unwrap();
     watching.wait().unwrap();
 }

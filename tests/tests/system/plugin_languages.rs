@@ -32,7 +32,7 @@ fn from_new_to_bench(here: &Path) -> Value {
     let tested = json(plugin(here, &["test", RULE, "--json"]));
     assert_eq!(
         (&tested["passed"], &tested["failed"]),
-        (&4.into(), &0.into()),
+        (&6.into(), &0.into()),
         "{tested}"
     );
     let verdicts = tested["verdicts"].as_object().unwrap();
@@ -104,6 +104,53 @@ fn interpreted(lang: &str) {
 #[test]
 fn a_rule_in_c() {
     compiled("c", None);
+}
+
+/// In C there is nothing that holds a rule to an answer but this.
+#[test]
+fn a_rule_in_c_without_an_answer_allows_nothing() {
+    let rule = |body: &str| {
+        format!("#include \"signet_rule.h\"\nsignet_answer *evaluate(const signet_request *request) {{\n{body}\n}}\n")
+    };
+    let dir = TempDir::new().unwrap();
+    new(dir.path(), "c");
+    let source = dir.path().join(RULE).join("rule.c");
+    std::fs::write(&source, rule("(void)request; return NULL;")).unwrap();
+    plugin(dir.path(), &["build", RULE]).success();
+    let output = plugin(dir.path(), &["test", RULE]);
+    assert!(output.stdout.contains("verdicts seen: fail trap 6\n"), "{output:?}");
+    std::fs::write(&source, rule("if (request->is_artifact) return signet_allow();")).unwrap();
+    let output = plugin(dir.path(), &["build", RULE]);
+    assert!(output.code == 1 && output.stderr.contains("rule.c:"), "{output:?}");
+}
+
+/// A cap of no second is none that can be given, and no number is an answer.
+#[test]
+fn a_rule_in_assemblyscript_without_an_answer_allows_nothing() {
+    let dir = TempDir::new().unwrap();
+    new(dir.path(), "assemblyscript");
+    let source = dir.path().join(RULE).join("rule.ts");
+    let rule = |answer: &str| {
+        format!(
+            "import {{ Answer, allow }} from \"./signet\";\nexport {{ cabi_realloc }} from \"./signet\";\n\
+             export function evaluate(at: usize): Answer {{ return {answer}; }}\n"
+        )
+    };
+    for cap in ["0", "-1", "4294967296"] {
+        std::fs::write(&source, rule(&format!("allow({cap})"))).unwrap();
+        plugin(dir.path(), &["build", RULE]).success();
+        let output = plugin(dir.path(), &["test", RULE]);
+        assert!(
+            output.stdout.contains("verdicts seen: fail trap 6\n"),
+            "{cap}: {output:?}"
+        );
+    }
+    std::fs::write(&source, rule("0")).unwrap();
+    let output = plugin(dir.path(), &["build", RULE]);
+    assert!(
+        output.code == 1 && output.stderr.contains("is not assignable"),
+        "{output:?}"
+    );
 }
 
 #[test]
@@ -205,7 +252,7 @@ fn says_what_was_thrown(lang: &str, file: &str, edits: [&str; 2], said: &str) {
     let report: Value = serde_json::from_str(&output.stdout).unwrap();
     assert_eq!(
         (&report["passed"], &report["failed"]),
-        (&3.into(), &1.into()),
+        (&5.into(), &1.into()),
         "{report}"
     );
     let cases = report["cases"].as_array().unwrap();
@@ -238,4 +285,164 @@ fn an_exception_in_python_is_in_the_rules_log() {
     let edits = ["raise refusal(\"tokens_only\"", "raise refuse(\"tokens_only\""];
     let said = "uncaught NameError: name 'refuse' is not defined at rule.py:19";
     says_what_was_thrown("python", "rule.py", edits, said);
+}
+
+/// Answers of one rule that picks one by the token's subject: the case `good` passes, any other is a trap after what it says here.
+fn says_what_is_no_verdict(lang: &str, (file, rule): (&str, &str), shapes: &[(&str, &str)]) {
+    let dir = TempDir::new().unwrap();
+    new(dir.path(), lang);
+    let here = dir.path().join(RULE);
+    std::fs::write(here.join(file), rule).unwrap();
+    std::fs::remove_dir_all(here.join("cases")).unwrap();
+    std::fs::create_dir(here.join("cases")).unwrap();
+    let good = "lifetime_cap = 60\nclaims = { a = \"x\", b = 5, c = 1.5, d = true, e = [\"x\"] }";
+    for (name, _) in shapes.iter().chain([&("good", "")]) {
+        let expect = match *name {
+            "good" => format!("verdict = \"allow\"\n{good}"),
+            _ => "verdict = \"fail\"\ncode = \"trap\"".to_owned(),
+        };
+        let case = format!("[request.token]\nsubject = \"{name}\"\n[expect]\n{expect}\n");
+        std::fs::write(here.join(format!("cases/{name}.toml")), case).unwrap();
+    }
+    plugin(dir.path(), &["build", RULE]).success();
+    let report = json(plugin(dir.path(), &["test", RULE, "--json"]));
+    for (name, said) in shapes {
+        let cases = report["cases"].as_array().unwrap();
+        let case = cases.iter().find(|case| case["name"] == *name).unwrap();
+        let told = format!("evaluate returned no verdict: {said}");
+        assert_eq!(case["log"].as_array().unwrap().len(), 1, "{case}");
+        assert_eq!(case["log"][0]["level"], "error", "{case}");
+        assert_eq!(case["log"][0]["message"], told.as_str(), "{case}");
+    }
+    // Nor where nothing may be said.
+    let manifest = here.join("plugin.toml");
+    let text = std::fs::read_to_string(&manifest).unwrap();
+    std::fs::write(&manifest, text.replace("[\"log\", \"config\"]", "[\"config\"]")).unwrap();
+    plugin(dir.path(), &["build", RULE]).success();
+    let report = json(plugin(dir.path(), &["test", RULE, "--json"]));
+    assert!(!report.to_string().contains("no verdict"), "{report}");
+}
+
+#[test]
+fn an_answer_in_javascript_that_is_no_verdict_is_named_and_allows_nothing() {
+    let rule = r#"
+const claim = (tag, val) => ({ claims: [["ok", { tag: "boolean", val: true }], ["a", { tag, val }]] });
+const answers = {
+  good: { lifetimeCap: 60, claims: [["a", { tag: "text", val: "x" }], ["b", { tag: "int", val: 5n }],
+    ["c", { tag: "float", val: 1.5 }], ["d", { tag: "boolean", val: true }], ["e", { tag: "texts", val: ["x"] }]] },
+  nothing: undefined,
+  yes: true,
+  snake: { lifetime_cap: 60, claims: [] },
+  wrapped: { tag: "ok", val: { claims: [] } },
+  none: {},
+  negative: { lifetimeCap: -1, claims: [] },
+  wraps: { lifetimeCap: 2 ** 32 + 60, claims: [] },
+  fraction: { lifetimeCap: 1.5, claims: [] },
+  big: { lifetimeCap: 60n, claims: [] },
+  object: { claims: { plan: "free" } },
+  plain: { claims: [["plan", "free"]] },
+  tagged: claim("string", "x"),
+  number: claim("text", 5),
+  truthy: claim("boolean", "false"),
+  split: claim("texts", "ab"),
+  huge: claim("int", 2n ** 63n),
+};
+export function evaluate(request) {
+  const answer = answers[request.payload.val.subject];
+  return answer === answers.snake ? Promise.resolve(answer) : answer;
+}
+"#;
+    let cap = |shown: &str| format!("`lifetimeCap`: {shown} is no whole number of seconds up to 4294967295");
+    let claim = r#"`claims[1]` is not like ["plan", { tag: "text", val: "free" }]"#;
+    let shapes = [
+        ("nothing", "undefined is not like { lifetimeCap: 60, claims: [] }"),
+        ("yes", "true is not like { lifetimeCap: 60, claims: [] }"),
+        ("snake", "`lifetime_cap`: a verdict has `lifetimeCap` and `claims` only"),
+        ("wrapped", "`tag`: a verdict has `lifetimeCap` and `claims` only"),
+        ("none", "`claims` is no list; where there are none it is []"),
+        ("negative", &cap("number -1")),
+        ("wraps", &cap("number 4294967356")),
+        ("fraction", &cap("number 1.5")),
+        ("big", &cap("bigint 60")),
+        ("object", "`claims` is no list; where there are none it is []"),
+        (
+            "plain",
+            r#"`claims[0]` is not like ["plan", { tag: "text", val: "free" }]"#,
+        ),
+        ("tagged", claim),
+        ("number", claim),
+        ("truthy", claim),
+        ("split", claim),
+        ("huge", claim),
+    ];
+    says_what_is_no_verdict("js", ("rule.js", rule), &shapes);
+}
+
+#[test]
+fn an_answer_in_python_that_is_no_verdict_is_named_and_allows_nothing() {
+    let rule = r#"
+from componentize_py_types import Err
+from wit_world.imports import types
+from wit_world.imports.types import Value_Boolean, Value_Float, Value_Int, Value_Text, Value_Texts
+
+
+def claim(value):
+    return types.Verdict(lifetime_cap=None, claims=[("ok", Value_Boolean(True)), ("a", value)])
+
+
+ANSWERS = {
+    "good": types.Verdict(
+        lifetime_cap=60,
+        claims=[
+            ("a", Value_Text("x")),
+            ("b", Value_Int(5)),
+            ("c", Value_Float(1.5)),
+            ("d", Value_Boolean(True)),
+            ("e", Value_Texts(["x"])),
+        ],
+    ),
+    "nothing": None,
+    "dict": {"lifetime_cap": 60, "claims": []},
+    "refusal": types.Refusal("no", "no"),
+    "negative": types.Verdict(lifetime_cap=-1, claims=[]),
+    "fraction": types.Verdict(lifetime_cap=1.5, claims=[]),
+    "text": types.Verdict(lifetime_cap="60", claims=[]),
+    "yes": types.Verdict(lifetime_cap=True, claims=[]),
+    "object": types.Verdict(lifetime_cap=None, claims={"plan": "free"}),
+    "plain": types.Verdict(lifetime_cap=None, claims=[("plan", "free")]),
+    "number": claim(Value_Text(5)),
+    "truthy": claim(Value_Boolean("false")),
+    "split": claim(Value_Texts("ab")),
+    "huge": claim(Value_Int(2**63)),
+}
+
+
+class WitWorld:
+    def evaluate(self, request):
+        return ANSWERS[request.payload.value.subject]
+"#;
+    let cap = |shown: &str| format!("`lifetime_cap`: {shown} is no whole number of seconds up to 4294967295");
+    let claim = r#"`claims[1]` is not like ("plan", types.Value_Text("free"))"#;
+    let shapes = [
+        (
+            "nothing",
+            "NoneType is not like types.Verdict(lifetime_cap=60, claims=[])",
+        ),
+        ("dict", "dict is not like types.Verdict(lifetime_cap=60, claims=[])"),
+        (
+            "refusal",
+            "Refusal is not like types.Verdict(lifetime_cap=60, claims=[])",
+        ),
+        ("negative", &cap("-1")),
+        ("fraction", &cap("1.5")),
+        ("text", &cap("'60'")),
+        ("yes", &cap("True")),
+        ("object", "`claims` is no list; where there are none it is []"),
+        ("plain", r#"`claims[0]` is not like ("plan", types.Value_Text("free"))"#),
+        ("number", claim),
+        ("truthy", claim),
+        ("split", claim),
+        ("huge", claim),
+    ];
+    says_what_is_no_verdict("python", ("rule.py", rule), &shapes);
 }

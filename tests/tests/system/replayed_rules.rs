@@ -93,6 +93,8 @@ fn a_new_version_is_asked_about_sampled_requests_whose_values_are_nowhere_to_be_
         let first = ["plugin", "replay", component, "--samples", &samples, "--key", &key];
         local(&[&first[..], more].concat())
     };
+    // Of another authority, which an edge has told the same.
+    std::fs::copy(file("today"), file("of-another")).unwrap();
     let refuses = component(dir.path(), "claim-guard.wasm", "unreachable");
     let seen: Value = serde_json::from_str(&replay(&refuses, "sampling.key", &["--json"]).success()).unwrap();
     assert_eq!(
@@ -103,6 +105,9 @@ fn a_new_version_is_asked_about_sampled_requests_whose_values_are_nowhere_to_be_
     assert_eq!(seen["changes"], json!({"newly_failed": seen["samples"]}), "{seen}");
     let example = &seen["examples"]["newly_failed"][0];
     assert_eq!(example["before"], "allow, at most 120 s, 1 claim", "{seen}");
+    let both = replay(&refuses, "sampling.key", &["--json", "--samples", &file("of-another")]).success();
+    let both: Value = serde_json::from_str(&both).unwrap();
+    assert_eq!(both["samples"], seen["samples"], "nothing counts twice");
     let gated = replay(&refuses, "sampling.key", &["--fail-on-change"]);
     assert!(
         gated.code == 3 && gated.stdout.contains("newly_failed") && gated.stderr.contains("would change"),
