@@ -92,7 +92,7 @@ pub struct Pkcs11Config {
     pub module: PathBuf,
     /// The token's label.
     pub label: String,
-    /// A file with the user PIN. Exactly one of this and `pin_env`.
+    /// A file with the user PIN, which nobody else should be able to read (mode 0600). Exactly one of this and `pin_env`.
     pub pin_file: Option<PathBuf>,
     /// An environment variable with the user PIN.
     pub pin_env: Option<String>,
@@ -115,7 +115,7 @@ pub struct Pkcs11Config {
 pub struct SoftwareConfig {
     /// Default `DATA_DIR/software-hsm`.
     pub file: Option<PathBuf>,
-    /// A file with the passphrase, at least 12 bytes. Exactly one of this and `passphrase_env`.
+    /// A file with the passphrase, at least 12 bytes, which nobody else should be able to read. Exactly one of this and `passphrase_env`.
     pub passphrase_file: Option<PathBuf>,
     /// An environment variable with the passphrase.
     pub passphrase_env: Option<String>,

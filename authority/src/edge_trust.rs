@@ -130,7 +130,7 @@ impl Terms {
             return Err(invalid(message));
         }
         let config = self.issuer().map_err(invalid)?;
-        Issuers::new(vec![config]).map_err(|error| invalid(error.to_string()))?;
+        Issuers::new(vec![config]).map_err(|error| invalid(format!("{}: {}", error.field, error.detail)))?;
         let pin = self
             .subject
             .strip_suffix('*')

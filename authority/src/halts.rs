@@ -10,13 +10,14 @@ use std::sync::Arc;
 
 use node::contract;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use crate::approvals::{Approvals, Domain, Parameters, Wanted};
 use crate::clock::Clock;
 use crate::edges::EdgeRecord;
 use crate::fault::Fault;
 use crate::names::{EdgeId, Tenant, shown};
-use crate::paths;
+use crate::paths::{self, Scope};
 use crate::sealed::{Change, Held, Vault};
 
 /// Bytes of a caller's id and of a reason.
@@ -159,6 +160,17 @@ impl Halts {
         !self.0.is_empty() && (self.0.contains(&of_key) || self.0.contains(&format!("{of_key}/{edge}")))
     }
 
+    /// How much is stopped, for `/readyz`, which anybody reads: callers and keys are not named.
+    pub fn shape(&self) -> Value {
+        let of = |kind: &str| self.0.iter().filter(|name| name.starts_with(kind)).count();
+        json!({
+            "everything": self.0.contains("all"),
+            "tenants": of("tenant/"),
+            "callers": of("caller/"),
+            "delegations": of("delegation/"),
+        })
+    }
+
     /// How many stand.
     pub fn len(&self) -> usize {
         self.0.len()
@@ -223,6 +235,13 @@ impl Stopping {
             && self.vault.get::<EdgeRecord>(&paths::edge(edge)).await?.is_none()
         {
             return Err(Fault::not_found(format!("there is no edge `{edge}`")));
+        }
+        if let Halt::Tenant(tenant) = halt
+            && !self.vault.has_kek(&Scope::Tenant(tenant.clone())).await?
+        {
+            let message =
+                format!("there is no tenant `{tenant}`, so nothing was stopped; `signet tenants list` has them");
+            return Err(Fault::not_found(message));
         }
         let record = HaltRecord {
             reason: reason.to_owned(),
@@ -302,6 +321,26 @@ pub(crate) async fn stands(vault: &Vault, tenant: &Tenant) -> Result<bool, Fault
     let tenant = Halt::Tenant(tenant.clone());
     let (everything, tenant) = tokio::try_join!(find(vault, &Halt::Everything), find(vault, &tenant))?;
     Ok(everything.is_some() || tenant.is_some())
+}
+
+/// The stops that keep edges from a key, by name, as the store has them now.
+pub(crate) async fn of_key(vault: &Vault, tenant: &Tenant, key: &str) -> Result<Vec<String>, Fault> {
+    if vault.store().scan(paths::HALTS, None, 1).await?.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut names = Vec::new();
+    for halt in [Halt::Everything, Halt::Tenant(tenant.clone())] {
+        if find(vault, &halt).await?.is_some() {
+            names.push(halt.to_string());
+        }
+    }
+    let withdrawn = format!("{}delegation/{key}", paths::HALTS);
+    let rows = vault.all::<HaltRecord>(&withdrawn).await?;
+    names.extend(
+        rows.iter()
+            .filter_map(|(path, _)| Some(path.strip_prefix(paths::HALTS)?.to_owned())),
+    );
+    Ok(names)
 }
 
 /// Refuses a delegation that is stopped, as the store has it now.

@@ -116,7 +116,15 @@ async fn stopped_key(vault: &Vault, world: &World, id: &str) -> Result<(u64, Sco
     let held = vault.get::<KeyRecord>(&paths::key(&tenant, id)).await?;
     let held = held.ok_or_else(missing)?;
     if held.value.is_enabled() {
-        return Err(not_stopped(&format!("the key `{id}`")));
+        let what = format!("the key `{id}`");
+        let stops = halts::of_key(vault, &tenant, id).await?;
+        return Err(match stops.first() {
+            Some(stop) => Fault::state(
+                "conflict",
+                format!("{what} is enabled, and `{stop}` stops it: give the command that did that again, with --wait"),
+            ),
+            None => not_stopped(&what),
+        });
     }
     let scope = Scope {
         keys: Some(BTreeSet::from([id.to_owned()])),

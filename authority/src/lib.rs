@@ -51,6 +51,7 @@ pub mod rotation;
 pub mod samples;
 pub mod seal;
 pub mod sealed;
+mod secret_file;
 pub mod serve;
 mod stops;
 pub mod store;

@@ -101,7 +101,11 @@ impl Edges {
             return output::json(&answer);
         }
         match (edge, answer.get("revoked").and_then(Value::as_array)) {
-            (None, Some(edges)) => output::line(&format!("{} edges are revoked", edges.len())),
+            (None, Some(edges)) => output::line(&format!(
+                "{} enrolls nobody any more; {} edges are revoked",
+                trust.unwrap_or_default(),
+                edges.len()
+            )),
             (edge, _) => output::line(&format!("{} is revoked", edge.unwrap_or_default())),
         }
     }

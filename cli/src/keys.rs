@@ -96,7 +96,7 @@ enum Command {
         days: Option<u32>,
     },
     /// Delete a key after a waiting time, in which it is stopped.
-    ScheduleDeletion(ScheduleDeletion),
+    ScheduleDeletion(stop::ScheduleDeletion),
     /// Take a scheduled deletion back; the key stays disabled.
     CancelDeletion(Key),
     /// The public key, PEM.
@@ -191,18 +191,6 @@ struct Hold {
 }
 
 #[derive(Debug, Args)]
-struct ScheduleDeletion {
-    #[command(flatten)]
-    key: Key,
-    /// Waiting time in days, 7 to 30.
-    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u8).range(7..=30))]
-    days: u8,
-    /// Why a key that was lately used is deleted all the same.
-    #[arg(long = "override", value_name = "REASON")]
-    reason: Option<String>,
-}
-
-#[derive(Debug, Args)]
 struct Sign {
     #[command(flatten)]
     key: Key,
@@ -265,11 +253,7 @@ impl Keys {
             Command::Fence(fence) => fence.run(&self),
             Command::RevokeDelegation(revoke) => revoke.run(&self),
             Command::RestoreDelegation(delegation) => delegation.restore(&self),
-            Command::ScheduleDeletion(deletion) => {
-                let body = json!({"KeyId": deletion.key.key, "PendingWindowInDays": deletion.days});
-                let body = overriding(body, deletion.reason.as_deref());
-                self.change("ScheduleKeyDeletion", body, "pending deletion")
-            }
+            Command::ScheduleDeletion(deletion) => deletion.run(&self),
             Command::Compromised(Compromised {
                 key, kid: Some(kid), ..
             }) => {
@@ -432,7 +416,7 @@ impl Keys {
         }
         let rows = listed.iter().map(|(metadata, aliases)| {
             let cell = |name: &str| metadata.get(name).and_then(Value::as_str).unwrap_or("-").to_owned();
-            vec![cell("KeyId"), aliases.clone(), cell("KeySpec"), cell("KeyState")]
+            vec![cell("KeyId"), aliases.clone(), cell("KeySpec"), state(metadata)]
         });
         output::table(&["KEY", "ALIASES", "SPEC", "STATE"], &rows.collect::<Vec<_>>())
     }
@@ -471,6 +455,27 @@ impl Keys {
         let der = base64::prelude::BASE64_STANDARD.decode(der)?;
         output::text(&signing::certificate::pem_encode("PUBLIC KEY", &der))
     }
+}
+
+/// A key's state, and what else is to be known of it before it is counted on: when it is deleted, and what stops it beside its state.
+fn state(metadata: &Value) -> String {
+    let mut state = metadata
+        .get("KeyState")
+        .and_then(Value::as_str)
+        .unwrap_or("-")
+        .to_owned();
+    if let Some(at) = metadata.get("DeletionDate").and_then(Value::as_u64) {
+        state.push_str(&format!(", at {}", output::time(at)));
+    }
+    if metadata.pointer("/Signet/Compromised").is_some() {
+        state.push_str(", compromised");
+    }
+    let stops = metadata.pointer("/Signet/StoppedBy").and_then(Value::as_array);
+    let stops: Vec<_> = stops.into_iter().flatten().filter_map(Value::as_str).collect();
+    if !stops.is_empty() {
+        state.push_str(&format!(", stopped by {}", stops.join(" and ")));
+    }
+    state
 }
 
 /// With the reason to go past a safeguard, where there is one.

@@ -93,9 +93,9 @@ pub fn revocations(edge: &Edge) -> Result<Response<Bytes>, Problem> {
 }
 
 /// `GET /v1/delegations/{kid}`: the chain of a key that this edge made, until it expires or is revoked, and whether the key
-/// signs; or the public half of one that signs at the authority, which has no chain.
+/// signs; or the public half of one that is shared or signs at the authority, which has no chain.
 pub fn delegation(edge: &Edge, kid: &str) -> Result<Response<Bytes>, Problem> {
-    if let Some((public_key, signs)) = edge.keyring().forwarded(kid, edge.now()) {
+    if let Some((public_key, signs)) = edge.keyring().published(kid, edge.now()) {
         let document = json!({"kid": kid, "state": state(signs), "certificates": [], "public_key": public_key});
         return Ok(answer::json(StatusCode::OK, &document));
     }

@@ -3,13 +3,14 @@
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Response, StatusCode};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::answer;
 use crate::openapi;
 use crate::state::Edge;
 
-/// `GET /readyz`: 200 when every profile can be signed for, else 503 and what is missing; and for how long each key is held.
+/// `GET /readyz`: 200 when every profile can be signed for, else 503 and what is missing; for how long each key is held; and
+/// what operators have stopped, which is nothing to wait for.
 pub fn ready(edge: &Edge) -> Response<Bytes> {
     let (waiting_for, seconds_left) = (edge.waiting_for(), edge.seconds_left());
     // How long it goes on if the authority stays away.
@@ -17,16 +18,23 @@ pub fn ready(edge: &Edge) -> Response<Bytes> {
     if let (Some(left), Some(members)) = (edge.lease_left(), authority.as_object_mut()) {
         members.insert("leases_end_in_seconds".to_owned(), json!(left / 1_000));
     }
-    if waiting_for.is_empty() {
-        return answer::json(
-            StatusCode::OK,
-            &json!({"status": "ready", "authority": authority, "seconds_left": seconds_left}),
-        );
+    let mut shape = json!({"authority": authority, "seconds_left": seconds_left});
+    let mut set = |name: &str, value: Value| {
+        if let Some(members) = shape.as_object_mut() {
+            members.insert(name.to_owned(), value);
+        }
+    };
+    let stops = edge.keyring().stops();
+    if !stops.is_empty() {
+        set("stopped", stops.shape());
     }
-    answer::json(
-        StatusCode::SERVICE_UNAVAILABLE,
-        &json!({"status": "not ready", "waiting_for": waiting_for, "authority": authority, "seconds_left": seconds_left}),
-    )
+    if waiting_for.is_empty() {
+        set("status", json!("ready"));
+        return answer::json(StatusCode::OK, &shape);
+    }
+    set("status", json!("not ready"));
+    set("waiting_for", json!(waiting_for));
+    answer::json(StatusCode::SERVICE_UNAVAILABLE, &shape)
 }
 
 /// `GET /metrics`: Prometheus text format.

@@ -126,6 +126,14 @@ impl Keyring {
         Some((key.clone(), version.clone(), verifier))
     }
 
+    /// Whether a version `kid` is known, and marked as compromised.
+    pub fn is_compromised(&self, kid: &str) -> bool {
+        let table = self.table.load();
+        let slot = table.index.kids.get(kid).and_then(|id| table.keys.get(id));
+        slot.and_then(|slot| slot.key.version(kid))
+            .is_some_and(|version| version.compromised)
+    }
+
     /// The certificate chain of one of this edge's own keys, PEM leaf first, while it is valid at `now`, and whether its key
     /// signs still. None of a revoked edge, and of a delegation that was withdrawn.
     pub fn chain(&self, kid: &str, now: u64) -> Option<(Arc<[String]>, bool)> {
@@ -158,6 +166,11 @@ impl Keyring {
     pub fn lease_left(&self, key_id: &str, boot: u64) -> u64 {
         let table = self.table.load();
         table.keys.get(key_id).map_or(0, |slot| slot.lease.left(boot))
+    }
+
+    /// What operators have stopped.
+    pub fn stops(&self) -> Arc<Stops> {
+        self.table.load().stops.clone()
     }
 
     /// Whether operators have stopped a key, with its tenant or at this edge.

@@ -44,7 +44,7 @@ fn paths() -> Value {
         "/v1/signatures/{profile}": {"post": post("signArtifact", "Sign a digest or a message", &profile, "SignatureRequest", "201", "Signature")},
         "/v1/signatures/{profile}/batch": {"post": post("signArtifacts", "Sign up to 1,000 digests or messages, each with its own result", &profile, "SignatureBatch", "200", "SignatureResults")},
         "/v1/verify": {"post": post("verify", "Check a token or an artifact's signature", &json!([]), "VerifyRequest", "200", "Verification")},
-        "/v1/delegations/{kid}": read("Delegation", "The certificate chain of a key of this edge", &parameter("kid", "RFC 7638 thumbprint"), content(JSON, "Delegation"), std::slice::from_ref(&missing)),
+        "/v1/delegations/{kid}": read("Delegation", "The certificate chain or the public key of a key that this edge signs with, and whether it does", &parameter("kid", "RFC 7638 thumbprint"), content(JSON, "Delegation"), std::slice::from_ref(&missing)),
         "/v1/revocations": read("Revocations", "What offline verifiers are to refuse: a JWS, good for minutes", &none, content("application/jwt", "Text"), &[("503", refusal(503).1)]),
         "/i/{issuer}/.well-known/jwks.json": read("Jwks", "The issuer's public keys (RFC 7517)", &issuer, content(JSON, "Jwks"), &[("304", unchanged), missing.clone()]),
         "/i/{issuer}/.well-known/openid-configuration": read("Discovery", "The issuer's discovery document", &issuer, content(JSON, "Discovery"), std::slice::from_ref(&missing)),
@@ -196,7 +196,7 @@ fn schemas() -> Value {
             "kid": {"type": "string"},
             "state": {"type": "string", "enum": ["active", "stopped"], "description": "whether its key signs"},
             "certificates": {"type": "array", "items": {"type": "string"}},
-            "public_key": {"type": "string", "description": "PEM, of a key that signs at the authority: it has no chain"},
+            "public_key": {"type": "string", "description": "PEM, of a key that is shared or signs at the authority: it has no chain"},
         })),
         "Jwks": object(&["keys"], json!({"keys": {"type": "array", "items": {"type": "object", "additionalProperties": true}}})),
         "Discovery": object(&["issuer", "jwks_uri"], json!({
@@ -211,6 +211,12 @@ fn schemas() -> Value {
             "authority": object(&["connected"], json!({
                 "connected": {"type": "boolean"},
                 "leases_end_in_seconds": {"type": "integer", "description": "how long the edge goes on if the authority stays away"},
+            })),
+            "stopped": object(&["everything", "tenants", "callers", "keys"], json!({
+                "everything": {"type": "boolean"},
+                "tenants": {"type": "integer"},
+                "callers": {"type": "integer"},
+                "keys": {"type": "integer", "description": "whose delegation to this edge was withdrawn"},
             })),
             "waiting_for": {"type": "array", "items": {"type": "string"}},
             "seconds_left": {"type": "object", "additionalProperties": {"type": "integer"}, "description": "of each key, by its id: for how long its delegation runs"},

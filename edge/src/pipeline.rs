@@ -35,7 +35,8 @@ pub struct Session<'a> {
 impl<'a> Session<'a> {
     /// receive → authenticate → throttle.
     pub async fn open(edge: &'a Edge, received: &'a Received) -> Result<Session<'a>, Problem> {
-        let (world, now) = (edge.world(), edge.now());
+        let world = edge.judging_world().await;
+        let now = edge.now();
         // Nobody is believed yet, and nobody is to throw a good token away for that.
         if world.engine().is_none() {
             return Err(Refusal::not_ready().into_problem());

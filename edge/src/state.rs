@@ -28,6 +28,9 @@ use crate::world::World;
 
 mod loading;
 
+/// For how long a request waits for the bundle that must judge it: as long as it would be told to wait before it comes again.
+const LOADING: Duration = Duration::from_secs(1);
+
 /// The last revocation list that came.
 #[derive(Debug, Default)]
 pub struct Revocations {
@@ -60,6 +63,8 @@ pub struct Edge {
     offer: Notify,
     /// What the newest bundle is waiting for, while it is.
     loading: Mutex<Option<String>>,
+    /// The last bundle whose loading has ended, well or not, by its number.
+    loaded: watch::Sender<u64>,
     host: runtime::Host,
     spool: Spool,
     waiting: Semaphore,
@@ -97,6 +102,7 @@ impl Edge {
             offered: Mutex::default(),
             offer: Notify::new(),
             loading: Mutex::default(),
+            loaded: watch::Sender::default(),
             host,
             spool,
             waiting: Semaphore::new(MOST_WAITING),
@@ -144,6 +150,19 @@ impl Edge {
     /// The bundle in use.
     pub fn world(&self) -> Arc<World> {
         self.world.load_full()
+    }
+
+    /// The bundle to judge a request by. Where what it decides would not be signed, since a newer one withdrew it and is still on its
+    /// way into use, that one is waited for: for a second, and only while there is something to wait for.
+    pub async fn judging_world(&self) -> Arc<World> {
+        let world = self.world();
+        if self.keyring.takes_bundle(world.serial()) {
+            return world;
+        }
+        let (newest, mut loaded) = (self.offered().serial, self.loaded.subscribe());
+        // Too late is as never: what the bundle before decides is refused when it is to be signed.
+        let _ = tokio::time::timeout(LOADING, loaded.wait_for(|serial| *serial >= newest)).await;
+        self.world()
     }
 
     /// What runs plugins.

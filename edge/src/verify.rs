@@ -103,8 +103,19 @@ fn unknown_key() -> Invalid {
 }
 
 fn key_of_kid(edge: &Edge, kid: &str) -> Result<String, Invalid> {
-    let (key, ..) = edge.keyring().verifier(kid, edge.now()).ok_or_else(unknown_key)?;
+    let (key, ..) = edge
+        .keyring()
+        .verifier(kid, edge.now())
+        .ok_or_else(|| no_verifier(edge, kid))?;
     Ok(key.facts.id().to_owned())
+}
+
+/// Why no key of that id verifies anything.
+fn no_verifier(edge: &Edge, kid: &str) -> Invalid {
+    match edge.keyring().is_compromised(kid) {
+        true => Invalid::new("revoked", "the token's key is marked as compromised"),
+        false => unknown_key(),
+    }
 }
 
 fn chain_der(pem: &[String]) -> Result<Vec<Vec<u8>>, Invalid> {
@@ -177,7 +188,10 @@ fn check_token(
         .header
         .kid
         .unwrap_or_default();
-    let (key, version, verifier) = edge.keyring().verifier(&kid, now).ok_or_else(unknown_key)?;
+    let (key, version, verifier) = edge
+        .keyring()
+        .verifier(&kid, now)
+        .ok_or_else(|| no_verifier(edge, &kid))?;
     if !is_key_of(edge, profile, key.facts.id()) {
         return Err(Invalid::new("unknown_key", "the token's key is not the profile's"));
     }

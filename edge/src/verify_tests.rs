@@ -1,7 +1,7 @@
 use audit::record::Outcome;
 use serde_json::{Value, json};
 
-use crate::testing::Rig;
+use crate::testing::{Rig, until};
 
 async fn mint(rig: &Rig, profile: &str) -> String {
     let answer = rig.post(&format!("/v1/tokens/{profile}"), json!({})).await;
@@ -141,4 +141,18 @@ async fn policy_decides_who_may_ask() {
         rig.post("/v1/verify", json!({"token": token, "else": 1})).await.code(),
         (400, "bad_request")
     );
+}
+
+#[tokio::test]
+async fn a_token_of_a_compromised_key_is_told_apart_from_one_of_an_unknown_key() {
+    let rig = Rig::ready().await;
+    let token = mint(&rig, "plain").await;
+    rig.authority
+        .change_key(&rig.keys["api"], |key| key.announced.versions[0].compromised = true);
+    until("it is known", async || {
+        verdict(&rig, json!({"token": token})).await == no("revoked")
+    })
+    .await;
+    let named = json!({"token": token, "profile": "plain"});
+    assert_eq!(verdict(&rig, named).await, no("revoked"));
 }

@@ -50,6 +50,7 @@ impl Admin {
                 "unwritten_seconds": log.unwritten_for().map(|unwritten| unwritten.as_secs()),
             })),
             "bundle": bundle,
+            "stopped": self.world.halts().shape(),
         });
         let status = if hsm && stored && sealed.is_none() {
             StatusCode::OK

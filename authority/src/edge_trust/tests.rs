@@ -103,6 +103,7 @@ async fn a_rule_without_its_pins_is_refused_when_it_is_made() {
                 .await,
         );
         assert!(refused.contains(why), "{member} {value}: {refused}");
+        assert!(!refused.contains("callers.oidc"), "it is no caller's rule: {refused}");
     }
     rules.add(name("k8s"), terms(&cluster, &[])).await.unwrap();
     assert!(said(rules.add(name("k8s"), terms(&cluster, &[])).await).contains("already"));

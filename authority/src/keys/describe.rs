@@ -8,7 +8,7 @@ use super::input;
 use super::page::{self, Paging};
 use super::reference::KeyOnly;
 use super::{Delegation, Family, KeyRecord, Keys, KmsError, KmsErrorType, Session, shape};
-use crate::paths;
+use crate::{halts, paths};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
@@ -21,8 +21,16 @@ pub(super) struct ListRequest {
 
 pub(super) async fn describe_key(keys: &Keys, session: &Session<'_>, request: KeyOnly) -> Result<Value, KmsError> {
     let facts = Facts::new(&request.grant_tokens);
-    let key = keys.find(session, &request.key_id, &facts).await?;
-    Ok(json!({ "KeyMetadata": keys.metadata(session, &key.value) }))
+    let key = keys.find(session, &request.key_id, &facts).await?.value;
+    let mut metadata = keys.metadata(session, &key);
+    // Of operators alone: nobody else is shown what KMS has no words for.
+    if let Some(signet) = metadata.get_mut("Signet").and_then(Value::as_object_mut) {
+        let stops = halts::of_key(&keys.vault, &key.tenant, &key.id).await?;
+        if !stops.is_empty() {
+            signet.insert("StoppedBy".to_owned(), json!(stops));
+        }
+    }
+    Ok(json!({ "KeyMetadata": metadata }))
 }
 
 pub(super) async fn list_keys(keys: &Keys, session: &Session<'_>, request: ListRequest) -> Result<Value, KmsError> {

@@ -13,8 +13,8 @@ use crate::config::{Config, HsmConfig, Pkcs11Config, SoftwareConfig, StoreConfig
 use crate::hsm::software::Software;
 use crate::hsm::worker::{PinSource, Worker, WorkerConfig};
 use crate::hsm::{Hsm, HsmError, HsmErrorKind, Queued, Verified};
-use crate::paths;
 use crate::store::{EtcdStore, RedbStore, Store};
+use crate::{paths, secret_file};
 
 /// The embedded store's file in the data directory.
 const STORE_FILE: &str = "store.redb";
@@ -231,7 +231,7 @@ fn worker(token: &Pkcs11Config) -> WorkerConfig {
 /// The line end of a file is not part of the passphrase.
 fn passphrase(software: &SoftwareConfig) -> Result<Secret, StartError> {
     if let Some(file) = &software.passphrase_file {
-        let text = std::fs::read(file).map_err(|error| StartError::Io {
+        let text = secret_file::read(file).map_err(|error| StartError::Io {
             what: format!("passphrase file `{}`", file.display()),
             error,
         })?;
@@ -240,7 +240,6 @@ fn passphrase(software: &SoftwareConfig) -> Result<Secret, StartError> {
             .rposition(|byte| !matches!(byte, b'\n' | b'\r'))
             .map_or(0, |last| last.saturating_add(1));
         let secret = Secret::new(text.get(..end).unwrap_or_default().to_vec());
-        drop(Secret::new(text));
         return Ok(secret);
     }
     let variable = software.passphrase_env.clone().unwrap_or_default();

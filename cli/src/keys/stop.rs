@@ -1,11 +1,11 @@
 //! Stopping a key, whether that holds everywhere, and the delegation of a key withdrawn and given back.
 
 use clap::Args;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::{Key, Keys};
+use super::{Key, Keys, overriding};
 use crate::failure::Failure;
-use crate::{fence, stop};
+use crate::{fence, output, stop};
 
 #[derive(Debug, Args)]
 pub(super) struct Disable {
@@ -46,6 +46,18 @@ pub(super) struct Revoke {
     wait: bool,
 }
 
+#[derive(Debug, Args)]
+pub(super) struct ScheduleDeletion {
+    #[command(flatten)]
+    key: Key,
+    /// Waiting time in days, 7 to 30.
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u8).range(7..=30))]
+    days: u8,
+    /// Why a key that was lately used is deleted all the same.
+    #[arg(long = "override", value_name = "REASON")]
+    reason: Option<String>,
+}
+
 impl Disable {
     pub(super) fn run(&self, keys: &Keys) -> Result<(), Failure> {
         if !self.wait {
@@ -54,6 +66,24 @@ impl Disable {
         let id = keys.id(&self.key.key)?;
         keys.verb("DisableKey", json!({"KeyId": id}))?;
         shown(keys, &self.key.key, &id, true)
+    }
+}
+
+impl ScheduleDeletion {
+    pub(super) fn run(&self, keys: &Keys) -> Result<(), Failure> {
+        let key = &self.key.key;
+        let body = json!({"KeyId": key, "PendingWindowInDays": self.days});
+        let answer = keys.verb("ScheduleKeyDeletion", overriding(body, self.reason.as_deref()))?;
+        if keys.json {
+            return output::json(&answer);
+        }
+        let when = match answer.get("DeletionDate").and_then(Value::as_u64) {
+            Some(at) => format!("at {}", output::time(at)),
+            None => format!("{} days after the last of its replicas", self.days),
+        };
+        output::line(&format!(
+            "{key} is pending deletion, and stopped; it is deleted {when} unless `signet keys cancel-deletion` comes before"
+        ))
     }
 }
 
@@ -66,7 +96,22 @@ impl Fence {
 impl Revoke {
     pub(super) fn run(&self, keys: &Keys) -> Result<(), Failure> {
         let what = self.delegation.name(keys)?;
+        self.demand_delegated(keys)?;
         stop::stop(&keys.admin, &what, &self.reason, self.wait, keys.json)
+    }
+}
+
+impl Revoke {
+    /// Refuses what would leave a key signing whose user believes it stopped.
+    fn demand_delegated(&self, keys: &Keys) -> Result<(), Failure> {
+        let key = &self.delegation.key.key;
+        let described = keys.verb("DescribeKey", json!({"KeyId": key}))?;
+        match described.pointer("/KeyMetadata/Signet/Family").and_then(Value::as_str) {
+            Some("raw") => Err(Failure::new(format!(
+                "{key} has family `raw`, which no edge signs with, so there is nothing to withdraw; `signet keys disable {key}` stops it"
+            ))),
+            _ => Ok(()),
+        }
     }
 }
 

@@ -200,7 +200,7 @@ async fn a_compromised_version_leaves_at_once() {
     let verified = rig.post("/v1/verify", json!({"token": token})).await;
     assert_eq!(
         (verified.body["valid"].as_bool(), verified.body["code"].as_str()),
-        (Some(false), Some("unknown_key"))
+        (Some(false), Some("revoked"))
     );
     assert_ne!(first, second);
 }

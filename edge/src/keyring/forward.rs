@@ -89,13 +89,13 @@ impl Keyring {
         })
     }
 
-    /// The key of delegation `none` that has a version `kid` which verifiers are to accept at `now`, that version's public half
+    /// The key that has a version `kid` which verifiers are to accept at `now`, and is no edge's own: that version's public half
     /// (PEM), and whether the key signs.
-    pub fn forwarded(&self, kid: &str, now: u64) -> Option<(String, bool)> {
+    pub fn published(&self, kid: &str, now: u64) -> Option<(String, bool)> {
         let table = self.table.load();
         let Slot { key, .. } = table.keys.get(table.index.kids.get(kid)?)?;
         let version = key.version(kid).filter(|version| version.is_valid(now))?;
-        if key.delegation != Delegation::None || table.revoked {
+        if key.delegation == Delegation::Own || table.revoked {
             return None;
         }
         let public = version.public.as_ref()?.public_key()?;

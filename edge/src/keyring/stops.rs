@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use node::contract;
+use serde_json::{Value, json};
 
 /// Replaced as a whole with each change.
 #[derive(Debug, Default)]
@@ -14,6 +15,21 @@ pub struct Stops {
 }
 
 impl Stops {
+    /// Whether nothing is.
+    pub fn is_empty(&self) -> bool {
+        !self.everything && self.tenants.is_empty() && self.callers.is_empty() && self.keys.is_empty()
+    }
+
+    /// How much is, for `/readyz`: who it is, is the authority's to say.
+    pub fn shape(&self) -> Value {
+        json!({
+            "everything": self.everything,
+            "tenants": self.tenants.len(),
+            "callers": self.callers.len(),
+            "keys": self.keys.len(),
+        })
+    }
+
     /// Whether a tenant's keys are stopped.
     pub fn has_tenant(&self, tenant: &str) -> bool {
         self.everything || self.tenants.contains(tenant)

@@ -37,6 +37,7 @@ impl Edge {
             match waiting {
                 Some(bundle) => {
                     self.load_bundle(serial, bundle).await;
+                    self.loaded.send_replace(serial);
                     self.waits_for(None);
                     self.wake_delegations();
                     self.wake_leases();

@@ -165,6 +165,15 @@ fn a_tenant_a_caller_and_a_delegation_are_stopped_and_resumed() {
         listed.contains("tenant/000000000001") && listed.contains("drill"),
         "{listed}"
     );
+    let keys = dev.cli(&["keys", "list"]).success();
+    assert!(keys.contains("Enabled, stopped by tenant/000000000001"), "{keys}");
+    // Whoever asks for the key alone is told what stops it.
+    let of_key = dev.cli(&["keys", "fence", "--wait", "alias/dev-api"]);
+    assert_eq!(of_key.code, 1, "{of_key:?}");
+    assert!(of_key.stderr.contains("`tenant/000000000001` stops it"), "{of_key:?}");
+    let typed_wrong = dev.cli(&["stop", "--tenant", "000000000010"]);
+    assert_eq!(typed_wrong.code, 1, "{typed_wrong:?}");
+    assert!(typed_wrong.stderr.contains("signet tenants list"), "{typed_wrong:?}");
     dev.cli(&["resume", "--tenant", "000000000001"]).success();
     within(10, "it signs again", || mint(&dev).status == 201);
     let verified = dev.curl("/v1/verify").post(&json!({"token": token}).to_string()).json();
@@ -186,14 +195,54 @@ fn a_tenant_a_caller_and_a_delegation_are_stopped_and_resumed() {
         .success();
     assert_eq!(refusal(&mint(&dev)), (409, "key_disabled".to_owned()));
     dev.mint("session", r#"{"subject":"alice"}"#);
+    let keys = dev.cli(&["keys", "list"]).success();
+    assert_eq!(keys.matches("Enabled, stopped by delegation/").count(), 1, "{keys}");
     dev.cli(&["keys", "restore-delegation", "alias/dev-api"]).success();
     within(60, "the delegation is back", || mint(&dev).status == 201);
+    dev.cli(&["keys", "create", "--alias", "alias/raw"]).success();
+    let not_delegated = dev.cli(&["keys", "revoke-delegation", "alias/raw", "--wait"]);
+    assert_eq!(not_delegated.code, 1, "it would go on signing: {not_delegated:?}");
+    assert!(
+        not_delegated.stderr.contains("signet keys disable"),
+        "{not_delegated:?}"
+    );
     let nothing = dev.cli(&["resume", "--all"]);
     assert!(
         nothing.code == 1 && nothing.stderr.contains("`all` is not stopped"),
         "{nothing:?}"
     );
     assert_eq!(dev.cli(&["stop"]).code, 2);
+}
+
+#[test]
+fn people_are_told_when_a_key_is_deleted_and_which_are_marked_as_compromised() {
+    let dev = Dev::start();
+    let told = dev
+        .cli(&["keys", "schedule-deletion", "alias/dev-cdn", "--days", "7"])
+        .success();
+    let described = dev.cli(&["keys", "describe", "alias/dev-cdn"]).success();
+    let described: Value = serde_json::from_str(&described).unwrap();
+    let begins = "alias/dev-cdn is pending deletion, and stopped; it is deleted at ";
+    let at = told
+        .strip_prefix(begins)
+        .and_then(|rest| rest.split_once(" unless `signet keys cancel-deletion`"));
+    let (at, _) = at.unwrap_or_else(|| panic!("{told}"));
+    let seconds = std::process::Command::new("date")
+        .args(["-u", "+%s", "-d", at])
+        .output()
+        .unwrap();
+    let seconds = String::from_utf8_lossy(&seconds.stdout).trim().parse::<u64>().unwrap();
+    assert_eq!(described["KeyMetadata"]["DeletionDate"], json!(seconds), "{told}");
+    dev.cli(&["keys", "compromised", "alias/dev-api", "--reason", "drill"])
+        .success();
+    let keys = dev.cli(&["keys", "list"]).success();
+    let state_of = |alias: &str| {
+        let line = keys.lines().find(|line| line.contains(alias)).unwrap();
+        line.split("  ").last().unwrap().trim().to_owned()
+    };
+    assert_eq!(state_of("alias/dev-cdn"), format!("PendingDeletion, at {at}"));
+    assert_eq!(state_of("alias/dev-api"), "Disabled, compromised");
+    assert_eq!(state_of("alias/dev-session"), "Enabled");
 }
 
 // R35

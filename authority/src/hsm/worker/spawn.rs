@@ -1,7 +1,6 @@
 //! Starting a worker process, greeting it, and moving frames until it fails.
 
 use std::ffi::OsString;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
@@ -17,6 +16,7 @@ use super::super::protocol::{self, Answer, Hello, Response, Sensitive, Task};
 use super::super::{HsmError, HsmErrorKind, HsmInfo};
 use super::WorkerConfig;
 use super::connection::Connection;
+use crate::secret_file;
 
 /// Variables of the authority's own that a worker may see.
 const PASSED_ON: [&str; 2] = ["RUST_LOG", "RUST_BACKTRACE"];
@@ -38,9 +38,8 @@ impl PinSource {
         let misconfigured = |detail: String| HsmErrorKind::Misconfigured.because(detail);
         let bytes = match self {
             Self::File(path) => {
-                warn_if_exposed(path);
-                let read = std::fs::read(path);
-                Zeroizing::new(read.map_err(|error| misconfigured(format!("pin file `{}`: {error}", path.display())))?)
+                let read = secret_file::read(path);
+                read.map_err(|error| misconfigured(format!("pin file `{}`: {error}", path.display())))?
             }
             Self::Environment(name) => {
                 let value = std::env::var(name);
@@ -56,12 +55,6 @@ impl PinSource {
             return Err(misconfigured("the pin is empty".to_owned()));
         }
         Ok(Sensitive(pin.to_vec()))
-    }
-}
-
-fn warn_if_exposed(path: &Path) {
-    if std::fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & 0o077 != 0) {
-        tracing::warn!(path = %path.display(), "the pin file can be read by others; set its mode to 0600");
     }
 }
 

@@ -101,3 +101,54 @@ async fn only_a_requests_id_and_an_approvers_signature_stand_for_the_token() {
         assert_eq!(status, expected, "{body} {answer}");
     }
 }
+
+#[tokio::test]
+async fn a_stop_is_shown_where_people_look_and_one_of_a_tenant_that_is_not_there_is_refused() {
+    let site = start().await;
+    let key = site.furnish().await;
+    let (status, refused) = site.post("/v1/stops", json!({"what": "tenant/000000000009"})).await;
+    assert_eq!((status, &refused["code"]), (404, &json!("not_found")));
+    assert!(
+        refused["detail"].as_str().unwrap().contains("`000000000009`"),
+        "{refused}"
+    );
+    assert_eq!(site.get("/v1/stops").await.1["stops"], json!([]));
+
+    let described = async || {
+        let described = site.verb("DescribeKey", json!({"KeyId": key})).await;
+        described["KeyMetadata"]["Signet"]["StoppedBy"].clone()
+    };
+    // What is shown is read from a view that follows the store.
+    let shown = async |expected: Value| {
+        let found = async {
+            loop {
+                let (status, ready) = site.send(Method::GET, "/readyz", None, Vec::new()).await;
+                assert_eq!(status, 200, "{ready}");
+                if ready["stopped"] == expected {
+                    return;
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), found).await.unwrap();
+    };
+    shown(json!({"everything": false, "tenants": 0, "callers": 0, "delegations": 0})).await;
+    assert_eq!(described().await, Value::Null);
+    let stops = [
+        "all".to_owned(),
+        format!("tenant/{TENANT}"),
+        format!("delegation/{key}"),
+        "caller/spiffe://example.org/ci".to_owned(),
+    ];
+    for what in &stops {
+        assert_eq!(site.post("/v1/stops", json!({"what": what})).await.0, 200);
+    }
+    shown(json!({"everything": true, "tenants": 1, "callers": 1, "delegations": 1})).await;
+    assert_eq!(described().await, json!(stops[..3]));
+    for what in &stops {
+        assert_eq!(site.post("/v1/stops/resume", json!({"what": what})).await.0, 200);
+    }
+    shown(json!({"everything": false, "tenants": 0, "callers": 0, "delegations": 0})).await;
+    assert_eq!(described().await, Value::Null);
+    site.running.stop().await;
+}

@@ -1,6 +1,6 @@
 //! Leases, stops and time, as an edge lives through them.
 
-use node::contract::Stops;
+use node::contract::{self, Stops};
 use serde_json::Value;
 
 use super::*;
@@ -82,6 +82,7 @@ async fn stopped_callers_tenants_and_delegations_get_nothing_until_they_are_resu
                 ..Stops::default()
             },
             (403, "forbidden"),
+            json!({"everything": false, "tenants": 0, "callers": 1, "keys": 0}),
         ),
         (
             Stops {
@@ -89,6 +90,7 @@ async fn stopped_callers_tenants_and_delegations_get_nothing_until_they_are_resu
                 ..Stops::default()
             },
             (403, "forbidden"),
+            json!({"everything": false, "tenants": 1, "callers": 0, "keys": 0}),
         ),
         (
             Stops {
@@ -96,6 +98,7 @@ async fn stopped_callers_tenants_and_delegations_get_nothing_until_they_are_resu
                 ..Stops::default()
             },
             (403, "forbidden"),
+            json!({"everything": true, "tenants": 0, "callers": 0, "keys": 0}),
         ),
         (
             Stops {
@@ -103,14 +106,21 @@ async fn stopped_callers_tenants_and_delegations_get_nothing_until_they_are_resu
                 ..Stops::default()
             },
             (409, "key_disabled"),
+            json!({"everything": false, "tenants": 0, "callers": 0, "keys": 1}),
         ),
     ];
-    for (stops, refusal) in stops {
+    for (stops, refusal, shown) in stops {
         tell(&rig, Event::Stops(stops));
         until("stopped", async || {
             rig.post("/v1/tokens/plain", json!({})).await.code() == refusal
         })
         .await;
+        let ready = rig.get("/readyz").await;
+        assert_eq!(
+            (ready.status.as_u16(), &ready.body["stopped"]),
+            (200, &shown),
+            "an edge that obeys is well, and says why it signs nothing"
+        );
         let record = rig.records().pop().unwrap();
         let code = refusal.1.into();
         assert_eq!(record.outcome, audit::record::Outcome::Refused { code });
@@ -122,6 +132,7 @@ async fn stopped_callers_tenants_and_delegations_get_nothing_until_they_are_resu
         );
         tell(&rig, Event::Stops(Stops::default()));
         until("resumed", async || mint(&rig).await == 201).await;
+        assert_eq!(rig.get("/readyz").await.body["stopped"], Value::Null);
     }
 }
 
@@ -156,6 +167,42 @@ async fn a_raised_floor_withdraws_what_the_bundle_before_decided() {
     .await;
 }
 
+#[tokio::test]
+async fn who_asks_while_the_bundle_that_must_judge_is_taken_into_use_waits_for_it() {
+    let rig = Rig::ready().await;
+    let first = rig.edge.world().serial();
+    let newer = contract::Bundle {
+        digest: "newer".into(),
+        files: files::bundle(&rig.caller, "[limits]\nper_caller = \"1000000/s\"")
+            .into_iter()
+            .map(|(path, content)| contract::File {
+                path,
+                content,
+                ..contract::File::default()
+            })
+            .collect(),
+        ..contract::Bundle::default()
+    };
+    rig.edge.offer_bundle(newer.clone());
+    rig.edge.demand_newest_bundle();
+    assert!(!rig.edge.keyring().takes_bundle(first));
+    let answer = rig.post("/v1/tokens/plain", json!({})).await;
+    assert_eq!(answer.status, 201, "{}", answer.text);
+    assert!(rig.edge.world().serial() > first);
+    // One that cannot be used is not waited for: there is nothing to come.
+    let mut bad = newer;
+    bad.files.push(contract::File {
+        path: "profiles/bad.toml".into(),
+        content: b"kind = \"token\"".to_vec(),
+        ..contract::File::default()
+    });
+    rig.edge.offer_bundle(bad);
+    rig.edge.demand_newest_bundle();
+    for _ in 0..60 {
+        assert_eq!(rig.post("/v1/tokens/plain", json!({})).await.code(), (503, "not_ready"));
+    }
+}
+
 // R34
 #[tokio::test]
 async fn steps_of_the_wall_clock_change_neither_leases_nor_tokens() {
@@ -185,6 +232,54 @@ async fn a_delegation_is_shown_as_stopped_and_not_at_all_once_its_key_is_comprom
     until("stopped", async || rig.get(&path).await.body["state"] == "stopped").await;
     rig.authority
         .change_key(&rig.keys["release"], |key| key.announced.compromised = true);
+    until("gone", async || {
+        rig.get(&path).await.code() == (404, "unknown_delegation")
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_shared_key_is_shown_as_active_stopped_and_gone_as_well() {
+    let rig = Rig::ready().await;
+    let path = format!("/v1/delegations/{}", rig.kid("api"));
+    let shown = rig.get(&path).await.body;
+    assert_eq!(
+        (&shown["state"], &shown["certificates"]),
+        (&json!("active"), &json!([]))
+    );
+    assert!(
+        shown["public_key"]
+            .as_str()
+            .unwrap()
+            .starts_with("-----BEGIN PUBLIC KEY"),
+        "{shown}"
+    );
+    let id = rig.keys["api"].clone();
+    tell(
+        &rig,
+        Event::Stops(Stops {
+            everything: true,
+            ..Stops::default()
+        }),
+    );
+    until("stopped", async || rig.get(&path).await.body["state"] == "stopped").await;
+    tell(
+        &rig,
+        Event::Stops(Stops {
+            key_ids: vec![id.clone()],
+            ..Stops::default()
+        }),
+    );
+    until("its tokens go on verifying", async || {
+        rig.get(&path).await.body["state"] == "stopped" && mint(&rig).await == 409
+    })
+    .await;
+    tell(&rig, Event::Stops(Stops::default()));
+    until("given back", async || rig.get(&path).await.body["state"] == "active").await;
+    set_state(&rig, "api", KeyState::Disabled);
+    until("disabled", async || rig.get(&path).await.body["state"] == "stopped").await;
+    rig.authority
+        .change_key(&id, |key| key.announced.versions[0].compromised = true);
     until("gone", async || {
         rig.get(&path).await.code() == (404, "unknown_delegation")
     })
