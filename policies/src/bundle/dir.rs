@@ -14,7 +14,6 @@ use super::{BundleError, File, MAX_FILES, MAX_PLUGIN_BYTES, is_known};
 /// # Errors
 /// No `bundle.toml`, a folder or file that cannot be read, a link, too many files, or a file of more than [`MAX_PLUGIN_BYTES`].
 pub fn read(root: &Path) -> Result<Vec<File>, BundleError> {
-    let mut files = Vec::new();
     if root.is_dir() && !root.join("bundle.toml").exists() {
         return Err(BundleError::in_file(
             "bundle.toml",
@@ -22,6 +21,15 @@ pub fn read(root: &Path) -> Result<Vec<File>, BundleError> {
             "is this the bundle's folder? it has one, which may be empty",
         ));
     }
+    files(root)
+}
+
+/// As [`read`], of a folder whose files are put over a bundle's.
+///
+/// # Errors
+/// As those of [`read`], but for the first.
+pub(crate) fn files(root: &Path) -> Result<Vec<File>, BundleError> {
+    let mut files = Vec::new();
     walk(root, "", &mut files)?;
     files.sort();
     Ok(files)
