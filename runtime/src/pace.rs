@@ -11,13 +11,14 @@ const LONG: Duration = Duration::from_micros(50);
 const WATCH: Duration = Duration::from_secs(1);
 /// So many calls in a row, short by their own processor time, show that a new plugin is short.
 const TRIAL: u32 = 32;
-/// The part of one core that a plugin's long calls may hold: a two-hundredth.
-const SHARE: u32 = 200;
+/// The part of one core that a plugin's long calls may hold: a fiftieth. On a virtual machine with a hostile neighbour a call of some
+/// microseconds is charged with some hundred now and then, and an honest plugin makes many.
+const SHARE: u32 = 50;
 /// Over that share, so much at once: an interrupt, or a virtual processor that its host has stopped, is charged to whoever is there.
 const SPARE: Duration = Duration::from_millis(4);
 /// From here on a plugin is slow, and not only by chance.
 const SLOW: Duration = Duration::from_millis(8);
-/// What is over this is forgiven: a plugin that has turned short is called with the others again after ten seconds.
+/// What is over this is forgiven: a plugin that has turned short is called with the others again after two and a half seconds.
 const MOST: Duration = Duration::from_millis(50);
 
 /// What a plugin's calls were like of late. A guest need not reach a check of its time to be slow: one instruction may fill all
