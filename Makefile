@@ -62,6 +62,8 @@ figures: build
 	target/release/signet-bench --signet target/release/signet --sampling
 	cargo run --release --locked -p runtime --example measure
 	cargo run --release --locked -p runtime --example neighbour
+	target/release/signet plugin build plugins/examples/claim-patterns
+	target/release/signet plugin bench plugins/examples/claim-patterns
 	cargo run --release --locked -p audit --example spool
 
 ## make chaos      faults under load for SECONDS, with SEED if one is given; exit code 1 if a promise was broken (docs/guides/faults.md)

@@ -89,12 +89,33 @@ async fn yielding<T>(call: impl Future<Output = T>) -> T {
 }
 
 /// Lets threads that serve go first, and leaves this one a quarter of a core that it shares with one of them (sched(7), nice): enough
-/// for a rule that is slow by its nature, as an interpreted one. Without it an instruction that fills memory, which gives nothing
-/// away, is let go on for some milliseconds.
+/// for a rule that is slow by its nature, as an interpreted one.
 fn behind() {
     const NICE: i32 = 5;
-    // It is no more than a courtesy: a kernel that refuses it is served all the same.
-    let _ = rustix::process::nice(NICE);
+    // Both are no more than a courtesy: a kernel that refuses them is served all the same.
+    if let Ok(nice) = rustix::process::nice(NICE) {
+        ask_for_long_slices(nice);
+    }
+}
+
+/// Asks for long slices, so that a thread that serves, and wants short ones, has the core at once when it wakes (Linux 6.12 and later;
+/// before, nothing comes of it). An instruction that fills memory gives nothing away, and would be let go on for some milliseconds.
+#[allow(unsafe_code, reason = "no library has this call of the system")]
+fn ask_for_long_slices(nice: i32) {
+    const SLICE: u64 = 20_000_000;
+    let attributes = libc::sched_attr {
+        size: u32::try_from(size_of::<libc::sched_attr>()).unwrap_or(0),
+        sched_policy: u32::try_from(libc::SCHED_OTHER).unwrap_or(0),
+        sched_flags: 0,
+        sched_nice: nice,
+        sched_priority: 0,
+        // In nanoseconds. For this policy it is the slice that is asked for.
+        sched_runtime: SLICE,
+        sched_deadline: 0,
+        sched_period: 0,
+    };
+    // SAFETY: it reads `attributes`, as long as that says it is, and 0 is the calling thread.
+    let _ = unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attributes, 0) };
 }
 
 async fn made(slot: &Slot, content: &[u8]) -> Ended {

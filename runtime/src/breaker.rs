@@ -87,9 +87,9 @@ impl Breaker {
         self.open.load(Ordering::Relaxed)
     }
 
-    /// Leave to call at `now`; none while it is open.
-    pub(crate) fn enter(&self, now: Instant) -> Option<Pass<'_>> {
-        let trial = self.is_open() && self.lock().enter(now)?;
+    /// Leave to call; none while it is open. `now` is asked for then only.
+    pub(crate) fn enter(&self, now: impl FnOnce() -> Instant) -> Option<Pass<'_>> {
+        let trial = self.is_open() && self.lock().enter(now())?;
         Some(Pass { breaker: self, trial })
     }
 
@@ -99,8 +99,13 @@ impl Breaker {
 }
 
 impl Pass<'_> {
-    /// The call ended so at `now`; `answered` counts the plugin's answers (verdicts and refusals) so far.
-    pub(crate) fn ended(mut self, outcome: &Result<Verdict, RuleError>, now: Instant, answered: u64) -> Option<Change> {
+    /// The call ended so, `now` if it matters; `answered` counts the plugin's answers (verdicts and refusals) so far.
+    pub(crate) fn ended(
+        mut self,
+        outcome: &Result<Verdict, RuleError>,
+        now: impl FnOnce() -> Instant,
+        answered: u64,
+    ) -> Option<Change> {
         let failed = match outcome {
             Ok(_) | Err(RuleError::Refused { .. }) => false,
             Err(RuleError::Failed { kind, .. }) if kind.is_plugins_own() => true,
@@ -112,7 +117,7 @@ impl Pass<'_> {
         let trial = std::mem::take(&mut self.trial);
         let mut state = self.breaker.lock();
         let change = if failed {
-            state.failed(now, trial, answered)
+            state.failed(now(), trial, answered)
         } else {
             *state = State::default();
             Some(Change::Closed)
@@ -213,9 +218,9 @@ mod tests {
         }
 
         fn call(&mut self, outcome: &Result<Verdict, RuleError>) -> Option<Change> {
-            let pass = self.breaker.enter(self.now).expect("a call that may be made");
+            let pass = self.breaker.enter(|| self.now).expect("a call that may be made");
             self.answered += u64::from(!matches!(outcome, Err(RuleError::Failed { .. })));
-            pass.ended(outcome, self.now, self.answered)
+            pass.ended(outcome, || self.now, self.answered)
         }
 
         fn calls(&mut self, n: u64, outcome: &Result<Verdict, RuleError>) {
@@ -248,7 +253,7 @@ mod tests {
             rig.calls(FAILURES - 1, &failure(kind));
             assert!(!rig.breaker.is_open());
             assert_eq!(rig.call(&failure(kind)), Some(Change::Opened(FIRST_PAUSE)), "{kind:?}");
-            assert!(rig.breaker.is_open() && rig.breaker.enter(rig.now).is_none());
+            assert!(rig.breaker.is_open() && rig.breaker.enter(|| rig.now).is_none());
         }
     }
 
@@ -285,11 +290,11 @@ mod tests {
     fn one_trial_after_a_pause_closes_it() {
         let mut rig = Rig::opened();
         rig.wait(FIRST_PAUSE - Duration::from_nanos(1));
-        assert!(rig.breaker.enter(rig.now).is_none());
+        assert!(rig.breaker.enter(|| rig.now).is_none());
         rig.wait(Duration::from_nanos(1));
-        let trial = rig.breaker.enter(rig.now).unwrap();
-        assert!(rig.breaker.enter(rig.now).is_none(), "one at a time");
-        assert_eq!(trial.ended(&refusal(), rig.now, 1), Some(Change::Closed));
+        let trial = rig.breaker.enter(|| rig.now).unwrap();
+        assert!(rig.breaker.enter(|| rig.now).is_none(), "one at a time");
+        assert_eq!(trial.ended(&refusal(), || rig.now, 1), Some(Change::Closed));
         rig.calls(FAILURES - 1, &failure(FailureKind::Trap));
         assert!(!rig.breaker.is_open(), "the count begins anew");
     }
@@ -319,7 +324,7 @@ mod tests {
     fn a_trial_without_an_end_gives_its_turn_to_the_next() {
         let mut rig = Rig::opened();
         rig.wait(FIRST_PAUSE);
-        drop(rig.breaker.enter(rig.now).unwrap());
+        drop(rig.breaker.enter(|| rig.now).unwrap());
         assert_eq!(rig.call(&failure(FailureKind::Busy)), None);
         assert!(rig.breaker.is_open());
         assert_eq!(rig.call(&Ok(Verdict::default())), Some(Change::Closed));
@@ -328,20 +333,29 @@ mod tests {
     #[test]
     fn calls_that_began_before_it_opened_change_nothing() {
         let mut rig = Rig::new();
-        let (late, later) = (rig.breaker.enter(rig.now).unwrap(), rig.breaker.enter(rig.now).unwrap());
+        let (late, later) = (
+            rig.breaker.enter(|| rig.now).unwrap(),
+            rig.breaker.enter(|| rig.now).unwrap(),
+        );
         let now = rig.now;
         for n in 1..=FAILURES {
-            let pass = rig.breaker.enter(now).unwrap();
-            assert_eq!(pass.ended(&failure(FailureKind::Trap), now, 0).is_some(), n == FAILURES);
+            let pass = rig.breaker.enter(|| now).unwrap();
+            assert_eq!(
+                pass.ended(&failure(FailureKind::Trap), || now, 0).is_some(),
+                n == FAILURES
+            );
         }
         rig.now += FIRST_PAUSE;
-        let trial = rig.breaker.enter(rig.now).unwrap();
-        assert_eq!(late.ended(&failure(FailureKind::Trap), rig.now, 0), None);
-        assert_eq!(later.ended(&Ok(Verdict::default()), rig.now, 1), None);
+        let trial = rig.breaker.enter(|| rig.now).unwrap();
+        assert_eq!(late.ended(&failure(FailureKind::Trap), || rig.now, 0), None);
+        assert_eq!(later.ended(&Ok(Verdict::default()), || rig.now, 1), None);
         assert!(
-            rig.breaker.is_open() && rig.breaker.enter(rig.now).is_none(),
+            rig.breaker.is_open() && rig.breaker.enter(|| rig.now).is_none(),
             "the trial goes on"
         );
-        assert_eq!(trial.ended(&Ok(Verdict::default()), rig.now, 2), Some(Change::Closed));
+        assert_eq!(
+            trial.ended(&Ok(Verdict::default()), || rig.now, 2),
+            Some(Change::Closed)
+        );
     }
 }

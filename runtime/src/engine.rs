@@ -48,7 +48,7 @@ pub struct Settings {
     /// everything else.
     pub slow_lanes: usize,
     /// Bytes of each linear memory that are cleared in place rather than handed back to the kernel between two calls.
-    /// Default 256 KiB. More is faster for guests that touch more, and stays resident.
+    /// Default 512 KiB. More is faster for guests that touch more, and stays resident.
     pub keep_resident: usize,
     /// The processes in which isolated plugins run.
     pub workers: Workers,
@@ -68,7 +68,7 @@ impl Default for Settings {
             max_total_memory: 512 << 20,
             max_deadline: Duration::from_millis(100),
             slow_lanes: cores.saturating_sub(1).max(1),
-            keep_resident: 256 << 10,
+            keep_resident: 512 << 10,
             workers: Workers::default(),
         }
     }

@@ -126,13 +126,13 @@ impl Plugin {
     /// either begins.
     pub async fn serve(&self, request: &Request<'_>, told: impl FnOnce(BreakerChange)) -> Result<Verdict, RuleError> {
         let inner = &self.0;
-        let Some(pass) = inner.breaker.enter(Instant::now()) else {
+        let Some(pass) = inner.breaker.enter(Instant::now) else {
             count(&inner.metrics.not_called);
             let detail = "it failed again and again, and is called again after a pause";
             return Err(RuleError::failed(FailureKind::Open, detail));
         };
         let outcome = self.evaluate(request).await;
-        let change = pass.ended(&outcome, Instant::now(), inner.metrics.answered());
+        let change = pass.ended(&outcome, Instant::now, inner.metrics.answered());
         inner.tell(change, &outcome, told);
         outcome
     }

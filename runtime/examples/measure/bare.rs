@@ -1,5 +1,6 @@
 //! What WebAssembly itself takes, with the host's way to allocate and interrupt, and nothing else of it.
 
+use crate::memory;
 use crate::request::request;
 use runtime::Request;
 use std::hint::black_box;
@@ -16,7 +17,7 @@ pub(crate) struct Bare {
     batch: ComponentPre<()>,
 }
 
-const CORE: &str = r#"(module (memory (export "memory") 2)
+const CORE: &str = r#"(module (memory (export "memory") 1)
   (func (export "evaluate") (param i32) (result i32) (i32.add (local.get 0) (i32.load (i32.const 1024)))))"#;
 
 /// Three texts in, a number out: what a component costs beside its core module.
@@ -35,8 +36,7 @@ impl Bare {
         let core = Linker::new(&engine)
             .instantiate_pre(&module)
             .expect("a module without imports");
-        let memory = include_str!("../../tests/hostile/memory.wat");
-        let component = component(&engine, &THREE_TEXTS.replace("{{memory}}", memory));
+        let component = component(&engine, &THREE_TEXTS.replace("{{memory}}", &memory()));
         let (single, batch) = (
             with_request(&engine, "$request", "i32"),
             with_request(&engine, "(list $request)", "i32 i32"),
@@ -107,7 +107,7 @@ fn with_request(engine: &Engine, parameter: &str, lowered: &str) -> ComponentPre
     let rule =
         format!(r#"(core module $rule (func (export "evaluate") (param {lowered}) (result i32) (i32.const 1)))"#);
     let text = world
-        .replace("{{memory}}", include_str!("../../tests/hostile/memory.wat"))
+        .replace("{{memory}}", &memory())
         .replace("{{rule}}", &rule)
         .replace(
             r#"(param "request" $request)"#,
@@ -135,7 +135,7 @@ fn config() -> Config {
         .total_tables(64)
         .total_core_instances(256)
         .max_memory_size(64 << 20)
-        .linear_memory_keep_resident(256 << 10)
+        .linear_memory_keep_resident(512 << 10)
         .table_keep_resident(16 << 10);
     let mut config = Config::new();
     config

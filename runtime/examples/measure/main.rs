@@ -1,7 +1,8 @@
 //! What plugins cost: one call beside what WebAssembly itself takes, a chain of ten, a batch, and a thousand of them loaded.
 //!
-//! `cargo run --release -p runtime --example measure -- [--loaded N] [FILE.wasm…]`; without a file the dev bundle's
-//! claim-guard. What is compared takes turns in one run, and the medians of the rounds count.
+//! `cargo run --release -p runtime --example measure -- [--loaded N] [--only TEXT] [FILE.wasm…]`; without a file the
+//! dev bundle's claim-guard. `--only` takes what has TEXT in its name, for a profiler. What is compared takes turns in one run, and the
+//! medians of the rounds count.
 #![allow(
     clippy::print_stdout,
     clippy::expect_used,
@@ -30,8 +31,14 @@ const CHAIN: usize = 10;
 /// The rule that allows everything, as text, around its memory.
 pub(crate) fn smallest(rule: &str) -> Vec<u8> {
     let world = include_str!("../../tests/hostile/world.wat");
+    wat::parse_str(world.replace("{{memory}}", &memory()).replace("{{rule}}", rule)).expect("a component")
+}
+
+/// The allocator of the tests in one page, as a rule that is compiled with the flags of `signet plugin build` has: what a guest has,
+/// it has cleared after each call.
+pub(crate) fn memory() -> String {
     let memory = include_str!("../../tests/hostile/memory.wat");
-    wat::parse_str(world.replace("{{memory}}", memory).replace("{{rule}}", rule)).expect("a component")
+    memory.replace(" 2)", " 1)").replace("65536", "4096")
 }
 
 /// One thing that is measured: its name, calls a round, and a way to make them.
@@ -71,12 +78,14 @@ impl<'a> Subject<'a> {
 
 fn main() {
     let mut loaded = 1_000;
+    let mut only = String::new();
     let mut files = Vec::new();
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
             // A worker of the isolated ones is this program.
             "plugin-worker" => return runtime::run_worker().expect("a worker"),
+            "--only" => only = arguments.next().expect("--only TEXT"),
             "--loaded" => loaded = arguments.next().and_then(|n| n.parse().ok()).expect("--loaded N"),
             _ => files.push(argument),
         }
@@ -85,7 +94,7 @@ fn main() {
         let guard = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/dev/bundle/plugins/claim-guard.wasm");
         files.push(guard.display().to_string());
     }
-    calls(&files);
+    calls(&files, &only);
     loaded::measure(loaded, &std::fs::read(&files[0]).expect("a readable file"));
 }
 
@@ -111,7 +120,7 @@ fn source(name: &str, wasm: Vec<u8>) -> PluginSource {
     source
 }
 
-fn calls(files: &[String]) {
+fn calls(files: &[String], only: &str) {
     let host = Host::new(Settings::default()).expect("a host");
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -162,11 +171,19 @@ fn calls(files: &[String]) {
     }
     for (name, chain) in &chains {
         let name = format!("ten of {name} in a chain, together");
-        subjects.push(Subject::new(name, 1, || {
-            chain.iter().for_each(|plugin| serve(&runtime, plugin))
+        let runtime = &runtime;
+        subjects.push(Subject::new(name, 1, move || {
+            let request = request();
+            runtime.block_on(async {
+                for plugin in chain {
+                    let answer = plugin.serve(&request, |_| ()).await;
+                    black_box(answer.expect("a rule that allows"));
+                }
+            });
         }));
     }
 
+    subjects.retain(|subject| subject.name.contains(only));
     println!("{:<58}{:>12}{:>9}", "", "median", "least");
     for _ in 0..ROUNDS {
         subjects.iter_mut().for_each(Subject::round);
