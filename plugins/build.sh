@@ -11,7 +11,10 @@
 # pin. wasm-tools makes components of what is no component yet. Debian alone says which rustc-web there is: with another one
 # than the sums were made with, the rules in Rust are compared by what they answer to their cases.
 #
-# Rules in JavaScript and Python carry an interpreter: 12 and 18 MiB, other bytes each time. They are not committed. `signet
+# The engine of rules in JavaScript is QuickJS, whose C sources cargo brings, and plugins/engines/js. It is committed, as `signet
+# plugin build` has it in itself.
+#
+# Rules in JavaScript and Python carry an interpreter: 1 and 18 MB, Python's other bytes each time. They are not committed. `signet
 # plugin build` makes them here, in their directories, and the tests of the whole system run their cases.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -30,6 +33,9 @@ bundled=(claim-guard protected-artifact)
 bundle=deploy/dev/bundle/plugins
 # A stack of 32 KiB and one page of memory: what a call does not touch need not be cleared after it.
 stack=32768
+# An interpreter's functions have larger frames.
+engine_stack=65536
+engine=plugins/engines/js/engine.wasm
 
 say() { printf 'plugins: %s\n' "$*" >&2; }
 die() { say "$*"; exit 1; }
@@ -75,6 +81,19 @@ build_other() {
     esac)
   "$tools/guests/bin/wasm-tools" component embed plugins/wit --world rule "$module" -o "$module"
   "$tools/guests/bin/wasm-tools" component new "$module" -o "$made/$guest.wasm"
+}
+
+# The engine of rules in JavaScript, into $made/engine.wasm. What it imports of WASI no rule reaches: `signet plugin build` takes it away.
+build_engine() {
+  local version sources
+  version=$(sed -n '/^name = "rquickjs-sys"$/{n;s/^version = "\(.*\)"$/\1/p}' plugins/Cargo.lock)
+  sources=$(echo "${CARGO_HOME:-$HOME/.cargo}"/registry/src/*/"rquickjs-sys-$version"/quickjs)
+  [[ -f "$sources/quickjs.c" ]] || die "no sources of QuickJS in $sources: cargo fetch --manifest-path plugins/Cargo.toml brings them"
+  (cd plugins/engines/js
+    export ZIG_GLOBAL_CACHE_DIR=$root/target/plugins/zig ZIG_LOCAL_CACHE_DIR=$root/target/plugins/zig
+    "$tools/guests/bin/python" -m ziglang cc -target wasm32-wasi -mexec-model=reactor -std=c23 -O2 -DNDEBUG -D_GNU_SOURCE -mbulk-memory \
+      -I../../sdk/c "-I$sources" -Wl,--no-entry -Wl,--strip-all -Wl,-z,stack-size=$engine_stack \
+      shim.c engine.c "$sources"/{quickjs,libregexp,libunicode,dtoa}.c -o "$made/engine.wasm")
 }
 
 # A rule with an interpreter, into its own directory.
@@ -135,17 +154,18 @@ compare() { # COMPILER-OF-RUST
   fi
   diff <(sums_of_committed "${same[@]}") <(sums_of_made "${same[@]}") >&2 ||
     die "not the committed ones; if the sources were changed: plugins/build.sh --update"
-  say "the same as the committed ones: ${same[*]}"
+  cmp -s "$made/engine.wasm" "$engine" || die "$engine is not what its sources make; if they were changed: plugins/build.sh --update"
+  say "the same as the committed ones: ${same[*]} $engine"
 }
 
 # The components that are committed.
 committed() { # OPTION
-  local bin compiler guest now files=() stamp=target/plugins/committed.stamp
+  local bin compiler guest now files=("$engine") stamp=target/plugins/committed.stamp
   for guest in "${rust[@]}" "${others[@]}"; do files+=("plugins/examples/$guest/$guest.wasm"); done
   bin=$(linkers)
   [[ -x "$bin/wasm-component-ld" ]] || die "no wasm-component-ld in $bin; update the toolchain with rustup"
   compiler="$(/usr/bin/rustc --version), $("$bin/wasm-component-ld" --version)"
-  now=$(inputs "$compiler" plugins/{examples,sdk,wit,Cargo.toml,Cargo.lock,requirements.txt,package.json,build.sh})
+  now=$(inputs "$compiler" plugins/{engines,examples,sdk,wit,Cargo.toml,Cargo.lock,requirements.txt,package.json,build.sh})
   if [[ "$1" == --if-changed ]] && is_done "$stamp" "$now" "${files[@]}"; then
     say "neither changed since they were compared: ${rust[*]} ${others[*]}"
     return
@@ -153,19 +173,21 @@ committed() { # OPTION
   say "building ${rust[*]} ${others[*]} with $compiler"
   build_rust "$bin"
   for guest in "${others[@]}"; do build_other "$guest"; done
-  for guest in "${rust[@]}" "${others[@]}"; do
+  build_engine
+  for guest in "${rust[@]}" "${others[@]}" engine; do
     if grep -qaF -e "$root" -e "$HOME/" "$made/$guest.wasm"; then die "$guest.wasm names a path of this machine"; fi
     say "$guest: $(stat -c %s "$made/$guest.wasm") bytes, sha256 $(sha256sum < "$made/$guest.wasm" | cut -d' ' -f1)"
   done
   if [[ "$1" == --update ]]; then
     for guest in "${rust[@]}" "${others[@]}"; do cp "$made/$guest.wasm" "plugins/examples/$guest/"; done
+    cp "$made/engine.wasm" "$engine"
     for guest in "${bundled[@]}"; do cp "$made/$guest.wasm" "$bundle/"; done
     {
       echo "# Rust: $compiler"
       sums_of_made "${rust[@]}" "${others[@]}"
       echo "# Built anew and not committed, as they carry an interpreter: ${interpreted[*]}"
     } > "$sums"
-    say "wrote plugins/examples/*/*.wasm, $bundle/ and $sums"
+    say "wrote plugins/examples/*/*.wasm, $bundle/, $engine and $sums"
   else
     compare "$compiler"
   fi
@@ -177,7 +199,7 @@ uncommitted() { # OPTION
   local guest now builds=()
   for guest in "${interpreted[@]}"; do
     local dir=plugins/examples/$guest
-    now=$(inputs "$guest" "$dir" plugins/{wit,requirements.txt,package.json,build.sh} cli/src/plugin)
+    now=$(inputs "$guest" "$dir" plugins/{engines,wit,requirements.txt,package.json,build.sh} cli/src/plugin)
     if [[ "$1" == --if-changed ]] && is_done "target/plugins/$guest.stamp" "$now" "$dir/$guest.wasm"; then
       say "neither source nor compiler changed: $guest"
       continue

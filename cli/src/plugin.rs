@@ -10,6 +10,7 @@ mod component;
 mod document;
 mod entry;
 mod inspect;
+mod javascript;
 mod log;
 mod manifest;
 mod new;

@@ -59,6 +59,8 @@ mod interop;
 mod interpreted_rules;
 #[path = "system/isolated_rules.rs"]
 mod isolated_rules;
+#[path = "system/javascript_rules.rs"]
+mod javascript_rules;
 #[path = "system/judge.rs"]
 mod judge;
 #[path = "system/kept_keys.rs"]

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::manifest::{Language, Manifest};
 use super::toolchain::{self, Tool};
-use super::{component, entry, runner};
+use super::{component, entry, javascript, runner};
 use crate::failure::{Context, Failure};
 use crate::{output, progress};
 
@@ -60,8 +60,8 @@ fn built(given: &Path) -> Result<Built, Failure> {
         Language::Zig => compiled(&dir, "rule.zig", zig)?,
         Language::C => compiled(&dir, "rule.c", c)?,
         Language::AssemblyScript => compiled(&dir, "rule.ts", assemblyscript)?,
-        Language::Js => javascript(&dir, &manifest)?,
-        Language::Python => interpreted(&dir, "rule.py", &manifest, python)?,
+        Language::Js => source(&dir, javascript::FILE).and_then(|_| javascript::build(&dir, &manifest))?,
+        Language::Python => python(&dir, &manifest)?,
     };
     let wasm = component::encode(module, manifest.world)?;
     let (bytes, digest) = (wasm.len(), component::digest(&wasm));
@@ -145,16 +145,10 @@ fn assemblyscript(dir: &Path, file: &str, out: &Path) -> Result<Tool, Failure> {
     Ok(asc.arguments(&arguments).arguments(&[&out.display().to_string()]))
 }
 
-/// The engine's compiler does not say where a mistake is; Node does.
-fn javascript(dir: &Path, manifest: &Manifest) -> Result<Vec<u8>, Failure> {
-    toolchain::check_js(&source(dir, "rule.js")?)?;
-    interpreted(dir, "rule.js", manifest, js)
-}
-
-/// Runs a compiler that puts an interpreter and one file into a component of the world it is given.
-fn interpreted(dir: &Path, file: &str, manifest: &Manifest, tool: Recipe) -> Result<Vec<u8>, Failure> {
-    source(dir, file)?;
-    let file = entry::write(dir, file, manifest)?;
+/// Its compiler puts an interpreter and one file into a component of the world it is given.
+fn python(dir: &Path, manifest: &Manifest) -> Result<Vec<u8>, Failure> {
+    source(dir, "rule.py")?;
+    let file = entry::write(dir, manifest)?;
     let wit = dir.join("target/wit");
     for (path, text) in component::world_of(&manifest.imports) {
         let path = wit.join(path);
@@ -162,19 +156,10 @@ fn interpreted(dir: &Path, file: &str, manifest: &Manifest, tool: Recipe) -> Res
         std::fs::create_dir_all(parent).context(|| format!("`{}`", parent.display()))?;
         std::fs::write(&path, text).context(|| format!("`{}`", path.display()))?;
     }
-    compiled(dir, &file, tool)
+    compiled(dir, file, componentize_py)
 }
 
-fn js(dir: &Path, file: &str, out: &Path) -> Result<Tool, Failure> {
-    let componentize = toolchain::npm(dir, "componentize-js")?;
-    let out = out.display().to_string();
-    let arguments = [file, "--wit", "target/wit", "--world-name", "rule", "--out", &out];
-    // The features that would import WASI.
-    let without = ["--disable", "stdio", "random", "clocks", "http", "fetch-event"];
-    Ok(componentize.arguments(&arguments).arguments(&without))
-}
-
-fn python(dir: &Path, file: &str, out: &Path) -> Result<Tool, Failure> {
+fn componentize_py(dir: &Path, file: &str, out: &Path) -> Result<Tool, Failure> {
     let module = Path::new(file).file_stem().unwrap_or_default().to_string_lossy();
     let arguments = [
         "--quiet",

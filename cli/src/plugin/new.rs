@@ -97,9 +97,8 @@ const ASSEMBLYSCRIPT: [File; 5] = [
     file!("signet.ts", "sdk/assemblyscript/signet.ts"),
 ];
 
-const JS: [File; 5] = [
+const JS: [File; 4] = [
     file!("README.md", "templates/js/README.md"),
-    file!("package.json", "templates/js/package.json"),
     file!("jsconfig.json", "templates/js/jsconfig.json"),
     file!("rule.js", "templates/js/rule.js"),
     file!("signet.d.ts", "sdk/js/signet.d.ts"),
@@ -189,9 +188,9 @@ impl New {
     fn write(&self, dir: &Path, path: &str, text: &str) -> Result<(), Failure> {
         let lang = self.lang.to_possible_value();
         let lang = lang.as_ref().map_or("", |value| value.get_name());
-        // An interpreter starts anew with each call.
+        // Its interpreter starts anew with each call.
         let (deadline, memory) = match self.lang {
-            Language::Js | Language::Python => ("100ms", "32MiB"),
+            Language::Python => ("100ms", "32MiB"),
             _ => ("5ms", "16MiB"),
         };
         let text = text

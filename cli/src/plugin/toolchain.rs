@@ -1,12 +1,9 @@
 //! The compilers of guests: where they are, and how one that is missing is installed. Nothing is installed here.
 
-mod syntax;
-
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-pub use self::syntax::check_js;
 use crate::failure::{Context, Failure};
 use crate::output;
 

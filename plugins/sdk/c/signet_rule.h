@@ -3,6 +3,8 @@
  * Freestanding: no libc. Include it in one file and define `evaluate`:
  *
  *     signet_answer *evaluate(const signet_request *request) { return signet_allow(); }
+ *
+ * Other files of the same rule define SIGNET_DECLARATIONS_ONLY before: then it has the types and the imports.
  */
 #ifndef SIGNET_RULE_H
 #define SIGNET_RULE_H
@@ -100,6 +102,10 @@ void signet_digest_sha384(const uint8_t *data, size_t length, signet_bytes *dige
 __attribute__((import_module("signet:rule/digest@1.1.0"), import_name("sha512")))
 void signet_digest_sha512(const uint8_t *data, size_t length, signet_bytes *digest);
 
+#define SIGNET_LITERAL(text) ((signet_text){(text), sizeof(text) - 1})
+
+#ifndef SIGNET_DECLARATIONS_ONLY
+
 /* The rule. The answer must outlive the call: `signet_refuse` and the like see to that. NULL is no answer: the call traps. */
 signet_answer *evaluate(const signet_request *request);
 
@@ -109,8 +115,6 @@ __attribute__((export_name("evaluate"))) signet_answer *signet_evaluate(const si
     if (answer == NULL) __builtin_trap();
     return answer;
 }
-
-#define SIGNET_LITERAL(text) ((signet_text){(text), sizeof(text) - 1})
 
 /* Memory that is handed out upwards and never taken back: the whole instance goes with the call. */
 static inline void *signet_allocate(size_t size, size_t align) {
@@ -225,5 +229,7 @@ static inline signet_answer *signet_misconfigured(signet_text problem) {
     return signet_refuse(SIGNET_LITERAL("rule_misconfigured"),
                          SIGNET_LITERAL("the rule's settings are wrong; tell the operator"));
 }
+
+#endif /* SIGNET_DECLARATIONS_ONLY */
 
 #endif

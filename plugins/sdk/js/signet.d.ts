@@ -1,6 +1,5 @@
-// What a Signet rule in JavaScript or TypeScript is written with: the types of the world signet:rule/rule@1.1.0 as
-// componentize-js hands them over. A rule exports `evaluate`, and imports each interface under the lowest version that
-// has it.
+// What a Signet rule in JavaScript or TypeScript is written with: the types of the world signet:rule/rule@1.1.0, and what there is
+// beside the language. A rule exports `evaluate`, and imports each interface under the lowest version that has it.
 
 /** A claim of a token, an attribute of a caller, or a setting of the plugin. */
 export type Value =
@@ -79,12 +78,27 @@ export interface Refusal {
 }
 
 /** What a rule exports under the name `evaluate`. It throws a `Refusal`. */
-export type Evaluate = (request: Request) => Verdict;
+export type Evaluate = (request: Request) => Verdict | Promise<Verdict>;
 
 declare global {
   /** What is thrown by an import that answers with a problem. */
-  interface ComponentError<Problem> extends Error {
+  class ComponentError<Problem = unknown> extends Error {
+    constructor(payload: Problem);
     payload: Problem;
+  }
+
+  /** Lines for the rule's log, where `log` is granted. `log` is `info`. */
+  const console: Record<"trace" | "debug" | "log" | "info" | "warn" | "error", (...values: unknown[]) => void>;
+
+  /** UTF-8. */
+  class TextEncoder {
+    readonly encoding: "utf-8";
+    encode(text?: string): Uint8Array;
+  }
+  class TextDecoder {
+    constructor(label?: "utf-8");
+    readonly encoding: "utf-8";
+    decode(data?: ArrayBuffer | ArrayBufferView): string;
   }
 }
 

@@ -7,6 +7,8 @@ use system_tests::{Output, checkout, run, signet, within};
 
 use crate::paste::Terminal;
 
+const RULE: &str = include_str!("../../../plugins/templates/js/rule.js");
+
 /// Each block of commands, with the lines that the block of text behind it shows.
 fn steps(guide: &str) -> Vec<(String, Vec<String>)> {
     let mut steps: Vec<(String, Vec<String>)> = Vec::new();
@@ -17,6 +19,8 @@ fn steps(guide: &str) -> Vec<(String, Vec<String>)> {
         match language {
             "bash" => steps.push((content.to_owned(), Vec::new())),
             "text" => steps.last_mut().unwrap().1.extend(content.lines().map(str::to_owned)),
+            // What is shown of the rule that the guide makes.
+            "js" => assert!(RULE.contains(content), "{content}"),
             other => panic!("a block of `{other}`"),
         }
         // The line feed that the next block begins behind.
