@@ -102,20 +102,41 @@ fn behind() {
 /// before, nothing comes of it). An instruction that fills memory gives nothing away, and would be let go on for some milliseconds.
 #[allow(unsafe_code, reason = "no library has this call of the system")]
 fn ask_for_long_slices(nice: i32) {
-    const SLICE: u64 = 20_000_000;
     let attributes = libc::sched_attr {
-        size: u32::try_from(size_of::<libc::sched_attr>()).unwrap_or(0),
-        sched_policy: u32::try_from(libc::SCHED_OTHER).unwrap_or(0),
-        sched_flags: 0,
         sched_nice: nice,
-        sched_priority: 0,
-        // In nanoseconds. For this policy it is the slice that is asked for.
         sched_runtime: SLICE,
-        sched_deadline: 0,
-        sched_period: 0,
+        ..attributes()
     };
     // SAFETY: it reads `attributes`, as long as that says it is, and 0 is the calling thread.
     let _ = unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attributes, 0) };
+}
+
+/// In nanoseconds.
+const SLICE: u64 = 20_000_000;
+
+/// Of an ordinary thread. `sched_runtime` is the slice that it asks for.
+fn attributes() -> libc::sched_attr {
+    libc::sched_attr {
+        size: u32::try_from(size_of::<libc::sched_attr>()).unwrap_or(0),
+        sched_policy: u32::try_from(libc::SCHED_OTHER).unwrap_or(0),
+        sched_flags: 0,
+        sched_nice: 0,
+        sched_priority: 0,
+        sched_runtime: 0,
+        sched_deadline: 0,
+        sched_period: 0,
+    }
+}
+
+/// Whether this thread has long slices; none where the kernel does not say.
+#[cfg(test)]
+#[allow(unsafe_code, reason = "as above")]
+pub(crate) fn has_long_slices() -> Option<bool> {
+    let mut attributes = attributes();
+    let (into, size) = (&raw mut attributes, attributes.size);
+    // SAFETY: it writes as much of `attributes` as `size` says at most, and 0 is the calling thread.
+    let _ = unsafe { libc::syscall(libc::SYS_sched_getattr, 0, into, size, 0) };
+    (attributes.sched_runtime > 0).then_some(attributes.sched_runtime == SLICE)
 }
 
 async fn made(slot: &Slot, content: &[u8]) -> Ended {

@@ -214,6 +214,7 @@ pub(crate) fn message(panic: &(dyn Any + Send)) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::apart::has_long_slices;
     use crate::{Caller, Host, PluginSource, Pool, Protocol, Settings, TokenRequest};
     use std::time::Duration;
     use wasmtime::component::Linker;
@@ -315,7 +316,7 @@ mod tests {
             type Found = (Option<Arc<crate::Value>>,);
             let get = move |_: StoreContextMut<'_, State>, (_,): (WasmStr,)| -> wasmtime::Result<Found> {
                 let name = std::thread::current().name().unwrap_or_default().to_owned();
-                let _ = say.send((name, nice()));
+                let _ = say.send((name, nice(), has_long_slices()));
                 Ok((None,))
             };
             linker.instance("signet:rule/config@1.0.0")?.func_wrap("get", get)
@@ -328,12 +329,14 @@ mod tests {
             let _ = plugin.evaluate(&request()).await;
             said.try_recv().unwrap()
         };
+        // A kernel before Linux 6.12 knows of no slices.
+        let long = has_long_slices().map(|_| true);
         let behind = nice() + 5;
-        assert_eq!(called().await, ("signet-trial".to_owned(), behind));
+        assert_eq!(called().await, ("signet-trial".to_owned(), behind, long));
         plugin.0.pace.set(Duration::from_millis(50));
-        assert_eq!(called().await, ("signet-slow".to_owned(), behind));
+        assert_eq!(called().await, ("signet-slow".to_owned(), behind, long));
         plugin.0.pace.set(Duration::ZERO);
-        assert_eq!(called().await, (here, nice()));
+        assert_eq!(called().await, (here, nice(), long.map(|_| false)));
     }
 
     // R21
