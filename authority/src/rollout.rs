@@ -58,6 +58,15 @@ pub struct Start<'a> {
     pub by: &'a str,
 }
 
+/// How far a rollout is to go.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Promotion {
+    /// The percentage of callers; none: the next step.
+    pub percent: Option<u8>,
+    /// Whether the new version may become the bundle's though no call of it was reported here.
+    pub untried: bool,
+}
+
 /// What a rollout does, or would do.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -173,17 +182,13 @@ impl Rollouts {
         Ok(Ok(plan))
     }
 
-    /// Takes a rollout to its next step, or to `percent`; at 100 the new version becomes the bundle's. Nothing is tried twice: of two
+    /// Takes a rollout to its next step, or to a percentage; at 100 the new version becomes the bundle's. Nothing is tried twice: of two
     /// who promote at the same time one is told so.
     ///
     /// # Errors
-    /// [`Fault::NotFound`], [`Fault::Invalid`] where it is over or would not go forward, [`Fault::Raced`].
-    pub async fn promote(
-        &self,
-        plugin: &str,
-        percent: Option<u8>,
-        by: &str,
-    ) -> Result<Result<Rollout, Invalid>, Fault> {
+    /// [`Fault::NotFound`], [`Fault::Invalid`] where it is over or would not go forward, `untried` where it would judge everybody and has
+    /// judged nothing, [`Fault::Raced`].
+    pub async fn promote(&self, plugin: &str, to: Promotion, by: &str) -> Result<Result<Rollout, Invalid>, Fault> {
         let held = row::find(&self.vault, plugin).await?;
         let mut rollout = held
             .value
@@ -191,9 +196,12 @@ impl Rollouts {
             .get(plugin)
             .map(|kept| kept.rollout.clone())
             .ok_or_else(|| none(plugin))?;
-        rollout.stage = rollout.promoted(percent).map_err(unusable)?;
+        rollout.stage = rollout.promoted(to.percent).map_err(unusable)?;
         self.touch(&mut rollout, by);
         if rollout.stage == Stage::Enforced {
+            if !to.untried {
+                self.demand_tried(&rollout)?;
+            }
             return self.enforce(rollout).await;
         }
         let row = held.value.with(rollout.clone(), None);
@@ -201,6 +209,19 @@ impl Rollouts {
         let revision = self.vault.commit(change).await?;
         tracing::info!(plugin, stage = %rollout.stage, revision, "a rollout was promoted");
         Ok(Ok(rollout))
+    }
+
+    /// A version that has judged nothing has not failed either: that says nothing. Other authorities may have heard more.
+    fn demand_tried(&self, rollout: &Rollout) -> Result<(), Fault> {
+        if self.total(&rollout.id).candidate.total() > 0 {
+            return Ok(());
+        }
+        let plugin = &rollout.plugin;
+        let message = format!(
+            "this authority has heard of no call of the new version of `{plugin}`, which would judge everybody; `signet rollout status \
+             {plugin}` shows calls and edges, --untried (`untried` in the API) goes on without"
+        );
+        Err(Fault::state("untried", message))
     }
 
     async fn enforce(&self, rollout: Rollout) -> Result<Result<Rollout, Invalid>, Fault> {

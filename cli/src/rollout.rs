@@ -9,6 +9,7 @@ use clap::{Args, Subcommand};
 use policies::rollout::{Steps, Thresholds, percent};
 use serde_json::{Value, json};
 
+use crate::bundle::demanding;
 use crate::client::AdminArgs;
 use crate::failure::{Context, Failure};
 use crate::oci::{Reference, RegistryArgs};
@@ -126,9 +127,10 @@ impl Rollout {
             } => {
                 let path = path(plugin, "/promote")?;
                 if !untried {
-                    demand_tried(admin, plugin, *percent)?;
+                    tell_untried(admin, plugin, *percent);
                 }
-                let rollout = admin.call("POST", &path, Some(&json!({ "percent": percent })))?;
+                let body = demanding(json!({ "percent": percent }), "untried", *untried);
+                let rollout = admin.call("POST", &path, Some(&body))?;
                 shown(is_json, &rollout, || promoted(&rollout))
             }
             Command::Abort { plugin, reason } => {
@@ -185,28 +187,22 @@ impl New {
     }
 }
 
-/// A version that has judged nothing has not failed either: each step with it is commented on, and the last one refused. Where this
-/// cannot be known, as for an operator who may not read the bundle, the authority decides.
-fn demand_tried(admin: &AdminArgs, plugin: &str, percent: Option<u8>) -> Result<(), Failure> {
+/// A version that has judged nothing has not failed either: each step with it is commented on, where it can be known, and the last one
+/// refused by the authority.
+fn tell_untried(admin: &AdminArgs, plugin: &str, percent: Option<u8>) {
     let Ok(answer) = admin.call("GET", "/v1/rollouts", None) else {
-        return Ok(());
+        return;
     };
     let found = status::of(&answer, Some(plugin)).unwrap_or_default();
-    let running = found
+    let is_untried = |rollout: &&Value| status::calls(rollout) == 0;
+    let next = found
         .iter()
-        .find(|rollout| rollout.get("next").is_some_and(Value::is_u64));
-    let Some(rollout) = running.filter(|rollout| status::calls(rollout) == 0) else {
-        return Ok(());
-    };
-    let said = format!("this authority has heard of no call of the new version of `{plugin}`");
-    match percent.map_or_else(|| number(rollout, "next"), u64::from) {
-        100 => Err(Failure::new(format!(
-            "{said}, which would judge everybody; `signet rollout status {plugin}` shows calls and edges, --untried goes on without"
-        ))),
-        _ => {
-            output::note(&said);
-            Ok(())
-        }
+        .find(is_untried)
+        .and_then(|rollout| rollout.get("next")?.as_u64());
+    if next.is_some_and(|next| percent.map_or(next, u64::from) != 100) {
+        output::note(&format!(
+            "this authority has heard of no call of the new version of `{plugin}`"
+        ));
     }
 }
 

@@ -109,6 +109,8 @@ impl fmt::Display for Report {
 pub struct CaseResult {
     /// Its folder, relative to the cases' root.
     pub name: String,
+    /// What it was to come to, and what it came to; none where it does not read.
+    pub outcomes: Option<(Outcome, Outcome)>,
     /// Why it failed; none where it came out as expected.
     pub failure: Option<String>,
 }
@@ -189,9 +191,20 @@ pub fn run_cases(bundle: &Bundle, engine: &Engine, cases: &Path) -> Report {
     let mut folders = Vec::new();
     find_cases(cases, &mut folders);
     folders.sort();
-    let run = |folder: PathBuf| CaseResult {
-        name: folder.strip_prefix(cases).unwrap_or(&folder).display().to_string(),
-        failure: run_case(bundle, engine, &folder).err(),
+    let run = |folder: PathBuf| {
+        let (outcomes, failure) = match run_case(bundle, engine, &folder) {
+            Ok((expected, found)) => {
+                let failure = compare(&expected, &found).err();
+                (Some((expected, found)), failure)
+            }
+            Err(why) => (None, Some(why)),
+        };
+        let name = folder.strip_prefix(cases).unwrap_or(&folder).display().to_string();
+        CaseResult {
+            name,
+            outcomes,
+            failure,
+        }
     };
     Report {
         cases: folders.into_iter().map(run).collect(),
@@ -220,7 +233,8 @@ fn find_cases(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-fn run_case(bundle: &Bundle, engine: &Engine, folder: &Path) -> Result<(), String> {
+/// What a case is to come to, and what it comes to.
+fn run_case(bundle: &Bundle, engine: &Engine, folder: &Path) -> Result<(Outcome, Outcome), String> {
     let read = |name: &str| fs::read(folder.join(name)).map_err(|error| format!("{name} cannot be read: {error}"));
     let request = CaseRequest::parse(&read("request.json")?).map_err(|error| format!("request.json: {error}"))?;
     let expected: Outcome =
@@ -242,7 +256,7 @@ fn run_case(bundle: &Bundle, engine: &Engine, folder: &Path) -> Result<(), Strin
             request.decide(&bundle, &engine)?
         }
     };
-    compare(&expected, &outcome)
+    Ok((expected, outcome))
 }
 
 fn compare(expected: &Outcome, found: &Outcome) -> Result<(), String> {

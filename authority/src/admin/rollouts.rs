@@ -14,7 +14,7 @@ use signing::digest::sha256;
 use super::answer::{self, Failure, rfc3339};
 use super::{Admin, Decisions, Route};
 use crate::keys::Gate;
-use crate::rollout::{Plan, Seen, Start};
+use crate::rollout::{Plan, Promotion, Seen, Start};
 
 /// What a method means at a path below `/v1/rollouts`.
 pub(super) fn route<'a>(method: &Method, parts: &[&'a str]) -> Option<Route<'a>> {
@@ -42,6 +42,9 @@ struct StartRequest {
 struct PromoteRequest {
     /// None: to the next step.
     percent: Option<u8>,
+    /// Whether the last step is taken though no call was reported.
+    #[serde(default)]
+    untried: bool,
 }
 
 #[derive(Deserialize)]
@@ -90,8 +93,11 @@ impl Admin {
     ) -> Result<Response<Bytes>, Failure> {
         decisions.allow(AdminAction::ApplyBundle, AdminResource::Authority)?;
         let request: PromoteRequest = answer::parse(body)?;
-        let by = decisions.requester();
-        let promoted = self.rollouts.promote(plugin, request.percent, &by).await??;
+        let to = Promotion {
+            percent: request.percent,
+            untried: request.untried,
+        };
+        let promoted = self.rollouts.promote(plugin, to, &decisions.requester()).await??;
         answer::json(StatusCode::OK, &rollout_shape(&promoted))
     }
 

@@ -54,6 +54,12 @@ async fn started(bench: &Bench) -> Rollout {
     plan.rollout
 }
 
+/// To the next step, or to a percentage, whether it was tried or not.
+fn to(percent: Option<u8>) -> Promotion {
+    let untried = true;
+    Promotion { percent, untried }
+}
+
 /// What edges are told.
 fn told(bench: &Bench) -> node::contract::Bundle {
     let update = bench.wired.world.since(0).unwrap();
@@ -109,7 +115,7 @@ async fn a_rollout_goes_from_shadow_to_the_bundle_and_edges_are_told_each_step()
         if percent > 0 {
             let wanted = (percent == 30).then_some(30);
             let promoted = rollouts
-                .promote("guard", wanted, "operator:test")
+                .promote("guard", to(wanted), "operator:test")
                 .await
                 .unwrap()
                 .unwrap();
@@ -129,7 +135,7 @@ async fn a_rollout_goes_from_shadow_to_the_bundle_and_edges_are_told_each_step()
         assert!(digests.insert(bundle.digest), "edges see another bundle");
     }
     let enforced = rollouts
-        .promote("guard", Some(100), "operator:test")
+        .promote("guard", to(Some(100)), "operator:test")
         .await
         .unwrap()
         .unwrap();
@@ -154,7 +160,7 @@ async fn a_rollout_goes_from_shadow_to_the_bundle_and_edges_are_told_each_step()
         .await
         .unwrap();
     assert!(component.is_none(), "nothing is left beside the bundle");
-    let over = rollouts.promote("guard", None, "operator:test").await.unwrap_err();
+    let over = rollouts.promote("guard", to(None), "operator:test").await.unwrap_err();
     assert!(over.to_string().contains("is over (enforced)"), "{over}");
     conflict(
         &rollouts.abort("guard", "", "operator:test").await.unwrap_err(),
@@ -221,7 +227,7 @@ async fn what_cannot_be_rolled_out_is_refused_with_what_to_do() {
     assert_eq!(invalid.findings[0].file, "plugins/guard.wasm");
     assert!(invalid.findings[0].message.contains("core module"), "{invalid:?}");
     assert!(matches!(
-        rollouts.promote("guard", None, "x").await,
+        rollouts.promote("guard", to(None), "x").await,
         Err(Fault::NotFound { .. })
     ));
     assert!(matches!(
@@ -286,6 +292,48 @@ async fn a_bundle_that_changes_the_plugin_waits_for_the_end_and_others_do_not() 
     for changed in changed {
         assert!(apply(&bench, changed, false).await.unwrap().applied);
     }
+}
+
+#[tokio::test]
+async fn what_has_judged_nothing_becomes_the_bundles_only_where_that_is_said() {
+    let bench = bench().await;
+    let rollouts = &bench.wired.rollouts;
+    let promote = async |percent, untried| {
+        let promoted = rollouts
+            .promote("guard", Promotion { percent, untried }, "operator:test")
+            .await;
+        promoted.map(|promoted| promoted.unwrap().stage)
+    };
+    let rollout = started(&bench).await;
+    assert_eq!(
+        promote(Some(50), false).await,
+        Ok(Stage::Canary { percent: 50 }),
+        "not the last"
+    );
+    // By name, and as the next step.
+    for percent in [Some(100), None] {
+        let refused = promote(percent, false).await.unwrap_err();
+        assert_eq!((refused.code(), refused.problem().code()), ("untried", "untried"));
+        assert!(
+            refused.to_string().contains("no call of the new version of `guard`"),
+            "{refused}"
+        );
+    }
+    let seen = &rollouts.list().await.unwrap()[0];
+    assert_eq!(seen.rollout.stage, Stage::Canary { percent: 50 }, "nothing was changed");
+    // What is known of another rollout says nothing about this one.
+    report(rollouts, ("a", "1"), "another", &figures(5, 0, None));
+    report(rollouts, ("a", "1"), &rollout.id, &figures(0, 0, None));
+    assert_eq!(promote(None, false).await.unwrap_err().code(), "untried");
+    report(rollouts, ("a", "1"), &rollout.id, &figures(1, 0, None));
+    assert_eq!(promote(None, false).await, Ok(Stage::Enforced));
+    bench.settle().await;
+    let back = rollouts.start(guard(GUARD), false).await.unwrap().unwrap();
+    assert_ne!(back.rollout.id, rollout.id);
+    assert_eq!(promote(Some(100), false).await.unwrap_err().code(), "untried");
+    assert_eq!(promote(Some(100), true).await, Ok(Stage::Enforced));
+    let over = promote(None, false).await.unwrap_err();
+    assert!(over.to_string().contains("is over (enforced)"), "{over}");
 }
 
 fn figures(calls: u64, failed: u64, stopped: Option<&str>) -> Figures {
@@ -417,7 +465,7 @@ async fn a_rollout_survives_a_restart_and_so_does_its_end() {
     bench
         .wired
         .rollouts
-        .promote("guard", None, "operator:test")
+        .promote("guard", to(None), "operator:test")
         .await
         .unwrap()
         .unwrap();
@@ -453,8 +501,8 @@ async fn of_two_authorities_that_promote_at_the_same_time_one_is_told_so() {
     started(&bench).await;
     let admin = bench.admin().await;
     let (one, other) = tokio::join!(
-        bench.wired.rollouts.promote("guard", None, "operator:one"),
-        admin.rollouts.promote("guard", None, "operator:other")
+        bench.wired.rollouts.promote("guard", to(None), "operator:one"),
+        admin.rollouts.promote("guard", to(None), "operator:other")
     );
     let raced = [&one, &other]
         .iter()
@@ -502,7 +550,8 @@ async fn each_step_needs_the_token_and_is_on_record() {
             400,
         ),
         ("PUT", "/v1/rollouts/guard", start, 200),
-        ("POST", "/v1/rollouts/guard/promote", json!({}), 200),
+        ("POST", "/v1/rollouts/guard/promote", json!({}), 409),
+        ("POST", "/v1/rollouts/guard/promote", json!({"untried": true}), 200),
     ];
     for (method, path, body, status) in calls {
         for (token, expected) in [("wrong", 401), ("token", status)] {
@@ -541,6 +590,7 @@ async fn each_step_needs_the_token_and_is_on_record() {
             "AbortRollout performed",
             "StartRollout refused",
             "StartRollout performed",
+            "PromoteRollout refused",
             "PromoteRollout performed",
         ]
     );

@@ -93,13 +93,14 @@ pub fn verify(store: &mut dyn Store, key: &PublicKey, digest: &Digest) -> Result
             "{digest} has no signature; `signet plugin push` signs what it stores"
         )));
     };
-    let count = manifest.layers.len();
-    match find(store, &manifest, key, digest)? {
-        Some(verified) => Ok(verified),
-        None => Err(Failure::new(format!(
-            "{digest} is not signed by that key; {count} signatures are there"
-        ))),
+    if let Some(verified) = find(store, &manifest, key, digest)? {
+        return Ok(verified);
     }
+    let others = match manifest.layers.len() {
+        1 => "one signature is there".to_owned(),
+        count => format!("{count} signatures are there"),
+    };
+    Err(Failure::new(format!("{digest} is not signed by that key; {others}")))
 }
 
 /// Signs the manifest with this digest and stores the signature beside those that are there; one of that key that is

@@ -134,11 +134,14 @@ fn what_another_key_signed_is_refused_before_the_component_is_fetched() {
     let digest = pushed(&mut store, &mut signer_here);
     store.asked.clear();
     let why = refused(&mut store, &tag(), &other.key);
-    assert!(why.contains("not signed by that key; 1 signatures are there"), "{why}");
+    assert!(why.ends_with("not signed by that key; one signature is there"), "{why}");
     let component = u64::try_from(WASM.len()).unwrap();
     assert!(!store.asked.contains(&component), "{:?}", store.asked);
     // Only where nobody asks for a signature.
     assert_eq!(pull(&mut store, &tag(), None).unwrap().digest, digest);
+    pushed(&mut store, &mut signer(Algorithm::EdDsa));
+    let why = refused(&mut store, &tag(), &other.key);
+    assert!(why.ends_with("; 2 signatures are there"), "{why}");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::case::{self, Case};
 use super::outcome::Outcome;
-use super::project::Subject;
+use super::project::{self, Subject};
 use super::runner::Runner;
 use crate::failure::Failure;
 use crate::output;
@@ -53,6 +53,7 @@ impl Bench {
     /// Runs the command.
     pub fn run(self) -> Result<(), Failure> {
         let subject = Subject::find(&self.path, self.cases.as_deref())?;
+        project::tell_stale(&self.path, &subject, "");
         let cases = case::read_all(&subject.cases)?;
         let runner = Runner::new(&subject, self.isolated || subject.isolated)?;
         runner.load_own(&subject)?;

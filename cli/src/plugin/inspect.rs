@@ -7,8 +7,8 @@ use clap::Args;
 use runtime::LoadFailure;
 use serde_json::json;
 
-use super::component;
-use super::{project, runner};
+use super::project::{self, Subject};
+use super::{component, runner};
 use crate::failure::{Context, Failure};
 use crate::{output, progress};
 
@@ -27,6 +27,9 @@ impl Inspect {
     /// Runs the command. A file that would not be loaded is a failure.
     pub fn run(self) -> Result<(), Failure> {
         let file = project::component(&self.path)?;
+        if let Ok(subject) = Subject::find(&self.path, None) {
+            project::tell_stale(&self.path, &subject, "");
+        }
         let wasm = std::fs::read(&file).context(|| format!("`{}`", file.display()))?;
         let shape = component::shape(&wasm);
         let (bytes, digest) = (wasm.len(), component::digest(&wasm));

@@ -1,9 +1,12 @@
 //! A plugin's directory: what `plugin.toml` says, the component it becomes, and its cases.
 
+mod sources;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use self::sources::{State, newer, sources, tell_stale, with_time};
 use super::manifest::{MANIFEST, Manifest};
 use super::table::Tables;
 use crate::failure::{Context, Failure};

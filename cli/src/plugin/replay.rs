@@ -9,7 +9,7 @@ use runtime::sample::{Sample, SampleError, Told, unbatch};
 use runtime::{Plugin, Request, RuleError, Verdict};
 
 use super::changes::{Changes, Seen, plain};
-use super::project::Subject;
+use super::project::{self, Subject};
 use super::runner::Runner;
 use super::{bundled, samples, sampling_key};
 use crate::failure::{Context, Failure};
@@ -73,6 +73,7 @@ impl Replay {
     /// Runs the command.
     pub fn run(self) -> Result<(), Failure> {
         let mut subject = Subject::find(&self.path, None)?;
+        project::tell_stale(&self.path, &subject, "");
         let name = self.plugin.clone().unwrap_or_else(|| subject.name.clone());
         if let Some(bundle) = &self.bundle {
             subject = bundled::settings(subject, bundle, &name)?;
@@ -118,8 +119,10 @@ impl Replay {
     /// The other version, with the settings of the new one: only the component differs.
     fn old(&self, subject: &Subject) -> Result<Option<Version>, Failure> {
         let Some(path) = &self.against else { return Ok(None) };
+        let own = Subject::find(path, None)?;
+        project::tell_stale(path, &own, "");
         let old = Subject {
-            component: Subject::find(path, None)?.component,
+            component: own.component,
             ..subject.clone()
         };
         let version = Version::load(&old).map_err(|failure| failure.after(&format!("`{}`", path.display())))?;

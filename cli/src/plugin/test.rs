@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::case::{self, Case};
 use super::log::{Listener, Log};
 use super::outcome::{Outcome, difference};
-use super::project::Subject;
+use super::project::{self, Subject};
 use super::runner::Runner;
 use super::watch;
 use crate::failure::Failure;
@@ -26,7 +26,7 @@ pub struct Test {
     /// The cases, one TOML file each. Default: `cases` beside the component.
     #[arg(long, value_name = "DIR")]
     cases: Option<PathBuf>,
-    /// Run again whenever something changes; a directory is built first if it is a source that did.
+    /// Run again whenever something changes; a directory is built first if it is a source that did, and to begin with if one is newer.
     #[arg(long)]
     watch: bool,
     /// Make the calls in a worker process, as with isolation = "process" in a bundle.
@@ -90,6 +90,9 @@ impl Test {
 
     fn once(&self) -> Result<(), Failure> {
         let subject = Subject::find(&self.path, self.cases.as_deref())?;
+        if !self.watch {
+            project::tell_stale(&self.path, &subject, ", or test with --watch");
+        }
         let cases = case::read_all(&subject.cases)?;
         let tested = run(&subject, &cases, self.isolated || subject.isolated)?;
         let failed = tested.iter().filter(|one| !one.passed()).count();

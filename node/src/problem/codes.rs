@@ -30,7 +30,7 @@ const fn entry(status: StatusCode, code: &'static str, title: &'static str) -> E
 /// A failure of ours, for which no better code exists.
 pub const INTERNAL: Entry = entry(StatusCode::INTERNAL_SERVER_ERROR, "internal", "Internal failure");
 
-static TABLE: [Entry; 55] = [
+static TABLE: [Entry; 56] = [
     entry(StatusCode::BAD_REQUEST, "bad_request", "Malformed request"),
     entry(StatusCode::BAD_REQUEST, "malformed_json", "The body is not JSON"),
     entry(StatusCode::UNAUTHORIZED, "missing_credentials", "No credentials"),
@@ -72,6 +72,7 @@ static TABLE: [Entry; 55] = [
     ),
     entry(StatusCode::CONFLICT, "conflict", "Conflict"),
     entry(StatusCode::CONFLICT, "key_disabled", "The key is disabled"),
+    entry(StatusCode::CONFLICT, "untried", "Nothing is known about this yet"),
     entry(
         StatusCode::LENGTH_REQUIRED,
         "length_required",

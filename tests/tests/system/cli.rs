@@ -1,8 +1,9 @@
 //! The binary in the hands of a person: the load generator, mistakes, help, and pipes that end early.
 
+use std::path::PathBuf;
 use std::process::Command;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use system_tests::{Dev, Output, run, signet};
 use tempfile::TempDir;
 
@@ -54,11 +55,11 @@ fn load_drives_every_protocol_and_verifies_a_sample() {
         assert_eq!(report["protocol"], protocol);
         assert_eq!(
             (&report["requests"], &report["errors"]),
-            (&300.into(), &serde_json::json!({})),
+            (&300.into(), &json!({})),
             "{report}"
         );
         assert_eq!(report["verified"]["valid"], 30, "{report}");
-        assert_eq!(report["verified"]["invalid"], serde_json::json!({}), "{report}");
+        assert_eq!(report["verified"]["invalid"], json!({}), "{report}");
         assert!(report["p50_us"].as_u64().unwrap() > 0, "{report}");
     }
     let text = dev.cli(&["load", "--requests", "20", "--verify-every", "1"]).success();
@@ -256,9 +257,7 @@ fn a_reader_that_goes_early_is_no_failure() {
 #[test]
 fn a_check_of_a_bundle_finds_what_would_keep_it_from_being_applied() {
     let dir = TempDir::new().unwrap();
-    let bundle = dir.path().join("bundle");
-    let dev = system_tests::checkout().join("deploy/dev/bundle");
-    run(Command::new("cp").arg("-r").arg(dev).arg(&bundle)).success();
+    let bundle = bundle(&dir);
     let check = || run(Command::new(signet()).args(["policy", "check"]).arg(&bundle));
     let manifest = std::fs::read_to_string(bundle.join("bundle.toml")).unwrap();
     let with = |more: &str| std::fs::write(bundle.join("bundle.toml"), format!("{manifest}{more}")).unwrap();
@@ -280,4 +279,132 @@ fn a_check_of_a_bundle_finds_what_would_keep_it_from_being_applied() {
          [plugins.tables.nets]\nfile = \"plugins/nets.csv\"\nkind = \"prefix\"\n",
     );
     failed(&check(), 1, &["plugins/nets.csv"]);
+}
+
+/// A copy of the bundle of `signet dev`.
+fn bundle(dir: &TempDir) -> PathBuf {
+    let bundle = dir.path().join("bundle");
+    let dev = system_tests::checkout().join("deploy/dev/bundle");
+    run(Command::new("cp").arg("-r").arg(dev).arg(&bundle)).success();
+    bundle
+}
+
+fn parsed(output: &Output) -> Value {
+    serde_json::from_str(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))
+}
+
+#[test]
+fn a_script_reads_what_a_check_of_a_bundle_finds() {
+    let dir = TempDir::new().unwrap();
+    let bundle = bundle(&dir);
+    let check = |more: &[&str]| run(Command::new(signet()).args(["policy", "check"]).arg(&bundle).args(more));
+    let text = check(&[]).success();
+    let good = check(&["--json"]);
+    let found = parsed(&good);
+    assert_eq!((good.code, good.stderr.as_str()), (0, ""), "{good:?}");
+    assert_eq!(
+        (&found["valid"], &found["findings"]),
+        (&true.into(), &json!([])),
+        "{found}"
+    );
+    assert!(text.contains(found["digest"].as_str().unwrap()), "{text} {found}");
+    let profiles = found["profiles"].as_array().unwrap();
+    assert!(profiles.contains(&"api".into()), "{found}");
+    let counts = format!("ok: {} profiles, {} policy file", profiles.len(), found["policy_files"]);
+    assert!(text.starts_with(&counts), "{text} {found}");
+
+    // Odd things are in the object only, and mistakes in both.
+    let core = b"\0asm\x01\0\0\0";
+    std::fs::write(bundle.join("plugins/other.wasm"), core).unwrap();
+    let odd = check(&["--json"]);
+    let found = parsed(&odd);
+    assert_eq!((odd.code, odd.stderr.as_str()), (0, ""), "{odd:?}");
+    let warning = &found["warnings"][0];
+    assert_eq!(warning["file"], "plugins/other.wasm", "{found}");
+    assert_eq!(warning["hint"], "name it in bundle.toml, or remove it", "{found}");
+    let manifest = std::fs::read_to_string(bundle.join("bundle.toml")).unwrap();
+    let other = "\n[[plugins]]\nname = \"other\"\nfile = \"plugins/other.wasm\"\n";
+    std::fs::write(bundle.join("bundle.toml"), format!("{manifest}{other}")).unwrap();
+    let wrong = check(&["--json"]);
+    let found = parsed(&wrong);
+    assert_eq!((wrong.code, &found["valid"]), (1, &false.into()), "{wrong:?}");
+    assert_eq!(found["findings"][0]["file"], "plugins/other.wasm", "{found}");
+    assert!(found["digest"].is_string(), "it holds together: {found}");
+    assert_eq!(wrong.stderr, check(&[]).stderr);
+
+    std::fs::write(bundle.join("bundle.toml"), manifest).unwrap();
+    let policies = bundle.join("policies");
+    std::fs::write(policies.join("more.cedar"), "permit (principal").unwrap();
+    let wrong = check(&["--json"]);
+    let found = parsed(&wrong);
+    let one = &found["findings"][0];
+    let place = (&one["file"], &one["line"], &one["column"]);
+    assert_eq!(place, (&"policies/more.cedar".into(), &1.into(), &18.into()), "{found}");
+    let of_bundle = (&found["valid"], &found["digest"], &found["profiles"]);
+    assert_eq!(of_bundle, (&false.into(), &Value::Null, &Value::Null), "{found}");
+    assert!(
+        wrong.code == 1 && wrong.stderr.contains("policies/more.cedar:1:18: "),
+        "{wrong:?}"
+    );
+}
+
+#[test]
+fn a_script_reads_what_the_cases_of_a_bundle_came_to() {
+    let dir = TempDir::new().unwrap();
+    let bundle = bundle(&dir);
+    let test = |more: &[&str]| run(Command::new(signet()).args(["policy", "test"]).arg(&bundle).args(more));
+    let good = test(&["--json"]);
+    let found = parsed(&good);
+    let cases = found["cases"].as_array().unwrap();
+    assert_eq!((good.code, good.stderr.as_str()), (0, ""), "{good:?}");
+    assert_eq!(
+        (&found["passed"], &found["failed"]),
+        (&cases.len().into(), &0.into()),
+        "{found}"
+    );
+    assert!(
+        cases
+            .iter()
+            .all(|case| case["passed"] == true && case["failure"].is_null() && case["actual"].is_object()),
+        "{found}"
+    );
+
+    // One comes to something else, one has a half only.
+    let [first, second, ..] = cases.as_slice() else {
+        panic!("{found}")
+    };
+    let [first, second] = [first, second].map(|case| bundle.join("cases").join(case["name"].as_str().unwrap()));
+    let expected = json!({"decision": "deny", "code": "no_such_code"});
+    std::fs::write(first.join("expected.json"), expected.to_string()).unwrap();
+    std::fs::remove_file(second.join("expected.json")).unwrap();
+    let wrong = test(&["--json"]);
+    let found = parsed(&wrong);
+    assert_eq!(wrong.code, 1, "{wrong:?}");
+    assert_eq!(wrong.stderr, "signet: not every case came out as expected\n");
+    assert_eq!(found["failed"], 2, "{found}");
+    let (one, other) = (&found["cases"][0], &found["cases"][1]);
+    assert_eq!(
+        (&one["passed"], &one["expected"]),
+        (&false.into(), &expected),
+        "{found}"
+    );
+    assert!(one["actual"]["decision"].is_string(), "{found}");
+    assert!(
+        other["actual"].is_null() && other["failure"].as_str().unwrap().contains("expected.json"),
+        "{found}"
+    );
+    let text = test(&[]);
+    let line = format!(
+        "FAILED  {}: {}",
+        one["name"].as_str().unwrap(),
+        one["failure"].as_str().unwrap()
+    );
+    assert!(text.code == 1 && text.stdout.contains(&line), "{text:?} {line}");
+
+    std::fs::remove_dir_all(bundle.join("cases")).unwrap();
+    let none = test(&["--json"]);
+    assert_eq!(parsed(&none), json!({"passed": 0, "failed": 0, "cases": []}));
+    assert!(none.code == 1 && none.stderr.contains("has no cases"), "{none:?}");
+    std::fs::remove_file(bundle.join("bundle.toml")).unwrap();
+    failed(&test(&["--json"]), 1, &["bundle.toml"]);
 }

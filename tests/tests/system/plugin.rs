@@ -334,6 +334,58 @@ fn a_source_that_changes_is_built_and_tested_again() {
     watching.wait().unwrap();
 }
 
+/// A case that passes on an old build says nothing about the rule that stands there.
+#[test]
+fn an_old_build_is_said_to_be_one() {
+    let dir = TempDir::new().unwrap();
+    let here = dir.path();
+    let rule = short_lived(here);
+    let later = |file: &str| {
+        let built = rule.join("short-lived.wasm").metadata().unwrap().modified().unwrap();
+        let file = std::fs::File::options().append(true).open(rule.join(file)).unwrap();
+        file.set_modified(built + std::time::Duration::from_secs(5)).unwrap();
+    };
+    let cases = ["cases/a-token-is-capped.toml", "plugin.toml", "README.md"];
+    cases.into_iter().for_each(later);
+    let up_to_date = plugin(here, &["test", "short-lived", "--json"]);
+    assert_eq!((up_to_date.code, up_to_date.stderr.as_str()), (0, ""), "{up_to_date:?}");
+    later("rule.wat");
+    let said = "signet: `short-lived/rule.wat` is newer than `short-lived/short-lived.wasm`; `signet plugin build short-lived` first";
+    let tested = plugin(here, &["test", "short-lived", "--json"]);
+    assert_eq!(tested.stderr, format!("{said}, or test with --watch\n"));
+    assert_eq!(parsed(tested)["passed"], 6);
+    let others: [&[&str]; 2] = [&["bench", "short-lived", "--calls", "10"], &["inspect", "short-lived"]];
+    for command in others {
+        let output = plugin(here, &[command, &["--json"]].concat());
+        assert!(output.stderr.starts_with(&format!("{said}\n")), "{output:?}");
+        // A busy machine may take it over the budget.
+        serde_json::from_str::<Value>(&output.stdout).unwrap();
+    }
+    // Of a file by itself nobody knows what it was built from.
+    let file = plugin(here, &["test", "short-lived/short-lived.wasm"]);
+    assert_eq!((file.code, file.stderr.as_str()), (0, ""), "{file:?}");
+
+    // Who watches gets a new one first.
+    edit(&rule.join("rule.wat"), "subject_missing", "subject_messing");
+    later("rule.wat");
+    let out = here.join("out");
+    let mut watching = Command::new(signet())
+        .args(["plugin", "test", "short-lived", "--watch"])
+        .current_dir(here)
+        .stdin(Stdio::null())
+        .stdout(std::fs::File::create(&out).unwrap())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    within(60, "a first run", || {
+        std::fs::read_to_string(&out).unwrap().contains(" failed\n")
+    });
+    watching.kill().unwrap();
+    watching.wait().unwrap();
+    let first = std::fs::read_to_string(&out).unwrap();
+    assert!(first.contains("5 passed, 1 failed"), "{first}");
+}
+
 #[test]
 fn the_committed_components_load() {
     for name in ["claim-guard", "protected-artifact"] {
