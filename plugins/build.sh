@@ -34,7 +34,7 @@ bundle=deploy/dev/bundle/plugins
 # A stack of 32 KiB and one page of memory: what a call does not touch need not be cleared after it.
 stack=32768
 # An interpreter's functions have larger frames.
-engine_stack=65536
+engine_stack=131072
 engine=plugins/engines/js/engine.wasm
 
 say() { printf 'plugins: %s\n' "$*" >&2; }

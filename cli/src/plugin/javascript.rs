@@ -40,7 +40,9 @@ pub fn build(dir: &Path, manifest: &Manifest) -> Result<Vec<u8>, Failure> {
 fn hint(what: &str) -> &'static str {
     let name = what.strip_prefix("ReferenceError: ");
     match name.and_then(|name| name.strip_suffix(" is not defined")) {
-        Some("module" | "exports" | "require") => "; a rule is an ES module, with `import` and `export function evaluate`",
+        Some("module" | "exports" | "require") => {
+            "; a rule is an ES module, with `import` and `export function evaluate`"
+        }
         _ => "",
     }
 }

@@ -30,7 +30,9 @@ static const char entry[] = {
 
 static JSRuntime *runtime;
 static JSContext *context;
-static JSValue evaluate_entry;
+// Of entry.js and prelude.js.
+static JSValue evaluate_entry, uncaught_entry, component_error;
+static bool is_built;
 // In the order of the imports at the end of this file.
 enum interface { LOG, CONFIG, COUNTER, LOOKUP, DIGEST, INTERFACES };
 static bool granted[INTERFACES];
@@ -105,6 +107,9 @@ static JSValue from_pairs(signet_pairs pairs) {
     return array;
 }
 
+// What the host gave to a function of the rule: nothing of it where memory ran out on the way.
+static JSValue whole(JSValue value) { return JS_HasException(context) ? JS_EXCEPTION : value; }
+
 static JSValue from_bytes(signet_bytes bytes) { return JS_NewUint8ArrayCopy(context, bytes.at, bytes.length); }
 
 static JSValue from_request(const signet_request *request) {
@@ -158,7 +163,7 @@ static JSValue item(JSValueConst array, uint32_t at) {
 
 static size_t length(JSValueConst array) {
     int64_t length = 0;
-    must(JS_IsArray(array) && JS_GetLength(context, array, &length) == 0);
+    must(JS_IsArray(array) && JS_GetLength(context, array, &length) == 0 && length < INT32_MAX);
     return (size_t)length;
 }
 
@@ -221,6 +226,12 @@ static JSValue wrong_type(const char *function, const char *what) {
     return JS_ThrowTypeError(context, "%s: %s", function, what);
 }
 
+// At a build there is no edge to ask. The rule's memory is kept as it is then, so that an answer would be every edge's.
+static bool has_edge(const char *function) {
+    if (!is_built) JS_ThrowTypeError(context, "`%s` is called outside of `evaluate`, where there is no edge to answer", function);
+    return is_built;
+}
+
 // An argument that must be a text. To be freed: JS_FreeCString.
 static bool argument(const char *function, const char *what, JSValueConst value, signet_text *text) {
     if (!JS_IsString(value)) return wrong_type(function, what), false;
@@ -232,22 +243,21 @@ static bool argument(const char *function, const char *what, JSValueConst value,
 
 // Throws an error with `problem` for its payload.
 static JSValue problem(const char *problem) {
-    JSValue global = JS_GetGlobalObject(context), class = JS_GetPropertyStr(context, global, "ComponentError");
     JSValue payload = JS_NewString(context, problem);
-    return JS_Throw(context, JS_CallConstructor(context, class, 1, &payload));
-}
-
-static void say(enum signet_level level, signet_text line) {
-    if (granted[LOG]) signet_log_line(level, line.at, line.length);
+    JSValue error = JS_IsException(payload) ? payload : JS_CallConstructor(context, component_error, 1, &payload);
+    return JS_IsException(error) ? error : JS_Throw(context, error);
 }
 
 static JSValue js_log(JSContext *_, JSValueConst this, int count, JSValueConst *arguments) {
     static const char *const levels[] = {"trace", "debug", "info", "warn", "error"};
     signet_text level, line;
+    if (!has_edge("log")) return JS_EXCEPTION;
     if (!argument("log", "the level must be a text", arguments[0], &level)) return JS_EXCEPTION;
     if (!argument("log", "the line must be a text", arguments[1], &line)) return JS_EXCEPTION;
     for (int at = 0; at < 5; at++) {
-        if (strcmp(levels[at], level.at) == 0) return say(at, line), JS_UNDEFINED;
+        if (level.length != strlen(levels[at]) || memcmp(levels[at], level.at, level.length) != 0) continue;
+        if (granted[LOG]) signet_log_line(at, line.at, line.length);
+        return JS_UNDEFINED;
     }
     return wrong_type("log", "the level must be one of trace, debug, info, warn and error");
 }
@@ -255,15 +265,17 @@ static JSValue js_log(JSContext *_, JSValueConst this, int count, JSValueConst *
 static JSValue js_setting(JSContext *_, JSValueConst this, int count, JSValueConst *arguments) {
     signet_text name;
     signet_setting setting;
+    if (!has_edge("get")) return JS_EXCEPTION;
     if (!argument("get", "the setting's name must be a text", arguments[0], &name)) return JS_EXCEPTION;
     signet_config_get(name.at, name.length, &setting);
-    return setting.is_some ? from_value(&setting.value) : JS_UNDEFINED;
+    return setting.is_some ? whole(from_value(&setting.value)) : JS_UNDEFINED;
 }
 
 static JSValue js_increment(JSContext *_, JSValueConst this, int count, JSValueConst *arguments) {
     signet_text key;
     double seconds;
     signet_counted counted;
+    if (!has_edge("increment")) return JS_EXCEPTION;
     if (!argument("increment", "the key must be a text", arguments[0], &key)) return JS_EXCEPTION;
     if (!JS_IsNumber(arguments[1]) || JS_ToFloat64(context, &seconds, arguments[1]) != 0 || !(seconds >= 0) ||
         !(seconds <= UINT32_MAX) || seconds != (uint32_t)seconds)
@@ -278,6 +290,7 @@ static JSValue js_look_up(JSContext *_, JSValueConst this, int count, JSValueCon
     const char *function = by_prefix ? "prefix" : "get";
     signet_text table, key;
     signet_row row;
+    if (!has_edge(function)) return JS_EXCEPTION;
     if (!argument(function, "the table must be a text", arguments[0], &table)) return JS_EXCEPTION;
     if (!argument(function, by_prefix ? "the address must be a text" : "the key must be a text", arguments[1], &key))
         return JS_EXCEPTION;
@@ -291,6 +304,7 @@ static JSValue js_digest(JSContext *_, JSValueConst this, int count, JSValueCons
         signet_digest_sha256, signet_digest_sha384, signet_digest_sha512};
     size_t length;
     signet_bytes digest;
+    if (!has_edge("digest")) return JS_EXCEPTION;
     const uint8_t *data = JS_GetTypedArrayType(arguments[0]) == JS_TYPED_ARRAY_UINT8
                               ? JS_GetUint8Array(context, &length, arguments[0]) : NULL;
     if (data == NULL) {
@@ -374,18 +388,31 @@ static JSModuleDef *interface(const char *name, int at) {
 }
 
 static JSModuleDef *load(JSContext *_, const char *name, void *opaque) {
+    if (is_built) {
+        JS_ThrowReferenceError(context, "`%s` was not loaded at the build: import it at the top of a module", name);
+        return NULL;
+    }
     for (int at = 0; at < INTERFACES; at++)
         if (strcmp(name, interfaces[at].module) == 0) return interface(name, at);
     int32_t size = build_read(name, strlen(name), NULL, 0);
     if (size < 0) {
         JS_ThrowReferenceError(context, strncmp(name, "signet:", 7) == 0
             ? "there is no `%s`; signet.d.ts has what there is, with its version"
-            : "there is no module `%s` in the plugin's directory; what npm has, a bundler puts into rule.js", name);
+            : "there is no module `%s` of at most 8 MiB in the plugin's directory; what npm has, a bundler puts into rule.js", name);
+        return NULL;
+    }
+    if (strlen(name) > 5 && strcmp(name + strlen(name) - 5, ".json") == 0) {
+        JS_ThrowTypeError(context, "`%s` is no module: write what it has into one, behind `export default`", name);
         return NULL;
     }
     char *source = room((size_t)size, 1);
-    build_read(name, strlen(name), source, (size_t)size);
+    if (build_read(name, strlen(name), source, (size_t)size) != size) {
+        JS_ThrowReferenceError(context, "`%s` was written to while it was read", name);
+        return NULL;
+    }
     JSValue module = JS_Eval(context, source, (size_t)size, name, JS_EVAL_TYPE_MODULE | JS_EVAL_FLAG_COMPILE_ONLY);
+    // What is zero is not in the component.
+    explicit_bzero(source, (size_t)size);
     free(source);
     if (JS_IsException(module)) return NULL;
     JSModuleDef *loaded = JS_VALUE_GET_PTR(module);
@@ -393,18 +420,32 @@ static JSModuleDef *load(JSContext *_, const char *name, void *opaque) {
     return loaded;
 }
 
-#define WAITS "waits for what never comes: there is nothing to wait for in a rule"
+// How many promises were rejected that nothing awaits, and what the last one was rejected with.
+static int lost_count;
+static JSValue lost;
 
-// What a promise comes to; an exception where it is rejected, or never comes to anything.
+static void track(JSContext *_, JSValueConst promise, JSValueConst reason, bool is_handled, void *opaque) {
+    lost_count += is_handled ? -1 : 1;
+    if (!is_handled) lost = JS_DupValue(context, reason);
+}
+
+// What a value comes to when all that was begun is done; an exception where a promise is rejected, or never comes to anything. What was
+// thrown where nothing awaits it is an exception too: it may have been a refusal.
 static JSValue settled(JSValue value) {
-    if (!JS_IsPromise(value)) return value;
+    if (JS_IsException(value)) return value;
     JSContext *in;
-    while (JS_ExecutePendingJob(runtime, &in) != 0) {}
-    switch (JS_PromiseState(context, value)) {
-    case JS_PROMISE_FULFILLED: return JS_PromiseResult(context, value);
-    case JS_PROMISE_REJECTED: return JS_Throw(context, JS_PromiseResult(context, value));
-    default: return JS_ThrowTypeError(context, "it " WAITS);
+    int ran;
+    while ((ran = JS_ExecutePendingJob(runtime, &in)) > 0) {}
+    if (ran < 0) return JS_EXCEPTION;
+    if (JS_IsPromise(value)) {
+        JSPromiseStateEnum state = JS_PromiseState(context, value);
+        value = JS_PromiseResult(context, value);
+        // That is told here.
+        if (state == JS_PROMISE_REJECTED) return lost_count = 0, JS_Throw(context, value);
+        if (state == JS_PROMISE_PENDING)
+            return JS_ThrowTypeError(context, "it waits for what never comes: there is nothing to wait for in a rule");
     }
+    return lost_count > 0 ? JS_Throw(context, lost) : value;
 }
 
 static void names(void) {
@@ -426,8 +467,9 @@ __attribute__((export_name("prepare"))) void prepare(void) {
     JSValue global = JS_GetGlobalObject(context), own = JS_NewObject(context);
     JS_SetPropertyFunctionList(context, own, own_functions, sizeof own_functions / sizeof *own_functions);
     JSValue begin = checked(JS_Eval(context, prelude, sizeof prelude - 1, "signet:prelude", JS_EVAL_TYPE_GLOBAL));
-    checked(JS_Call(context, begin, global, 1, &own));
+    component_error = checked(JS_Call(context, begin, global, 1, &own));
     JS_SetModuleLoaderFunc(runtime, NULL, load, NULL);
+    JS_SetHostPromiseRejectionTracker(runtime, track, NULL);
     signet_clock_asked = false;
     JSValue module = checked(
         JS_Eval(context, entry, sizeof entry - 1, "signet:entry", JS_EVAL_TYPE_MODULE | JS_EVAL_FLAG_COMPILE_ONLY));
@@ -436,7 +478,10 @@ __attribute__((export_name("prepare"))) void prepare(void) {
     if (signet_clock_asked) fail(JS_NewString(context, "the rule asks for the time outside of `evaluate`, where there is none: take request.time, "
                                                       "or Date.now() within `evaluate`"));
     JSValue make = checked(JS_GetPropertyStr(context, checked(JS_GetModuleNamespace(context, loaded)), "entry"));
-    evaluate_entry = checked(JS_Call(context, make, JS_UNDEFINED, 1, &own));
+    JSValue made = checked(JS_Call(context, make, JS_UNDEFINED, 1, &own));
+    evaluate_entry = item(made, 0);
+    uncaught_entry = item(made, 1);
+    is_built = true;
 }
 
 // ---- the rule
@@ -449,12 +494,13 @@ __attribute__((export_name("cabi_realloc"))) void *signet_realloc(void *old, siz
 
 __attribute__((export_name("evaluate"))) signet_answer *evaluate_export(const signet_request *request) {
     signet_clock = request->time;
-    JSValue argument = from_request(request);
-    must(!JS_HasException(context));
-    JSValue called = JS_Call(context, evaluate_entry, JS_UNDEFINED, 1, &argument), answer = settled(called);
-    if (JS_IsPromise(called) && JS_PromiseState(context, called) == JS_PROMISE_PENDING)
-        say(SIGNET_ERROR, SIGNET_LITERAL("evaluate " WAITS));
-    // Anything else that was thrown entry.js has told the log.
-    must(!JS_IsException(answer));
+    JSValue argument = whole(from_request(request));
+    must(!JS_IsException(argument));
+    JSValue answer = settled(JS_Call(context, evaluate_entry, JS_UNDEFINED, 1, &argument));
+    if (JS_IsException(answer)) {
+        JSValue thrown[] = {JS_GetException(context), JS_NewBool(context, lost_count > 0)};
+        JS_Call(context, uncaught_entry, JS_UNDEFINED, 2, thrown);
+        __builtin_trap();
+    }
     return to_answer(answer);
 }

@@ -2,7 +2,7 @@
 import { get } from "signet:rule/config@1.0.0";
 import { log } from "signet:rule/log@1.0.0";
 
-/** @param {string} why for the operator @returns {import("./signet").Refusal} */
+/** @param {string} why for the operator @returns {signet.Refusal} */
 function misconfigured(why) {
   log("error", why);
   return { code: "rule_misconfigured", message: "the rule's settings are wrong; tell the operator" };
@@ -43,7 +43,7 @@ function settings() {
   return { patterns, required: texts("required") ?? [], allowsOthers: others.val === "allow" };
 }
 
-/** Whether all of a claim's texts match. What is no text matches nothing. @param {import("./signet").Value} value @param {RegExp} expression */
+/** Whether all of a claim's texts match. What is no text matches nothing. @param {signet.Value} value @param {RegExp} expression */
 function matches(value, expression) {
   const all = value.tag === "texts" ? value.val : value.tag === "text" ? [value.val] : [value];
   return all.every((text) => typeof text === "string" && expression.test(text));
@@ -52,7 +52,7 @@ function matches(value, expression) {
 /** A claim's name, which a caller chose, on one line and not too long. @param {string} name */
 const shown = (name) => JSON.stringify(name.slice(0, 64));
 
-/** @type {import("./signet").Evaluate} */
+/** @type {signet.Evaluate} */
 export function evaluate(request) {
   const { patterns, required, allowsOthers } = settings();
   if (request.payload.tag === "artifact") {

@@ -2,7 +2,7 @@
 import { get } from "signet:rule/config@1.0.0";
 import { log } from "signet:rule/log@1.0.0";
 
-/** @type {import("./signet").Evaluate} */
+/** @type {signet.Evaluate} */
 export function evaluate(request) {
   const max = get("max_seconds");
   if (max?.tag !== "int" || max.val < 1n || max.val > 0xffff_ffffn) {
