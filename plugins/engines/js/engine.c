@@ -5,8 +5,6 @@
 // A value arrives as plugins/sdk/js/signet.d.ts says: a 64-bit integer is a BigInt, what is absent is `undefined`.
 
 #include <quickjs.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -33,7 +31,7 @@ static JSContext *context;
 // Of entry.js and prelude.js.
 static JSValue evaluate_entry, uncaught_entry, component_error;
 static bool is_built;
-// In the order of the imports at the end of this file.
+// In the order that the build knows them by.
 enum interface { LOG, CONFIG, COUNTER, LOOKUP, DIGEST, INTERFACES };
 static bool granted[INTERFACES];
 
@@ -197,7 +195,7 @@ static uint32_t to_number(JSValueConst from) {
     return number;
 }
 
-// [code, message], or [cap or undefined, claims, nothing else]: each claim [name, number of its kind, value].
+// [code, message], or [cap or undefined, claims, null]: each claim [name, number of its kind, value].
 static signet_answer *to_answer(JSValueConst from) {
     signet_answer *answer = room(1, sizeof *answer);
     if (length(from) == 2) {
