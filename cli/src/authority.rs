@@ -105,7 +105,8 @@ impl Authority {
                         let (admin, grpc) = (running.admin_addr(), running.grpc_addr());
                         tracing::info!(%admin, %grpc, %memory, "the authority listens");
                     };
-                    authority::Authority::run(config, pool, listens, crate::dev::interrupted()).await?
+                    authority::Authority::run(config, pool, listens, crate::dev::interrupted()?).await?;
+                    Ok(())
                 })
             }
         }

@@ -16,6 +16,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::Args;
 use serde_json::{Value, json};
+use tokio::signal::unix::{SignalKind, signal};
 
 pub(crate) use self::kms::REGION;
 use self::pki::Pki;
@@ -96,13 +97,15 @@ impl Dev {
         let roles = Roles::start(data, &pki, &addresses, &self.account).await?;
         let info = self.info(data, &pki, &roles)?;
         files::private_file(&data.join(INFO), serde_json::to_string_pretty(&info)?.as_bytes())?;
+        // Whoever reads that it is ready may stop it at once.
+        let interrupted = interrupted()?;
         if self.json {
             output::line(&info.to_string())?;
         } else {
             let program = std::env::current_exe().map_or_else(|_| "signet".into(), |path| path.display().to_string());
             output::text(&print::commands(&info, &data.display().to_string(), &program))?;
         }
-        interrupted().await?;
+        interrupted.await;
         if !self.json {
             output::note("draining");
         }
@@ -210,13 +213,15 @@ fn last_ports(data: &Path) -> [u16; 6] {
     urls.map(|pointer| port(pointer).unwrap_or(0))
 }
 
-/// Until Ctrl-C or SIGTERM.
-pub async fn interrupted() -> Result<(), Failure> {
-    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
-    tokio::select! {
-        interrupted = tokio::signal::ctrl_c() => Ok(interrupted?),
-        _ = terminate.recv() => Ok(()),
-    }
+/// Until Ctrl-C or SIGTERM, neither of which ends the process by itself from now on.
+pub fn interrupted() -> Result<impl Future<Output = ()>, Failure> {
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
 }
 
 /// Unix seconds.

@@ -79,9 +79,10 @@ impl Edge {
                         tracing::info!(edge = identity.edge_id, "enrolled by the platform's token");
                     }
                     let running = edge::start(config, pool).await?;
+                    let interrupted = crate::dev::interrupted()?;
                     let (https, http) = (running.https(), running.http());
                     tracing::info!(%https, ?http, %memory, "the edge listens");
-                    crate::dev::interrupted().await?;
+                    interrupted.await;
                     running.stop().await;
                     Ok(())
                 })

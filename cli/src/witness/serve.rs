@@ -45,8 +45,9 @@ pub async fn run(config: &Config, witness: Witness) -> Result<(), Failure> {
     };
     let server = Server::new(Arc::new(Door(Arc::new(Mutex::new(witness)))), limits, shutdown.clone());
     let serving = tokio::spawn(listen::http::serve(listener, tls, server));
+    let interrupted = crate::dev::interrupted()?;
     tracing::info!(%address, "the witness listens");
-    crate::dev::interrupted().await?;
+    interrupted.await;
     shutdown.drain();
     serving.await?;
     if let Some(watching) = watching {
