@@ -39,10 +39,30 @@ mod samples;
 mod signatures;
 
 struct Site {
+    _written: Written,
     running: Running,
     admin_token: String,
     node_root_pem: String,
     dir: TempDir,
+}
+
+/// The threads that write in the directory end before it is removed: a sync that fails ends the process.
+struct Written(Arc<Recorder>, Option<Arc<Collector>>);
+
+impl Written {
+    fn by(running: &Running) -> Written {
+        let log = running.log.as_ref().map(|(log, _)| log.clone());
+        Written(running.recorder.clone(), log)
+    }
+}
+
+impl Drop for Written {
+    fn drop(&mut self) {
+        self.0.close();
+        if let Some(log) = &self.1 {
+            log.close();
+        }
+    }
 }
 
 /// An edge's identity, as it would keep it.
@@ -63,6 +83,7 @@ async fn start_on(dir: TempDir, parts: Parts) -> Site {
         .await
         .unwrap();
     Site {
+        _written: Written::by(&running),
         running,
         admin_token: made.admin_token,
         node_root_pem: made.node_root_pem,
@@ -77,6 +98,7 @@ impl Site {
             admin_token,
             node_root_pem,
             dir,
+            ..
         } = self;
         running.stop().await;
         let parts = testing::parts(&dir, Clock::system()).await;
@@ -84,6 +106,7 @@ impl Site {
             .await
             .unwrap();
         Site {
+            _written: Written::by(&running),
             running,
             admin_token,
             node_root_pem,
