@@ -3,6 +3,7 @@
 
 use crate::call::{self, Ended};
 use crate::failure::{FailureKind, RuleError};
+use crate::give_way::{giving_way, stay_behind};
 use crate::plugin::Slot;
 use crate::request::Request;
 use crate::slice::Lane;
@@ -70,73 +71,16 @@ impl Apart {
         let runtime = Builder::new_multi_thread()
             .worker_threads(self.threads)
             .thread_name(name)
-            .on_thread_start(behind)
+            .on_thread_start(stay_behind)
             .build()?;
         Ok(Threads(Some(runtime)))
     }
 }
 
-/// Gives the core away after each slice: the kernel lets whoever waits for it have it, where it would let this thread go on for some
-/// milliseconds (sched_yield(2)).
+/// Gives the core away after each slice, and in the middle of one that is long.
 async fn yielding<T>(call: impl Future<Output = T>) -> T {
     let mut call = pin!(call);
-    poll_fn(|context| {
-        let poll = call.as_mut().poll(context);
-        std::thread::yield_now();
-        poll
-    })
-    .await
-}
-
-/// Lets threads that serve go first, and leaves this one a quarter of a core that it shares with one of them (sched(7), nice): enough
-/// for a rule that is slow by its nature, as an interpreted one.
-fn behind() {
-    const NICE: i32 = 5;
-    // Both are no more than a courtesy: a kernel that refuses them is served all the same.
-    if let Ok(nice) = rustix::process::nice(NICE) {
-        ask_for_long_slices(nice);
-    }
-}
-
-/// Asks for long slices, so that a thread that serves, and wants short ones, has the core at once when it wakes (Linux 6.12 and later;
-/// before, nothing comes of it). An instruction that fills memory gives nothing away, and would be let go on for some milliseconds.
-#[allow(unsafe_code, reason = "no library has this call of the system")]
-fn ask_for_long_slices(nice: i32) {
-    let attributes = libc::sched_attr {
-        sched_nice: nice,
-        sched_runtime: SLICE,
-        ..attributes()
-    };
-    // SAFETY: it reads `attributes`, as long as that says it is, and 0 is the calling thread.
-    let _ = unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attributes, 0) };
-}
-
-/// In nanoseconds.
-const SLICE: u64 = 20_000_000;
-
-/// Of an ordinary thread. `sched_runtime` is the slice that it asks for.
-fn attributes() -> libc::sched_attr {
-    libc::sched_attr {
-        size: u32::try_from(size_of::<libc::sched_attr>()).unwrap_or(0),
-        sched_policy: u32::try_from(libc::SCHED_OTHER).unwrap_or(0),
-        sched_flags: 0,
-        sched_nice: 0,
-        sched_priority: 0,
-        sched_runtime: 0,
-        sched_deadline: 0,
-        sched_period: 0,
-    }
-}
-
-/// Whether this thread has long slices; none where the kernel does not say.
-#[cfg(test)]
-#[allow(unsafe_code, reason = "as above")]
-pub(crate) fn has_long_slices() -> Option<bool> {
-    let mut attributes = attributes();
-    let (into, size) = (&raw mut attributes, attributes.size);
-    // SAFETY: it writes as much of `attributes` as `size` says at most, and 0 is the calling thread.
-    let _ = unsafe { libc::syscall(libc::SYS_sched_getattr, 0, into, size, 0) };
-    (attributes.sched_runtime > 0).then_some(attributes.sched_runtime == SLICE)
+    poll_fn(|context| giving_way(|| call.as_mut().poll(context))).await
 }
 
 async fn made(slot: &Slot, content: &[u8]) -> Ended {

@@ -214,7 +214,7 @@ pub(crate) fn message(panic: &(dyn Any + Send)) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::apart::has_long_slices;
+    use crate::give_way::has_long_slices;
     use crate::{Caller, Host, PluginSource, Pool, Protocol, Settings, TokenRequest};
     use std::time::Duration;
     use wasmtime::component::Linker;

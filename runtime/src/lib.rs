@@ -47,6 +47,7 @@ mod compile;
 mod component;
 mod engine;
 mod failure;
+mod give_way;
 mod import;
 mod limits;
 mod metrics;

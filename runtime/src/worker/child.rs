@@ -13,6 +13,7 @@ use crate::artifact::Artifact;
 use crate::call::{self, Ended};
 use crate::component::{LoadFailure, PluginSource, link, start_once};
 use crate::engine::{Host, Settings};
+use crate::give_way::{be_interrupted, giving_way_if_slow};
 use crate::import::counter::Counting;
 use crate::plugin::Inner;
 use crate::request::Request;
@@ -30,6 +31,7 @@ pub fn run_worker() -> io::Result<()> {
     let socket = File::from(io::stdin().as_fd().try_clone_to_owned()?);
     let channel = Arc::new(Channel::new(socket)?);
     let hello: Hello = decode(&channel.expect()?)?;
+    be_interrupted();
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
     let plugin = match load(hello, &channel) {
         Ok(plugin) => plugin,
@@ -38,7 +40,8 @@ pub fn run_worker() -> io::Result<()> {
     channel.write(&Ok::<_, Unready>(()))?;
     while let Some(content) = channel.read()? {
         let request: Request<'_> = decode(&content)?;
-        let ended = runtime.block_on(call::guarded(async { Ok(call::here(&plugin, &request).await) }));
+        let call = call::guarded(async { Ok(call::here(&plugin, &request).await) });
+        let ended = giving_way_if_slow(|| runtime.block_on(call));
         channel.write(&Reply::from(ended.unwrap_or_else(Ended::failed)))?;
     }
     Ok(())

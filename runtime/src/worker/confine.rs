@@ -17,7 +17,7 @@ use seccompiler::{
 const HEADROOM: u64 = 64 << 20;
 
 /// Calls that are allowed whatever their arguments.
-const ALLOWED: [libc::c_long; 23] = [
+const ALLOWED: [libc::c_long; 25] = [
     libc::SYS_read,
     libc::SYS_write,
     libc::SYS_close,
@@ -34,6 +34,8 @@ const ALLOWED: [libc::c_long; 23] = [
     libc::SYS_clock_gettime,
     libc::SYS_clock_nanosleep,
     libc::SYS_nanosleep,
+    libc::SYS_timer_settime,
+    libc::SYS_timer_delete,
     libc::SYS_restart_syscall,
     libc::SYS_getrandom,
     libc::SYS_rt_sigreturn,
