@@ -186,14 +186,7 @@ impl Found {
     fn of_file(file: &str, message: String) -> Found {
         Found {
             text: format!("{file}: {message}"),
-            finding: Finding {
-                file: file.to_owned(),
-                field: None,
-                line: None,
-                column: None,
-                message,
-                hint: None,
-            },
+            finding: Finding::of_file(file, message),
         }
     }
 }

@@ -37,6 +37,20 @@ pub struct Finding {
     pub hint: Option<String>,
 }
 
+impl Finding {
+    /// Of a file as a whole.
+    pub fn of_file(file: &str, message: String) -> Finding {
+        Finding {
+            file: file.to_owned(),
+            field: None,
+            line: None,
+            column: None,
+            message,
+            hint: None,
+        }
+    }
+}
+
 /// A bundle that is refused, with every fault that was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Invalid {
@@ -106,19 +120,19 @@ pub(super) fn bounds(files: &[(String, Vec<u8>)]) -> Option<Invalid> {
         .fold(0_usize, |sum, (_, content)| sum.saturating_add(content.len()));
     let mut findings = Vec::new();
     if files.len() > MAX_FILES {
-        findings.push(of_file(
+        findings.push(Finding::of_file(
             "bundle.toml",
             format!("{} files, at most {MAX_FILES} are taken", files.len()),
         ));
     }
     if total > MAX_BYTES {
-        findings.push(of_file(
+        findings.push(Finding::of_file(
             "bundle.toml",
             format!("{total} bytes in all, at most {MAX_BYTES} are taken"),
         ));
     }
     for (path, content) in files.iter().filter(|(_, content)| content.len() > MAX_FILE_BYTES) {
-        findings.push(of_file(
+        findings.push(Finding::of_file(
             path,
             format!("{} bytes, at most {MAX_FILE_BYTES} are taken", content.len()),
         ));
@@ -133,10 +147,14 @@ pub(super) fn content(files: &[(String, Vec<u8>)], artifacts: &Artifacts) -> Res
     let mut findings = Vec::new();
     for plugin in &bundle.plugins {
         if let Err(error) = artifacts.load(plugin_source(plugin)) {
-            findings.push(of_file(&plugin.file, error.to_string()));
+            findings.push(Finding::of_file(&plugin.file, error.to_string()));
         }
     }
-    findings.extend(trust::check(&bundle).err().map(|why| of_file("bundle.toml", why)));
+    findings.extend(
+        trust::check(&bundle)
+            .err()
+            .map(|why| Finding::of_file("bundle.toml", why)),
+    );
     if findings.is_empty() {
         Ok((bundle, engine))
     } else {
@@ -304,20 +322,9 @@ fn invalid<E: Into<Finding>>(errors: Vec<E>) -> Invalid {
     }
 }
 
-fn of_file(file: &str, message: String) -> Finding {
-    Finding {
-        file: file.to_owned(),
-        field: None,
-        line: None,
-        column: None,
-        message,
-        hint: None,
-    }
-}
-
 fn in_field(file: &str, field: &str, message: String) -> Finding {
     Finding {
         field: Some(field.to_owned()),
-        ..of_file(file, message)
+        ..Finding::of_file(file, message)
     }
 }
