@@ -5,7 +5,7 @@ use crate::call::{self, Ended};
 use crate::failure::{FailureKind, RuleError};
 use crate::give_way::{giving_way, stay_behind};
 use crate::plugin::Slot;
-use crate::request::Request;
+use crate::question::{Asked, Question};
 use crate::slice::Lane;
 use std::future::poll_fn;
 use std::io;
@@ -47,7 +47,7 @@ impl Apart {
     }
 
     /// Makes one call there. The future may be dropped at any point: the call ends with its slice.
-    pub(crate) async fn call(&self, slot: Slot, request: &Request<'_>) -> Ended {
+    pub(crate) async fn call(&self, slot: Slot, question: Question<'_>) -> Ended {
         let (threads, name) = match slot.plugin().pace.is_slow() {
             true => (&self.slow, "signet-slow"),
             false => (&self.on_trial, "signet-trial"),
@@ -58,7 +58,7 @@ impl Apart {
             Err(error) => return busy(&format!("its threads cannot start: {error}")),
         };
         // It outlives the caller by as much as a slice, and borrows nothing.
-        let Ok(content) = postcard::to_extend(request, Vec::new()) else {
+        let Ok(content) = postcard::to_extend(&question, Vec::new()) else {
             return busy("the request cannot be handed over");
         };
         let mut call = JoinSet::new();
@@ -84,15 +84,17 @@ async fn yielding<T>(call: impl Future<Output = T>) -> T {
 }
 
 async fn made(slot: &Slot, content: &[u8]) -> Ended {
-    let Ok(request) = postcard::from_bytes(content) else {
+    let Ok(asked) = postcard::from_bytes::<Asked<'_>>(content) else {
         return busy("the request cannot be handed over");
     };
+    let question = asked.question();
     let plugin = slot.plugin();
     let call = async {
         let lane = Arc::new(Lane::new(plugin.turns.clone()));
         lane.enter().await;
         let _running = plugin.shared.ticker.running();
-        Ok(plugin.pace.measured(call::on_own_stack(plugin, &request, lane)).await)
+        let call = call::on_own_stack(plugin, question, lane);
+        Ok(plugin.pace.measured(question.requests(), call).await)
     };
     call::guarded(call).await.unwrap_or_else(Ended::failed)
 }

@@ -5,9 +5,9 @@ use crate::import::Log;
 use crate::limits::{Budget, MAX_CROSSING};
 use crate::metrics::count;
 use crate::plugin::{Inner, Slot};
-use crate::request::{Payload, Request};
+use crate::question::{Answer, Question, Raw};
+use crate::request::Request;
 use crate::slice::{self, Clock, Lane};
-use crate::verdict::{self, RawRefusal, RawVerdict, Verdict};
 use std::any::Any;
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::Poll;
 use wasmtime::Store;
-use wasmtime::component::{Instance, TypedFunc};
+use wasmtime::component::{ComponentExportIndex, Func, Instance, TypedFunc};
 
 /// What a store holds: all that the host knows of one call.
 pub(crate) struct State {
@@ -25,18 +25,21 @@ pub(crate) struct State {
     pub(crate) budget: Budget,
     /// The request's time, in Unix seconds. 0 when no request is served.
     pub(crate) time: u64,
+    /// Of which it is to judge so many: 1, but for a batch.
+    pub(crate) requests: u32,
     pub(crate) host_calls: u32,
     /// Bytes that the guest has had digested.
     pub(crate) digested: usize,
     pub(crate) log: Log,
 }
 
-type Evaluate<'a> = TypedFunc<(&'a Request<'a>,), (Result<RawVerdict, RawRefusal>,)>;
+type Evaluate<'a> = TypedFunc<(&'a Request<'a>,), (Raw,)>;
+type EvaluateBatch<'a> = TypedFunc<(&'a [Request<'a>],), (Vec<Raw>,)>;
 
 /// What came of one call, before any of it is believed.
 #[derive(Debug)]
 pub(crate) struct Ended {
-    pub(crate) answer: Result<Result<RawVerdict, RawRefusal>, RuleError>,
+    pub(crate) answer: Result<Answer, RuleError>,
     pub(crate) log: Log,
     /// The most linear memory that it had, in bytes.
     pub(crate) memory: usize,
@@ -57,46 +60,60 @@ impl Ended {
 #[error("has not ended at once")]
 struct Unfinished;
 
-/// Calls the plugin once, in one of its workers, on threads apart or here, and checks what it answers. The future may be dropped
-/// at any point.
-pub(crate) async fn call(slot: Slot, request: &Request<'_>) -> Result<Verdict, RuleError> {
+/// Calls the plugin once, in one of its workers, on threads apart or here. What it answers is not checked yet. The future may be
+/// dropped at any point.
+pub(crate) async fn call(slot: Slot, question: Question<'_>) -> Result<Answer, RuleError> {
     let plugin = &slot.plugin().clone();
     let ended = match &plugin.workers {
-        Some(workers) => workers.call(plugin, request).await,
+        Some(workers) => workers.call(plugin, question).await,
         None if plugin.pace.is_apart() => {
             count(&plugin.metrics.apart);
-            plugin.shared.apart.call(slot, request).await
+            plugin.shared.apart.call(slot, question).await
         }
-        None => plugin.pace.measured(here(plugin, request)).await,
+        None => plugin.pace.measured(question.requests(), here(plugin, question)).await,
     };
-    ended.log.write(plugin, request.request_id);
+    ended.log.write(plugin, question);
     let memory = u64::try_from(ended.memory).unwrap_or(u64::MAX);
     plugin.metrics.memory_peak.fetch_max(memory, Ordering::Relaxed);
-    verdict::check(ended.answer?, matches!(request.payload, Payload::Token(_)))
+    ended.answer
 }
 
 /// Calls the plugin once on the caller's thread. The future may be dropped at any point: the instance goes with it.
-pub(crate) async fn here(plugin: &Arc<Inner>, request: &Request<'_>) -> Ended {
+pub(crate) async fn here(plugin: &Arc<Inner>, question: Question<'_>) -> Ended {
     let _running = plugin.shared.ticker.running();
-    // One that has effects cannot be made anew.
-    if !plugin.counts
+    // One that has effects cannot be made anew; for a batch a stack of its own costs little, and time lost much.
+    if let Question::One(request) = question
+        && !plugin.counts
         && let Some(ended) = at_once(plugin, request)
     {
         return ended;
     }
     let lane = Arc::new(Lane::new(plugin.shared.lanes.clone()));
-    on_own_stack(plugin, request, lane).await
+    on_own_stack(plugin, question, lane).await
 }
 
 /// The outcome of a call on a stack of its own, on which it can give the core to others. `lane` outlives the store: to clear
 /// what a guest has filled is a part of its last slice.
-pub(crate) async fn on_own_stack(plugin: &Arc<Inner>, request: &Request<'_>, lane: Arc<Lane>) -> Ended {
-    let (mut store, instance) = instantiate(plugin, lane.clone(), request.time).await;
-    let answer = match instance.and_then(|instance| function(&mut store, &instance)) {
-        Ok(evaluate) => evaluate.call_async(&mut store, (request,)).await,
+pub(crate) async fn on_own_stack(plugin: &Arc<Inner>, question: Question<'_>, lane: Arc<Lane>) -> Ended {
+    let (mut store, instance) = instantiate(plugin, lane.clone(), question).await;
+    let answer = match instance {
+        Ok(instance) => answered(&mut store, &instance, question).await,
         Err(error) => Err(error),
     };
     ended(store, answer)
+}
+
+async fn answered(store: &mut Store<State>, instance: &Instance, question: Question<'_>) -> wasmtime::Result<Answer> {
+    match question {
+        Question::One(request) => {
+            let (raw,) = evaluate(store, instance)?.call_async(store, (request,)).await?;
+            Ok(Answer::One(raw))
+        }
+        Question::Many(requests) => {
+            let (raw,) = evaluate_batch(store, instance)?.call_async(store, (requests,)).await?;
+            Ok(Answer::Many(raw))
+        }
+    }
 }
 
 /// The outcome of a call that ends before its second tick, as most do in some microseconds: it runs on the caller's own
@@ -105,11 +122,11 @@ pub(crate) async fn on_own_stack(plugin: &Arc<Inner>, request: &Request<'_>, lan
 /// effect, as it imports `counter`, is never tried this way.
 /// A plugin that was slow is not tried this way for a while ([`crate::pace`]), so that slow ones hold a core once in a while only.
 fn at_once(plugin: &Arc<Inner>, request: &Request<'_>) -> Option<Ended> {
-    let mut store = store(plugin, slice::QUICK, request.time, None);
+    let mut store = store(plugin, slice::QUICK, Question::One(request), None);
     store.epoch_deadline_callback(|_| Err(Unfinished.into()));
     let answer = plugin.pre.instantiate(&mut store).and_then(|instance| {
-        let evaluate = function(&mut store, &instance)?;
-        evaluate.call(&mut store, (request,))
+        let (raw,) = evaluate(&mut store, &instance)?.call(&mut store, (request,))?;
+        Ok(Answer::One(raw))
     });
     if answer.as_ref().is_err_and(|error| error.is::<Unfinished>()) {
         return None;
@@ -117,9 +134,9 @@ fn at_once(plugin: &Arc<Inner>, request: &Request<'_>) -> Option<Ended> {
     Some(ended(store, answer))
 }
 
-fn ended(mut store: Store<State>, answer: wasmtime::Result<(Result<RawVerdict, RawRefusal>,)>) -> Ended {
+fn ended(mut store: Store<State>, answer: wasmtime::Result<Answer>) -> Ended {
     Ended {
-        answer: answer.map(|(answer,)| answer).map_err(|error| failure(&store, &error)),
+        answer: answer.map_err(|error| failure(&store, &error)),
         memory: store.data().budget.used(),
         log: std::mem::take(&mut store.data_mut().log),
     }
@@ -129,37 +146,43 @@ fn ended(mut store: Store<State>, answer: wasmtime::Result<(Result<RawVerdict, R
 pub(crate) async fn instantiate(
     plugin: &Arc<Inner>,
     lane: Arc<Lane>,
-    time: u64,
+    question: Question<'_>,
 ) -> (Store<State>, wasmtime::Result<Instance>) {
-    let mut store = store(plugin, slice::TICKS, time, Some(lane));
+    let mut store = store(plugin, slice::TICKS, question, Some(lane));
     store.epoch_deadline_callback(slice::expired);
     let instance = plugin.pre.instantiate_async(&mut store).await;
     (store, instance)
 }
 
-fn store(plugin: &Arc<Inner>, ticks: u64, time: u64, lane: Option<Arc<Lane>>) -> Store<State> {
-    let shared = &plugin.shared;
+fn store(plugin: &Arc<Inner>, ticks: u64, question: Question<'_>, lane: Option<Arc<Lane>>) -> Store<State> {
+    let (shared, requests) = (&plugin.shared, question.requests());
     let state = State {
         plugin: plugin.clone(),
-        clock: Clock::start(plugin.deadline, lane),
+        clock: Clock::start(plugin.deadline.saturating_mul(requests), lane),
         budget: Budget::new(shared.memory.clone(), plugin.memory),
-        time,
+        time: question.time(),
+        requests,
         host_calls: 0,
         digested: 0,
         log: Log::default(),
     };
     let mut store = Store::new(&shared.engine, state);
     store.limiter(|state| &mut state.budget);
-    store.set_hostcall_fuel(MAX_CROSSING);
+    store.set_hostcall_fuel(MAX_CROSSING.saturating_mul(requests as usize));
     store.set_epoch_deadline(ticks);
     store
 }
 
-/// The instance's `evaluate`, its type checked against the world's: once, when the plugin is loaded.
-pub(crate) fn check_type(store: &mut Store<State>, instance: &Instance) -> wasmtime::Result<()> {
-    let evaluate = store.data().plugin.evaluate;
-    let checked: wasmtime::Result<Evaluate<'_>> = instance.get_typed_func(store, evaluate);
-    checked.map(drop)
+/// The types of the instance's functions, checked against the world's: once, when the plugin is loaded.
+pub(crate) fn check_types(store: &mut Store<State>, instance: &Instance) -> wasmtime::Result<()> {
+    let (evaluate, batch) = (store.data().plugin.evaluate, store.data().plugin.evaluate_batch);
+    let checked: wasmtime::Result<Evaluate<'_>> = instance.get_typed_func(&mut *store, evaluate);
+    checked.map_err(|error| error.context("`evaluate`"))?;
+    if let Some(batch) = batch {
+        let checked: wasmtime::Result<EvaluateBatch<'_>> = instance.get_typed_func(store, batch);
+        checked.map_err(|error| error.context("`evaluate-batch`"))?;
+    }
+    Ok(())
 }
 
 /// The instance's `evaluate`. To check its type compares each name in the world, which costs more than to find it.
@@ -167,13 +190,28 @@ pub(crate) fn check_type(store: &mut Store<State>, instance: &Instance) -> wasmt
     unsafe_code,
     reason = "the engine cannot know that an instance of the same component was checked before"
 )]
-fn function<'a>(store: &mut Store<State>, instance: &Instance) -> wasmtime::Result<Evaluate<'a>> {
-    let evaluate = store.data().plugin.evaluate;
-    let function = instance.get_func(store, evaluate);
-    let function = function.ok_or_else(|| wasmtime::Error::msg("it exports no function `evaluate`"))?;
-    // SAFETY: its type is the component's, which `check_type` compared with this one before the plugin could be called: no
+fn evaluate<'a>(store: &mut Store<State>, instance: &Instance) -> wasmtime::Result<Evaluate<'a>> {
+    let function = function(store, instance, Some(store.data().plugin.evaluate))?;
+    // SAFETY: its type is the component's, which `check_types` compared with this one before the plugin could be called: no
     // plugin is loaded otherwise, and its instances are all of that component.
     Ok(unsafe { Evaluate::new_unchecked(function) })
+}
+
+/// The instance's `evaluate-batch`, likewise.
+#[allow(unsafe_code, reason = "as for `evaluate`")]
+fn evaluate_batch<'a>(store: &mut Store<State>, instance: &Instance) -> wasmtime::Result<EvaluateBatch<'a>> {
+    let function = function(store, instance, store.data().plugin.evaluate_batch)?;
+    // SAFETY: as for `evaluate`.
+    Ok(unsafe { EvaluateBatch::new_unchecked(function) })
+}
+
+fn function(
+    store: &mut Store<State>,
+    instance: &Instance,
+    index: Option<ComponentExportIndex>,
+) -> wasmtime::Result<Func> {
+    let function = index.and_then(|index| instance.get_func(store, index));
+    function.ok_or_else(|| wasmtime::Error::msg("it exports no such function"))
 }
 
 pub(crate) fn failure(store: &Store<State>, error: &wasmtime::Error) -> RuleError {
@@ -212,15 +250,15 @@ pub(crate) fn message(panic: &(dyn Any + Send)) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::give_way::has_long_slices;
-    use crate::{Caller, Host, PluginSource, Pool, Protocol, Settings, TokenRequest};
+    use crate::{Caller, Host, Payload, PluginSource, Pool, Protocol, Settings, TokenRequest, Verdict};
     use std::time::Duration;
     use wasmtime::component::Linker;
     use wasmtime::{StoreContextMut, component::WasmStr};
 
-    fn request() -> Request<'static> {
+    pub(crate) fn request() -> Request<'static> {
         let caller = Caller {
             id: "a",
             kind: "oidc",

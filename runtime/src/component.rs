@@ -13,6 +13,7 @@ use crate::limits::MAX_CONFIG;
 use crate::metrics::Metrics;
 use crate::pace::Pace;
 use crate::plugin::{Inner, Plugin};
+use crate::question::Question;
 use crate::seldom::Seldom;
 use crate::slice::Lane;
 use crate::table::{Table, TableSource};
@@ -110,7 +111,7 @@ pub enum LoadFailure {
     Malformed(String),
     /// It imports what no plugin is given.
     #[error(
-        "imports `{0}`, which plugins do not have; they have log, config, counter, lookup and digest of `signet:rule@1.1.0`, and what 1.0.0 had"
+        "imports `{0}`, which plugins do not have; they have log, config, counter, lookup and digest of `signet:rule@1.2.0`, and what 1.0.0 and 1.1.0 had"
     )]
     ForbiddenImport(String),
     /// It does not fit the world: no `evaluate`, or one of another type.
@@ -333,6 +334,11 @@ pub(crate) fn link(
     let Some(evaluate) = component.get_export_index(None, "evaluate") else {
         return Err(LoadFailure::WrongWorld("it exports no function `evaluate`".into()));
     };
+    let evaluate_batch = component.get_export_index(None, "evaluate-batch");
+    let counts = imported.contains(&"counter");
+    if counts && evaluate_batch.is_some() {
+        return Err(LoadFailure::WrongWorld(COUNTS_A_BATCH.into()));
+    }
     Ok(Inner {
         name: source.name.clone(),
         digest: Sha256::digest(&source.wasm).into(),
@@ -343,11 +349,13 @@ pub(crate) fn link(
             .collect(),
         tables: tables(&source.tables)?,
         counters,
-        counts: imported.contains(&"counter"),
+        counts,
         deadline: source.deadline,
         memory: source.memory,
         pre,
         evaluate,
+        evaluate_batch,
+        batches: Breaker::default(),
         metrics: Metrics::default(),
         breaker: Breaker::default(),
         skips_logged: Seldom::default(),
@@ -358,6 +366,9 @@ pub(crate) fn link(
         workers: None,
     })
 }
+
+const COUNTS_A_BATCH: &str = "it exports `evaluate-batch` and imports `counter`: what a batch has counted would be counted anew where its requests \
+     are judged one by one after all; leave out one of the two";
 
 /// The interfaces it imports: each served, and granted.
 fn imports(shared: &Shared, component: &Component, granted: &[String]) -> Result<Vec<&'static str>, LoadFailure> {
@@ -394,16 +405,17 @@ pub(crate) fn start_once(plugin: &Arc<Inner>) -> Result<(), LoadFailure> {
     let runtime = tokio::runtime::Builder::new_current_thread().build();
     let runtime = runtime.map_err(|error| LoadFailure::Compiler(error.to_string()))?;
     let _running = plugin.shared.ticker.running();
+    let (lane, nothing) = (Arc::new(Lane::new(plugin.shared.lanes.clone())), Question::Many(&[]));
     let started = runtime.block_on(call::guarded(async {
-        Ok(call::instantiate(plugin, Arc::new(Lane::new(plugin.shared.lanes.clone())), 0).await)
+        Ok(call::instantiate(plugin, lane, nothing).await)
     }));
     let (mut store, instance) = started.map_err(LoadFailure::DoesNotStart)?;
     let instance = instance.map_err(|error| {
-        store.data().log.write(plugin, "");
+        store.data().log.write(plugin, nothing);
         LoadFailure::DoesNotStart(call::failure(&store, &error))
     })?;
     let memory = u64::try_from(store.data().budget.used()).unwrap_or(u64::MAX);
     plugin.metrics.memory_peak.fetch_max(memory, Ordering::Relaxed);
-    let wrong_type = |error: wasmtime::Error| LoadFailure::WrongWorld(format!("`evaluate`: {}", detail(&error)));
-    call::check_type(&mut store, &instance).map_err(wrong_type)
+    let wrong_type = |error: wasmtime::Error| LoadFailure::WrongWorld(detail(&error));
+    call::check_types(&mut store, &instance).map_err(wrong_type)
 }

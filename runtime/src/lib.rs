@@ -1,4 +1,4 @@
-//! The host of Signet's plugins: WebAssembly components of the WIT world `signet:rule@1`, 1.0.0 to 1.1.0.
+//! The host of Signet's plugins: WebAssembly components of the WIT world `signet:rule@1`, 1.0.0 to 1.2.0.
 //!
 //! A plugin may refuse a request, cap a token's lifetime or add the claims its profile lists as plugin-writable.
 //! It cannot do anything else: there is no WASI, no network, no file and no clock behind its imports
@@ -41,6 +41,7 @@
 
 mod apart;
 mod artifact;
+mod batch;
 mod breaker;
 mod call;
 mod compile;
@@ -54,10 +55,12 @@ mod metrics;
 mod pace;
 mod plugin;
 mod prepare;
+mod question;
 mod request;
 pub mod sample;
 mod seldom;
 mod slice;
+mod stolen;
 mod table;
 mod target;
 mod ticker;
@@ -75,6 +78,7 @@ pub use import::{DEFAULT_IMPORTS, grantable};
 pub use metrics::Metrics;
 pub use plugin::Plugin;
 pub use prepare::{Interpreter, PrepareError, prepare};
+pub use question::MAX_BATCH;
 pub use request::{Argument, ArtifactForm, ArtifactRequest, Caller, Payload, Protocol, Request, TokenRequest};
 pub use table::{TableKind, TableSource};
 pub use target::Target;

@@ -19,7 +19,7 @@ pub(crate) const FIBER_STACK: usize = 1 << 20;
 /// What one crossing from guest to host may hand over, in bytes of the host's memory: 32 claims fit, an output that
 /// names the same megabyte a thousand times does not.
 pub(crate) const MAX_CROSSING: usize = 64 << 10;
-/// Calls of imports in one evaluation.
+/// Calls of imports in one evaluation. This and what follows of one evaluation is, in a call about several requests, for each of them.
 pub(crate) const MAX_HOST_CALLS: u32 = 1_000;
 /// Lines that one evaluation may log. Further ones are dropped and counted.
 pub(crate) const MAX_LOG_LINES: usize = 16;

@@ -37,6 +37,11 @@ pub struct Metrics {
     pub skipped: AtomicU64,
     /// Calls made on threads apart: it is new, or its calls hold a core for long.
     pub apart: AtomicU64,
+    /// Calls about several requests at once ([`crate::Plugin::serve_batch`]) that were answered. Each of their requests is in `started`
+    /// and in the counter of its outcome.
+    pub batches: AtomicU64,
+    /// Calls about several requests at once that failed: what was decided then is in no other counter.
+    pub batches_failed: AtomicU64,
     /// Times a call gave the core to other tasks of this process.
     pub yielded: AtomicU64,
     /// Lines of log written.
@@ -70,6 +75,17 @@ impl Metrics {
         allowed
             .load(Ordering::Relaxed)
             .saturating_add(refused.load(Ordering::Relaxed))
+    }
+
+    /// A call about several requests ended, after a time that they share.
+    pub(crate) fn batch_ended(&self, outcomes: &[Result<Verdict, RuleError>], elapsed: Duration) {
+        count(&self.batches);
+        let requests = u32::try_from(outcomes.len()).unwrap_or(u32::MAX);
+        let each = elapsed.checked_div(requests).unwrap_or_default();
+        for outcome in outcomes {
+            count(&self.started);
+            self.ended(outcome, each);
+        }
     }
 
     pub(crate) fn ended(&self, outcome: &Result<Verdict, RuleError>, elapsed: Duration) {

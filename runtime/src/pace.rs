@@ -1,11 +1,12 @@
 //! Which plugins hold a core for long, and so are called on threads apart.
 
+use crate::stolen;
 use std::pin::pin;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// A call that holds a core for longer than this is long: what others get of it is late by as much. Most end in some
-/// microseconds.
+/// A call that holds a core for longer than this for each of its requests is long: what others get of it is late by as much. Most end
+/// in some microseconds, and requests that are judged in one call would be judged one after the other else.
 const LONG: Duration = Duration::from_micros(50);
 /// Over its share by the clock on the wall, so much before a plugin is watched: another program may have had the core.
 const SUSPECT: Duration = Duration::from_micros(500);
@@ -34,6 +35,9 @@ pub(crate) struct Pace {
     suspected: Account,
     /// What they have held of a processor, as far as it was watched.
     owed: Account,
+    /// What the machine's host had taken when that was last made good, in microseconds.
+    stolen: AtomicU64,
+    look: fn() -> Option<Duration>,
 }
 
 impl Default for Pace {
@@ -43,6 +47,8 @@ impl Default for Pace {
             trial: AtomicU32::new(TRIAL),
             suspected: Account::default(),
             owed: Account::default(),
+            stolen: AtomicU64::new(0),
+            look: stolen::total,
         }
     }
 }
@@ -56,6 +62,11 @@ impl Account {
     fn owes(&self, more: Duration, now: impl FnOnce() -> u64) -> bool {
         let (until, more) = (self.0.load(Ordering::Relaxed), paid_after(more));
         until > more && until > now().saturating_add(more)
+    }
+
+    fn pay(&self, time: Duration) {
+        let earlier = |until: u64| until.saturating_sub(paid_after(time));
+        self.0.update(Ordering::Relaxed, Ordering::Relaxed, earlier);
     }
 
     fn charge(&self, held: Duration, now: u64) {
@@ -77,12 +88,25 @@ struct Held {
 impl Pace {
     /// Whether the next calls may be long, and are made apart.
     pub(crate) fn is_apart(&self) -> bool {
-        self.trial.load(Ordering::Relaxed) > 0 || self.owed.owes(SPARE, || self.now())
+        self.trial.load(Ordering::Relaxed) > 0 || self.owes(SPARE)
     }
 
     /// Whether the next calls are expected to be long.
     pub(crate) fn is_slow(&self) -> bool {
-        self.owed.owes(SLOW, || self.now())
+        self.owes(SLOW)
+    }
+
+    /// Whether it is over its share by more than `more`, and by more than the machine's host has taken meanwhile, of which a part was
+    /// charged to it. All of that is forgiven: a plugin harms nobody by more than the host does then.
+    fn owes(&self, more: Duration) -> bool {
+        if !self.owed.owes(more, || self.now()) {
+            return false;
+        }
+        if let Some(total) = (self.look)().map(micros) {
+            let before = self.stolen.swap(total, Ordering::Relaxed);
+            self.owed.pay(Duration::from_micros(total.saturating_sub(before)));
+        }
+        self.owed.owes(more, || self.now())
     }
 
     /// As after calls that held a core for `held` beyond its share, and all that it had to show.
@@ -93,8 +117,9 @@ impl Pace {
         self.owed.charge(held, self.now());
     }
 
-    /// Makes a call, and remembers whether it was long.
-    pub(crate) async fn measured<T>(&self, call: impl Future<Output = T>) -> T {
+    /// Makes a call about so many requests, and remembers whether it was long.
+    pub(crate) async fn measured<T>(&self, requests: u32, call: impl Future<Output = T>) -> T {
+        let most = LONG.saturating_mul(requests);
         let (mut call, mut held, mut long) = (pin!(call), Held::default(), false);
         std::future::poll_fn(|context| {
             let began = Instant::now();
@@ -108,7 +133,7 @@ impl Pace {
             let started = if precise { processor_time() } else { None };
             let poll = call.as_mut().poll(context);
             let mut more = began.elapsed();
-            if precise && held.time.saturating_add(more) >= LONG {
+            if precise && held.time.saturating_add(more) >= most {
                 // Whose time cannot be told has had all that went by.
                 let had = started
                     .zip(processor_time())
@@ -116,7 +141,7 @@ impl Pace {
                 more = had.unwrap_or(more);
             }
             held.time = held.time.saturating_add(more);
-            if held.time >= LONG {
+            if held.time >= most {
                 // At once, and not when the call has ended: others of the same plugin may begin before.
                 self.was_long(&mut held);
                 long = true;
@@ -138,6 +163,11 @@ impl Pace {
         self.suspected.charge(more, now);
         if held.precise {
             on_trial(&self.trial, |_| TRIAL);
+            if !self.owed.owes(Duration::ZERO, || now) {
+                // What was taken before is none of what it owes.
+                let total = (self.look)().map_or(0, micros);
+                self.stolen.fetch_max(total, Ordering::Relaxed);
+            }
             self.owed.charge(more, now);
         }
     }
@@ -186,9 +216,17 @@ mod tests {
         }
     }
 
+    /// On a machine of its own.
+    fn new() -> Pace {
+        Pace {
+            look: || None,
+            ..Pace::default()
+        }
+    }
+
     /// Of a plugin that has made short calls for long.
     fn known() -> Pace {
-        let pace = Pace::default();
+        let pace = new();
         pace.set(Duration::ZERO);
         pace
     }
@@ -202,17 +240,17 @@ mod tests {
     // R22
     #[tokio::test]
     async fn one_that_is_new_is_on_trial_until_it_has_shown_that_it_is_short() {
-        let pace = Pace::default();
+        let pace = new();
         for half in 0..2 {
             for _ in 1..TRIAL {
-                pace.measured(async {}).await;
+                pace.measured(1, async {}).await;
                 assert!(pace.is_apart() && !pace.is_slow());
             }
             if half == 0 {
-                pace.measured(busy(LONG)).await;
+                pace.measured(1, busy(LONG)).await;
             }
         }
-        pace.measured(async {}).await;
+        pace.measured(1, async {}).await;
         assert!(!pace.is_apart(), "so many in a row");
     }
 
@@ -220,18 +258,18 @@ mod tests {
     #[tokio::test]
     async fn a_plugin_is_called_apart_once_its_long_calls_have_held_more_than_its_share() {
         let pace = known();
-        pace.measured(busy(4 * SPARE)).await;
+        pace.measured(1, busy(4 * SPARE)).await;
         assert!(!pace.is_apart(), "another program may have had the core");
-        pace.measured(busy(SPARE / 2)).await;
+        pace.measured(1, busy(SPARE / 2)).await;
         assert!(!pace.is_apart(), "the machine may have had it");
-        pace.measured(busy(SPARE)).await;
+        pace.measured(1, busy(SPARE)).await;
         assert!(pace.is_apart() && !pace.is_slow());
         for _ in 0..4 {
-            pace.measured(busy(SPARE)).await;
+            pace.measured(1, busy(SPARE)).await;
         }
         assert!(pace.is_slow());
         for _ in 0..1000 {
-            pace.measured(async {}).await;
+            pace.measured(1, async {}).await;
         }
         assert!(pace.is_slow(), "short calls in between are no excuse");
         let pace = later(pace, SPARE * SHARE * 4);
@@ -244,8 +282,8 @@ mod tests {
     #[tokio::test]
     async fn what_a_plugin_owes_ends() {
         let pace = known();
-        pace.measured(busy(2 * SUSPECT)).await;
-        pace.measured(busy(2 * MOST)).await;
+        pace.measured(1, busy(2 * SUSPECT)).await;
+        pace.measured(1, busy(2 * MOST)).await;
         assert!(pace.is_slow());
         assert!(!later(pace, MOST * SHARE).is_apart());
     }
@@ -254,9 +292,9 @@ mod tests {
     #[tokio::test]
     async fn a_call_that_gives_the_core_to_others_in_between_is_long_all_the_same() {
         let pace = known();
-        pace.measured(busy(2 * SUSPECT)).await;
+        pace.measured(1, busy(2 * SUSPECT)).await;
         assert!(!pace.is_apart());
-        pace.measured(async {
+        pace.measured(1, async {
             for _ in 0..3 {
                 busy(SPARE / 2).await;
                 tokio::task::yield_now().await;
@@ -270,7 +308,7 @@ mod tests {
     async fn to_wait_for_a_core_makes_no_plugin_slow() {
         let pace = known();
         for _ in 0..3 {
-            pace.measured(async { std::thread::sleep(2 * SPARE) }).await;
+            pace.measured(1, async { std::thread::sleep(2 * SPARE) }).await;
             assert!(!pace.is_apart() && pace.is_watched(Instant::now()));
         }
         assert!(
@@ -283,11 +321,33 @@ mod tests {
     #[tokio::test]
     async fn one_that_is_long_now_and_then_costs_no_watch() {
         let pace = known();
-        pace.measured(busy(2 * LONG)).await;
+        pace.measured(1, busy(2 * LONG)).await;
         assert!(!pace.is_watched(Instant::now()));
         for _ in 0..8 {
-            pace.measured(busy(LONG)).await;
+            pace.measured(1, busy(LONG)).await;
         }
         assert!(pace.is_watched(Instant::now()), "but often is not now and then");
+    }
+
+    thread_local! {
+        static STOLEN: std::cell::Cell<Duration> = const { std::cell::Cell::new(Duration::from_secs(100)) };
+    }
+
+    // R22
+    #[tokio::test]
+    async fn what_the_machine_s_host_takes_is_not_held_against_a_plugin() {
+        let pace = Pace {
+            look: || Some(STOLEN.get()),
+            ..known()
+        };
+        pace.measured(1, busy(2 * SUSPECT)).await;
+        pace.measured(1, busy(3 * SPARE)).await;
+        assert!(pace.is_apart(), "what was taken before is none of it");
+        STOLEN.set(STOLEN.get() + SPARE);
+        assert!(pace.is_apart(), "it was less than it owes");
+        STOLEN.set(STOLEN.get() + 2 * SPARE);
+        assert!(!pace.is_apart());
+        pace.measured(1, busy(3 * SPARE)).await;
+        assert!(pace.is_apart(), "and it is forgiven once");
     }
 }

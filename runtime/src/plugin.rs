@@ -7,6 +7,7 @@ use crate::failure::{FailureKind, RuleError};
 use crate::import::counter::Counting;
 use crate::metrics::{Metrics, count};
 use crate::pace::Pace;
+use crate::question::Question;
 use crate::request::Request;
 use crate::seldom::Seldom;
 use crate::table::Table;
@@ -36,6 +37,9 @@ pub(crate) struct Inner {
     pub(crate) memory: usize,
     pub(crate) pre: InstancePre<State>,
     pub(crate) evaluate: ComponentExportIndex,
+    pub(crate) evaluate_batch: Option<ComponentExportIndex>,
+    /// Of its calls about several requests: while it is open, they are judged one by one.
+    pub(crate) batches: Breaker,
     pub(crate) metrics: Metrics,
     pub(crate) breaker: Breaker,
     /// When a skip was logged last.
@@ -161,9 +165,10 @@ impl Plugin {
         let (inner, started) = (&self.0, Instant::now());
         count(&inner.metrics.started);
         let outcome = match Slot::take(inner) {
-            Some(slot) => call::guarded(call::call(slot, request)).await,
-            None => Err(RuleError::failed(FailureKind::Busy, "as many calls are running as may")),
+            Some(slot) => call::guarded(call::call(slot, Question::One(request))).await,
+            None => Err(busy()),
         };
+        let outcome = outcome.and_then(|answer| answer.about(request));
         inner.metrics.ended(&outcome, started.elapsed());
         outcome
     }
@@ -174,7 +179,7 @@ impl Plugin {
 pub(crate) struct Slot(Arc<Inner>);
 
 impl Slot {
-    fn take(plugin: &Arc<Inner>) -> Option<Slot> {
+    pub(crate) fn take(plugin: &Arc<Inner>) -> Option<Slot> {
         let settings = &plugin.shared.settings;
         if !enter(&plugin.calls, settings.max_calls_per_plugin as usize) {
             return None;
@@ -196,6 +201,10 @@ impl Drop for Slot {
         leave(&self.0.calls);
         leave(&self.0.shared.calls);
     }
+}
+
+pub(crate) fn busy() -> RuleError {
+    RuleError::failed(FailureKind::Busy, "as many calls are running as may")
 }
 
 fn enter(counter: &AtomicUsize, limit: usize) -> bool {

@@ -7,6 +7,8 @@
 )]
 #![allow(clippy::panic, clippy::print_stdout, missing_docs)]
 
+#[path = "plugins/batch.rs"]
+mod batch;
 #[path = "plugins/compat.rs"]
 mod compat;
 #[path = "plugins/composed.rs"]

@@ -34,6 +34,17 @@ pub(crate) fn smallest(rule: &str) -> Vec<u8> {
     wat::parse_str(world.replace("{{memory}}", &memory()).replace("{{rule}}", rule)).expect("a component")
 }
 
+/// A rule that allows everything, of the world `rule-batch`.
+fn smallest_batch() -> Vec<u8> {
+    let rule = include_str!("../../tests/world/batch-rule.wat");
+    let rule = rule.replace("{{more}}", "").replace("{{answer}}", "(i32.const 1024)");
+    let world = include_str!("../../tests/hostile/world.wat");
+    let world = world.replace("{{memory}}", &memory()).replace("{{rule}}", &rule);
+    let (world, end) = world.trim_end().rsplit_once(')').expect("a component");
+    let export = include_str!("../../tests/world/batch.wat");
+    wat::parse_str(format!("{world}{export}{end})")).expect("a component")
+}
+
 /// The allocator of the tests in one page, as a rule that is compiled with the flags of `signet plugin build` has: what a guest has,
 /// it has cleared after each call.
 pub(crate) fn memory() -> String {
@@ -132,6 +143,7 @@ fn calls(files: &[String], only: &str) {
         "smallest",
         smallest(include_str!("../../tests/hostile/good.wat")),
     );
+    let batch = load(&host, "batch", smallest_batch());
     let read = |file: &String| (file.clone(), std::fs::read(file).expect("a readable file"));
     let files: Vec<(String, Vec<u8>)> = files.iter().map(read).collect();
     let plugins: Vec<(&str, Plugin)> = files
@@ -162,12 +174,23 @@ fn calls(files: &[String], only: &str) {
             bare.batch(BATCH)
         }),
         Subject::new("smallest rule, ten claims", 1, || serve(&runtime, &rule)),
+        Subject::new("  as an element of a batch of 16, evaluate-batch", BATCH, || {
+            serve_batch(&runtime, &batch)
+        }),
     ];
     for ((name, plugin), apart) in plugins.iter().zip(&apart) {
         let title = format!("{name}, ten claims");
         subjects.push(Subject::new(title, 1, || serve(&runtime, plugin)));
+        if plugin.is_batch() {
+            let title = "  as an element of a batch of 16, evaluate-batch";
+            subjects.push(Subject::new(title, BATCH, || serve_batch(&runtime, plugin)));
+        }
         let title = format!("{name}, isolation = \"process\"");
         subjects.push(Subject::new(title, 1, || serve(&runtime, apart)));
+        if apart.is_batch() {
+            let title = "  as an element of a batch of 16, evaluate-batch";
+            subjects.push(Subject::new(title, BATCH, || serve_batch(&runtime, apart)));
+        }
     }
     for (name, chain) in &chains {
         let name = format!("ten of {name} in a chain, together");
@@ -198,4 +221,11 @@ fn calls(files: &[String], only: &str) {
 fn serve(runtime: &Runtime, plugin: &Plugin) {
     let answer = runtime.block_on(plugin.serve(&request(), |_| ()));
     black_box(answer.expect("a rule that allows"));
+}
+
+fn serve_batch(runtime: &Runtime, plugin: &Plugin) {
+    let requests: Vec<_> = (0..BATCH).map(|_| request()).collect();
+    for answer in runtime.block_on(plugin.serve_batch(&requests, |_| ())) {
+        black_box(answer.expect("a rule that allows"));
+    }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use wasmtime::StoreContextMut;
 use wasmtime::component::{Linker, WasmStr};
 
-pub(super) const INSTANCE: &str = "signet:rule/config@1.1.0";
+pub(super) const INSTANCE: &str = "signet:rule/config@1.2.0";
 
 pub(super) fn add(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     linker.instance(INSTANCE)?.func_wrap("get", get)

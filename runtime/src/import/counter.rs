@@ -16,7 +16,7 @@ use wasmtime::StoreContextMut;
 use wasmtime::component::{ComponentType, Linker, Lower, WasmStr};
 
 pub(super) fn add(linker: &mut Linker<State>) -> wasmtime::Result<()> {
-    let mut instance = linker.instance("signet:rule/counter@1.1.0")?;
+    let mut instance = linker.instance("signet:rule/counter@1.2.0")?;
     instance.func_wrap("increment", increment)
 }
 

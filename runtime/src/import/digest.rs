@@ -11,7 +11,7 @@ use wasmtime::component::{Linker, WasmList};
 pub(super) const NAME: &str = "digest";
 
 pub(super) fn add(linker: &mut Linker<State>) -> wasmtime::Result<()> {
-    let mut instance = linker.instance("signet:rule/digest@1.1.0")?;
+    let mut instance = linker.instance("signet:rule/digest@1.2.0")?;
     instance.func_wrap("sha256", digest::<Sha256>)?;
     instance.func_wrap("sha384", digest::<Sha384>)?;
     instance.func_wrap("sha512", digest::<Sha512>)
@@ -25,7 +25,7 @@ fn digest<D: Digest>(
     let state = context.data_mut();
     counted(state)?;
     state.digested = state.digested.saturating_add(data.len());
-    if state.digested > MAX_DIGESTED {
+    if state.digested > MAX_DIGESTED.saturating_mul(state.requests as usize) {
         return Err(HostCallRefused("more than 1 MiB to digest in one evaluation").into());
     }
     Ok((D::digest(data.as_le_slice(&context)).to_vec(),))

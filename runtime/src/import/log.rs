@@ -5,12 +5,13 @@ use crate::call::State;
 use crate::limits::{MAX_LOG_LINE, MAX_LOG_LINES};
 use crate::metrics::count;
 use crate::plugin::Inner;
+use crate::question::Question;
 use serde::{Deserialize, Serialize};
 use std::sync::atomic::Ordering;
 use wasmtime::StoreContextMut;
 use wasmtime::component::{ComponentType, Lift, Linker, WasmStr};
 
-pub(super) const INSTANCE: &str = "signet:rule/log@1.1.0";
+pub(super) const INSTANCE: &str = "signet:rule/log@1.2.0";
 
 #[derive(Debug, Clone, Copy, Serialize, Deserialize, ComponentType, Lift)]
 #[component(enum)]
@@ -41,38 +42,44 @@ pub(crate) struct Log {
 }
 
 impl Log {
-    /// The same, with every bound held again: for what another process says was logged.
-    pub(crate) fn checked(self) -> Log {
+    /// The same, with every bound of a call about so many requests held again: for what another process says was logged.
+    pub(crate) fn checked(self, requests: u32) -> Log {
         let mut log = Log {
             dropped: self.dropped,
             ..Log::default()
         };
         for (level, line) in &self.lines {
-            log.push(*level, line);
+            log.push(*level, line, requests);
         }
         log
     }
 
-    fn push(&mut self, level: Level, message: &str) {
-        if self.lines.len() < MAX_LOG_LINES {
+    fn push(&mut self, level: Level, message: &str, requests: u32) {
+        if self.has_room(requests) {
             self.lines.push((level, one_line(message)));
         } else {
             self.dropped = self.dropped.saturating_add(1);
         }
     }
 
-    /// Writes it all.
-    pub(crate) fn write(&self, plugin: &Inner, request_id: &str) {
+    fn has_room(&self, requests: u32) -> bool {
+        self.lines.len() < MAX_LOG_LINES.saturating_mul(requests as usize)
+    }
+
+    /// Writes it all. What was logged about a batch has its first request's id, and how many there are.
+    pub(crate) fn write(&self, plugin: &Inner, question: Question<'_>) {
         let plugin_name = plugin.name.as_str();
+        let request_id = question.first().map_or("", |request| request.request_id);
+        let batch = matches!(question, Question::Many(_)).then(|| question.requests());
         plugin.metrics.log_dropped.fetch_add(self.dropped, Ordering::Relaxed);
         for (level, line) in &self.lines {
             count(&plugin.metrics.log_lines);
             match level {
-                Level::Trace => tracing::trace!(target: "plugin", plugin = plugin_name, request_id, "{line}"),
-                Level::Debug => tracing::debug!(target: "plugin", plugin = plugin_name, request_id, "{line}"),
-                Level::Info => tracing::info!(target: "plugin", plugin = plugin_name, request_id, "{line}"),
-                Level::Warn => tracing::warn!(target: "plugin", plugin = plugin_name, request_id, "{line}"),
-                Level::Error => tracing::error!(target: "plugin", plugin = plugin_name, request_id, "{line}"),
+                Level::Trace => tracing::trace!(target: "plugin", plugin = plugin_name, request_id, batch, "{line}"),
+                Level::Debug => tracing::debug!(target: "plugin", plugin = plugin_name, request_id, batch, "{line}"),
+                Level::Info => tracing::info!(target: "plugin", plugin = plugin_name, request_id, batch, "{line}"),
+                Level::Warn => tracing::warn!(target: "plugin", plugin = plugin_name, request_id, batch, "{line}"),
+                Level::Error => tracing::error!(target: "plugin", plugin = plugin_name, request_id, batch, "{line}"),
             }
         }
     }
@@ -81,12 +88,13 @@ impl Log {
 fn log(mut context: StoreContextMut<'_, State>, (level, message): (Level, WasmStr)) -> wasmtime::Result<()> {
     let state = context.data_mut();
     counted(state)?;
-    if state.log.lines.len() >= MAX_LOG_LINES {
+    if !state.log.has_room(state.requests) {
         state.log.dropped = state.log.dropped.saturating_add(1);
         return Ok(());
     }
     let message = message.to_str(&context)?.into_owned();
-    context.data_mut().log.push(level, &message);
+    let state = context.data_mut();
+    state.log.push(level, &message, state.requests);
     Ok(())
 }
 
@@ -118,7 +126,12 @@ mod tests {
     #[test]
     fn what_another_process_says_was_logged_is_bounded_again() {
         let lines = vec![(Level::Info, "a\nERROR b".repeat(1000)); 100];
-        let log = Log { lines, dropped: 3 }.checked();
+        let of = |requests| {
+            let (lines, dropped) = (lines.clone(), 3);
+            Log { lines, dropped }.checked(requests)
+        };
+        assert_eq!((of(2).lines.len(), of(2).dropped), (2 * MAX_LOG_LINES, 71));
+        let log = of(1);
         assert_eq!((log.lines.len(), log.dropped), (MAX_LOG_LINES, 87));
         assert!(
             log.lines
@@ -129,7 +142,7 @@ mod tests {
             lines: log.lines.clone(),
             dropped: 0,
         }
-        .checked();
+        .checked(1);
         assert_eq!(again.lines[0].1, log.lines[0].1, "what is in order stays as it is");
     }
 

@@ -8,7 +8,7 @@ use wasmtime::StoreContextMut;
 use wasmtime::component::{ComponentType, Linker, Lower, WasmStr};
 
 pub(super) fn add(linker: &mut Linker<State>) -> wasmtime::Result<()> {
-    let mut instance = linker.instance("signet:rule/lookup@1.1.0")?;
+    let mut instance = linker.instance("signet:rule/lookup@1.2.0")?;
     instance.func_wrap("get", get)?;
     instance.func_wrap("prefix", prefix)
 }

@@ -16,7 +16,7 @@ use crate::engine::{Host, Settings};
 use crate::give_way::{be_interrupted, giving_way_if_slow};
 use crate::import::counter::Counting;
 use crate::plugin::Inner;
-use crate::request::Request;
+use crate::question::Asked;
 use crate::table::TableSource;
 
 /// The whole of `signet plugin-worker`: one plugin, whose calls come over the socket that is standard input, and whose machine code
@@ -39,8 +39,8 @@ pub fn run_worker() -> io::Result<()> {
     };
     channel.write(&Ok::<_, Unready>(()))?;
     while let Some(content) = channel.read()? {
-        let request: Request<'_> = decode(&content)?;
-        let call = call::guarded(async { Ok(call::here(&plugin, &request).await) });
+        let asked: Asked<'_> = decode(&content)?;
+        let call = call::guarded(async { Ok(call::here(&plugin, asked.question()).await) });
         let ended = giving_way_if_slow(|| runtime.block_on(call));
         channel.write(&Reply::from(ended.unwrap_or_else(Ended::failed)))?;
     }

@@ -24,7 +24,7 @@ use crate::import::counter::{Counting, Problem};
 use crate::limits::MAX_HOST_CALLS;
 use crate::metrics::count;
 use crate::plugin::Inner;
-use crate::request::Request;
+use crate::question::Question;
 
 /// How much longer than its deadline a call may take before its worker is killed: the worker holds the deadline itself, and
 /// may have to wait for a core.
@@ -45,8 +45,8 @@ pub(crate) struct Pool(Arc<Shared>);
 struct Shared {
     plugin: String,
     start: Start,
-    /// Of a call that a worker has.
-    patience: Duration,
+    /// Of a call about one request.
+    deadline: Duration,
     /// One for each that was put among the idle ones. One that dies there leaves its own behind: who takes that looks again.
     turns: Semaphore,
     state: Mutex<State>,
@@ -59,6 +59,13 @@ struct State {
     closed: bool,
     idle: Vec<Worker>,
     live: Vec<Arc<Handle>>,
+}
+
+/// What a worker is told, and what its parent needs of it.
+struct Call {
+    frame: Vec<u8>,
+    requests: u32,
+    time: u64,
 }
 
 /// One that makes no call, or makes this one.
@@ -76,7 +83,7 @@ impl Pool {
         let pool = Pool(Arc::new(Shared {
             plugin: source.name.clone(),
             start: Start::new(&host.settings, source, artifact)?,
-            patience: source.deadline.saturating_add(GRACE),
+            deadline: source.deadline,
             turns: Semaphore::new(0),
             state: Mutex::default(),
             closing: Condvar::new(),
@@ -129,18 +136,23 @@ impl Pool {
     }
 
     /// Has a worker make one call. The future may be dropped at any point.
-    pub(crate) async fn call(&self, plugin: &Arc<Inner>, request: &Request<'_>) -> Ended {
-        let frame = match protocol::encode(request) {
+    pub(crate) async fn call(&self, plugin: &Arc<Inner>, question: Question<'_>) -> Ended {
+        let frame = match protocol::encode(&question) {
             Ok(frame) => frame,
             Err(error) => return failed(FailureKind::HostPanic, format!("the request has no frame: {error}")),
         };
         let Ok(worker) = timeout(TURN, self.0.take()).await else {
             return failed(FailureKind::Busy, format!("no worker came free within {TURN:?}"));
         };
-        let (shared, most, time) = (self.0.clone(), plugin.memory, request.time);
+        let call = Call {
+            frame,
+            requests: question.requests(),
+            time: question.time(),
+        };
+        let (shared, most) = (self.0.clone(), plugin.memory);
         let plugin = plugin.clone();
         // In a task of its own: a caller that goes away leaves a worker with a call whose end nobody else waits for.
-        let call = tokio::spawn(async move { shared.call(worker, &frame, &plugin.counters, time).await });
+        let call = tokio::spawn(async move { shared.call(worker, &call, &plugin.counters).await });
         let ended = call.await;
         let mut ended = ended.unwrap_or_else(|_| failed(FailureKind::Busy, "the process is ending"));
         ended.memory = ended.memory.min(most);
@@ -180,8 +192,9 @@ impl Shared {
         }
     }
 
-    async fn call(&self, mut worker: Worker, frame: &[u8], counters: &Counting, time: u64) -> Ended {
-        let failure = match timeout(self.patience, worker.ask(frame, counters, time)).await {
+    async fn call(&self, mut worker: Worker, call: &Call, counters: &Counting) -> Ended {
+        let patience = self.deadline.saturating_mul(call.requests).saturating_add(GRACE);
+        let failure = match timeout(patience, worker.ask(call, counters)).await {
             Ok(Ok(ended)) => {
                 worker.handle.answers();
                 self.offer(worker);
@@ -268,19 +281,21 @@ impl Shared {
 }
 
 impl Worker {
-    async fn ask(&mut self, frame: &[u8], counters: &Counting, time: u64) -> io::Result<Ended> {
+    async fn ask(&mut self, call: &Call, counters: &Counting) -> io::Result<Ended> {
         if let Some(fresh) = self.fresh.take() {
             self.stream = Some(UnixStream::from_std(fresh)?);
         }
         let stream = self.stream.as_mut().ok_or(io::ErrorKind::NotConnected)?;
-        stream.write_all(frame).await?;
+        stream.write_all(&call.frame).await?;
         for _ in 0..=MAX_HOST_CALLS {
             let content = protocol::receive(stream).await?;
             match protocol::decode(&content)? {
-                Reply::Ended { answer, log, memory } => return Ok(protocol::ended(answer, log, memory)),
+                Reply::Ended { answer, log, memory } => {
+                    return Ok(protocol::ended(answer, log, memory, call.requests));
+                }
                 Reply::Count { key, window } => {
                     let counted = match counters {
-                        Counting::Here(counters) => counters.increment(&key, window, time),
+                        Counting::Here(counters) => counters.increment(&key, window, call.time),
                         // A worker has no workers.
                         Counting::Parent(_) => Err(Problem::Full),
                     };

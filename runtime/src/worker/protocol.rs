@@ -19,16 +19,16 @@ use crate::component::LoadFailure;
 use crate::failure::{FailureKind, RuleError, one_line};
 use crate::import::Log;
 use crate::import::counter::Problem;
+use crate::question::{Answer, MAX_BATCH};
 use crate::table::TableKind;
 use crate::value::Value;
-use crate::verdict::{RawRefusal, RawVerdict};
 
 /// Bytes of a length.
 const HEAD: usize = 4;
 /// Most bytes of a frame to a worker: more than a bundle may have.
 const MOST_TOLD: usize = 256 << 20;
-/// Most bytes of a frame from a worker: an answer crosses with at most 64 KiB, and its log has 16.
-const MOST_SAID: usize = 256 << 10;
+/// Most bytes of a frame from a worker: for each of its requests an answer crosses with at most 64 KiB, and its log has 16.
+const MOST_SAID: usize = MAX_BATCH * (256 << 10);
 
 /// What a worker is, of [`crate::PluginSource`] and [`crate::Settings`].
 #[derive(Debug, Serialize, Deserialize)]
@@ -61,7 +61,7 @@ pub(super) enum Reply {
         window: u32,
     },
     Ended {
-        answer: Result<Result<RawVerdict, RawRefusal>, (FailureKind, String)>,
+        answer: Result<Answer, (FailureKind, String)>,
         log: Log,
         memory: usize,
     },
@@ -105,15 +105,11 @@ impl From<Ended> for Reply {
     }
 }
 
-/// As a call in this process would have ended, whoever made the parts up: the answer is checked where all are.
-pub(super) fn ended(
-    answer: Result<Result<RawVerdict, RawRefusal>, (FailureKind, String)>,
-    log: Log,
-    memory: usize,
-) -> Ended {
+/// As a call about so many requests in this process would have ended, whoever made the parts up: the answer is checked where all are.
+pub(super) fn ended(answer: Result<Answer, (FailureKind, String)>, log: Log, memory: usize, requests: u32) -> Ended {
     Ended {
         answer: answer.map_err(|(kind, detail)| RuleError::failed(kind, one_line(&detail))),
-        log: log.checked(),
+        log: log.checked(requests),
         memory,
     }
 }

@@ -1,3 +1,3 @@
-;; expect: load: imports `signet:rule/log@1.2.0`
+;; expect: load: imports `signet:rule/log@1.3.0`
 (component
-  (import "signet:rule/log@1.2.0" (instance (export "flush" (func)))))
+  (import "signet:rule/log@1.3.0" (instance (export "flush" (func)))))

@@ -30,6 +30,23 @@ fn loaded(host: &Host, rule: &str) -> Plugin {
     host.load(granted("it", rule)).unwrap()
 }
 
+/// Components name the version that they were built for, and are given what is newest.
+#[test]
+fn each_minor_version_since_is_served() {
+    let world = std::fs::read_to_string(folder().join("../world/1.1.0.wat")).unwrap();
+    for version in ["@1.1.0", "@1.2.0"] {
+        let world = world.replace("@1.1.0", version);
+        let whole = world
+            .replace("{{memory}}", &text("memory"))
+            .replace("{{rule}}", &text("good"));
+        let source = PluginSource {
+            wasm: wat::parse_str(&whole).unwrap(),
+            ..granted("it", &text("good"))
+        };
+        small_host().load(source).unwrap();
+    }
+}
+
 async fn outcome(plugin: &Plugin, time: u64) -> Result<Verdict, RuleError> {
     let mut request = token(vec![], vec![]);
     request.time = time;

@@ -33,6 +33,7 @@ pub(super) fn cases() -> Vec<Case> {
     let newest = std::fs::read_to_string(folder().join("../world/1.1.0.wat")).unwrap();
     versions(&mut cases, "1.0.0", &whole(&text("world")));
     versions(&mut cases, "1.1.0", &whole(&newest));
+    versions(&mut cases, "1.2.0", &whole(&newest.replace("@1.1.0", "@1.2.0")));
     changes(&mut cases, &whole(&newest));
     for import in FOREIGN {
         let component = format!("(component (import \"{import}\" (instance)))");
@@ -55,12 +56,13 @@ fn versions(cases: &mut Vec<Case>, world: &str, whole: &str) {
         for version in [
             "0.9.0",
             "1.0.1",
-            "1.2.0",
+            "1.2.1",
+            "1.3.0",
             "1.99.0",
             "2.0.0",
             "11.0.0",
             "1.0.0-rc.1",
-            "1.1.0-rc.1",
+            "1.2.0-rc.1",
         ] {
             let other = format!("signet:rule/{interface}@{version}");
             let text = whole.replace(&import, &format!("\"{other}\""));
