@@ -5,7 +5,6 @@ use std::future::{poll_fn, ready};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Response, StatusCode};
@@ -14,7 +13,6 @@ use node::problem::Problem;
 use policies::profile::Kind;
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use tokio::time::Instant;
 
 use crate::answer::{self, Created};
 use crate::pipeline::Session;
@@ -32,8 +30,6 @@ const BATCH_BYTES: usize = 8 << 20;
 const BATCH_MOST: usize = 1_000;
 /// So many signatures of one batch become durable together; after them, others get their turn.
 const BATCH_TURN: usize = 16;
-/// After this no more of a batch is signed.
-const BATCH_TIME: Duration = Duration::from_secs(10);
 
 /// The handler.
 #[derive(Debug, Clone)]
@@ -87,14 +83,12 @@ impl Api {
     /// Each element is judged, counted, signed and recorded by itself; one that is refused leaves the others alone. All are
     /// asked at the end whether they may still leave: the first was signed long before the last.
     async fn batch(&self, kind: Kind, profile: &str, received: &Received) -> Result<Response<Bytes>, Problem> {
-        let session = Session::open(&self.edge, received).await?;
-        let served = session.profile(kind, profile)?;
+        let mut session = Session::open(&self.edge, received).await?;
+        let served = &session.profile(kind, profile)?.clone();
         let requests = elements(received.body())?;
         session.admit_batch(requests.len())?;
         let subjects: Vec<_> = requests.iter().map(|_| session.subject(served, ids::fresh())).collect();
-        let now = Instant::now();
-        let until = now.checked_add(BATCH_TIME).unwrap_or(now);
-        let recorded = recorded(&session, &subjects, &requests, until).await;
+        let recorded = recorded(&session, &subjects, &requests).await;
         let mut body = br#"{"results":["#.to_vec();
         for (index, (recorded, subject)) in recorded.into_iter().zip(&subjects).enumerate() {
             if index > 0 {
@@ -114,21 +108,26 @@ impl Api {
     }
 }
 
-/// Signs the elements of a batch one after the other until their time is over, and records those of a turn together.
+/// Signs the elements of a batch until their time is over. Those of a turn are judged one after the other, or together by a rule that
+/// wants to, and recorded together.
 async fn recorded(
     session: &Session<'_>,
     subjects: &[Subject<'_>],
     requests: &[&RawValue],
-    until: Instant,
 ) -> Vec<Result<Recorded, Problem>> {
     let mut all = Vec::with_capacity(subjects.len());
     for (subjects, requests) in subjects.chunks(BATCH_TURN).zip(requests.chunks(BATCH_TURN)) {
+        let asked: Vec<_> = requests
+            .iter()
+            .map(|request| request.get().as_bytes())
+            .zip(subjects)
+            .collect();
         let mut turn = Vec::with_capacity(BATCH_TURN);
-        for (subject, request) in subjects.iter().zip(requests) {
-            let signed = async {
-                match Instant::now() < until {
-                    true => session.sign(request.get().as_bytes(), subject).await,
-                    false => Err(session.out_of_time(subject)),
+        for (cleared, subject) in session.clear(&asked).await.into_iter().zip(subjects) {
+            let signed = async move {
+                match cleared {
+                    Ok(cleared) => session.sign(cleared, subject).await,
+                    Err(problem) => Err(problem),
                 }
             };
             let signed: Pin<Box<dyn Future<Output = _> + Send>> = match session.is_forwarded(subject.profile()) {
@@ -237,6 +236,8 @@ mod whole;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pipeline::BATCH_TIME;
+    use std::time::Duration;
 
     #[tokio::test]
     async fn those_that_are_together_wait_for_each_other() {
@@ -261,15 +262,16 @@ mod tests {
             secure: true,
         };
         let received = Received::new(request.unwrap(), &peer);
-        let session = Session::open(&rig.edge, &received).await.unwrap();
-        let served = session.profile(Kind::Token, "plain").unwrap();
+        let mut session = Session::open(&rig.edge, &received).await.unwrap();
         let body: Box<RawValue> = serde_json::from_str("{}").unwrap();
         for (left, codes) in [
             (BATCH_TIME, vec![None; 3]),
             (Duration::ZERO, vec![Some("overloaded"); 3]),
         ] {
+            session.end_after(left);
+            let served = session.profile(Kind::Token, "plain").unwrap();
             let subjects: Vec<_> = (0..3).map(|_| session.subject(served, ids::fresh())).collect();
-            let done = recorded(&session, &subjects, &[&*body; 3], Instant::now() + left).await;
+            let done = recorded(&session, &subjects, &[&*body; 3]).await;
             let seen: Vec<_> = done.iter().map(|one| one.as_ref().err().map(Problem::code)).collect();
             assert_eq!(seen, codes);
         }

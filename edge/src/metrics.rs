@@ -235,7 +235,7 @@ fn plugins(text: &mut String, world: &World) -> std::fmt::Result {
 type Single = (&'static str, &'static str, &'static str, fn(&Plugin) -> u64);
 
 /// Families of one value a plugin: name, type, what it says, and where it is read.
-const SINGLE: [Single; 7] = [
+const SINGLE: [Single; 9] = [
     (
         "memory_peak_bytes",
         "gauge",
@@ -247,6 +247,18 @@ const SINGLE: [Single; 7] = [
         "counter",
         "Calls of each plugin on threads apart: it is new, or held a core for long",
         |plugin| plugin.metrics().apart.load(Ordering::Relaxed),
+    ),
+    (
+        "batches",
+        "counter",
+        "Calls of each plugin about several requests of a batch at once; each request is a call of its own besides",
+        |plugin| plugin.metrics().batches.load(Ordering::Relaxed),
+    ),
+    (
+        "batches_failed",
+        "counter",
+        "Calls about several requests at once that failed, so that each was judged by itself",
+        |plugin| plugin.metrics().batches_failed.load(Ordering::Relaxed),
     ),
     (
         "open",

@@ -2,24 +2,30 @@
 //!
 //! Each stage returns a value that only it can make, and the next one asks for it: leaving a stage out, or changing the
 //! order, does not compile. `receive`, `authenticate` and `throttle` happen once a request; the stages from `parse` on
-//! once a signature, so that each element of a batch is judged, counted and recorded by itself.
+//! once a signature, so that each element of a batch is judged, counted and recorded by itself; a rule that wants to hears of some at a time.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use node::problem::Problem;
 use policies::engine::{Principal, RequestFacts};
 use policies::intent::Intent;
 use policies::permit::{Cleared, Metered, Permit};
 use policies::profile::{Kind, Profile};
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::keyring::{Delegation, Signed};
 use crate::receive::Received;
 use crate::record::{Recorded, Refusal, Released, Subject};
+use crate::rules::request::Asker;
 use crate::state::Edge;
 use crate::throttle::Admitted;
 use crate::world::{Served, World};
 use crate::{answer, forward, rules, trust};
+
+/// After this no more of a batch is signed.
+pub const BATCH_TIME: Duration = Duration::from_secs(10);
 
 /// What all signatures of one request have in common: who asks, admitted, and the bundle it is judged by.
 #[derive(Debug)]
@@ -30,6 +36,8 @@ pub struct Session<'a> {
     admitted: Admitted,
     principal: Arc<Principal>,
     facts: RequestFacts,
+    /// Of a batch: after this no more of it is signed.
+    until: Option<Instant>,
 }
 
 impl<'a> Session<'a> {
@@ -60,27 +68,64 @@ impl<'a> Session<'a> {
             admitted,
             principal,
             facts,
+            until: None,
         })
     }
 
-    /// Counts the elements of a batch against the caller and its tenant.
-    pub fn admit_batch(&self, elements: usize) -> Result<(), Problem> {
+    /// Counts the elements of a batch against the caller and its tenant, and begins its time.
+    pub fn admit_batch(&mut self, elements: usize) -> Result<(), Problem> {
         let elements = u32::try_from(elements).unwrap_or(u32::MAX);
         let counted = self.world.throttle().admit_batch(&self.admitted, elements);
-        counted.map_err(|limit| answer::limited(&limit, "rate_limited"))
+        counted.map_err(|limit| answer::limited(&limit, "rate_limited"))?;
+        self.end_after(BATCH_TIME);
+        Ok(())
+    }
+
+    /// Signs nothing more when so much time is over.
+    pub fn end_after(&mut self, time: Duration) {
+        self.until = Instant::now().checked_add(time);
+    }
+
+    fn is_late(&self) -> bool {
+        self.until.is_some_and(|until| Instant::now() >= until)
     }
 
     /// sign → record → release, of a request for one signature.
     pub async fn single(&self, kind: Kind, profile: &str, body: &[u8], id: Uuid) -> Result<Released, Problem> {
         let subject = self.subject(self.profile(kind, profile)?, id);
-        let signed = self.sign(body, &subject).await?;
+        let cleared = self.clear(&[(body, &subject)]).await.pop();
+        let cleared = cleared.unwrap_or_else(|| Err(Problem::internal("a request that nothing was decided about")))?;
+        let signed = self.sign(cleared, &subject).await?;
         let recorded = self.record(signed, &subject).await?;
         self.release(recorded, &subject)
     }
 
-    /// parse → authorize → quota → plugins → sign, for one signature with an id of its own.
-    pub async fn sign(&self, body: &[u8], subject: &Subject<'_>) -> Result<Signed, Problem> {
-        let signed = self.stages(subject.profile().clone(), body, subject).await;
+    /// parse → authorize → quota → plugins, for signatures of one profile with an id of its own each, which rules may be asked
+    /// about together.
+    pub async fn clear(&self, asked: &[(&[u8], &Subject<'_>)]) -> Vec<Result<Cleared, Problem>> {
+        let metered: Vec<_> = asked.iter().map(|(body, subject)| self.meter(body, subject)).collect();
+        let both = || metered.iter().zip(asked);
+        let permitted = both().filter_map(|(metered, (_, subject))| Some((metered.as_ref().ok()?, *subject)));
+        let permitted: Vec<_> = permitted.collect();
+        let asker = Asker::new(self.principal.facts(), &self.facts);
+        let rulings = rules::evaluate((self.edge, &self.world), &asker, &permitted, || self.is_late()).await;
+        let mut rulings = rulings.into_iter();
+        let cleared = |(metered, (_, subject)): (Result<Metered, Refusal>, &(&[u8], &Subject<'_>))| {
+            let cleared = metered.and_then(|metered| {
+                let rulings = rulings.next().unwrap_or_else(|| Err(Refusal::not_ready()))?;
+                Ok(metered.clear(rulings)?)
+            });
+            cleared.map_err(|refusal| self.edge.refuse(refusal, subject))
+        };
+        metered.into_iter().zip(asked).map(cleared).collect()
+    }
+
+    /// sign.
+    pub async fn sign(&self, cleared: Cleared, subject: &Subject<'_>) -> Result<Signed, Problem> {
+        let signed = match self.is_late() {
+            true => Err(Refusal::out_of_time()),
+            false => self.seal(cleared, subject).await,
+        };
         signed.map_err(|refusal| self.edge.refuse(refusal, subject))
     }
 
@@ -96,29 +141,14 @@ impl<'a> Session<'a> {
         released.map_err(|refusal| self.edge.refuse(refusal, subject))
     }
 
-    /// Of an element of a batch whose time is over.
-    pub fn out_of_time(&self, subject: &Subject<'_>) -> Problem {
-        self.edge.refuse(Refusal::out_of_time(), subject)
-    }
-
-    async fn stages(&self, profile: Arc<Profile>, body: &[u8], subject: &Subject<'_>) -> Result<Signed, Refusal> {
+    fn meter(&self, body: &[u8], subject: &Subject<'_>) -> Result<Metered, Refusal> {
+        if self.is_late() {
+            return Err(Refusal::out_of_time());
+        }
+        let profile = subject.profile().clone();
         let intent = parse(&profile, body)?;
         let permit = self.authorize(profile, intent)?;
-        let metered = permit.meter(self.world.throttle())?;
-        let cleared = self.plugins(metered, subject).await?;
-        self.seal(cleared, subject).await
-    }
-
-    async fn plugins(&self, metered: Metered, subject: &Subject<'_>) -> Result<Cleared, Refusal> {
-        let rulings = rules::evaluate(
-            (self.edge, &self.world),
-            &metered,
-            self.principal.facts(),
-            &self.facts,
-            subject,
-        )
-        .await?;
-        Ok(metered.clear(rulings)?)
+        Ok(permit.meter(self.world.throttle())?)
     }
 
     async fn seal(&self, cleared: Cleared, subject: &Subject<'_>) -> Result<Signed, Refusal> {

@@ -1,16 +1,18 @@
 //! The plugins stage: every Wasm rule of the profile, in its order, before anything is signed.
 
-use policies::bundle::{ConfigValue, PluginTable};
-use policies::engine::{Attribute, CallerFacts, RequestFacts};
-use policies::intent::{Intent, Payload};
-use policies::permit::{Metered, Ruled, Ruling};
-use policies::profile::{Encoding, Profile};
-use runtime::{Argument, ArtifactForm, ArtifactRequest, Caller, Request, RuleError, TokenRequest, Value};
+use std::borrow::Cow;
 
+use policies::bundle::{ConfigValue, PluginTable};
+use policies::permit::{Metered, Ruled, Ruling};
+use runtime::{Plugin, Request, RuleError, Value, Verdict};
+
+use self::request::{Asker, message_digest};
 use crate::record::{Refusal, Subject};
 use crate::sample::Sampler;
 use crate::state::Edge;
 use crate::world::World;
+
+pub mod request;
 
 /// A setting of the bundle as the plugin host takes it.
 pub fn config(value: &ConfigValue) -> Value {
@@ -36,163 +38,161 @@ pub fn table(table: &PluginTable) -> runtime::TableSource {
     }
 }
 
-/// Asks each rule of the profile ([`ask`]), and keeps a sample of the request where the bundle wants one of it.
+/// A signature that rules are asked about.
+pub type Asked<'a> = (&'a Metered, &'a Subject<'a>);
+
+/// Asks each rule of the profile about one signature, or about several of a batch at a time: of one caller, for one profile. The rulings
+/// on each, in their order. Keeps a sample of a request where the bundle wants one of it. No rule is asked once it is `late`.
 pub async fn evaluate(
     (edge, world): (&Edge, &World),
-    metered: &Metered,
-    caller_facts: &CallerFacts,
-    facts: &RequestFacts,
-    subject: &Subject<'_>,
-) -> Result<Vec<Ruling>, Refusal> {
-    if metered.plugins().is_empty() {
-        return Ok(Vec::new());
+    asker: &Asker<'_>,
+    asked: &[Asked<'_>],
+    late: impl Fn() -> bool,
+) -> Vec<Result<Vec<Ruling>, Refusal>> {
+    let plugins = asked.first().map_or(&[][..], |(metered, _)| metered.plugins());
+    if plugins.is_empty() {
+        return asked.iter().map(|_| Ok(Vec::new())).collect();
     }
-    let source_address = facts.source_ip.to_string();
-    let message_digest = message_digest(metered.intent());
-    let request = Request {
-        profile: &metered.profile().name,
-        key: metered.key_id(),
-        format: format(metered.profile()),
-        tenant: &caller_facts.tenant,
-        caller: caller(caller_facts),
-        payload: payload(metered.intent(), &message_digest)?,
-        time: facts.now,
-        request_id: subject.id(),
-        trace_id: subject.trace_id(),
-        source_address: &source_address,
-        protocol: protocol(facts.protocol),
+    let digests: Vec<_> = asked
+        .iter()
+        .map(|(metered, _)| message_digest(metered.intent()))
+        .collect();
+    let requests = asked
+        .iter()
+        .zip(&digests)
+        .map(|(asked, digest)| asker.request(*asked, digest));
+    let Some(requests) = requests.collect::<Option<Vec<_>>>() else {
+        return asked.iter().map(|_| Err(Refusal::not_ready())).collect();
     };
-    let mut sampler = world
-        .sampling()
-        .filter(|sampling| sampling.takes(subject.id_bytes(), metered.plugins()))
-        .map(Sampler::new);
-    let ruled = ask((edge, world), metered, &request, subject, sampler.as_mut()).await;
-    if let Some(sampler) = sampler {
-        edge.samples().offer(sampler, &request, edge.metrics());
+    let mut elements: Vec<_> = asked.iter().map(|asked| Element::new(*asked, world)).collect();
+    for name in plugins {
+        let standing = standing(&requests, &elements);
+        if standing.is_empty() {
+            break;
+        }
+        if late() {
+            all(&mut elements, |_| Refusal::out_of_time());
+            break;
+        }
+        let Some(plugin) = world.plugin(name) else {
+            all(&mut elements, |ruled| Refusal::rule_missing(name, ruled));
+            break;
+        };
+        let answers = ask((edge, world), plugin, &standing, &elements).await;
+        for (element, (judge, judged)) in elements.iter_mut().filter(|element| element.stands()).zip(answers) {
+            element.hear(plugin, judge, judged);
+        }
     }
-    ruled
+    let sampled = |(element, request): (Element<'_>, &Request<'_>)| {
+        if let Some(sampler) = element.sampler {
+            edge.samples().offer(sampler, request, edge.metrics());
+        }
+        element.ruled
+    };
+    elements.into_iter().zip(&requests).map(sampled).collect()
 }
 
-/// The first that refuses ends it, and so does one that fails, unless the profile lets it be skipped and the failure is its own.
-async fn ask(
-    (edge, world): (&Edge, &World),
-    metered: &Metered,
-    request: &Request<'_>,
-    subject: &Subject<'_>,
-    mut sampler: Option<&mut Sampler>,
-) -> Result<Vec<Ruling>, Refusal> {
-    let mut rulings = Vec::with_capacity(metered.plugins().len());
-    let ruled = |rulings: Vec<Ruling>| rulings.into_iter().map(|ruling| ruling.by).collect();
-    for name in metered.plugins() {
-        let Some(plugin) = world.plugin(name) else {
-            return Err(Refusal::rule_missing(name, ruled(rulings)));
-        };
-        let told = |change| edge.record_breaker(plugin, change);
-        let (judge, judged) = match world.trial(name) {
-            None => (&**plugin, plugin.serve(request, told).await),
-            Some(trial) => trial.judge(plugin, request, metered, told).await,
-        };
-        if let Some(sampler) = &mut sampler {
+/// The requests that no rule has refused yet.
+fn standing<'r, 'a>(requests: &'r [Request<'a>], elements: &[Element<'_>]) -> Cow<'r, [Request<'a>]> {
+    if elements.iter().all(Element::stands) {
+        return Cow::Borrowed(requests);
+    }
+    let both = requests.iter().zip(elements);
+    both.filter(|(_, element)| element.stands())
+        .map(|(request, _)| request.clone())
+        .collect()
+}
+
+/// Who judged, and how, for each of the requests: the versions of a plugin under rollout are asked about one at a time.
+async fn ask<'w>(
+    (edge, world): (&Edge, &'w World),
+    plugin: &'w Plugin,
+    requests: &[Request<'_>],
+    elements: &[Element<'_>],
+) -> Vec<(&'w Plugin, Result<Verdict, RuleError>)> {
+    let told = |change| edge.record_breaker(plugin, change);
+    let Some(trial) = world.trial(plugin.name()) else {
+        let judged = plugin.serve_batch(requests, told).await;
+        return judged.into_iter().map(|judged| (plugin, judged)).collect();
+    };
+    let mut answers = Vec::with_capacity(requests.len());
+    let asked = elements.iter().filter(|element| element.stands());
+    for (request, element) in requests.iter().zip(asked) {
+        answers.push(trial.judge(plugin, request, element.metered, told).await);
+    }
+    answers
+}
+
+/// One signature, and what rules have said of it.
+struct Element<'a> {
+    metered: &'a Metered,
+    subject: &'a Subject<'a>,
+    sampler: Option<Sampler>,
+    ruled: Result<Vec<Ruling>, Refusal>,
+}
+
+impl<'a> Element<'a> {
+    fn new((metered, subject): Asked<'a>, world: &World) -> Element<'a> {
+        let sampling = world.sampling();
+        let wanted = sampling.filter(|sampling| sampling.takes(subject.id_bytes(), metered.plugins()));
+        Element {
+            metered,
+            subject,
+            sampler: wanted.map(Sampler::new),
+            ruled: Ok(Vec::with_capacity(metered.plugins().len())),
+        }
+    }
+
+    fn stands(&self) -> bool {
+        self.ruled.is_ok()
+    }
+
+    fn refuse(&mut self, refusal: impl FnOnce(Vec<Ruled>) -> Refusal) {
+        if let Ok(rulings) = &mut self.ruled {
+            let ruled = rulings.drain(..).map(|ruling| ruling.by).collect();
+            self.ruled = Err(refusal(ruled));
+        }
+    }
+
+    /// The first rule that refuses ends it, and so does one that fails, unless the profile lets it be skipped and the failure is its own.
+    fn hear(&mut self, plugin: &Plugin, judge: &Plugin, judged: Result<Verdict, RuleError>) {
+        let name = plugin.name();
+        if let Some(sampler) = &mut self.sampler {
             sampler.answered(name, &judged);
         }
         let by = |skipped| Ruled {
-            plugin: name.clone(),
+            plugin: name.to_owned(),
             component: *judge.digest(),
             skipped,
         };
-        rulings.push(match judged {
+        let ruling = match judged {
             Ok(verdict) => Ruling {
                 by: by(None),
                 lifetime_cap: verdict.lifetime_cap,
                 claims: verdict.claims,
             },
-            Err(RuleError::Failed { kind, detail }) if kind.is_plugins_own() && metered.may_skip(name) => {
-                plugin.skipped(kind, &detail, subject.id());
+            Err(RuleError::Failed { kind, detail }) if kind.is_plugins_own() && self.metered.may_skip(name) => {
+                plugin.skipped(kind, &detail, self.subject.id());
                 Ruling {
                     by: by(Some(kind.as_str())),
                     lifetime_cap: None,
                     claims: Vec::new(),
                 }
             }
-            Err(error) => return Err(Refusal::by_rule(name, *judge.digest(), error, ruled(rulings))),
-        });
-    }
-    Ok(rulings)
-}
-
-fn format(profile: &Profile) -> &'static str {
-    match profile.artifact() {
-        None => "jwt",
-        Some(artifact) if artifact.encoding == Encoding::Fixed => "fixed",
-        Some(_) => "der",
-    }
-}
-
-fn protocol(protocol: &str) -> runtime::Protocol {
-    match protocol {
-        "http3" => runtime::Protocol::Http3,
-        "http2" => runtime::Protocol::Http2,
-        _ => runtime::Protocol::Http1,
-    }
-}
-
-fn caller(facts: &CallerFacts) -> Caller<'_> {
-    let attributes = facts.attributes.iter().map(|(name, value)| {
-        let value = match value {
-            Attribute::Text(text) => Argument::Text(text),
-            Attribute::Int(int) => Argument::Int(*int),
-            Attribute::Bool(bool) => Argument::Bool(*bool),
-            Attribute::Texts(texts) => Argument::Texts(texts.iter().map(String::as_str).collect()),
+            Err(error) => return self.refuse(|ruled| Refusal::by_rule(name, *judge.digest(), error, ruled)),
         };
-        (name.as_str(), value)
-    });
-    Caller {
-        id: &facts.id,
-        kind: &facts.kind,
-        issuer: &facts.issuer,
-        subject: &facts.subject,
-        attributes: attributes.collect(),
+        if let Ok(rulings) = &mut self.ruled {
+            rulings.push(ruling);
+        }
     }
 }
 
-fn message_digest(intent: &Intent) -> [u8; 32] {
-    match intent {
-        Intent::Artifact(artifact) => match &artifact.payload {
-            Payload::Message(message) => signing::digest::sha256(message),
-            Payload::Digest(_) => [0; 32],
-        },
-        Intent::Token(_) | Intent::Verify(_) => [0; 32],
-    }
+fn all(elements: &mut [Element<'_>], refusal: impl Fn(Vec<Ruled>) -> Refusal) {
+    elements.iter_mut().for_each(|element| element.refuse(&refusal));
 }
 
-fn payload<'a>(intent: &'a Intent, message_digest: &'a [u8; 32]) -> Result<runtime::Payload<'a>, Refusal> {
-    match intent {
-        Intent::Token(token) => Ok(runtime::Payload::Token(TokenRequest {
-            subject: token.subject.as_deref(),
-            audience: token.audience.iter().map(String::as_str).collect(),
-            lifetime: token.lifetime,
-            claims: token
-                .claims
-                .iter()
-                .map(|(name, value)| (name.as_str(), Argument::from_json(value)))
-                .collect(),
-        })),
-        Intent::Artifact(artifact) => Ok(runtime::Payload::Artifact(match &artifact.payload {
-            Payload::Digest(digest) => ArtifactRequest {
-                form: ArtifactForm::Digest,
-                algorithm: digest.algorithm().as_str(),
-                digest: digest.as_bytes(),
-            },
-            Payload::Message(_) => ArtifactRequest {
-                form: ArtifactForm::Message,
-                algorithm: "sha256",
-                digest: message_digest,
-            },
-        })),
-        Intent::Verify(_) => Err(Refusal::not_ready()),
-    }
-}
-
+#[cfg(test)]
+mod batch_tests;
 #[cfg(test)]
 #[path = "rules_tests.rs"]
 mod tests;
