@@ -9,6 +9,7 @@ mod changes;
 mod component;
 mod document;
 mod entry;
+mod exports;
 mod inspect;
 mod javascript;
 mod log;

@@ -114,6 +114,7 @@ impl Pace {
     pub(crate) fn set(&self, held: Duration) {
         self.trial.store(0, Ordering::Relaxed);
         self.owed.0.store(0, Ordering::Relaxed);
+        self.forget_stolen();
         self.owed.charge(held, self.now());
     }
 
@@ -157,6 +158,12 @@ impl Pace {
         self.trial.load(Ordering::Relaxed) > 0 || self.suspected.owes(SUSPECT, || self.micros(now))
     }
 
+    /// What was taken before is none of what it will owe.
+    fn forget_stolen(&self) {
+        let total = (self.look)().map_or(0, micros);
+        self.stolen.fetch_max(total, Ordering::Relaxed);
+    }
+
     fn was_long(&self, held: &mut Held) {
         let (now, more) = (self.now(), held.time.saturating_sub(held.charged));
         held.charged = held.time;
@@ -164,9 +171,7 @@ impl Pace {
         if held.precise {
             on_trial(&self.trial, |_| TRIAL);
             if !self.owed.owes(Duration::ZERO, || now) {
-                // What was taken before is none of what it owes.
-                let total = (self.look)().map_or(0, micros);
-                self.stolen.fetch_max(total, Ordering::Relaxed);
+                self.forget_stolen();
             }
             self.owed.charge(more, now);
         }

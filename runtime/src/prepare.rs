@@ -17,6 +17,9 @@ const MOST_TIME: Duration = Duration::from_secs(30);
 /// The most memory that the interpreter may have then.
 const MOST_MEMORY: usize = 64 << 20;
 
+/// The function of a rule that judges several requests in one call.
+const BATCH: &str = "evaluate-batch";
+
 /// What an interpreter asks for while it is prepared: imports of the module `signet:build`, as `plugins/engines/js/engine.c` has them.
 #[derive(Debug)]
 pub struct Interpreter<Source> {
@@ -26,6 +29,8 @@ pub struct Interpreter<Source> {
     pub interfaces: &'static [&'static str],
     /// The interfaces that the rule may import, by the names of a bundle.
     pub granted: Vec<String>,
+    /// Whether the rule is one of the world `rule-batch`. The module of another does not export `evaluate-batch`.
+    pub batch: bool,
     /// A module of the rule's by its name, `lib/words.js`; none if there is none.
     pub source: Source,
 }
@@ -84,7 +89,7 @@ struct State<Source> {
 }
 
 /// The core module of a rule: the interpreter as it is when the rule's modules have run, with the imports of `signet:rule` that it
-/// then uses, and no others.
+/// then uses, and no others. It exports `evaluate-batch` only where the rule's world does.
 ///
 /// # Errors
 /// [`PrepareError`]
@@ -92,12 +97,16 @@ pub fn prepare<Source>(interpreter: Interpreter<Source>) -> Result<Vec<u8>, Prep
 where
     Source: Fn(&str) -> Option<Vec<u8>> + Send + 'static,
 {
+    let batch = interpreter.batch;
     let (module, imported) = prepared(interpreter)?;
-    let keeps = |module: &str| {
-        let mut imported = imported.iter();
-        imported.any(|name| module.starts_with(&format!("signet:rule/{name}@")))
+    let keeps = strip::Keeps {
+        imports: &|module| {
+            let mut imported = imported.iter();
+            imported.any(|name| module.starts_with(&format!("signet:rule/{name}@")))
+        },
+        exports: &|name| batch || name != BATCH,
     };
-    strip::without_imports(&module, keeps).map_err(|error| PrepareError::Engine(error.to_string()))
+    strip::stripped(&module, keeps).map_err(|error| PrepareError::Engine(error.to_string()))
 }
 
 fn prepared<Source>(interpreter: Interpreter<Source>) -> wasmtime::Result<(Vec<u8>, BTreeSet<&'static str>)>

@@ -17,6 +17,8 @@ mod audit;
 mod away;
 #[path = "system/backup.rs"]
 mod backup;
+#[path = "system/batch_rules.rs"]
+mod batch_rules;
 #[path = "system/batches.rs"]
 mod batches;
 #[path = "system/callers.rs"]

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::manifest::{Language, Manifest};
 use super::toolchain::{self, Tool};
-use super::{component, entry, javascript, runner};
+use super::{component, entry, exports, javascript, runner};
 use crate::failure::{Context, Failure};
 use crate::{output, progress};
 
@@ -59,11 +59,16 @@ fn built(given: &Path) -> Result<Built, Failure> {
         Language::Rust => rust(&dir, &manifest.name)?,
         Language::Zig => compiled(&dir, "rule.zig", zig)?,
         Language::C => compiled(&dir, "rule.c", c)?,
-        Language::AssemblyScript => compiled(&dir, "rule.ts", assemblyscript)?,
+        Language::AssemblyScript => {
+            let mut module = compiled(&dir, "rule.ts", assemblyscript)?;
+            // In AssemblyScript no name has a hyphen.
+            exports::rename(&mut module, "evaluate_batch", "evaluate-batch");
+            module
+        }
         Language::Js => source(&dir, javascript::FILE).and_then(|_| javascript::build(&dir, &manifest))?,
         Language::Python => python(&dir, &manifest)?,
     };
-    let wasm = component::encode(module, manifest.world)?;
+    let wasm = component::encode(module, manifest.world).map_err(|misfit| misfit.told(manifest.lang))?;
     let (bytes, digest) = (wasm.len(), component::digest(&wasm));
     let path = given.join(format!("{}.wasm", manifest.name));
     manifest.check_size(&path, bytes)?;
@@ -150,7 +155,7 @@ fn python(dir: &Path, manifest: &Manifest) -> Result<Vec<u8>, Failure> {
     source(dir, "rule.py")?;
     let file = entry::write(dir, manifest)?;
     let wit = dir.join("target/wit");
-    for (path, text) in component::world_of(&manifest.imports) {
+    for (path, text) in component::world_of(&manifest.imports, manifest.world.is_batch())? {
         let path = wit.join(path);
         let parent = path.parent().unwrap_or(&wit);
         std::fs::create_dir_all(parent).context(|| format!("`{}`", parent.display()))?;

@@ -1,99 +1,137 @@
-//! From a compiler's core module to a component of the world `rule`, and what a component looks like from outside.
+//! From a compiler's core module to a component of the world `rule` or `rule-batch`, and what a component looks like from outside.
+
+mod worlds;
 
 use sha2::{Digest, Sha256};
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata, metadata};
 use wit_parser::decoding::{DecodedWasm, decode};
-use wit_parser::{IndexMap, Resolve, SourceMap, WorldId, WorldItem, WorldKey};
+use wit_parser::{IndexMap, WorldItem, WorldKey};
 
-use super::manifest::World;
+use super::exports;
+use super::manifest::{Language, World};
 use crate::failure::Failure;
+pub use worlds::{NO_COUNTER, WIT, world_of};
 
-macro_rules! wit {
-    ($($path:literal),+) => {
-        [$(($path, include_str!(concat!("../../../plugins/wit/", $path)))),+]
-    };
+/// The function that makes a rule one of [`World::Batch`].
+const BATCH: &str = "evaluate-batch";
+
+/// Why a module is no component of the world that it is built for.
+#[derive(Debug)]
+pub enum Misfit {
+    /// The world has `evaluate-batch`, and the module does not export it.
+    NoBatch,
+    /// The module exports `evaluate-batch`, and the world has none.
+    Batch(World),
+    /// It calls `counter`, which its world does not have.
+    Counts,
+    /// What the encoder says.
+    Other(World, String),
 }
 
-/// The package `signet:rule` in its first version, then file by file in this one.
-pub const WIT: [(&str, &str); 8] = wit![
-    "rule.wit",
-    "1.1.0/config.wit",
-    "1.1.0/counter.wit",
-    "1.1.0/digest.wit",
-    "1.1.0/log.wit",
-    "1.1.0/lookup.wit",
-    "1.1.0/rule.wit",
-    "1.1.0/types.wit"
-];
-
-/// The world 1.1.0 with each interface in the lowest version that has it: what a rule does not use of 1.1.0 it does not
-/// import, and then hosts of 1.0.0 load it too.
-const LOWEST: &str = "
-    package signet:build;
-    world rule-1-0 { include signet:rule/rule@1.0.0; }
-    world rule-1-1 {
-        include signet:rule/rule@1.0.0;
-        import signet:rule/counter@1.1.0;
-        import signet:rule/lookup@1.1.0;
-        import signet:rule/digest@1.1.0;
+impl Misfit {
+    /// With what to do about it, in the language of the rule.
+    pub fn told(&self, lang: Language) -> Failure {
+        let batch = World::Batch.name();
+        Failure::new(match self {
+            Misfit::NoBatch => format!(
+                "the rule does not export `{BATCH}`, which the world `{batch}` of plugin.toml has; {}, or write `world = \"{}\"` there",
+                exporting(lang),
+                World::NEWEST.name()
+            ),
+            Misfit::Batch(world) => format!(
+                "the rule exports `{BATCH}`, which the world `{}` of plugin.toml does not have; write `world = \"{batch}\"` there, or remove the export",
+                world.name()
+            ),
+            Misfit::Counts => format!(
+                "{NO_COUNTER}; remove the calls of `counter`, or remove `{BATCH}` and write `world = \"{}\"` in plugin.toml",
+                World::NEWEST.name()
+            ),
+            Misfit::Other(world, error) => {
+                format!("the module does not fit the world `{}`: {error}", world.name())
+            }
+        })
     }
-";
+}
+
+/// How a rule in this language gets an `evaluate-batch`.
+fn exporting(lang: Language) -> &'static str {
+    match lang {
+        Language::Rust => "write `impl BatchGuest for …`, and `signet_plugin::export_batch!` in place of `export!`",
+        Language::C => "write `#define SIGNET_EVALUATE_BATCH` before the include of signet_rule.h",
+        Language::Zig => "write `comptime { signet.exportBatch(evaluate); }`",
+        Language::AssemblyScript => {
+            "write `export function evaluate_batch(at: usize, length: usize): Answers { return answers(at, length, evaluate); }`"
+        }
+        Language::Wat => "export it as plugins/wit/1.2.0/rule-batch.wit has it",
+        // What stands around the rule exports it.
+        Language::Js | Language::Python => "build it again",
+    }
+}
 
 /// Makes a component of a core module. One whose compiler put no world into it gets `world`, of which it keeps the imports
 /// that it uses.
-pub fn encode(module: Vec<u8>, world: World) -> Result<Vec<u8>, Failure> {
+pub fn encode(module: Vec<u8>, world: World) -> Result<Vec<u8>, Misfit> {
     let is_component =
         matches!((module.get(..4), module.get(4..8)), (Some(b"\0asm"), Some(rest)) if rest != [1, 0, 0, 0]);
-    if is_component {
-        return Ok(module);
-    }
-    component(module, world).map_err(|error| {
-        let world = world.name();
-        Failure::new(format!("the module does not fit the world `{world}`: {error}"))
-    })
-}
-
-fn component(mut module: Vec<u8>, world: World) -> Result<Vec<u8>, String> {
-    // `{:#}` has the causes, which say which export or import it is.
-    let text = |error| format!("{error:#}");
-    if metadata::decode(&module).map_err(text)?.0.is_none() {
-        let (resolve, world) = resolved(world)?;
-        embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8, false).map_err(text)?;
-    }
-    let mut encoder = ComponentEncoder::default();
-    encoder.validate(true).module(&module).map_err(text)?;
-    encoder.encode().map_err(text)
-}
-
-fn resolved(world: World) -> Result<(Resolve, WorldId), String> {
-    let mut resolve = Resolve::default();
-    let (first, second): (Vec<_>, Vec<_>) = WIT.iter().partition(|(path, _)| *path == "rule.wit");
-    let mut package = None;
-    for group in [first, second, vec![&("build.wit", LOWEST)]] {
-        let mut sources = SourceMap::new();
-        for (path, text) in group {
-            sources.push_str(path, *text);
+    let component = match is_component {
+        true => module,
+        false => {
+            if exports::has(&module, BATCH) && !world.is_batch() {
+                return Err(Misfit::Batch(world));
+            }
+            component(module, world)?
         }
-        let group = sources.parse().map_err(|(_, error)| error.to_string())?;
-        package = Some(resolve.push_group(group).map_err(|error| error.to_string())?);
-    }
-    let name = match world {
-        World::V1_0 => "rule-1-0",
-        World::V1_1 => "rule-1-1",
     };
-    let package: Vec<_> = package.into_iter().collect();
-    let world = resolve.select_world(&package, Some(name));
-    Ok((resolve, world.map_err(|error| format!("{error:#}"))?))
+    // A compiler may have put another world into it than plugin.toml names.
+    let shape = shape(&component);
+    let has_batch = shape.exports.iter().any(|name| name == BATCH);
+    match (has_batch, world.is_batch()) {
+        (true, false) => Err(Misfit::Batch(world)),
+        (false, true) => Err(Misfit::NoBatch),
+        (true, true) if shape.counts() => Err(Misfit::Counts),
+        _ => Ok(component),
+    }
+}
+
+fn component(mut module: Vec<u8>, world: World) -> Result<Vec<u8>, Misfit> {
+    // `{:#}` has the causes, which say which export or import it is.
+    let text = |error| Misfit::Other(world, format!("{error:#}"));
+    if metadata::decode(&module).map_err(text)?.0.is_none() {
+        if world.is_batch() && !exports::has(&module, BATCH) {
+            return Err(Misfit::NoBatch);
+        }
+        let (resolve, id) = worlds::resolved(world).map_err(|error| Misfit::Other(world, error))?;
+        embed_component_metadata(&mut module, &resolve, id, StringEncoding::UTF8, false).map_err(text)?;
+    }
+    let misfit = |error| match text(error) {
+        Misfit::Other(world, error) if world.is_batch() && error.contains("signet:rule/counter@") => Misfit::Counts,
+        other => other,
+    };
+    let mut encoder = ComponentEncoder::default();
+    encoder.validate(true).module(&module).map_err(misfit)?;
+    encoder.encode().map_err(misfit)
 }
 
 /// What a file is, as far as its outside tells.
 #[derive(Debug)]
 pub struct Shape {
     pub kind: &'static str,
-    /// The lowest version that has all it imports; none if it exports no `evaluate` of any version.
+    /// The lowest version that has all it imports and exports; none if it exports no `evaluate` of any version.
     pub world: Option<String>,
     pub imports: Vec<String>,
     pub exports: Vec<String>,
+}
+
+impl Shape {
+    /// Whether it imports `counter` of any version.
+    pub fn counts(&self) -> bool {
+        self.imports.iter().any(|name| name.starts_with("signet:rule/counter@"))
+    }
+
+    /// Whether it exports `evaluate-batch` and imports what no rule that does may have.
+    pub fn counts_a_batch(&self) -> bool {
+        self.counts() && self.exports.iter().any(|name| name == BATCH)
+    }
 }
 
 /// Looks at a file.
@@ -128,42 +166,17 @@ pub fn shape(wasm: &[u8]) -> Shape {
     let versions = own.filter_map(|name| name.split_once('@')).map(|(_, version)| version);
     let number = |version: &&str| -> Vec<Option<u64>> { version.split('.').map(|part| part.parse().ok()).collect() };
     let version = versions.max_by_key(number);
-    let world = version
-        .filter(|_| exports.iter().any(|name| name == "evaluate"))
-        .map(|version| format!("signet:rule/rule@{version}"));
+    let has = |function: &str| exports.iter().any(|name| name == function);
+    let world = version.filter(|_| has("evaluate")).map(|version| match has(BATCH) {
+        true => World::Batch.name().to_owned(),
+        false => format!("signet:rule/rule@{version}"),
+    });
     Shape {
         kind,
         world,
         imports,
         exports,
     }
-}
-
-/// A package with a world `rule` of just these imports, and what it refers to, file by file: for compilers that import
-/// all that their world has, used or not.
-pub fn world_of(imports: &[String]) -> Vec<(String, String)> {
-    let import = |name: &String| {
-        let version = if runtime::DEFAULT_IMPORTS.contains(&name.as_str()) {
-            "1.0.0"
-        } else {
-            "1.1.0"
-        };
-        format!("    import signet:rule/{name}@{version};\n")
-    };
-    let world = format!(
-        "package signet:build;\nworld rule {{\n    use signet:rule/types@1.0.0.{{request, verdict, refusal}};\n{}    \
-         export evaluate: func(request: request) -> result<verdict, refusal>;\n}}\n",
-        imports.iter().map(import).collect::<String>()
-    );
-    let dependency = |(path, text): &(&str, &str)| {
-        let path = match *path {
-            "rule.wit" => "deps/1.0.0/rule.wit".to_owned(),
-            path => format!("deps/{path}"),
-        };
-        (path, (*text).to_owned())
-    };
-    let own = ("rule.wit".to_owned(), world);
-    std::iter::once(own).chain(WIT.iter().map(dependency)).collect()
 }
 
 /// SHA-256, as bundles, logs and `sha256sum` write it.
@@ -200,22 +213,77 @@ mod tests {
             BTreeSet::from_iter(counting_shape.imports)
         );
         assert_eq!(counting_shape.world.as_deref(), Some("signet:rule/rule@1.1.0"));
-        let refused = encode(module(counting), World::V1_0).unwrap_err().to_string();
+        let refused = encode(module(counting), World::V1_0).unwrap_err();
+        let refused = refused.told(Language::Wat).to_string();
         assert!(
             refused.contains("rule@1.0.0") && refused.contains("counter"),
             "{refused}"
         );
     }
 
-    #[test]
-    fn a_world_for_an_interpreter_has_what_is_granted() {
-        let files = world_of(&["config".into(), "counter".into()]);
-        let world = &files[0].1;
-        assert!(world.contains("import signet:rule/config@1.0.0;\n    import signet:rule/counter@1.1.0;\n    export"));
-        assert!(!world.contains("lookup"), "{world}");
-        assert!(
-            files.iter().any(|(path, _)| path == "deps/1.1.0/lookup.wit"),
-            "{files:?}"
+    /// `evaluate-batch` that answers with a list of nothing.
+    const BATCH_FUNCTION: &str = "(func (export \"evaluate-batch\") (param i32 i32) (result i32) (i32.const 0))";
+    const COUNTING: &str = "(import \"signet:rule/counter@1.1.0\" \"increment\" (func (param i32 i32 i32 i32)))";
+
+    fn batch_module(import: &str) -> Vec<u8> {
+        let text = format!(
+            "(module {import} (memory (export \"memory\") 1)
+               (func (export \"cabi_realloc\") (param i32 i32 i32 i32) (result i32) (i32.const 1024))
+               (func (export \"evaluate\") (param i32) (result i32) (i32.const 0)) {BATCH_FUNCTION})"
         );
+        wat::parse_str(text).unwrap()
+    }
+
+    #[test]
+    fn a_rule_batch_has_both_functions_and_all_imports_but_the_counter() {
+        let looking_up = "(import \"signet:rule/lookup@1.1.0\" \"get\" (func (param i32 i32 i32 i32 i32)))";
+        let seen = shape(&encode(batch_module(looking_up), World::Batch).unwrap());
+        assert_eq!(seen.world.as_deref(), Some("signet:rule/rule-batch@1.2.0"));
+        assert_eq!(seen.exports, ["evaluate", "evaluate-batch"]);
+        let imports = ["signet:rule/types@1.0.0", "signet:rule/lookup@1.1.0"];
+        assert_eq!(
+            BTreeSet::from(imports.map(str::to_owned)),
+            BTreeSet::from_iter(seen.imports.clone())
+        );
+        assert!(!seen.counts_a_batch());
+    }
+
+    #[test]
+    fn what_is_no_rule_batch_is_told_what_to_do() {
+        let told = |module, world, lang| encode(module, world).unwrap_err().told(lang).to_string();
+        let counts = told(batch_module(COUNTING), World::Batch, Language::C);
+        assert!(
+            counts.contains("has no `counter`") && counts.contains("remove the calls of `counter`"),
+            "{counts}"
+        );
+        for (lang, words) in [
+            (Language::C, "`#define SIGNET_EVALUATE_BATCH`"),
+            (Language::Rust, "`signet_plugin::export_batch!`"),
+            (Language::Zig, "`comptime { signet.exportBatch(evaluate); }`"),
+            (Language::Wat, "rule-batch.wit"),
+        ] {
+            let none = told(module(""), World::Batch, lang);
+            assert!(
+                none.contains("does not export `evaluate-batch`") && none.contains(words),
+                "{none}"
+            );
+        }
+        for world in [World::V1_0, World::V1_1] {
+            let surplus = told(batch_module(""), world, Language::C);
+            let words = [world.name(), "write `world = \"signet:rule/rule-batch@1.2.0\"`"];
+            assert!(words.iter().all(|word| surplus.contains(word)), "{surplus}");
+        }
+    }
+
+    /// As compilers make them that put their own world into a module, or write components.
+    #[test]
+    fn a_component_is_held_to_the_world_of_its_manifest_too() {
+        let one = encode(module(""), World::NEWEST).unwrap();
+        assert!(matches!(encode(one, World::Batch), Err(Misfit::NoBatch)));
+        let batch = encode(batch_module(""), World::Batch).unwrap();
+        assert!(matches!(
+            encode(batch, World::NEWEST),
+            Err(Misfit::Batch(World::NEWEST))
+        ));
     }
 }

@@ -7,8 +7,9 @@ use clap::Args;
 use runtime::LoadFailure;
 use serde_json::json;
 
+use super::component::{self, Shape};
 use super::project::{self, Subject};
-use super::{component, runner};
+use super::runner;
 use crate::failure::{Context, Failure};
 use crate::{output, progress};
 
@@ -41,7 +42,7 @@ impl Inspect {
             .map(|plugin| plugin.metrics().memory_peak.load(Ordering::Relaxed));
         let problem = loaded
             .err()
-            .map(|error| (error.reason.to_string(), advice(&error.reason)));
+            .map(|error| (error.reason.to_string(), advice(&error.reason, &shape)));
         let world = shape.world.as_deref();
         if self.json {
             output::json(&json!({
@@ -77,8 +78,10 @@ impl Inspect {
 }
 
 /// What to do, where the message does not say it.
-fn advice(failure: &LoadFailure) -> Option<&'static str> {
+fn advice(failure: &LoadFailure, shape: &Shape) -> Option<&'static str> {
     match failure {
+        // It says so itself.
+        LoadFailure::WrongWorld(_) if shape.counts_a_batch() => None,
         LoadFailure::NotWasm => Some("give the built component, not its source; `signet plugin build` makes one"),
         LoadFailure::CoreModule => Some("or let `signet plugin build` do it"),
         LoadFailure::Malformed(_) => Some("build it again, without proposals such as threads, GC or 64-bit memory"),

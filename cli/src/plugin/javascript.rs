@@ -1,6 +1,8 @@
 //! A rule in JavaScript: the engine of `plugins/engines/js`, prepared with the rule's modules. Nothing needs to be installed for it.
 
 mod place;
+#[cfg(test)]
+mod tests;
 
 use std::path::{Component, Path};
 
@@ -25,6 +27,7 @@ pub fn build(dir: &Path, manifest: &Manifest) -> Result<Vec<u8>, Failure> {
         wasm: ENGINE,
         interfaces: INTERFACES,
         granted: manifest.imports.clone(),
+        batch: manifest.world.is_batch(),
         source: move |name: &str| source(&of, name),
     };
     let prepared = progress::during("running the rule's modules once", || runtime::prepare(engine));

@@ -24,7 +24,7 @@ struct Line {
 }
 
 /// What the calls of one case have written, in order.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub struct Log {
     lines: VecDeque<Line>,
     /// Lines over the bound of a call, or over [`MOST`].

@@ -11,6 +11,7 @@ use policies::units::{ByteSize, Span};
 use serde::Deserialize;
 use toml::Spanned;
 
+use super::component::NO_COUNTER;
 use super::document::{Document, shortened};
 use super::runner;
 use super::table::{self, Table, Tables};
@@ -26,6 +27,9 @@ pub enum World {
     V1_0,
     #[serde(rename = "signet:rule/rule@1.1.0")]
     V1_1,
+    /// The world `rule-batch`, which also judges several requests in one call.
+    #[serde(rename = "signet:rule/rule-batch@1.2.0")]
+    Batch,
 }
 
 impl World {
@@ -37,7 +41,13 @@ impl World {
         match self {
             World::V1_0 => "signet:rule/rule@1.0.0",
             World::V1_1 => "signet:rule/rule@1.1.0",
+            World::Batch => "signet:rule/rule-batch@1.2.0",
         }
+    }
+
+    /// Whether a component of it exports `evaluate-batch`.
+    pub fn is_batch(self) -> bool {
+        self == World::Batch
     }
 }
 
@@ -193,12 +203,17 @@ fn check(raw: &Raw, document: &Document) -> Result<(), Failure> {
 fn check_imports(raw: &Raw, document: &Document) -> Result<(), Failure> {
     let Some(imports) = &raw.imports else { return Ok(()) };
     let is_known = |name: &&String| runtime::grantable().any(|known| known == name.as_str());
-    let Some(unknown) = imports.get_ref().iter().find(|name| !is_known(name)) else {
-        return Ok(());
-    };
-    let known = runtime::grantable().collect::<Vec<_>>().join(", ");
-    let what = format!("the host has no interface `{}`; it has {known}", shortened(unknown));
-    Err(document.error(imports.span(), &what))
+    if let Some(unknown) = imports.get_ref().iter().find(|name| !is_known(name)) {
+        let known = runtime::grantable().collect::<Vec<_>>().join(", ");
+        let what = format!("the host has no interface `{}`; it has {known}", shortened(unknown));
+        return Err(document.error(imports.span(), &what));
+    }
+    if raw.world.is_batch() && imports.get_ref().iter().any(|name| name == "counter") {
+        let newest = World::NEWEST.name();
+        let what = format!("imports: {NO_COUNTER} (remove `counter`, or write `world = \"{newest}\"`)");
+        return Err(document.error(imports.span(), &what));
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -240,6 +255,21 @@ mod tests {
             let failure = manifest(&text).unwrap_err();
             assert!(words.iter().all(|word| failure.contains(word)), "{words:?}: {failure}");
         }
+    }
+
+    #[test]
+    fn a_rule_batch_may_not_count() {
+        let batch = GOOD.replace("signet:rule/rule@1.0.0", World::Batch.name());
+        let imports = |names: &str| manifest(&format!("{batch}imports = [{names}]\n"));
+        let read = imports("\"log\", \"lookup\"").unwrap();
+        assert!(read.world.is_batch() && read.imports == ["log", "lookup"]);
+        let refused = imports("\"log\", \"counter\"").unwrap_err();
+        let words = [
+            "plugin.toml:5: imports: ",
+            "no `counter`",
+            "`world = \"signet:rule/rule@1.1.0\"`",
+        ];
+        assert!(words.iter().all(|word| refused.contains(word)), "{refused}");
     }
 
     #[test]

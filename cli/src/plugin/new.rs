@@ -61,7 +61,7 @@ const COMMON: [File; 8] = [
 ];
 
 /// The SDK comes along, in the folders that its own sources expect: a plugin needs no checkout of Signet.
-const RUST: [File; 10] = [
+const RUST: [File; 11] = [
     file!("README.md", "templates/rust/README.md"),
     file!("Cargo.toml", "templates/rust/Cargo.toml.in"),
     file!("Cargo.lock", "Cargo.lock"),
@@ -69,6 +69,7 @@ const RUST: [File; 10] = [
     file!("vendor/signet-plugin/Cargo.toml", "sdk/rust/Cargo.toml"),
     file!("vendor/signet-plugin/src/lib.rs", "sdk/rust/src/lib.rs"),
     file!("vendor/signet-plugin/src/allocator.rs", "sdk/rust/src/allocator.rs"),
+    file!("vendor/signet-plugin/src/batch.rs", "sdk/rust/src/batch.rs"),
     file!("vendor/signet-plugin/src/imports.rs", "sdk/rust/src/imports.rs"),
     file!("vendor/signet-plugin/src/testing.rs", "sdk/rust/src/testing.rs"),
     file!(

@@ -107,18 +107,40 @@ impl Runner {
 
     /// As [`Runner::call`], with what the rule writes to its log meanwhile.
     pub fn listen(&self, plugin: &Plugin, request: &Request<'_>, listener: &Listener, log: &mut Log) -> Outcome {
-        let dropped = || plugin.metrics().log_dropped.load(Ordering::Relaxed);
-        let before = dropped();
         // A line is written by the task that called, and that runs on this thread.
-        let outcome = listener.during(log, || self.call(plugin, request));
-        log.dropped(dropped().saturating_sub(before));
-        outcome
+        heard(plugin, listener, log, || self.call(plugin, request))
+    }
+
+    /// Asks about several requests in one call; the error is that of the whole call.
+    pub fn call_batch(&self, plugin: &Plugin, requests: &[Request<'_>]) -> Result<Vec<Outcome>, Outcome> {
+        let answered = self.tasks.block_on(plugin.evaluate_batch(requests));
+        let failed = |error| Outcome::from(Err(error));
+        Ok(answered.map_err(failed)?.into_iter().map(Outcome::from).collect())
+    }
+
+    /// As [`Runner::call_batch`], with what the rule writes to its log meanwhile.
+    pub fn listen_batch(
+        &self,
+        plugin: &Plugin,
+        requests: &[Request<'_>],
+        listener: &Listener,
+        log: &mut Log,
+    ) -> Result<Vec<Outcome>, Outcome> {
+        heard(plugin, listener, log, || self.call_batch(plugin, requests))
     }
 
     /// As [`Runner::call`], in the host's words.
     pub fn ask(&self, plugin: &Plugin, request: &Request<'_>) -> Result<Verdict, RuleError> {
         self.tasks.block_on(plugin.evaluate(request))
     }
+}
+
+fn heard<T>(plugin: &Plugin, listener: &Listener, log: &mut Log, call: impl FnOnce() -> T) -> T {
+    let dropped = || plugin.metrics().log_dropped.load(Ordering::Relaxed);
+    let before = dropped();
+    let outcome = listener.during(log, call);
+    log.dropped(dropped().saturating_sub(before));
+    outcome
 }
 
 fn unloadable(error: &LoadError, case: Option<&Case>) -> Failure {

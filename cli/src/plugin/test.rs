@@ -1,5 +1,7 @@
 //! `signet plugin test`: cases in, verdicts compared, and which kinds of answer they reached.
 
+mod together;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -7,6 +9,7 @@ use clap::Args;
 use runtime::Plugin;
 use serde_json::{Value, json};
 
+use self::together::Batches;
 use super::case::{self, Case};
 use super::log::{Listener, Log};
 use super::outcome::{Outcome, difference};
@@ -57,7 +60,16 @@ struct Tested {
 struct Failed {
     /// Step and which time, from 1, where the case has several requests.
     place: Option<(usize, u32)>,
+    /// It was right by itself, which is what was expected, and not among so many in one call.
+    batch: Option<usize>,
     expected: Outcome,
+    actual: Outcome,
+}
+
+/// All cases, and how they were judged together, if the rule has a way to.
+struct Tests {
+    tested: Vec<Tested>,
+    batches: Option<Batches>,
 }
 
 impl Tested {
@@ -94,21 +106,21 @@ impl Test {
             project::tell_stale(&self.path, &subject, ", or test with --watch");
         }
         let cases = case::read_all(&subject.cases)?;
-        let tested = run(&subject, &cases, self.isolated || subject.isolated)?;
-        let failed = tested.iter().filter(|one| !one.passed()).count();
+        let tests = run(&subject, &cases, self.isolated || subject.isolated)?;
+        let failed = tests.failed();
         match (self.json, self.watch) {
-            (true, true) => drop(output::record(&report(&tested, failed).to_string())?),
-            (true, false) => output::json(&report(&tested, failed))?,
-            (false, _) => output::text(&text(&tested, failed, self.verbose))?,
+            (true, true) => drop(output::record(&tests.report().to_string())?),
+            (true, false) => output::json(&tests.report())?,
+            (false, _) => output::text(&tests.text(self.verbose))?,
         }
         match failed {
             0 => Ok(()),
-            _ => Err(Failure::new(format!("{failed} of {} cases failed", tested.len()))),
+            _ => Err(Failure::new(format!("{failed} of {} cases failed", tests.tested.len()))),
         }
     }
 }
 
-fn run(subject: &Subject, cases: &[Case], isolated: bool) -> Result<Vec<Tested>, Failure> {
+fn run(subject: &Subject, cases: &[Case], isolated: bool) -> Result<Tests, Failure> {
     let runner = Runner::new(subject, isolated)?;
     let mut progress = Progress::new("testing", "cases");
     let listener = Listener::new();
@@ -135,7 +147,8 @@ fn run(subject: &Subject, cases: &[Case], isolated: bool) -> Result<Vec<Tested>,
         }
         tested.push(one);
     }
-    Ok(tested)
+    let batches = together::judge(&runner, &loaded, (cases, &mut tested), &listener);
+    Ok(Tests { tested, batches })
 }
 
 /// Settings and tables of its own are part of a loaded plugin; as text they are what tells two apart. Nothing where there are none.
@@ -160,7 +173,9 @@ fn judge(runner: &Runner, plugin: &Plugin, case: &Case, listener: &Listener) -> 
             let actual = runner.listen(plugin, &step.request(), listener, &mut tested.log);
             let failed = (!actual.is(&step.expected)).then(|| Failed {
                 place: (case.steps.len() > 1 || step.times > 1).then_some((index.saturating_add(1), time)),
+                batch: None,
                 expected: step.expected.clone(),
+                actual: actual.clone(),
             });
             tested.answers.push(actual);
             if failed.is_some() {
@@ -172,64 +187,91 @@ fn judge(runner: &Runner, plugin: &Plugin, case: &Case, listener: &Listener) -> 
     tested
 }
 
-/// How often each kind of answer was given.
-fn coverage(tested: &[Tested]) -> BTreeMap<String, u64> {
-    let mut kinds = BTreeMap::new();
-    for answer in tested.iter().flat_map(|one| &one.answers) {
-        let count: &mut u64 = kinds.entry(answer.kind()).or_default();
-        *count = count.saturating_add(1);
+impl Tests {
+    fn failed(&self) -> usize {
+        self.tested.iter().filter(|one| !one.passed()).count()
     }
-    kinds
+
+    fn passed(&self) -> usize {
+        self.tested.len().saturating_sub(self.failed())
+    }
+
+    /// How often each kind of answer was given.
+    fn coverage(&self) -> BTreeMap<String, u64> {
+        let mut kinds = BTreeMap::new();
+        for answer in self.tested.iter().flat_map(|one| &one.answers) {
+            let count: &mut u64 = kinds.entry(answer.kind()).or_default();
+            *count = count.saturating_add(1);
+        }
+        kinds
+    }
+
+    fn text(&self, verbose: bool) -> String {
+        let names = self.tested.iter().map(|one| one.name.chars().count());
+        let width = names.max().unwrap_or_default();
+        let mut text: String = self.tested.iter().map(|one| one.text(width, verbose)).collect();
+        let kinds = self.coverage();
+        let kinds: Vec<_> = kinds.iter().map(|(kind, count)| format!("{kind} {count}")).collect();
+        text.push_str(&format!("\nverdicts seen: {}\n", kinds.join(", ")));
+        if let Some(Batches { cases, calls }) = &self.batches {
+            let all = self.tested.len();
+            text.push_str(&format!("in batches too: {cases} of {all} cases, {calls} calls\n"));
+        }
+        text.push_str(&format!("{} passed, {} failed\n", self.passed(), self.failed()));
+        text
+    }
+
+    fn report(&self) -> Value {
+        let mut report = json!({
+            "passed": self.passed(), "failed": self.failed(),
+            "verdicts": self.coverage(), "cases": self.tested.iter().map(Tested::report).collect::<Vec<_>>(),
+        });
+        // Only a rule with `evaluate-batch` has it.
+        if let (Some(Batches { cases, calls }), Some(report)) = (&self.batches, report.as_object_mut()) {
+            report.insert("batches".to_owned(), json!({"cases": cases, "calls": calls}));
+        }
+        report
+    }
 }
 
-fn text(tested: &[Tested], failed: usize, verbose: bool) -> String {
-    let mut text = String::new();
-    let width = tested
-        .iter()
-        .map(|one| one.name.chars().count())
-        .max()
-        .unwrap_or_default();
-    for one in tested {
-        let log = one.log.texts();
-        let Some(failed) = &one.failed else {
-            text.push_str(&format!("ok    {:<width$}  {}\n", one.name, one.kinds()));
-            text.push_str(&indented(if verbose { &log } else { &[] }));
-            continue;
+impl Tested {
+    fn text(&self, width: usize, verbose: bool) -> String {
+        let log = self.log.texts();
+        let Some(failed) = &self.failed else {
+            let ok = format!("ok    {:<width$}  {}\n", self.name, self.kinds());
+            return ok + &indented(if verbose { &log } else { &[] });
         };
         let place = failed.place.map(|(step, time)| format!("  step {step}, time {time}"));
-        text.push_str(&format!("FAIL  {}{}\n", one.name, place.unwrap_or_default()));
-        if let Some(actual) = one.answers.last() {
-            text.push_str(&indented(&difference(&failed.expected, actual)));
-        }
-        text.push_str(&indented(&log));
+        let batch = failed
+            .batch
+            .map(|size| format!("  in a batch of {size}, unlike by itself"));
+        format!(
+            "FAIL  {}{}{}\n{}{}",
+            self.name,
+            place.unwrap_or_default(),
+            batch.unwrap_or_default(),
+            indented(&difference(&failed.expected, &failed.actual)),
+            indented(&log)
+        )
     }
-    let kinds = coverage(tested);
-    let kinds: Vec<_> = kinds.iter().map(|(kind, count)| format!("{kind} {count}")).collect();
-    let passed = tested.len().saturating_sub(failed);
-    text.push_str(&format!(
-        "\nverdicts seen: {}\n{passed} passed, {failed} failed\n",
-        kinds.join(", ")
-    ));
-    text
+
+    fn report(&self) -> Value {
+        let wrong = self.failed.as_ref();
+        let place = wrong.and_then(|failed| failed.place);
+        let actual = wrong.map(|failed| &failed.actual).or(self.answers.last());
+        let mut report = json!({
+            "name": self.name, "passed": self.passed(), "answers": self.answers.len(),
+            "actual": actual.map(Outcome::json),
+            "expected": wrong.map(|failed| failed.expected.json()),
+            "log": self.log.json(), "step": place.map(|(step, _)| step), "time": place.map(|(_, time)| time),
+        });
+        if let (Some(size), Some(report)) = (wrong.and_then(|failed| failed.batch), report.as_object_mut()) {
+            report.insert("batch".to_owned(), json!(size));
+        }
+        report
+    }
 }
 
 fn indented(lines: &[String]) -> String {
     lines.iter().map(|line| format!("        {line}\n")).collect()
-}
-
-fn report(tested: &[Tested], failed: usize) -> Value {
-    let cases = tested.iter().map(|one| {
-        let wrong = one.failed.as_ref();
-        let place = wrong.and_then(|failed| failed.place);
-        json!({
-            "name": one.name, "passed": one.passed(), "answers": one.answers.len(),
-            "actual": one.answers.last().map(Outcome::json),
-            "expected": wrong.map(|failed| failed.expected.json()),
-            "log": one.log.json(), "step": place.map(|(step, _)| step), "time": place.map(|(_, time)| time),
-        })
-    });
-    json!({
-        "passed": tested.len().saturating_sub(failed), "failed": failed,
-        "verdicts": coverage(tested), "cases": cases.collect::<Vec<_>>(),
-    })
 }

@@ -1,6 +1,6 @@
 // What a rule in JavaScript is built into: QuickJS, and what stands between it and the world signet:rule. `signet plugin build` runs
 // `prepare` once, which loads the rule's modules, keeps the memory as it is then, and takes away what of the imports only a build has,
-// or the rule is not granted. Each request begins there.
+// or the rule is not granted, and `evaluate-batch` where the rule's world has none. Each call begins there.
 //
 // A value arrives as plugins/sdk/js/signet.d.ts says: a 64-bit integer is a BigInt, what is absent is `undefined`.
 
@@ -153,9 +153,11 @@ static signet_text to_text(JSValueConst value) {
     return text;
 }
 
-static JSValue item(JSValueConst array, uint32_t at) {
+// An item of an array, which keeps it.
+static JSValueConst item(JSValueConst array, uint32_t at) {
     JSValue value = JS_GetPropertyUint32(context, array, at);
     must(!JS_IsException(value));
+    JS_FreeValue(context, value);
     return value;
 }
 
@@ -195,27 +197,25 @@ static uint32_t to_number(JSValueConst from) {
     return number;
 }
 
-// [code, message], or [cap or undefined, claims, null]: each claim [name, number of its kind, value].
-static signet_answer *to_answer(JSValueConst from) {
-    signet_answer *answer = room(1, sizeof *answer);
+// [code, message], or [cap or undefined, claims, null]: each claim [name, number of its kind, value]. `answer` is zeros.
+static void to_answer(JSValueConst from, signet_answer *answer) {
     if (length(from) == 2) {
         answer->is_refusal = 1;
         answer->code = to_text(item(from, 0));
         answer->message = to_text(item(from, 1));
-        return answer;
+        return;
     }
-    JSValue cap = item(from, 0), claims = item(from, 1);
+    JSValueConst cap = item(from, 0), claims = item(from, 1);
     if (!JS_IsUndefined(cap)) answer->lifetime_cap = (signet_cap){1, to_number(cap)};
     size_t count = length(claims);
     signet_pair *pairs = room(count, sizeof *pairs);
     for (size_t at = 0; at < count; at++) {
-        JSValue claim = item(claims, at);
+        JSValueConst claim = item(claims, at);
         uint32_t kind = to_number(item(claim, 1));
         must(kind <= SIGNET_JSON);
         pairs[at] = (signet_pair){to_text(item(claim, 0)), to_value((uint8_t)kind, item(claim, 2))};
     }
     answer->claims = (signet_pairs){pairs, count};
-    return answer;
 }
 
 // ---- the imports, as functions of the rule
@@ -490,15 +490,36 @@ __attribute__((export_name("cabi_realloc"))) void *signet_realloc(void *old, siz
     return block;
 }
 
-__attribute__((export_name("evaluate"))) signet_answer *evaluate_export(const signet_request *request) {
+// `place` is a request's in its batch, from 1; 0 where there is none. What is thrown is a trap, so that no promise is left over to the
+// next of a batch: each begins with what the rule's own modules keep.
+static void judge(const signet_request *request, uint32_t place, signet_answer *answer) {
     signet_clock = request->time;
     JSValue argument = whole(from_request(request));
     must(!JS_IsException(argument));
-    JSValue answer = settled(JS_Call(context, evaluate_entry, JS_UNDEFINED, 1, &argument));
-    if (JS_IsException(answer)) {
-        JSValue thrown[] = {JS_GetException(context), JS_NewBool(context, lost_count > 0)};
-        JS_Call(context, uncaught_entry, JS_UNDEFINED, 2, thrown);
+    JSValue answered = settled(JS_Call(context, evaluate_entry, JS_UNDEFINED, 1, &argument));
+    if (JS_IsException(answered)) {
+        JSValue thrown[] = {JS_GetException(context), JS_NewBool(context, lost_count > 0), JS_NewUint32(context, place)};
+        JS_Call(context, uncaught_entry, JS_UNDEFINED, 3, thrown);
         __builtin_trap();
     }
-    return to_answer(answer);
+    to_answer(answered, answer);
+    // The next has their room. After a single one, nothing comes that would need it.
+    if (place > 0) {
+        JS_FreeValue(context, argument);
+        JS_FreeValue(context, answered);
+    }
+}
+
+__attribute__((export_name("evaluate"))) signet_answer *evaluate_export(const signet_request *request) {
+    signet_answer *answer = room(1, sizeof *answer);
+    judge(request, 0, answer);
+    return answer;
+}
+
+__attribute__((export_name("evaluate-batch"))) const signet_answers *evaluate_batch_export(const signet_request *requests, size_t count) {
+    static signet_answers made;
+    signet_answer *each = room(count, sizeof *each);
+    for (size_t at = 0; at < count; at++) judge(&requests[at], (uint32_t)at + 1, &each[at]);
+    made = (signet_answers){each, count};
+    return &made;
 }

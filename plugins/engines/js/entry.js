@@ -115,14 +115,15 @@ export function entry({ log }) {
     }
   }
 
-  // Of what engine.c was left with, before it traps. `isLost`: it was thrown where nothing awaits it.
-  function uncaught(thrown, isLost) {
+  // Of what engine.c was left with, before it traps. `isLost`: it was thrown where nothing awaits it. `place`: of the request in its batch,
+  // from 1; 0 where there is none.
+  function uncaught(thrown, isLost, place) {
     let line = "uncaught: what was thrown cannot be told";
     try {
       const where = isLost ? ", in a promise that nothing awaits:" : "";
       line = thrown instanceof NoVerdict ? `evaluate returned no verdict: ${thrown.message}` : `uncaught${where} ${text(thrown)}`;
     } finally {
-      log("error", line.toWellFormed());
+      log("error", `${place > 0 ? `request ${place} of a batch: ` : ""}${line.toWellFormed()}`);
     }
   }
 

@@ -43,6 +43,12 @@ function settings() {
   return { patterns, required: texts("required") ?? [], allowsOthers: others.val === "allow" };
 }
 
+/**
+ * The same for all requests of a batch, which are judged in one instance: read, and its expressions compiled, once for them.
+ * @type {ReturnType<typeof settings> | undefined}
+ */
+let kept;
+
 /** Whether all of a claim's texts match. What is no text matches nothing. @param {signet.Value} value @param {RegExp} expression */
 function matches(value, expression) {
   const all = value.tag === "texts" ? value.val : value.tag === "text" ? [value.val] : [value];
@@ -54,7 +60,7 @@ const shown = (name) => JSON.stringify(name.slice(0, 64));
 
 /** @type {signet.Evaluate} */
 export function evaluate(request) {
-  const { patterns, required, allowsOthers } = settings();
+  const { patterns, required, allowsOthers } = (kept ??= settings());
   if (request.payload.tag === "artifact") {
     throw { code: "tokens_only", message: "this rule judges tokens, and this is an artifact" };
   }

@@ -1,6 +1,7 @@
 """Makes claims out of words: a text for each, with what is known of the caller in it."""
 
 import unicodedata
+from functools import cache
 from string import Template
 
 from componentize_py_types import Err
@@ -25,6 +26,8 @@ def misconfigured(why: str) -> Err[types.Refusal]:
     return refusal("rule_misconfigured", "the rule's settings are wrong; tell the operator")
 
 
+# The settings are the same for all requests of a batch, which are judged in one instance: they are read once for them.
+@cache
 def templates() -> dict[str, Template]:
     """The setting `claims`, by name."""
     lines = config.get("claims")
@@ -40,6 +43,7 @@ def templates() -> dict[str, Template]:
     return found
 
 
+@cache
 def may_skip() -> bool:
     """The setting `missing`."""
     missing = config.get("missing")

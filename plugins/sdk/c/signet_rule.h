@@ -4,6 +4,10 @@
  *
  *     signet_answer *evaluate(const signet_request *request) { return signet_allow(); }
  *
+ * With SIGNET_EVALUATE_BATCH defined before, the component exports `evaluate-batch` too, as the world
+ * signet:rule/rule-batch@1.2.0 has it: `evaluate` for each of several requests of one caller, in one instance. Claims and texts
+ * of an answer then lie in memory of their own, not in one buffer for all. A rule may export an `evaluate-batch` of its own instead.
+ *
  * Other files of the same rule define SIGNET_DECLARATIONS_ONLY before: then it has the types and the imports.
  */
 #ifndef SIGNET_RULE_H
@@ -70,6 +74,9 @@ typedef struct {
     };
 } signet_answer;
 
+/* Of a batch: as many as there are requests, each to the one in its place. */
+typedef struct { const signet_answer *at; size_t length; } signet_answers;
+
 typedef struct { uint8_t is_some; signet_value value; } signet_setting;
 
 /* What `signet_count` and the lookups answer; a problem is one of the enum beside it. */
@@ -135,6 +142,18 @@ void *signet_realloc(const uint8_t *old, size_t old_size, size_t align, size_t s
     for (size_t at = 0; at < old_size; at++) block[at] = old[at];
     return block;
 }
+
+#ifdef SIGNET_EVALUATE_BATCH
+/* Each answer is copied before the next request is judged, and what it points to is not: that lies in memory of its own. */
+__attribute__((export_name("evaluate-batch")))
+signet_answers *signet_evaluate_batch(const signet_request *requests, size_t length) {
+    signet_answers *answers = signet_allocate(sizeof *answers, 8);
+    signet_answer *each = signet_allocate(length * sizeof *each, 8);
+    for (size_t at = 0; at < length; at++) each[at] = *signet_evaluate(&requests[at]);
+    *answers = (signet_answers){each, length};
+    return answers;
+}
+#endif
 
 static inline bool signet_same(signet_text a, signet_text b) {
     if (a.length != b.length) return false;

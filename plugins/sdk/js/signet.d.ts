@@ -79,7 +79,12 @@ declare namespace signet {
     message: string;
   }
 
-  /** What a rule exports under the name `evaluate`. It throws a `Refusal`. */
+  /**
+   * What a rule exports under the name `evaluate`. It throws a `Refusal`.
+   *
+   * With `world = "signet:rule/rule-batch@1.2.0"` in plugin.toml it is called for up to 16 requests of a batch in one instance, one after
+   * the other: what the rule's modules keep is there for the next of them, and for no other call. Nothing else is to be written.
+   */
   type Evaluate = (request: Request) => Verdict | Promise<Verdict>;
 }
 

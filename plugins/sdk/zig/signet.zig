@@ -3,6 +3,8 @@
 //! A rule imports it and exports `evaluate`:
 //!
 //!     export fn evaluate(request: *const signet.Request) *const signet.Answer
+//!
+//! and may judge several requests in one call too: `exportBatch`.
 
 pub const Text = extern struct {
     at: [*]const u8,
@@ -224,4 +226,25 @@ pub fn refuse(code: []const u8, message: []const u8) *const Answer {
 pub fn misconfigured(problem: []const u8) *const Answer {
     log(.err, problem);
     return refuse("rule_misconfigured", "the rule's settings are wrong; tell the operator");
+}
+
+var answers: List(Answer) = undefined;
+
+/// Exports `evaluate-batch`, as the world signet:rule/rule-batch@1.2.0 has it: `evaluate` for each of several requests of one
+/// caller, in one instance. Each answer is copied before the next request is judged, and what it points to is not: claims and
+/// texts of an answer lie in memory of their own.
+///
+///     comptime {
+///         signet.exportBatch(evaluate);
+///     }
+pub fn exportBatch(comptime evaluate: fn (*const Request) callconv(.c) *const Answer) void {
+    const all = struct {
+        fn evaluateBatch(requests: [*]const Request, length: usize) callconv(.c) *const List(Answer) {
+            const each: [*]Answer = @ptrFromInt(allocate(length * @sizeOf(Answer), @alignOf(Answer)));
+            for (0..length) |at| each[at] = evaluate(&requests[at]).*;
+            answers = .{ .at = each, .length = length };
+            return &answers;
+        }
+    };
+    @export(&all.evaluateBatch, .{ .name = "evaluate-batch" });
 }

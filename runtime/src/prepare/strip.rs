@@ -1,23 +1,33 @@
-//! Takes imports out of a core module: what was called through them traps.
+//! Takes imports and exports out of a core module: what was called through an import that is gone traps.
 
 use std::convert::Infallible;
 
 use wasm_encoder::reencode::{self, Reencode, utils};
-use wasm_encoder::{CodeSection, Function, FunctionSection, ImportSection, Instruction, Module};
-use wasmparser::{CodeSectionReader, FunctionSectionReader, ImportSectionReader, Parser, Payload, TypeRef};
+use wasm_encoder::{CodeSection, ExportSection, Function, FunctionSection, ImportSection, Instruction, Module};
+use wasmparser::{CodeSectionReader, ExportSectionReader, FunctionSectionReader, ImportSectionReader};
+use wasmparser::{Parser, Payload, TypeRef};
 
 type Error = reencode::Error<Infallible>;
 
-/// The module with the imports of modules that `keeps` names, and no others. All of its imports are functions.
-pub fn without_imports(wasm: &[u8], keeps: impl Fn(&str) -> bool) -> Result<Vec<u8>, Error> {
-    let mut stripped = Stripped::new(wasm, &keeps)?;
+/// What stays.
+#[derive(Clone, Copy)]
+pub struct Keeps<'a> {
+    /// Whether what is imported from this module does.
+    pub imports: &'a dyn Fn(&str) -> bool,
+    /// Whether the export of this name does.
+    pub exports: &'a dyn Fn(&str) -> bool,
+}
+
+/// The module with the imports and exports that `keeps` names, and no others. All of its imports are functions.
+pub fn stripped(wasm: &[u8], keeps: Keeps<'_>) -> Result<Vec<u8>, Error> {
+    let mut stripped = Stripped::new(wasm, keeps)?;
     let mut module = Module::new();
     stripped.parse_core_module(&mut module, Parser::new(0), wasm)?;
     Ok(module.finish())
 }
 
 struct Stripped<'a> {
-    keeps: &'a dyn Fn(&str) -> bool,
+    keeps: Keeps<'a>,
     /// The new number of each function that was imported. Then come those that were not, in their order.
     imported: Vec<u32>,
     kept: u32,
@@ -26,7 +36,7 @@ struct Stripped<'a> {
 }
 
 impl<'a> Stripped<'a> {
-    fn new(wasm: &[u8], keeps: &'a dyn Fn(&str) -> bool) -> Result<Stripped<'a>, Error> {
+    fn new(wasm: &[u8], keeps: Keeps<'a>) -> Result<Stripped<'a>, Error> {
         let (mut kept, mut removed, mut of_imports, mut defined) = (0u32, Vec::new(), Vec::new(), 0u32);
         for payload in Parser::new(0).parse_all(wasm) {
             match payload? {
@@ -34,7 +44,7 @@ impl<'a> Stripped<'a> {
                     for import in section.into_imports() {
                         let import = import?;
                         let TypeRef::Func(kind) = import.ty else { continue };
-                        let keep = keeps(import.module);
+                        let keep = (keeps.imports)(import.module);
                         of_imports.push((keep, if keep { kept } else { number(removed.len()) }));
                         if keep {
                             kept = kept.saturating_add(1);
@@ -84,8 +94,22 @@ impl Reencode for Stripped<'_> {
     ) -> Result<(), Error> {
         for import in section.into_imports() {
             let import = import?;
-            if !matches!(import.ty, TypeRef::Func(_)) || (self.keeps)(import.module) {
+            if !matches!(import.ty, TypeRef::Func(_)) || (self.keeps.imports)(import.module) {
                 utils::parse_import(self, imports, import)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn parse_export_section(
+        &mut self,
+        exports: &mut ExportSection,
+        section: ExportSectionReader<'_>,
+    ) -> Result<(), Error> {
+        for export in section {
+            let export = export?;
+            if (self.keeps.exports)(export.name) {
+                utils::parse_export(self, exports, export)?;
             }
         }
         Ok(())
@@ -127,15 +151,22 @@ mod tests {
         (table 4 funcref) (elem (i32.const 0) func $own $a $b $c)
         (func $own (export "own") (result i32) (call $b))
         (func (export "calls") (result i32) (call $c) (call $a (i32.const 1)))
-        (func (export "by-table") (param i32) (result i32) (call_indirect (result i32) (local.get 0))))"#;
+        (func (export "by-table") (param i32) (result i32) (call_indirect (result i32) (local.get 0)))
+        (func (export "gone") (call $c)))"#;
 
     #[test]
     fn what_is_kept_is_called_as_before_and_what_is_not_traps() {
-        let wasm = without_imports(&wat::parse_str(CALLS).unwrap(), |module| module == "kept").unwrap();
+        let keeps = Keeps {
+            imports: &|module| module == "kept",
+            exports: &|name| name != "gone",
+        };
+        let wasm = stripped(&wat::parse_str(CALLS).unwrap(), keeps).unwrap();
         let engine = wasmtime::Engine::default();
         let module = wasmtime::Module::new(&engine, wasm).unwrap();
         let imports: Vec<_> = module.imports().map(|import| import.name().to_owned()).collect();
         assert_eq!(imports, ["b"]);
+        let exports: Vec<_> = module.exports().map(|export| export.name().to_owned()).collect();
+        assert_eq!(exports, ["own", "calls", "by-table"]);
         let mut store = wasmtime::Store::new(&engine, ());
         let seven = wasmtime::Func::wrap(&mut store, || 7);
         let instance = wasmtime::Instance::new(&mut store, &module, &[seven.into()]).unwrap();

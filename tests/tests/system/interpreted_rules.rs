@@ -1,12 +1,14 @@
 //! A rule in JavaScript and one in Python at a real edge: what Python's interpreter needs is said where it is missing, and then each
-//! passes one request and refuses another.
+//! passes one request and refuses another. And batches, whose requests both judge in one instance.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 use system_tests::{Answer, Dev, Output, within};
+use tempfile::TempDir;
 
 use crate::example_rules::{INTERPRETED, component};
+use crate::plugin_languages::plugin;
 
 /// What stands behind `config` of each.
 const CONFIG: [&str; 2] = [
@@ -21,22 +23,42 @@ algorithm = "ES256"
 issuer = "dev"
 audiences = ["https://api.example"]
 lifetime = { default = "5m", max = "1h" }
-claims = { allowed = ["order"], plugin = ["display"] }
+claims = { allowed = ["order"], plugin = ["calls", "display"] }
 "#;
 
-/// The bundle with both rules in it, each given so much.
-fn apply(dev: &Dev, given: &str) -> Output {
+/// What an interpreter needs.
+const ENOUGH: &str = "max_size = \"24MiB\"\nmemory = \"32MiB\"\ndeadline = \"100ms\"";
+
+/// A rule of the bundle, with what stands under its `[[plugins]]`.
+struct Rule {
+    name: &'static str,
+    component: PathBuf,
+    given: String,
+}
+
+/// Both examples, each given so much.
+fn examples(given: &str) -> Vec<Rule> {
+    let example = |(name, config): (&&'static str, &str)| Rule {
+        name,
+        component: component(name),
+        given: format!("config = {config}\n{given}"),
+    };
+    INTERPRETED.iter().zip(CONFIG).map(example).collect()
+}
+
+/// The bundle with these rules in it, each with a profile.
+fn apply(dev: &Dev, rules: &[Rule]) -> Output {
     let bundle = dev.data().join("bundle");
     let original = dev.data().join("bundle.toml");
     if !original.exists() {
         std::fs::copy(bundle.join("bundle.toml"), &original).unwrap();
     }
     let mut manifest = std::fs::read_to_string(original).unwrap();
-    for (name, config) in INTERPRETED.iter().zip(CONFIG) {
+    for Rule { name, component, given } in rules {
         manifest.push_str(&format!(
-            "\n[[plugins]]\nname = \"{name}\"\nfile = \"plugins/{name}.wasm\"\nconfig = {config}\n{given}\n"
+            "\n[[plugins]]\nname = \"{name}\"\nfile = \"plugins/{name}.wasm\"\n{given}\n"
         ));
-        std::fs::copy(component(name), bundle.join(format!("plugins/{name}.wasm"))).unwrap();
+        std::fs::copy(component, bundle.join(format!("plugins/{name}.wasm"))).unwrap();
         write(
             &bundle.join(format!("profiles/x-{name}.toml")),
             &format!("{PROFILE}plugins = [\"{name}\"]\n"),
@@ -65,8 +87,18 @@ fn is_refused(answer: &Answer, code: &str) {
 
 fn claims(dev: &Dev, minted: &Answer) -> Value {
     assert_eq!(minted.status, 201, "{minted:?}");
-    let token = json!({"token": minted.json()["token"]}).to_string();
+    claims_of(dev, &minted.json()["token"])
+}
+
+fn claims_of(dev: &Dev, token: &Value) -> Value {
+    let token = json!({"token": token}).to_string();
     dev.curl("/v1/verify").post(&token).json()["claims"].clone()
+}
+
+fn until_served(dev: &Dev, name: &str) {
+    within(300, "the edge has the bundle", || {
+        dev.curl(&format!("/v1/tokens/x-{name}")).post("{").problem() == "malformed_json"
+    });
 }
 
 #[test]
@@ -76,7 +108,7 @@ fn a_rule_in_javascript_and_one_in_python_are_enforced_with_what_an_interpreter_
         ("", "write `max_size = \""),
         ("max_size = \"24MiB\"\nmemory = \"4MiB\"", "write `memory = \""),
     ] {
-        let refused = apply(&dev, given);
+        let refused = apply(&dev, &examples(given));
         assert_eq!(refused.code, 1, "{refused:?}");
         let of = |name: &str| refused.stderr.lines().find(|line| line.contains(name));
         assert!(
@@ -85,10 +117,8 @@ fn a_rule_in_javascript_and_one_in_python_are_enforced_with_what_an_interpreter_
         );
         assert_eq!(of("claim-patterns"), None, "JavaScript's engine is small: {refused:?}");
     }
-    apply(&dev, "max_size = \"24MiB\"\nmemory = \"32MiB\"\ndeadline = \"100ms\"").success();
-    within(300, "the edge has the bundle", || {
-        dev.curl("/v1/tokens/x-claim-template").post("{").problem() == "malformed_json"
-    });
+    apply(&dev, &examples(ENOUGH)).success();
+    until_served(&dev, "claim-template");
 
     let passed = mint(
         &dev,
@@ -108,4 +138,108 @@ fn a_rule_in_javascript_and_one_in_python_are_enforced_with_what_an_interpreter_
     is_refused(&mint(&dev, "claim-template", json!({})), "word_missing");
     // Beside them the others are as ever.
     dev.mint("session", "{}");
+}
+
+/// Its claim is how often it was called in its instance.
+const JAVASCRIPT: &str = r#"
+let calls = 0;
+
+export async function evaluate({ payload: { val: { subject } } }) {
+  calls += 1;
+  if (subject === "refused") {
+    throw { code: "refused_subject", message: "no" };
+  }
+  if (subject === "broken") {
+    throw new TypeError("broken");
+  }
+  return { claims: [["calls", { tag: "int", val: calls }]] };
+}
+"#;
+
+const PYTHON: &str = r#"
+from componentize_py_types import Err
+from wit_world.imports import types
+
+calls = 0
+
+
+class WitWorld:
+    def evaluate(self, request):
+        global calls
+        calls += 1
+        match request.payload.value.subject:
+            case "refused":
+                raise Err(types.Refusal("refused_subject", "no"))
+            case "broken":
+                raise TypeError("broken")
+        return types.Verdict(lifetime_cap=None, claims=[("calls", types.Value_Int(calls))])
+"#;
+
+/// Built in `here` for the world `rule-batch`.
+fn counting(here: &Path, name: &'static str, (lang, file, text): (&str, &str, &str)) -> Rule {
+    let dir = here.join(name);
+    std::fs::create_dir(&dir).unwrap();
+    let manifest = format!("name = \"{name}\"\nlang = \"{lang}\"\nworld = \"signet:rule/rule-batch@1.2.0\"\n");
+    write(&dir.join("plugin.toml"), &manifest);
+    write(&dir.join(file), text);
+    plugin(here, &["build", name]).success();
+    Rule {
+        name,
+        component: dir.join(format!("{name}.wasm")),
+        given: ENOUGH.to_owned(),
+    }
+}
+
+/// Of each element the claim, or the code that it was refused with.
+fn batch(dev: &Dev, name: &str, subjects: &[&str]) -> Vec<Value> {
+    let requests: Vec<_> = subjects.iter().map(|subject| json!({"subject": subject})).collect();
+    let body = json!({"requests": requests}).to_string();
+    let answer = dev.curl(&format!("/v1/tokens/x-{name}/batch")).post(&body);
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let answer = answer.json();
+    let outcome = |result: &Value| match result["token"].is_string() {
+        true => claims_of(dev, &result["token"])["calls"].clone(),
+        false => result.get("rule_code").unwrap_or(&result["code"]).clone(),
+    };
+    answer["results"].as_array().unwrap().iter().map(outcome).collect()
+}
+
+#[test]
+fn a_batch_is_judged_in_one_instance_of_a_rule_in_javascript_and_of_one_in_python() {
+    let (dev, here) = (Dev::start(), TempDir::new().unwrap());
+    let rules = [
+        ("counting-js", ("js", "rule.js", JAVASCRIPT)),
+        ("counting-python", ("python", "rule.py", PYTHON)),
+    ];
+    let rules = rules.map(|(name, rule)| counting(here.path(), name, rule));
+    apply(&dev, &rules).success();
+    for (name, said) in [
+        ("counting-js", "uncaught TypeError: broken at evaluate (rule.js:10:15)"),
+        ("counting-python", "uncaught TypeError: broken at rule.py:16"),
+    ] {
+        until_served(&dev, name);
+        // More than one call takes; and nothing is there for the next batch.
+        let subjects: Vec<_> = ["alice", "refused", "bob", "carol"]
+            .into_iter()
+            .cycle()
+            .take(20)
+            .collect();
+        let expected = (0..20).map(|place| match place % 4 {
+            1 => json!("refused_subject"),
+            _ => json!(place % 16 + 1),
+        });
+        let expected: Vec<_> = expected.collect();
+        for _ in 0..2 {
+            assert_eq!(batch(&dev, name, &subjects), expected, "{name}");
+        }
+        // What fails the call for all of them is one's own failure.
+        let broken = batch(&dev, name, &["alice", "broken", "refused", "bob"]);
+        assert_eq!(
+            broken,
+            [json!(1), json!("rule_failed"), json!("refused_subject"), json!(1)],
+            "{name}"
+        );
+        let log = dev.log();
+        assert!(log.contains(&format!("request 2 of a batch: {said}")), "{name}: {log}");
+    }
 }

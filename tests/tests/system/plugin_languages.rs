@@ -8,8 +8,10 @@ use serde_json::Value;
 use system_tests::{Output, checkout, run, signet, tool};
 use tempfile::TempDir;
 
+use crate::batch_rules;
+
 /// With the compilers in front of what there is on the path.
-fn with_compilers(program: impl AsRef<std::ffi::OsStr>, dir: &Path) -> Command {
+pub fn with_compilers(program: impl AsRef<std::ffi::OsStr>, dir: &Path) -> Command {
     let own = [tool("guests/bin"), tool("guests-npm/node_modules/.bin")];
     let path = std::env::var_os("PATH").unwrap();
     let path = std::env::join_paths(own.into_iter().chain(std::env::split_paths(&path))).unwrap();
@@ -18,18 +20,18 @@ fn with_compilers(program: impl AsRef<std::ffi::OsStr>, dir: &Path) -> Command {
     command
 }
 
-fn plugin(dir: &Path, arguments: &[&str]) -> Output {
+pub fn plugin(dir: &Path, arguments: &[&str]) -> Output {
     run(with_compilers(signet(), dir).arg("plugin").args(arguments))
 }
 
-fn json(output: Output) -> Value {
+pub fn parsed(output: Output) -> Value {
     serde_json::from_str(&output.success()).unwrap()
 }
 
 /// All of `signet plugin`, on a rule `RULE` in `here` that is new. Returns what `inspect` says.
 fn from_new_to_bench(here: &Path) -> Value {
-    let built = json(plugin(here, &["build", RULE, "--json"]));
-    let tested = json(plugin(here, &["test", RULE, "--json"]));
+    let built = parsed(plugin(here, &["build", RULE, "--json"]));
+    let tested = parsed(plugin(here, &["test", RULE, "--json"]));
     assert_eq!(
         (&tested["passed"], &tested["failed"]),
         (&6.into(), &0.into()),
@@ -43,14 +45,14 @@ fn from_new_to_bench(here: &Path) -> Value {
         "refuse tokens_only",
     ];
     assert!(verdicts.keys().eq(all), "{verdicts:?}");
-    let measured = json(plugin(here, &["bench", RULE, "--calls", "20", "--json"]));
+    let measured = parsed(plugin(here, &["bench", RULE, "--calls", "200", "--json"]));
     for case in measured["cases"].as_array().unwrap() {
         assert!(
             case["median_us"].as_f64() > Some(0.0) && case["memory_bytes"].as_u64() > Some(0),
             "{case}"
         );
     }
-    let seen = json(plugin(here, &["inspect", &format!("{RULE}/{RULE}.wasm"), "--json"]));
+    let seen = parsed(plugin(here, &["inspect", &format!("{RULE}/{RULE}.wasm"), "--json"]));
     assert_eq!(
         (&seen["sha256"], &seen["loads"]),
         (&built["sha256"], &true.into()),
@@ -61,9 +63,9 @@ fn from_new_to_bench(here: &Path) -> Value {
     seen
 }
 
-const RULE: &str = "short-lived";
+pub const RULE: &str = "short-lived";
 
-fn new(here: &Path, lang: &str) {
+pub fn new(here: &Path, lang: &str) {
     plugin(here, &["new", RULE, "--lang", lang]).success();
 }
 
@@ -180,6 +182,7 @@ fn a_rule_in_rust() {
     std::os::unix::fs::symlink(&built, rule.join("target")).unwrap();
     is_formatted(&rule.join("src/lib.rs"));
     is_small(&from_new_to_bench(&here));
+    batch_rules::in_rust(&here);
 }
 
 /// By nobody's settings but rustfmt's own, as in a directory of somebody else's.
@@ -300,7 +303,7 @@ fn says_what_is_no_verdict(lang: &str, (file, rule): (&str, &str), shapes: &[(&s
         std::fs::write(here.join(format!("cases/{name}.toml")), case).unwrap();
     }
     plugin(dir.path(), &["build", RULE]).success();
-    let report = json(plugin(dir.path(), &["test", RULE, "--json"]));
+    let report = parsed(plugin(dir.path(), &["test", RULE, "--json"]));
     for (name, said) in shapes {
         let cases = report["cases"].as_array().unwrap();
         let case = cases.iter().find(|case| case["name"] == *name).unwrap();
@@ -314,7 +317,7 @@ fn says_what_is_no_verdict(lang: &str, (file, rule): (&str, &str), shapes: &[(&s
     let text = std::fs::read_to_string(&manifest).unwrap();
     std::fs::write(&manifest, text.replace("[\"log\", \"config\"]", "[\"config\"]")).unwrap();
     plugin(dir.path(), &["build", RULE]).success();
-    let report = json(plugin(dir.path(), &["test", RULE, "--json"]));
+    let report = parsed(plugin(dir.path(), &["test", RULE, "--json"]));
     assert!(!report.to_string().contains("no verdict"), "{report}");
 }
 

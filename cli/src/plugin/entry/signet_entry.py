@@ -2,7 +2,7 @@
 an answer that is no verdict: that would be a trap without a word."""
 
 import rule
-from componentize_py_types import Err
+from componentize_py_types import Err, Ok
 from wit_world.imports import log, types
 
 _evaluate = rule.WitWorld.evaluate
@@ -53,10 +53,10 @@ def _say(message):
         log.log(log.Level.ERROR, message)
 
 
-def _checked(answer):
+def _checked(answer, where):
     wrong = _mistake(answer)
     if wrong is not None:
-        _say(f"evaluate returned no verdict: {wrong}")
+        _say(f"{where}evaluate returned no verdict: {wrong}")
         raise TypeError(wrong)
     return answer
 
@@ -65,23 +65,42 @@ def _is_refusal(value):
     return isinstance(value, types.Refusal) and _is_text(value.code) and _is_text(value.message)
 
 
-def _tell(error):
+def _tell(error, where):
     place, at = "", error.__traceback__
     while at is not None:
         place = f" at {at.tb_frame.f_code.co_filename.rsplit('/')[-1]}:{at.tb_lineno}"
         at = at.tb_next
-    _say(f"uncaught {type(error).__name__}: {error}{place}")
+    _say(f"{where}uncaught {type(error).__name__}: {error}{place}")
+
+
+def _judged(world, request, where=""):
+    """The rule's verdict; raises its refusal. `where`: what a line about anything else begins with."""
+    try:
+        answer = _evaluate(world, request)
+    except Err as error:
+        if not _is_refusal(error.value):
+            _tell(error, where)
+        raise
+    except BaseException as error:
+        _tell(error, where)
+        raise
+    return _checked(answer, where)
+
+
+def _outcome(world, request, place):
+    """One of a batch, as the value that it is in a list. What is no refusal fails the batch."""
+    try:
+        return Ok(_judged(world, request, f"request {place} of a batch: "))
+    except Err as error:
+        if not _is_refusal(error.value):
+            raise
+        return Err(error.value)
 
 
 class WitWorld(rule.WitWorld):
     def evaluate(self, request):
-        try:
-            answer = _evaluate(self, request)
-        except Err as error:
-            if not _is_refusal(error.value):
-                _tell(error)
-            raise
-        except BaseException as error:
-            _tell(error)
-            raise
-        return _checked(answer)
+        return _judged(self, request)
+
+    # Called where the rule's world has it.
+    def evaluate_batch(self, requests):
+        return [_outcome(self, request, place) for place, request in enumerate(requests, 1)]

@@ -10,5 +10,9 @@ class WitWorld(Protocol):
     def evaluate(self, request: types.Request) -> types.Verdict:
         """
         Raises: `componentize_py_types.Err(wit_world.imports.types.Refusal)`
+
+        With `world = "signet:rule/rule-batch@1.2.0"` in plugin.toml it is called for up to 16 requests of a batch in one
+        instance, one after the other: what the rule's modules keep is there for the next of them, and for no other call.
+        Nothing else is to be written.
         """
         ...

@@ -21,17 +21,17 @@
 //! Each import is a module: [`config`], [`log`], [`counter`], [`lookup`], [`digest`]. A component imports those it calls,
 //! each in the lowest version that has it: a rule that calls none of the last three runs on hosts of 1.0.0.
 //!
-//! `docs/reference/plugins.md` says what holds for every plugin; `plugins/build.sh` shows how to build one.
+//! A [`BatchGuest`] judges several requests in one call. `docs/reference/plugins.md` says what holds for every plugin.
 
 #![cfg_attr(target_arch = "wasm32", no_std)]
 
 extern crate alloc;
 
-use alloc::string::String;
-use alloc::vec::Vec;
+use alloc::{string::String, vec::Vec};
 
 #[cfg(target_arch = "wasm32")]
 mod allocator;
+mod batch;
 mod imports;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
@@ -48,6 +48,9 @@ mod bindings {
     });
 }
 
+pub use batch::BatchGuest;
+#[doc(hidden)]
+pub use batch::{Answers, Requests, batch_bindings};
 pub use bindings::signet::rule::types::{Artifact, ArtifactForm, Caller, Payload, Protocol, Token, Value};
 #[doc(hidden)]
 pub use bindings::*;
