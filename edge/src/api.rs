@@ -28,8 +28,8 @@ const SINGLE_BYTES: usize = 128 << 10;
 const BATCH_BYTES: usize = 8 << 20;
 /// Elements of a batch.
 const BATCH_MOST: usize = 1_000;
-/// So many signatures of one batch become durable together; after them, others get their turn.
-const BATCH_TURN: usize = 16;
+/// So many signatures of one batch are judged and become durable together; after them, others get their turn.
+const BATCH_TURN: usize = runtime::MAX_BATCH;
 
 /// The handler.
 #[derive(Debug, Clone)]

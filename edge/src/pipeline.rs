@@ -123,7 +123,7 @@ impl<'a> Session<'a> {
     /// sign.
     pub async fn sign(&self, cleared: Cleared, subject: &Subject<'_>) -> Result<Signed, Problem> {
         let signed = match self.is_late() {
-            true => Err(Refusal::out_of_time()),
+            true => Err(Refusal::too_late(cleared.ruled().to_vec())),
             false => self.seal(cleared, subject).await,
         };
         signed.map_err(|refusal| self.edge.refuse(refusal, subject))

@@ -70,17 +70,19 @@ pub async fn evaluate(
         if standing.is_empty() {
             break;
         }
-        if late() {
-            all(&mut elements, |_| Refusal::out_of_time());
-            break;
-        }
         let Some(plugin) = world.plugin(name) else {
-            all(&mut elements, |ruled| Refusal::rule_missing(name, ruled));
+            let missing = |ruled| Refusal::rule_missing(name, ruled);
+            elements.iter_mut().for_each(|element| element.refuse(missing));
             break;
         };
-        let answers = ask((edge, world), plugin, &standing, &elements).await;
-        for (element, (judge, judged)) in elements.iter_mut().filter(|element| element.stands()).zip(answers) {
-            element.hear(plugin, judge, judged);
+        let mut answers = ask((edge, world), plugin, &standing, &elements, &late)
+            .await
+            .into_iter();
+        for element in elements.iter_mut().filter(|element| element.stands()) {
+            match answers.next() {
+                Some((judge, judged)) => element.hear(plugin, judge, judged),
+                None => element.refuse(Refusal::too_late),
+            }
         }
     }
     let sampled = |(element, request): (Element<'_>, &Request<'_>)| {
@@ -103,22 +105,33 @@ fn standing<'r, 'a>(requests: &'r [Request<'a>], elements: &[Element<'_>]) -> Co
         .collect()
 }
 
-/// Who judged, and how, for each of the requests: the versions of a plugin under rollout are asked about one at a time.
+/// Who judged, and how, for each of the requests, or for the first of them once it is late. The versions of a plugin under rollout are
+/// asked about one at a time.
 async fn ask<'w>(
     (edge, world): (&Edge, &'w World),
     plugin: &'w Plugin,
     requests: &[Request<'_>],
     elements: &[Element<'_>],
+    late: impl Fn() -> bool,
 ) -> Vec<(&'w Plugin, Result<Verdict, RuleError>)> {
-    let told = |change| edge.record_breaker(plugin, change);
-    let Some(trial) = world.trial(plugin.name()) else {
-        let judged = plugin.serve_batch(requests, told).await;
+    let trial = world.trial(plugin.name());
+    if trial.is_none()
+        && !late()
+        && let Some(judged) = plugin.serve_batch(requests).await
+    {
         return judged.into_iter().map(|judged| (plugin, judged)).collect();
-    };
+    }
+    let told = |change| edge.record_breaker(plugin, change);
     let mut answers = Vec::with_capacity(requests.len());
     let asked = elements.iter().filter(|element| element.stands());
     for (request, element) in requests.iter().zip(asked) {
-        answers.push(trial.judge(plugin, request, element.metered, told).await);
+        if late() {
+            break;
+        }
+        answers.push(match trial {
+            None => (plugin, plugin.serve(request, told).await),
+            Some(trial) => trial.judge(plugin, request, element.metered, told).await,
+        });
     }
     answers
 }
@@ -185,10 +198,6 @@ impl<'a> Element<'a> {
             rulings.push(ruling);
         }
     }
-}
-
-fn all(elements: &mut [Element<'_>], refusal: impl Fn(Vec<Ruled>) -> Refusal) {
-    elements.iter_mut().for_each(|element| element.refuse(&refusal));
 }
 
 #[cfg(test)]

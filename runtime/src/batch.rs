@@ -4,7 +4,7 @@
 //! They share an instance, and that is all that they share: nothing of it is there for the next call. A call that fails decides nothing.
 //! Its requests are judged one by one then, as those of any plugin are, so that one request that breaks a rule denies no other.
 
-use crate::breaker::{BreakerChange, Change};
+use crate::breaker::Change;
 use crate::call;
 use crate::failure::RuleError;
 use crate::metrics::count;
@@ -24,27 +24,11 @@ impl Plugin {
         self.0.evaluate_batch.is_some()
     }
 
-    /// As [`Plugin::serve`] for each of several requests of one caller and one moment, in calls of up to [`MAX_BATCH`] where the
-    /// plugin has them.
-    pub async fn serve_batch(&self, requests: &[Request<'_>], told: impl Fn(BreakerChange)) -> Outcomes {
-        let mut outcomes = Vec::with_capacity(requests.len());
-        for requests in requests.chunks(MAX_BATCH) {
-            match self.judged_together(requests).await {
-                Some(together) => outcomes.extend(together),
-                None => {
-                    for request in requests {
-                        outcomes.push(self.serve(request, &told).await);
-                    }
-                }
-            }
-        }
-        outcomes
-    }
-
-    /// None where they are to be judged one by one.
-    async fn judged_together(&self, requests: &[Request<'_>]) -> Option<Outcomes> {
+    /// As [`Plugin::serve`] for several requests of one caller and one moment, 2 to [`MAX_BATCH`], in one call. None where they are to be
+    /// judged one by one: the plugin has no such call or fails again and again, there are more or fewer, or the call failed.
+    pub async fn serve_batch(&self, requests: &[Request<'_>]) -> Option<Outcomes> {
         let inner = &self.0;
-        if !self.is_batch() || requests.len() < 2 || self.is_open() {
+        if !self.is_batch() || !(2..=MAX_BATCH).contains(&requests.len()) || self.is_open() {
             return None;
         }
         let pass = inner.batches.enter(Instant::now)?;
@@ -111,7 +95,7 @@ mod tests {
         // Apart while it is slow, then here.
         for (held, apart) in [(50, 1), (0, 1)] {
             plugin.0.pace.set(Duration::from_millis(held));
-            let outcomes = plugin.serve_batch(&requests, |_| ()).await;
+            let outcomes = plugin.serve_batch(&requests).await.unwrap();
             let caps = outcomes.into_iter().map(|outcome| outcome.unwrap().lifetime_cap);
             assert_eq!(caps.collect::<Vec<_>>(), [Some(1), Some(2), Some(3)]);
             assert_eq!(plugin.0.metrics.apart.load(Ordering::Relaxed), apart);

@@ -81,7 +81,7 @@ pub(crate) fn needs_grant(name: &str) -> bool {
 fn counted(state: &mut State) -> wasmtime::Result<()> {
     state.host_calls = state.host_calls.saturating_add(1);
     if state.host_calls > MAX_HOST_CALLS.saturating_mul(state.requests) {
-        return Err(HostCallRefused("too many calls of the host in one evaluation").into());
+        return Err(HostCallRefused("too many calls of the host").into());
     }
     Ok(())
 }

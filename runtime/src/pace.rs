@@ -103,7 +103,7 @@ impl Pace {
             return false;
         }
         if let Some(total) = (self.look)().map(micros) {
-            let before = self.stolen.swap(total, Ordering::Relaxed);
+            let before = self.stolen.fetch_max(total, Ordering::Relaxed);
             self.owed.pay(Duration::from_micros(total.saturating_sub(before)));
         }
         self.owed.owes(more, || self.now())

@@ -6,7 +6,7 @@ use crate::request::{Payload, Request};
 use crate::verdict::{self, RawRefusal, RawVerdict, Verdict};
 use serde::{Deserialize, Serialize};
 
-/// Requests of one call of `evaluate-batch`. More are judged in several calls.
+/// Requests of one call of `evaluate-batch`.
 pub const MAX_BATCH: usize = 16;
 
 /// What a plugin is asked.

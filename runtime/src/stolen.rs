@@ -1,26 +1,26 @@
-//! What this machine's host has taken of its processors. A guest's kernel charges that to whoever runs there, so that an honest plugin
-//! looks long.
+//! What this machine's host has taken of its processors. A guest's kernel may charge that to whoever runs there, so that an honest
+//! plugin looks long.
 
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Between two looks: one costs some tens of microseconds, and the kernel counts in hundredths of a second.
 const EVERY: Duration = Duration::from_millis(100);
 
 /// When it was looked for last, and what was seen.
-static SEEN: Mutex<Option<(Instant, Duration)>> = Mutex::new(None);
+static SEEN: Mutex<Option<(Instant, Option<Duration>)>> = Mutex::new(None);
 
-/// Of all processors together since this machine started, at most [`EVERY`] ago. Nothing where the kernel does not say, or
-/// another thread looks right now: then it is taken up with the next look.
+/// Of all processors together since this machine started, at most [`EVERY`] ago. Nothing where the kernel does not say.
 pub(crate) fn total() -> Option<Duration> {
-    let mut seen = SEEN.try_lock().ok()?;
+    let mut seen = SEEN.lock().unwrap_or_else(PoisonError::into_inner);
     let now = Instant::now();
     match *seen {
-        Some((at, total)) if now.saturating_duration_since(at) < EVERY => Some(total),
+        Some((at, total)) if now.saturating_duration_since(at) < EVERY => total,
         _ => {
-            let total = stolen(&std::fs::read_to_string("/proc/stat").ok()?)?;
+            let stat = std::fs::read_to_string("/proc/stat");
+            let total = stat.ok().and_then(|stat| stolen(&stat));
             *seen = Some((now, total));
-            Some(total)
+            total
         }
     }
 }

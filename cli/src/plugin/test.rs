@@ -215,7 +215,7 @@ impl Tests {
         text.push_str(&format!("\nverdicts seen: {}\n", kinds.join(", ")));
         if let Some(Batches { cases, calls }) = &self.batches {
             let all = self.tested.len();
-            text.push_str(&format!("in batches too: {cases} of {all} cases, {calls} calls\n"));
+            text.push_str(&format!("in batches too: {cases} of {all} cases, calls: {calls}\n"));
         }
         text.push_str(&format!("{} passed, {} failed\n", self.passed(), self.failed()));
         text

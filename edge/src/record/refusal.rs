@@ -75,9 +75,16 @@ impl Refusal {
 
     /// The batch has taken too long before this element's turn came: nothing was judged.
     pub fn out_of_time() -> Refusal {
-        let safe = "the batch took too long before this element's turn; send it again, or smaller batches";
-        let mut refusal = Refusal::new("overloaded", safe, "the batch took too long").retry_after(1);
+        let mut refusal = Refusal::too_late(Vec::new());
         refusal.0.audited = false;
+        refusal
+    }
+
+    /// The batch has taken too long before this element was signed, which was permitted, metered and let pass by those that `ruled`.
+    pub fn too_late(ruled: Vec<Ruled>) -> Refusal {
+        let safe = "the batch took too long before this element was signed; send it again, or smaller batches";
+        let mut refusal = Refusal::new("overloaded", safe, "the batch took too long").retry_after(1);
+        refusal.0.ruled = ruled;
         refusal
     }
 

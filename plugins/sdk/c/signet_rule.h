@@ -6,7 +6,7 @@
  *
  * With SIGNET_EVALUATE_BATCH defined before, the component exports `evaluate-batch` too, as the world
  * signet:rule/rule-batch@1.2.0 has it: `evaluate` for each of several requests of one caller, in one instance. Claims and texts
- * of an answer then lie in memory of their own, not in one buffer for all. A rule may export an `evaluate-batch` of its own instead.
+ * of an answer then lie in memory of their own, not in one static buffer. A rule may export an `evaluate-batch` of its own instead.
  *
  * Other files of the same rule define SIGNET_DECLARATIONS_ONLY before: then it has the types and the imports.
  */

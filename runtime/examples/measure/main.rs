@@ -225,7 +225,7 @@ fn serve(runtime: &Runtime, plugin: &Plugin) {
 
 fn serve_batch(runtime: &Runtime, plugin: &Plugin) {
     let requests: Vec<_> = (0..BATCH).map(|_| request()).collect();
-    for answer in runtime.block_on(plugin.serve_batch(&requests, |_| ())) {
+    for answer in runtime.block_on(plugin.serve_batch(&requests)).expect("a batch") {
         black_box(answer.expect("a rule that allows"));
     }
 }

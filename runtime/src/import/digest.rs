@@ -26,7 +26,7 @@ fn digest<D: Digest>(
     counted(state)?;
     state.digested = state.digested.saturating_add(data.len());
     if state.digested > MAX_DIGESTED.saturating_mul(state.requests as usize) {
-        return Err(HostCallRefused("more than 1 MiB to digest in one evaluation").into());
+        return Err(HostCallRefused("more than 1 MiB to digest for a request").into());
     }
     Ok((D::digest(data.as_le_slice(&context)).to_vec(),))
 }

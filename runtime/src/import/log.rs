@@ -70,7 +70,8 @@ impl Log {
     pub(crate) fn write(&self, plugin: &Inner, question: Question<'_>) {
         let plugin_name = plugin.name.as_str();
         let request_id = question.first().map_or("", |request| request.request_id);
-        let batch = matches!(question, Question::Many(_)).then(|| question.requests());
+        let is_batch = matches!(question, Question::Many([_, ..]));
+        let batch = is_batch.then(|| question.requests());
         plugin.metrics.log_dropped.fetch_add(self.dropped, Ordering::Relaxed);
         for (level, line) in &self.lines {
             count(&plugin.metrics.log_lines);

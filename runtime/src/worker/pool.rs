@@ -24,12 +24,12 @@ use crate::import::counter::{Counting, Problem};
 use crate::limits::MAX_HOST_CALLS;
 use crate::metrics::count;
 use crate::plugin::Inner;
-use crate::question::Question;
+use crate::question::{MAX_BATCH, Question};
 
 /// How much longer than its deadline a call may take before its worker is killed: the worker holds the deadline itself, and
 /// may have to wait for a core.
 const GRACE: Duration = Duration::from_secs(1);
-/// The longest that a call waits for a free worker.
+/// The longest that a call waits for a free worker, where a worker may not have a batch.
 const TURN: Duration = Duration::from_secs(1);
 /// Bytes of the stack of a thread that keeps a worker.
 const KEEPERS_STACK: usize = 512 << 10;
@@ -141,8 +141,9 @@ impl Pool {
             Ok(frame) => frame,
             Err(error) => return failed(FailureKind::HostPanic, format!("the request has no frame: {error}")),
         };
-        let Ok(worker) = timeout(TURN, self.0.take()).await else {
-            return failed(FailureKind::Busy, format!("no worker came free within {TURN:?}"));
+        let turn = self.0.turn(plugin);
+        let Ok(worker) = timeout(turn, self.0.take()).await else {
+            return failed(FailureKind::Busy, format!("no worker came free within {turn:?}"));
         };
         let call = Call {
             frame,
@@ -177,6 +178,13 @@ fn failed(kind: FailureKind, detail: impl Into<String>) -> Ended {
 impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The longest that a call waits: longer by what a batch may take.
+    fn turn(&self, plugin: &Inner) -> Duration {
+        let requests = plugin.evaluate_batch.map_or(0, |_| MAX_BATCH);
+        let longest = u32::try_from(requests).map_or(Duration::MAX, |requests| self.deadline.saturating_mul(requests));
+        TURN.saturating_add(longest)
     }
 
     /// A worker that makes no call, as soon as there is one.
@@ -288,7 +296,7 @@ impl Worker {
         let stream = self.stream.as_mut().ok_or(io::ErrorKind::NotConnected)?;
         stream.write_all(&call.frame).await?;
         for _ in 0..=MAX_HOST_CALLS {
-            let content = protocol::receive(stream).await?;
+            let content = protocol::receive(stream, call.requests).await?;
             match protocol::decode(&content)? {
                 Reply::Ended { answer, log, memory } => {
                     return Ok(protocol::ended(answer, log, memory, call.requests));

@@ -19,7 +19,7 @@ use crate::component::LoadFailure;
 use crate::failure::{FailureKind, RuleError, one_line};
 use crate::import::Log;
 use crate::import::counter::Problem;
-use crate::question::{Answer, MAX_BATCH};
+use crate::question::Answer;
 use crate::table::TableKind;
 use crate::value::Value;
 
@@ -27,8 +27,8 @@ use crate::value::Value;
 const HEAD: usize = 4;
 /// Most bytes of a frame to a worker: more than a bundle may have.
 const MOST_TOLD: usize = 256 << 20;
-/// Most bytes of a frame from a worker: for each of its requests an answer crosses with at most 64 KiB, and its log has 16.
-const MOST_SAID: usize = MAX_BATCH * (256 << 10);
+/// Most bytes of a frame from a worker, for each request that it is about: an answer crosses with at most 64 KiB, and its log has 16.
+const MOST_SAID: usize = 256 << 10;
 
 /// What a worker is, of [`crate::PluginSource`] and [`crate::Settings`].
 #[derive(Debug, Serialize, Deserialize)]
@@ -165,12 +165,13 @@ fn bounded(head: [u8; HEAD], most: usize) -> io::Result<usize> {
     Ok(length)
 }
 
-/// Reads the one frame that a worker says next.
-pub(super) async fn receive(from: &mut (impl AsyncRead + Unpin)) -> io::Result<Vec<u8>> {
+/// Reads the one frame that a worker says next of a call about so many requests.
+pub(super) async fn receive(from: &mut (impl AsyncRead + Unpin), requests: u32) -> io::Result<Vec<u8>> {
+    let most = MOST_SAID.saturating_mul(requests as usize);
     let mut read = Vec::with_capacity(4096);
     loop {
         if let Some((head, content)) = read.split_first_chunk::<HEAD>() {
-            let length = bounded(*head, MOST_SAID)?;
+            let length = bounded(*head, most)?;
             if content.len() > length {
                 return Err(invalid("bytes that nobody asked for"));
             }
@@ -277,14 +278,19 @@ mod tests {
     // R22
     #[tokio::test]
     async fn what_a_worker_says_is_bounded_and_one_frame() {
-        assert_eq!(receive(&mut &[0, 0, 0, 2, 7, 8][..]).await.unwrap(), [7, 8]);
+        assert_eq!(receive(&mut &[0, 0, 0, 2, 7, 8][..], 1).await.unwrap(), [7, 8]);
         for (said, expected) in [
             (&[0xff, 0xff, 0xff, 0xff][..], io::ErrorKind::InvalidData),
+            (&[0, 4, 0, 1, 7][..], io::ErrorKind::InvalidData),
             (&[0, 0, 0, 1, 7, 8][..], io::ErrorKind::InvalidData),
             (&[0, 0, 0, 2, 7][..], io::ErrorKind::UnexpectedEof),
             (&[0, 0][..], io::ErrorKind::UnexpectedEof),
         ] {
-            assert_eq!(receive(&mut &said[..]).await.unwrap_err().kind(), expected, "{said:?}");
+            assert_eq!(
+                receive(&mut &said[..], 1).await.unwrap_err().kind(),
+                expected,
+                "{said:?}"
+            );
         }
     }
 }

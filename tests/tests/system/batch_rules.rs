@@ -324,7 +324,7 @@ fn a_case_that_expects_a_failure_is_in_no_batch_and_a_batch_that_fails_is_told()
     );
     let output = plugin(here, &["test", RULE]).success();
     assert!(
-        output.contains("in batches too: 23 of 24 cases, 5 calls\n24 passed, 0 failed\n"),
+        output.contains("in batches too: 23 of 24 cases, calls: 5\n24 passed, 0 failed\n"),
         "{output}"
     );
     // The second request of a call takes the instance with it.
