@@ -18,7 +18,6 @@ use uuid::Uuid;
 use crate::keyring::{Delegation, Signed};
 use crate::receive::Received;
 use crate::record::{Recorded, Refusal, Released, Subject};
-use crate::rules::request::Asker;
 use crate::state::Edge;
 use crate::throttle::Admitted;
 use crate::world::{Served, World};
@@ -107,8 +106,8 @@ impl<'a> Session<'a> {
         let both = || metered.iter().zip(asked);
         let permitted = both().filter_map(|(metered, (_, subject))| Some((metered.as_ref().ok()?, *subject)));
         let permitted: Vec<_> = permitted.collect();
-        let asker = Asker::new(self.principal.facts(), &self.facts);
-        let rulings = rules::evaluate((self.edge, &self.world), &asker, &permitted, || self.is_late()).await;
+        let asker = (self.principal.facts(), &self.facts);
+        let rulings = rules::evaluate((self.edge, &self.world), asker, &permitted, || self.is_late()).await;
         let mut rulings = rulings.into_iter();
         let cleared = |(metered, (_, subject)): (Result<Metered, Refusal>, &(&[u8], &Subject<'_>))| {
             let cleared = metered.and_then(|metered| {

@@ -103,12 +103,12 @@ async fn no_rule_is_asked_once_a_batch_is_late_and_what_was_judged_is_on_record(
         .each_ref()
         .map(|subject| session.meter(b"{}", subject).unwrap());
     let asked: Vec<_> = metered.iter().zip(&subjects).collect();
-    let asker = Asker::new(session.principal.facts(), &session.facts);
+    let asker = (session.principal.facts(), &session.facts);
     let looks = Cell::new(0);
     // It is looked at before the call about all of them, and before each.
     let late = || looks.replace(looks.get() + 1) > 1;
     let world = session.world.clone();
-    let judged = rules::evaluate((&rig.edge, &world), &asker, &asked, late).await;
+    let judged = rules::evaluate((&rig.edge, &world), asker, &asked, late).await;
     let ruled: Vec<_> = judged.iter().map(|ruled| ruled.as_ref().ok().map(Vec::len)).collect();
     assert_eq!(ruled, [Some(1), None, None]);
     let guard = world.plugin("claim-guard").unwrap().metrics();

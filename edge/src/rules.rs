@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use policies::bundle::{ConfigValue, PluginTable};
+use policies::engine::{CallerFacts, RequestFacts};
 use policies::permit::{Metered, Ruled, Ruling};
 use runtime::{Plugin, Request, RuleError, Value, Verdict};
 
@@ -12,7 +13,7 @@ use crate::sample::Sampler;
 use crate::state::Edge;
 use crate::world::World;
 
-pub mod request;
+mod request;
 
 /// A setting of the bundle as the plugin host takes it.
 pub fn config(value: &ConfigValue) -> Value {
@@ -45,7 +46,7 @@ pub type Asked<'a> = (&'a Metered, &'a Subject<'a>);
 /// on each, in their order. Keeps a sample of a request where the bundle wants one of it. No rule is asked once it is `late`.
 pub async fn evaluate(
     (edge, world): (&Edge, &World),
-    asker: &Asker<'_>,
+    (caller, facts): (&CallerFacts, &RequestFacts),
     asked: &[Asked<'_>],
     late: impl Fn() -> bool,
 ) -> Vec<Result<Vec<Ruling>, Refusal>> {
@@ -53,6 +54,7 @@ pub async fn evaluate(
     if plugins.is_empty() {
         return asked.iter().map(|_| Ok(Vec::new())).collect();
     }
+    let asker = Asker::new(caller, facts);
     let digests: Vec<_> = asked
         .iter()
         .map(|(metered, _)| message_digest(metered.intent()))

@@ -11,9 +11,9 @@ use crate::record::Subject;
 /// Who asks, in all that is asked for together.
 #[derive(Debug)]
 pub struct Asker<'a> {
-    pub caller: &'a CallerFacts,
-    pub facts: &'a RequestFacts,
-    pub source_address: String,
+    caller: &'a CallerFacts,
+    facts: &'a RequestFacts,
+    source_address: String,
 }
 
 impl<'a> Asker<'a> {
